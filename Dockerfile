@@ -1,0 +1,71 @@
+# captiond in a container.  Build and try it; no GPU, network or settings are needed:
+#
+#   docker build -t captiond .
+#   docker run --rm --network none captiond demo
+#
+# From the package index PyTorch comes with CUDA.  For machines without an NVIDIA card, a much smaller image:
+#
+#   docker build -t captiond --build-arg TORCH_INDEX=https://download.pytorch.org/whl/cpu .
+#
+# docker-compose.yml shows how to run it for good.
+
+FROM python:3.12-slim AS base
+ENV PIP_DISABLE_PIP_VERSION_CHECK=1 \
+    PIP_ROOT_USER_ACTION=ignore
+
+# What the program depends on, as pyproject.toml says it, so that no version stands in two places.
+FROM base AS requirements
+WORKDIR /src
+COPY pyproject.toml .
+RUN python <<'EOF'
+import pathlib, tomllib
+project = tomllib.loads(pathlib.Path("pyproject.toml").read_text())["project"]
+extras = project["optional-dependencies"]
+needed = project["dependencies"] + extras["quant"] + extras["http"]
+pathlib.Path("requirements.txt").write_text("\n".join(needed))
+EOF
+
+FROM base AS wheel
+WORKDIR /src
+COPY pyproject.toml README.md LICENSE ./
+COPY daemon daemon
+RUN pip wheel --no-cache-dir --no-deps --wheel-dir /wheel .
+
+FROM base
+# It puts captions into HEIC and AVIF (docs/metadata.md).
+RUN apt-get update && apt-get install -y --no-install-recommends libimage-exiftool-perl && rm -rf /var/lib/apt/lists/*
+# The dependencies first: gigabytes that stay as they are while only our own code changes.
+ARG TORCH_INDEX=
+RUN --mount=type=cache,target=/root/.cache/pip \
+    --mount=type=bind,from=requirements,source=/src/requirements.txt,target=/tmp/requirements.txt \
+    --mount=type=bind,source=constraints.txt,target=/tmp/constraints.txt \
+    pip install ${TORCH_INDEX:+--extra-index-url "$TORCH_INDEX"} -c /tmp/constraints.txt -r /tmp/requirements.txt
+RUN --mount=type=bind,from=wheel,source=/wheel,target=/wheel \
+    pip install --no-cache-dir --no-deps /wheel/*.whl
+COPY config/docker.yaml /etc/captiond/captiond.yaml
+COPY config/docker-entrypoint.sh /usr/local/bin/captiond-container
+
+# A new volume takes owner and mode from these folders.  The cache is anybody's, since it is also run as the
+# user whose pictures they are (--user), whom the image does not know.
+RUN useradd --uid 1000 --user-group --no-create-home --home-dir /cache captiond \
+    && install -d -o captiond -g captiond /data /data/inbox /data/done /data/failed /data/state \
+    && install -d -m 1777 /cache /cache/huggingface
+# Everything that is written lies in /data, /cache or /tmp, so that the rest may be read-only.
+# USER is set because PyTorch asks for the user's name, and /etc/passwd does not have every user's.
+ENV HOME=/cache \
+    HF_HOME=/cache/huggingface \
+    HF_HUB_DISABLE_TELEMETRY=1 \
+    USER=captiond \
+    NVIDIA_VISIBLE_DEVICES=all \
+    NVIDIA_DRIVER_CAPABILITIES=compute,utility
+VOLUME ["/data", "/cache"]
+WORKDIR /data
+USER 1000:1000
+
+# The first SIGTERM lets it finish what is in work.  The entrypoint obeys PUID and PGID where it is started as
+# root, and then becomes captiond, so that no shell stands between it and its signals.
+STOPSIGNAL SIGTERM
+# The first start downloads the model, which takes its time; paused is unhealthy too, and ends by itself.
+HEALTHCHECK --interval=30s --timeout=15s --start-period=30m CMD ["captiond", "health"]
+ENTRYPOINT ["captiond-container"]
+CMD ["run"]

@@ -1,0 +1,49 @@
+# One command each.  `make demo` and `make test` work on a fresh machine with python3 (3.11+), venv and make.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+# Two test processes by default: each one loads torch.
+JOBS ?= 2
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo test check format bench torture fuzz clean
+
+help: ## this list
+	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+install: $(VENV)/.installed ## make .venv with the pinned set of constraints.txt
+
+$(VENV)/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[test,lint,quant,http]'
+	@touch $@
+
+demo: install ## draw a dozen pictures, run the daemon over them, show the captions
+	@rm -rf build/demo
+	@$(BIN)/captiond demo build/demo
+
+test: install ## the whole test suite
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist loadgroup
+
+check: install ## linters and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: install ## put the code into the house format
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: install ## the demo model: exact captions of 1,000 held-out scenes, and its speed
+	$(BIN)/python training/evaluate.py
+	$(BIN)/python benchmarks/cpu_model.py
+
+torture: install ## kill, cut, stop and starve the daemon at full size (10 to 15 minutes; as root: all of it)
+	OMP_NUM_THREADS=1 $(BIN)/python tests/torture/run.py
+
+fuzz: install ## damage images for SECONDS (600), also those of the folder IMAGES: none may be harmed
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.metadata.fuzz --seconds $(or $(SECONDS),600) $(if $(IMAGES),--images $(IMAGES))
+
+clean: ## remove what make made
+	rm -rf $(VENV) build dist daemon/*.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

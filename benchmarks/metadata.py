@@ -1,0 +1,141 @@
+"""Writes a caption into every image of a folder: with our writer, piexif and exiftool; judges the results.
+
+Workload: each JPEG, PNG, WebP and TIFF file of the folder that Pillow decodes, copied; one caption in two
+scripts with an emoji, as EXIF ImageDescription, over whatever is there.  Clean means: the same pixels,
+compressed data, segments and tags, the caption read back by Pillow and exiftool, no new complaint of
+`exiftool -validate`; refused: the very same bytes; damaged: anything else.  Times are for bytes in memory;
+exiftool's are for one run over all files of a format, files read and written included.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import piexif
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+sys.path[:0] = [str(REPOSITORY / "tests")]  # where the judges are
+
+from captiond.metadata import describe  # noqa: E402
+from metadata.independent import exiftool_tags  # noqa: E402
+from metadata.judging import copied, counted, decodable, judged  # noqa: E402
+from metadata.making import CAPTION  # noqa: E402
+
+FORMATS = {"JPEG": "JPEG", "MPO": "JPEG", "PNG": "PNG", "WEBP": "WebP", "TIFF": "TIFF"}
+LONGEST = 10  # seconds for one file
+VERDICTS = ("clean", "with invented tags", "refused", "damaged")
+
+Files = Mapping[str, tuple[str, bytes]]  # name -> Pillow's name of the format, bytes
+Writer = Callable[[Files, Path], float]  # puts the written files into a folder, and tells the seconds it took
+
+
+def write_ours(files: Files, folder: Path) -> float:
+    return each(files, folder, lambda format, data: describe(data, format, CAPTION, replace=True).data)
+
+
+def write_with_piexif(files: Files, folder: Path) -> float:
+    def insert(_format: str, data: bytes) -> bytes:
+        try:
+            tags = piexif.load(data)
+        except ValueError:  # a WebP without EXIF
+            tags = {"0th": {}}
+        tags["0th"][piexif.ImageIFD.ImageDescription] = CAPTION.encode()
+        out = io.BytesIO()
+        piexif.insert(piexif.dump(tags), data, out)
+        return out.getvalue()
+
+    return each(files, folder, insert)
+
+
+def write_with_exiftool(files: Files, folder: Path) -> float:
+    copied(folder.parent, folder.name, {name: data for name, (_, data) in files.items()})
+    options = ["-q", "-q", "-P", "-overwrite_original", "-api", "NoMandatory=1", "-charset", "exif=UTF8"]
+    start = time.perf_counter()
+    command = ["exiftool", *options, f"-IFD0:ImageDescription={CAPTION}", str(folder)]
+    subprocess.run(command, capture_output=True, check=False)
+    return time.perf_counter() - start
+
+
+def each(files: Files, folder: Path, write: Callable[[str, bytes], bytes]) -> float:
+    """Write file by file; one whose writer fails or takes too long stays as it was."""
+    folder.mkdir()
+    seconds = 0.0
+    for name, (format, data) in files.items():
+        start = time.perf_counter()
+        signal.alarm(LONGEST)
+        try:
+            new = write(format, data)
+        except Exception:  # whatever a writer raises, it wrote nothing
+            new = data
+        finally:
+            signal.alarm(0)
+        seconds += time.perf_counter() - start
+        (folder / name).write_bytes(new)
+    return seconds
+
+
+def ring(*_: object) -> None:
+    raise TimeoutError
+
+
+def measured(files: Files, name: str, write: Writer) -> dict[str, Any]:
+    """What became of the files of one format, and the milliseconds for each."""
+    with tempfile.TemporaryDirectory() as temporary:
+        old = {name: data for name, (_, data) in files.items()}
+        seconds = write(files, Path(temporary) / "new")
+        tags = exiftool_tags(copied(Path(temporary), "old", old))
+        verdicts = judged(old, tags, Path(temporary) / "new")
+    numbers = {verdict: counted(verdicts)[verdict] for verdict in VERDICTS}
+    return {"writer": name, "files": len(files), **numbers, "ms": round(1000 * seconds / len(files), 2)}
+
+
+def compared(folder: Path) -> list[dict[str, Any]]:
+    """One row for each format and writer."""
+    found: dict[str, dict[str, tuple[str, bytes]]] = {}
+    for name, (format, path) in decodable(folder).items():
+        if format in FORMATS:
+            found.setdefault(FORMATS[format], {})[name] = format, path.read_bytes()
+    writers: dict[str, Writer] = {"captiond": write_ours, "piexif": write_with_piexif}
+    if shutil.which("exiftool"):
+        version = subprocess.run(["exiftool", "-ver"], capture_output=True, text=True, check=True).stdout
+        writers[f"exiftool {version.strip()}"] = write_with_exiftool
+    return [
+        {"format": format, **measured(files, name, write)}
+        for format, files in sorted(found.items())
+        for name, write in writers.items()
+    ]
+
+
+def table(rows: list[dict[str, Any]]) -> str:
+    heads = ("format", "files", "writer", *VERDICTS, "ms")
+    lines = [heads, ("---",) * len(heads), *(tuple(str(row[head]) for head in heads) for row in rows)]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def main() -> None:
+    default = os.environ.get("CAPTIOND_IMAGES") or REPOSITORY.parent / "shared" / "images"
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("folder", nargs="?", type=Path, default=Path(default), help="images, at any depth")
+    parser.add_argument("--json", action="store_true", help="print JSON rather than a table")
+    given = parser.parse_args()
+    if not given.folder.is_dir():
+        parser.error(f"{given.folder} is no folder: name one, or set CAPTIOND_IMAGES")
+    signal.signal(signal.SIGALRM, ring)
+    rows = compared(given.folder)
+    print(json.dumps(rows, indent=2) if given.json else table(rows))
+
+
+if __name__ == "__main__":
+    main()

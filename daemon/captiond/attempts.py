@@ -1,0 +1,218 @@
+"""How often work on a file was begun, kept so that the count outlives a crash and a power cut.
+
+An image that kills the process leaves no other trace than this count.  It lies in the state folder, beside
+nobody's images; a database that is missing or broken is begun anew, which costs a few counts and harms no
+file.  A broken one is left where it is, for whoever wants to look at it, and the next number is used.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from itertools import count
+from pathlib import Path
+from typing import TypeVar
+
+from captiond.errors import Surroundings
+from captiond.records import Fingerprint
+
+Answer = TypeVar("Answer")
+
+# What SQLite answers where the file is no database of ours any more; all else is the surroundings' doing.
+_BROKEN = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
+_BUSY_SECONDS = 10.0
+
+_TABLE = """
+CREATE TABLE IF NOT EXISTS attempts (
+    path BLOB NOT NULL, size INTEGER NOT NULL, modified_ns INTEGER NOT NULL, begun INTEGER NOT NULL,
+    PRIMARY KEY (path, size, modified_ns)
+) WITHOUT ROWID
+"""
+_BEGIN = """
+INSERT INTO attempts VALUES (?, ?, ?, 1)
+ON CONFLICT DO UPDATE SET begun = begun + 1
+"""
+_FORGIVE = (
+    "UPDATE attempts SET begun = begun - 1 WHERE path = ? AND size = ? AND modified_ns = ? AND begun > 0"
+)
+_COUNT = "SELECT begun FROM attempts WHERE path = ? AND size = ? AND modified_ns = ?"
+_BEGUN = "SELECT DISTINCT path FROM attempts WHERE begun > 0"
+_CLEAR = "DELETE FROM attempts WHERE path = ?"
+
+
+class Attempts:
+    """Safe to call from every thread."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._lock = threading.Lock()
+        self._database: sqlite3.Connection | None = None
+        self._file: Path | None = None
+        self._inode: int | None = None
+        self._charged: dict[str, Fingerprint] = {}  # begun by this process, neither forgiven nor cleared
+        self._owed: dict[str, Fingerprint] = {}  # forgiven while the database could not be written
+
+    def begin(self, path: str, fingerprint: Fingerprint) -> int:
+        """Count one more attempt and return how many there are; durable when this returns."""
+
+        def act(database: sqlite3.Connection) -> int:
+            with database:
+                database.execute("BEGIN IMMEDIATE")
+                if path in self._owed:
+                    database.execute(_FORGIVE, _key(path, self._owed[path]))
+                database.execute(_BEGIN, _key(path, fingerprint))
+                return _count(database, path, fingerprint)
+
+        begun = self._do(act)
+        self._owed.pop(path, None)
+        self._charged[path] = fingerprint
+        return begun
+
+    def forgive(self, path: str, fingerprint: Fingerprint) -> None:
+        """Take back what `begin` counted last, once: it was not the image that failed.
+
+        Never raises: if the state folder is in trouble as well, it is taken back before the next attempt.
+        """
+        if self._charged.pop(path, None) is None:
+            return
+        try:
+            self._do(lambda database: database.execute(_FORGIVE, _key(path, fingerprint)))
+        except Surroundings:
+            self._owed[path] = fingerprint
+
+    def clear(self, path: str) -> None:
+        """Forget the path: its image is delivered.
+
+        Never raises, and need not be durable: a count that stays behind harms nobody.
+        """
+
+        def act(database: sqlite3.Connection) -> None:
+            database.execute("PRAGMA synchronous = NORMAL")  # spares a wait for the disk
+            try:
+                database.execute(_CLEAR, (os.fsencode(path),))
+            finally:
+                database.execute("PRAGMA synchronous = FULL")
+
+        self._charged.pop(path, None)
+        self._owed.pop(path, None)
+        try:
+            self._do(act)
+        except Surroundings:
+            pass  # the next `begin` meets the same trouble and says so
+
+    def count(self, path: str, fingerprint: Fingerprint) -> int:
+        return self._do(lambda database: _count(database, path, fingerprint))
+
+    def begun(self) -> set[str]:
+        """Every path with a count; at a start, those at which an earlier process may have ended."""
+        return {
+            os.fsdecode(path) for (path,) in self._do(lambda database: database.execute(_BEGUN).fetchall())
+        }
+
+    def close(self) -> None:
+        with self._lock:
+            self._forget_connection()
+
+    def _do(self, act: Callable[[sqlite3.Connection], Answer]) -> Answer:
+        with self._lock, _as_surroundings(self.folder):
+            try:
+                return act(self._connection())
+            except sqlite3.DatabaseError as error:
+                if not _is_broken(error):
+                    raise
+                self._forget_connection()
+            return act(self._connection())  # anew: `_connection` passes over what is broken
+
+    def _connection(self) -> sqlite3.Connection:
+        """The open database, opened again where its file was deleted or replaced meanwhile."""
+        if self._database is not None and self._file is not None and _inode(self._file) == self._inode:
+            return self._database
+        self._forget_connection()
+        for number in count(1):
+            file = self.folder / ("attempts.sqlite3" if number == 1 else f"attempts-{number}.sqlite3")
+            try:
+                self._database = _open(file)
+            except sqlite3.DatabaseError as error:
+                if not _is_broken(error):
+                    raise
+            else:
+                self._file, self._inode = file, _inode(file)
+                return self._database
+        raise AssertionError("unreachable: the numbers do not end")
+
+    def _forget_connection(self) -> None:
+        if self._database is not None:
+            self._database.close()
+        self._database = self._file = self._inode = None
+
+
+def _open(file: Path) -> sqlite3.Connection:
+    # autocommit; one connection is shared by all threads, behind the lock
+    database = sqlite3.connect(file, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False)
+    with ExitStack() as undo:
+        undo.callback(database.close)
+        database.execute("PRAGMA journal_mode = WAL").fetchone()
+        # NORMAL would lose the last counts to a power cut.
+        database.execute("PRAGMA synchronous = FULL")
+        database.execute(_TABLE)
+        if database.execute("PRAGMA quick_check(1)").fetchone() != ("ok",):
+            raise _broken(file)
+        try:
+            database.execute(_COUNT, (b"", 0, 0)).fetchone()
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode == sqlite3.SQLITE_ERROR:  # a table with other columns
+                raise _broken(file) from error
+            raise
+        _sync_folder(file.parent)
+        undo.pop_all()
+    return database
+
+
+def _broken(file: Path) -> sqlite3.DatabaseError:
+    error = sqlite3.DatabaseError(f"{file} is not a database of attempts")
+    error.sqlite_errorcode = sqlite3.SQLITE_CORRUPT
+    return error
+
+
+def _is_broken(error: sqlite3.DatabaseError) -> bool:
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF in _BROKEN
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _inode(file: Path) -> int | None:
+    try:
+        return file.stat().st_ino
+    except OSError:
+        return None
+
+
+def _key(path: str, fingerprint: Fingerprint) -> tuple[bytes, int, int]:
+    # Neither device nor inode: network and FUSE file systems number anew after a remount, and a file that
+    # kills the process must not look like another one after each crash.
+    return os.fsencode(path), fingerprint.size, fingerprint.modified_ns
+
+
+def _count(database: sqlite3.Connection, path: str, fingerprint: Fingerprint) -> int:
+    row = database.execute(_COUNT, _key(path, fingerprint)).fetchone()
+    return int(row[0]) if row is not None else 0
+
+
+@contextmanager
+def _as_surroundings(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except (sqlite3.Error, OSError) as error:
+        raise Surroundings(
+            f"counting attempts in {folder}: {error}",
+            advice="Is the state folder there, writable, and is there space left?",
+        ) from error

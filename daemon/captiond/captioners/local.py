@@ -1,0 +1,362 @@
+"""The model on this machine: one thread owns it, callers queue for it.
+
+Whoever calls `caption` puts a question into the queue.  The model's thread takes as many as it has room for,
+and more whenever one is answered, so a busy daemon keeps the device full and a quiet one has no delay.
+With `keep_alive_seconds` it lets the model go when nobody asked for that long, and loads it for the next.
+This room turns what torch raises into verdicts; it never touches a file of the user's.
+"""
+
+from __future__ import annotations
+
+import gc
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import structlog
+import torch
+from PIL import Image
+
+from captiond.captioners.engines import Answer, Engine, Placement, open_engine
+from captiond.captioners.text import clean
+from captiond.captioners.weights import locate
+from captiond.errors import CannotStart, ExitCode, Rejected, Surroundings
+from captiond.records import Caption, CaptionRequest, ModelIdentity, Notice, Picture
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(slots=True, eq=False)
+class _Asked:
+    """A question on its way through the model, and the caller who waits for it."""
+
+    prepared: Any
+    answer: Future[Answer] = field(default_factory=Future)
+    is_alone: bool = False  # it was there when something went wrong: nobody shares the model with it now
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """A picture made ready for the model, and what is asked about it."""
+
+    prepared: Any
+    request: CaptionRequest
+
+
+class _CardLost(CannotStart):
+    """The device answers nothing more in this process, so that loading again would be in vain."""
+
+
+class LocalCaptioner:
+    """A Captioner on torch and transformers."""
+
+    def __init__(
+        self,
+        *,
+        model_id: str,
+        revision: str | None = None,
+        device: str = "auto",
+        dtype: str = "auto",
+        quantization: str = "none",
+        num_crops: int = 4,
+        batch_size: int | None = None,
+        max_new_tokens: int = 160,
+        keep_alive_seconds: float | None = None,
+        open_engine: Callable[[Path, Placement, int], Engine] = open_engine,
+    ) -> None:
+        """`batch_size` None chooses what fits, for `num_crops` and captions of `max_new_tokens`; either way
+        it is halved when memory runs out."""
+        self._model_id = model_id
+        self._revision = revision
+        self._device = device
+        self._dtype = dtype
+        self._quantization = quantization
+        self._num_crops = num_crops
+        self._batch_size = batch_size
+        self._max_new_tokens = max_new_tokens
+        self._keep_alive_seconds = keep_alive_seconds
+        self._open_engine = open_engine
+        self._identity = ModelIdentity(model_id, "transformers", revision, quantization=quantization)
+        self._model_thread = ThreadPoolExecutor(1, thread_name_prefix="model")
+        self._lock = threading.Lock()  # for the queue and what is in work
+        self._queue: deque[_Asked] = deque()
+        self._in_work: dict[int, _Asked] = {}  # by the identity of what was prepared
+        self._is_serving = False
+        self._preparing = 0
+        self._used_at = time.monotonic()
+        self._closing = threading.Event()
+        self._engine: Engine | None = None
+
+    @property
+    def identity(self) -> ModelIdentity:
+        return self._identity
+
+    @property
+    def is_loaded(self) -> bool:
+        return self._engine is not None
+
+    @property
+    def capacity(self) -> int:
+        # All that the model works on at once, and as many ready to take their places.
+        return 2 * (self._batch_size or 1)
+
+    def load(self) -> None:
+        self._model_thread.submit(self._load).result()
+        if self._keep_alive_seconds is not None:
+            threading.Thread(
+                target=self._mind_idleness, args=(self._keep_alive_seconds,), name="keep-alive", daemon=True
+            ).start()
+
+    def needed_side(self, width: int, height: int) -> int | None:
+        engine = self._engine
+        # None also while the model is let go: a picture in full wakes it, and shows it the same.
+        return None if engine is None else engine.needed_side(width, height)
+
+    def prepare(self, picture: Picture, request: CaptionRequest) -> Question:
+        """Crops and token ids; on the caller's thread, so that many cores work ahead of one device."""
+        with self._lock:
+            self._preparing += 1  # from here on the model is not let go
+        try:
+            engine = self._engine or self._model_thread.submit(self._awake).result()
+            return Question(engine.prepare(picture.image, request.prompt, request.max_new_tokens), request)
+        finally:
+            with self._lock:
+                self._preparing -= 1
+                self._used_at = time.monotonic()
+
+    def caption(self, question: Question) -> Caption:
+        asked = _Asked(question.prepared)
+        with self._lock:
+            self._queue.append(asked)
+        self._see_to_it()
+        return self._to_caption(asked.answer.result(), question.request)
+
+    def close(self) -> None:
+        self._closing.set()
+        # Not waited for: it may be in the middle of a download.  Nobody asks it any more.
+        self._model_thread.shutdown(wait=False, cancel_futures=True)
+
+    def _mind_idleness(self, keep_alive_seconds: float) -> None:
+        """On a thread of its own: have the model let go once it was idle for so long."""
+        while not self._closing.wait(self._seconds_left(keep_alive_seconds)):
+            try:
+                self._model_thread.submit(self._let_go_if_idle, keep_alive_seconds)
+            except RuntimeError:  # closed meanwhile
+                return
+
+    def _seconds_left(self, keep_alive_seconds: float) -> float:
+        with self._lock:
+            if self._engine is None or self._is_in_use():
+                return keep_alive_seconds
+            return max(self._used_at + keep_alive_seconds - time.monotonic(), 0.01)
+
+    def _is_in_use(self) -> bool:
+        return bool(self._preparing or self._is_serving or self._queue)
+
+    def _see_to_it(self) -> None:
+        """Have the queue served, unless that is going on."""
+        with self._lock:
+            if self._is_serving or not self._queue:
+                return
+            self._is_serving = True
+            serving = self._model_thread.submit(self._serve)
+        serving.add_done_callback(self._served)
+
+    def _served(self, serving: Future[None]) -> None:
+        """Nobody is left without an answer, whatever ended the serving."""
+        error = CancelledError() if serving.cancelled() else serving.exception()
+        with self._lock:
+            self._is_serving = False
+            self._used_at = time.monotonic()
+            left = list(self._in_work.values())
+            self._in_work.clear()
+            if isinstance(error, CancelledError):
+                left += self._queue
+                self._queue.clear()
+            elif not isinstance(error, Surroundings | CannotStart) and len(left) > 1:
+                # Some picture upset the model, and nobody knows which: each is asked by itself, so that one
+                # bad picture fails alone.
+                for asked in reversed(left):
+                    asked.is_alone = True
+                    self._queue.appendleft(asked)
+                left = []
+        for asked in left:
+            asked.answer.set_exception(error or RuntimeError("the model gave no answer"))
+        self._see_to_it()
+
+    # Below here only the model's thread.
+
+    def _serve(self) -> None:
+        """Answer until the queue is empty; when memory runs out, put what is unanswered back into it."""
+        engine = self._awake_for_the_queue()
+        size = self._batch_size or 1
+        try:
+            for prepared, answer in engine.answers(self._more, size):
+                with self._lock:
+                    asked = self._in_work.pop(id(prepared))
+                asked.answer.set_result(answer)
+        except torch.OutOfMemoryError as error:
+            if size == 1:
+                raise Surroundings(
+                    f"out of memory on {self._identity.device}: {error}", advice=_MEMORY_ADVICE
+                ) from error
+            self._batch_size = size // 2
+            log.warning("out of memory: smaller batches from now on", batch_size=self._batch_size)
+            with self._lock:
+                self._queue.extendleft(reversed(self._in_work.values()))
+                self._in_work.clear()
+        except torch.AcceleratorError as error:
+            raise _lost(self._identity.device, error) from error
+        if torch.cuda.is_available() and size != self._batch_size:
+            torch.cuda.empty_cache()
+
+    def _more(self, room: int) -> list[Any]:
+        """The next questions for the model, at most `room`."""
+        found: list[Any] = []
+        with self._lock:
+            is_reserved = any(asked.is_alone for asked in self._in_work.values())
+            while self._queue and len(found) < room and not is_reserved:
+                is_reserved = self._queue[0].is_alone
+                if is_reserved and self._in_work:
+                    break
+                asked = self._queue.popleft()
+                self._in_work[id(asked.prepared)] = asked
+                found.append(asked.prepared)
+        return found
+
+    def _awake_for_the_queue(self) -> Engine:
+        try:
+            return self._awake()
+        except BaseException:
+            with self._lock:  # they get to know it; else nobody would end asking for the same again
+                self._in_work.update({id(asked.prepared): asked for asked in self._queue})
+                self._queue.clear()
+            raise
+
+    def _awake(self) -> Engine:
+        """The model, loaded again where it was let go."""
+        if self._engine is None:
+            log.info("loading the model again", model=self._identity.id)
+            try:
+                self._load()
+            except _CardLost:
+                raise
+            except CannotStart as trouble:
+                # It could be loaded once, so something about it changed, and may change back.
+                raise Surroundings(trouble.message, advice=trouble.advice) from trouble
+        assert self._engine is not None
+        return self._engine
+
+    def _let_go_if_idle(self, keep_alive_seconds: float) -> None:
+        with self._lock:
+            is_idle = time.monotonic() >= self._used_at + keep_alive_seconds and not self._is_in_use()
+            if self._engine is None or not is_idle:
+                return
+            self._engine = None
+        gc.collect()  # a network refers to itself in many places
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+        log.info("the model is let go until the next picture", idle_seconds=keep_alive_seconds)
+
+    def _load(self) -> None:
+        checkpoint = locate(self._model_id, self._revision)
+        place = placement(self._device, self._dtype, self._quantization)
+        try:
+            engine = self._open_engine(checkpoint.folder, place, self._num_crops)
+            batch_size = self._batch_size or engine.batch_size_that_fits(self._max_new_tokens)
+            # Ready means that an answer came, not that the weights lie in memory.
+            questions = [engine.prepare(Image.new("RGB", (64, 64), "gray"), "Describe this.", 1)]
+            for _ in engine.answers(lambda room: [questions.pop()] if questions else [], 1):
+                pass
+        except torch.OutOfMemoryError as error:
+            raise Surroundings(
+                f"the model does not fit on {place.device}: {error}", advice=_MEMORY_ADVICE
+            ) from error
+        except torch.AcceleratorError as error:
+            raise _lost(place.device, error) from error
+        except (OSError, ValueError, KeyError, ImportError) as error:
+            raise CannotStart(
+                f"model.id: {self._model_id} cannot be loaded: {error}",
+                exit_code=ExitCode.WRONG_SETTINGS,
+                advice="Check that the folder is a whole checkpoint, of a kind that transformers serves by "
+                "AutoModelForImageTextToText.",
+            ) from error
+        # Loaded again, it is to be the same one: not the CPU for a card that is gone, not another commit.
+        self._batch_size, self._device = batch_size, place.device
+        self._revision = checkpoint.revision
+        self._identity = ModelIdentity(
+            id=self._model_id,
+            backend="transformers",
+            revision=checkpoint.revision,
+            device=str(engine.model.device),
+            dtype=str(place.dtype).removeprefix("torch."),
+            quantization=self._quantization,
+        )
+        with self._lock:
+            self._used_at = time.monotonic()
+            self._engine = engine
+
+    def _to_caption(self, answer: Answer, request: CaptionRequest) -> Caption:
+        text = clean(answer.text)
+        if not text:
+            raise Rejected(
+                "empty_caption",
+                "the model had nothing to say about this picture",
+                stage="caption",
+                advice="Look at the picture; another prompt or model may have words for it.",
+            )
+        cut = Notice("cut_off", f"the caption reached caption.max_new_tokens ({request.max_new_tokens})")
+        return Caption(
+            text=text,
+            raw_output=answer.text if answer.text != text else None,
+            model=self._identity,
+            request=request,
+            prompt_tokens=answer.prompt_tokens,
+            new_tokens=answer.new_tokens,
+            finish_reason="stop" if answer.is_finished else "length",
+            notices=() if answer.is_finished else (cut,),
+        )
+
+
+def _lost(device: str | None, error: Exception) -> _CardLost:
+    """The card fell off its bus, or a kernel failed: CUDA answers nothing else in this process."""
+    return _CardLost(
+        f"{device} is lost to this process: {str(error).splitlines()[0]}",
+        exit_code=ExitCode.TRY_AGAIN,
+        advice="Look at `nvidia-smi` and the kernel log; a restart of captiond may be enough.",
+    )
+
+
+_MEMORY_ADVICE = (
+    "Close what else uses the card, or set model.quantization to int8 or int4, model.num_crops lower or "
+    "model.batch_size to 1."
+)
+
+
+def placement(device: str, dtype: str, quantization: str) -> Placement:
+    """What `auto` means here: the first device there is, and the precision that it computes fast."""
+    if device == "auto":
+        device = (
+            "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+        )
+    if device.startswith("cuda"):
+        if not torch.cuda.is_available():
+            raise CannotStart(
+                f"model.device is {device}, but no CUDA device can be seen",
+                exit_code=ExitCode.TRY_AGAIN,
+                advice="Check `nvidia-smi`, and in a container that it was started with the GPU; "
+                "or set model.device to cpu.",
+            )
+        device = f"cuda:{torch.cuda.current_device()}" if device == "cuda" else device
+    if dtype != "auto":
+        return Placement(device, getattr(torch, dtype), quantization)
+    if device == "cpu":
+        return Placement(device, torch.float32, quantization)
+    # Turing and older emulate bfloat16 slowly.
+    has_bfloat16 = device.startswith("cuda") and torch.cuda.is_bf16_supported(including_emulation=False)
+    return Placement(device, torch.bfloat16 if has_bfloat16 else torch.float16, quantization)

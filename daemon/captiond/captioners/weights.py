@@ -1,0 +1,136 @@
+"""From a model id to a folder with the whole checkpoint in it.
+
+`demo` is the checkpoint that ships with captiond, a path is a folder of yours, anything else is a
+repository on the Hugging Face Hub.  What the cache holds whole is used without asking the network; what is
+missing is downloaded once.  Nothing here looks into the weights, and no code from a repository is run.
+"""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import structlog
+from huggingface_hub import HfApi, constants, snapshot_download
+from huggingface_hub.errors import (
+    GatedRepoError,
+    HFValidationError,
+    LocalEntryNotFoundError,
+    RepositoryNotFoundError,
+    RevisionNotFoundError,
+    RevisionResolutionError,
+)
+from huggingface_hub.errors import HTTPError as NetworkError  # type: ignore[attr-defined]  # of the hub's HTTP library
+from huggingface_hub.utils.tqdm import disable_progress_bars
+
+from captiond import demo
+from captiond.errors import CannotStart, ExitCode
+
+log = structlog.get_logger(__name__)
+
+# What from_pretrained reads: no .bin (pickles run code), no .py (remote code), no other framework's weights.
+FILES = ["*.json", "*.safetensors", "*.jinja", "*.model", "*.txt"]
+
+ANSWER_WITHIN_SECONDS = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    folder: Path
+    revision: str | None  # the commit, for what came from the Hub
+
+
+def locate(model_id: str, revision: str | None) -> Checkpoint:
+    """The folder of `model_id`, downloaded if need be.
+
+    Raises CannotStart: 78 for a folder or repository that does not exist or may not be read, 75 when the
+    Hub cannot be reached.
+    """
+    if model_id == "demo":
+        return Checkpoint(demo.checkpoint_path(), None)
+    folder = Path(model_id).expanduser()
+    if folder.is_dir():
+        return _whole_folder(folder)
+    if model_id.startswith((".", "/", "~")):
+        raise CannotStart(
+            f"model.id: there is no folder {folder}",
+            exit_code=ExitCode.WRONG_SETTINGS,
+            advice="Give the folder that holds the checkpoint's config.json, or a Hugging Face id.",
+        )
+    return cached(model_id, revision) or _download(model_id, revision)
+
+
+def cached(model_id: str, revision: str | None) -> Checkpoint | None:
+    """The checkpoint from the cache, without the network; None where it is not there whole."""
+    try:
+        folder = Path(
+            snapshot_download(model_id, revision=revision, allow_patterns=FILES, local_files_only=True)
+        )
+    except (LocalEntryNotFoundError, RevisionResolutionError):
+        return None
+    except HFValidationError as error:
+        raise _no_such_model(model_id, revision, str(error)) from error
+    return Checkpoint(folder, folder.name)
+
+
+def _whole_folder(folder: Path) -> Checkpoint:
+    if not (folder / "config.json").is_file():
+        raise CannotStart(
+            f"model.id: {folder} holds no config.json, so it is no checkpoint",
+            exit_code=ExitCode.WRONG_SETTINGS,
+            advice="Give the folder that holds config.json, the tokenizer and the *.safetensors files.",
+        )
+    return Checkpoint(folder, None)
+
+
+def _download(model_id: str, revision: str | None) -> Checkpoint:
+    if not sys.stderr.isatty():
+        disable_progress_bars()  # a bar in a journal is a hundred lines of nothing
+    try:
+        # One question first: snapshot_download alone retries a dead network for 23 s before it says so.
+        repository = HfApi().model_info(
+            model_id, revision=revision, timeout=ANSWER_WITHIN_SECONDS, files_metadata=True
+        )
+        gigabytes = sum(file.size or 0 for file in repository.siblings or ()) / 1e9
+        log.info("downloading the model", model=model_id, gigabytes=round(gigabytes, 1), to=_cache())
+        folder = Path(snapshot_download(model_id, revision=repository.sha, allow_patterns=FILES))
+    except GatedRepoError as error:
+        raise CannotStart(
+            f"model.id: {model_id} is gated: its owner wants you to accept terms first",
+            exit_code=ExitCode.WRONG_SETTINGS,
+            advice=f"Accept them at https://huggingface.co/{model_id}, then run `hf auth login`.",
+        ) from error
+    except (RepositoryNotFoundError, RevisionNotFoundError, HFValidationError) as error:
+        raise _no_such_model(model_id, revision, "the Hugging Face Hub does not know it") from error
+    except (OSError, NetworkError) as error:  # offline mode is an OSError, too
+        raise _cannot_be_had(model_id, revision, error) from error
+    return Checkpoint(folder, folder.name)
+
+
+def _no_such_model(model_id: str, revision: str | None, why: str) -> CannotStart:
+    at = f" at revision {revision}" if revision else ""
+    return CannotStart(
+        f"model.id: there is no model {model_id!r}{at}: {why}",
+        exit_code=ExitCode.WRONG_SETTINGS,
+        advice="Check model.id and model.revision; a local folder is given as a path.",
+    )
+
+
+def _cannot_be_had(model_id: str, revision: str | None, error: Exception) -> CannotStart:
+    at = f" --revision {revision}" if revision else ""
+    offline = " (HF_HUB_OFFLINE is set)" if constants.HF_HUB_OFFLINE else ""
+    return CannotStart(
+        f"the model {model_id} is not in the cache {_cache()}, "
+        f"and the Hugging Face Hub cannot be reached{offline}: {str(error).splitlines()[0]}",
+        exit_code=ExitCode.TRY_AGAIN,
+        advice=(
+            "With a network, start again (unset HF_HUB_OFFLINE if it is set); a broken download is resumed.  "
+            f"Without one, run `hf download {model_id}{at}` on another machine, copy its cache folder here, "
+            "and point HF_HOME at it; or set model.id to a checkpoint folder, or to `demo` for a first look."
+        ),
+    )
+
+
+def _cache() -> str:
+    return constants.HF_HUB_CACHE

@@ -1,0 +1,343 @@
+"""Claiming, publishing, setting aside and recovering; the protocol stands in the package's docstring."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from captiond import sidecar
+from captiond.attempts import Attempts
+from captiond.beneath import open_file
+from captiond.delivery import originals
+from captiond.delivery.attributes import Attributes
+from captiond.delivery.files import chunks, contents, enter, sha256_of
+from captiond.delivery.moves import Move, move
+from captiond.delivery.places import Place, Places
+from captiond.delivery.recovery import Recovery
+from captiond.delivery.steps import SUFFIXES, Steps
+from captiond.delivery.traces import Claim, Trace, jobs
+from captiond.errors import Rejected, Surroundings, TryLater, as_surroundings
+from captiond.folders import refuse_nested
+from captiond.names import job_id, shown
+from captiond.records import Delivered, Described, Fingerprint, Job, Notice, SettledFile, Stamp
+
+STUCK_RETRY_SECONDS = 300.0
+
+
+class Finished(TryLater):
+    """The claimed file was delivered just now, from what an earlier run or a pause had left."""
+
+    def __init__(self, delivered: Delivered) -> None:
+        super().__init__(f"its delivery was begun before and is finished now: {shown(delivered.path)}")
+        self.delivered = delivered
+
+
+@dataclass(frozen=True, slots=True)
+class _Stuck:
+    """A delivered original that could not be taken out of the inbox yet."""
+
+    place: str
+    job: str
+    claim: Claim
+
+
+class Delivery:
+    """One for each daemon; after `open`, safe to call from several threads."""
+
+    def __init__(
+        self,
+        *,
+        inbox: Path,
+        done: Path,
+        failed: Path,
+        attempts: Attempts,
+        attempt_limit: int,
+        max_file_bytes: int,
+        embed: Callable[[bytes, str, str], Described],
+        clock: Callable[[], float] = time.monotonic,
+        move: Move = move,
+    ) -> None:
+        self._paths = {"inbox": inbox, "done": done, "failed": failed}
+        self._places = Places()
+        self._attempts = attempts
+        self._attempt_limit = attempt_limit
+        self._max_file_bytes = max_file_bytes
+        self._recovery = Recovery(attempts, attempt_limit, embed)
+        self._clock = clock
+        self._move = move
+        self._freed = threading.Condition()
+        self._in_work: set[tuple[str, str]] = set()
+        self._stuck: dict[str, _Stuck] = {}
+        self.unresolved: tuple[Notice, ...] = ()
+
+    def change(
+        self, *, attempt_limit: int, max_file_bytes: int, embed: Callable[[bytes, str, str], Described]
+    ) -> None:
+        """Other limits and another hand count for what is claimed, or recovered, from now on."""
+        self._attempt_limit, self._max_file_bytes = attempt_limit, max_file_bytes
+        self._recovery.change(attempt_limit, embed)
+
+    def open(self) -> None:
+        """Lock the folders and remove what no record accounts for; CannotStart where that cannot be."""
+        refuse_nested(**self._paths, state=self._attempts.folder)
+        with ExitStack() as undo:
+            undo.callback(self.close)
+            self._places.open(self._paths)
+            with _ours("opening the folders"):
+                os.close(enter(self._places["inbox"].work, originals.GRAB))
+                for name in SUFFIXES:
+                    _remove_temporaries(self._places[name])
+            undo.pop_all()
+
+    def close(self) -> None:
+        self._places.close()
+
+    def claim(self, settled: SettledFile) -> Job:
+        """Count an attempt and read the file; of what is raised instead, only Rejected has charged it."""
+        path, fingerprint = settled.path, settled.fingerprint
+        inbox = self._places["inbox"]
+        self._free_stuck(inbox, path)
+        with originals.opened(inbox, path, fingerprint) as file:
+            originals.must_be_removable(inbox, path)
+            attempt = self._attempts.begin(path, fingerprint)
+            self._refuse(settled, attempt)
+            try:
+                with _ours(f"reading {shown(path)}"):
+                    data = contents(file, fingerprint.size)
+                originals.unchanged(file, fingerprint)
+                sha256 = hashlib.sha256(data).hexdigest()
+                earlier = self._finish_earlier(path, {"done": sha256, "failed": _identity(fingerprint)})
+            except (TryLater, Surroundings):
+                self._attempts.forgive(path, fingerprint)
+                raise
+        if earlier is not None:
+            raise Finished(earlier)
+        job = job_id(path, sha256)
+        return Job(job, path, fingerprint, data, sha256, attempt, settled.noticed_at, self._clock())
+
+    def forgive(self, work: Job | SettledFile) -> None:
+        """Take back the attempt that `claim` counted, once, if it has not been taken back or settled yet."""
+        self._attempts.forgive(work.path, work.fingerprint)
+
+    def publish(self, job: Job, described: Described, record: bytes) -> Delivered:
+        """Deliver to done/; Surroundings where it cannot be, and then the same call may be made again."""
+        published = hashlib.sha256(described.data).hexdigest()
+        told = sidecar.read(record)
+        if (told.path, told.source_sha256, told.published_sha256) != (job.path, job.sha256, published):
+            raise ValueError("the record tells of another image")
+        steps = self._steps("done", job.id)
+        with self._working(steps), _ours(f"publishing {shown(job.path)}"):
+            claim = self._recovery.roll_forward(steps)
+            if claim is None:
+                attributes = _attributes(steps.inbox, job)
+                with _cleared_on_trouble(steps.trace):
+                    steps.trace.write_record(record, attributes.give_record)
+                    steps.trace.write_image([described.data], attributes.give)
+                    claim = steps.claim_for(job.path, job.fingerprint, job.sha256, published)
+                    steps.trace.write_claim(claim)
+                    steps.trace.sync()
+                claim = steps.commit(claim)
+            return self._delivered(steps, claim, job.fingerprint)
+
+    def set_aside(
+        self, path: str, fingerprint: Fingerprint, rejected: Rejected, attempt: int, stamp: Stamp
+    ) -> Delivered:
+        """Deliver the original, byte for byte, to failed/; an `attempt` of 0 is looked up."""
+        attempts = attempt or self._attempts.count(path, fingerprint)
+        steps = self._steps("failed", job_id(path, _identity(fingerprint)))
+        with self._working(steps), _ours(f"setting {shown(path)} aside"):
+            claim = self._recovery.roll_forward(steps)
+            if claim is None:
+                with (
+                    originals.opened(steps.inbox, path, fingerprint) as file,
+                    _cleared_on_trouble(steps.trace),
+                ):
+                    attributes = Attributes.of(file)
+                    steps.trace.write_image(chunks(file), attributes.give)
+                    sha256 = sha256_of(file)
+                    originals.unchanged(file, fingerprint)
+                    # A caption that waits on disk for its delivery is not to turn up beside this.
+                    earlier = self._finish_earlier(path, {"done": sha256})
+                    if earlier is not None:
+                        steps.trace.clear()
+                        return earlier
+                    record = sidecar.compose_error(path, fingerprint, rejected, attempts, sha256, stamp)
+                    steps.trace.write_record(record, attributes.give_record)
+                    claim = steps.claim_for(path, fingerprint, sha256, sha256)
+                    steps.trace.write_claim(claim)
+                    steps.trace.sync()
+                claim = steps.commit(claim)
+            return self._delivered(steps, claim, fingerprint)
+
+    def recover(self) -> list[Delivered]:
+        """Finish what a crash left, without the model; what cannot be finished is told in `unresolved`.
+
+        To be called after `open`; it may be called again at any time, e.g. when a pause is over.
+        """
+        delivered, unresolved = [], []
+        for name in SUFFIXES:
+            with _ours(f"recovering in folders.{name}"):
+                for job in jobs(self._places[name].work):
+                    steps = self._steps(name, job)
+                    with self._working(steps, wait=False) as is_ours:
+                        claim = self._recovery.roll_forward(steps) if is_ours else None
+                        if claim is not None:
+                            is_told = claim.path in self._stuck
+                            finished = self._delivered(steps, claim)
+                            delivered += [] if is_told else [finished]
+                        elif is_ours and not steps.trace.is_empty():
+                            unresolved.append(_unresolved(steps))
+        self.unresolved = tuple(unresolved)
+        return delivered
+
+    def _steps(self, place: str, job: str) -> Steps:
+        inbox, there = self._places["inbox"], self._places[place]
+        return Steps(inbox, there, Trace(there.work, job), self._move)
+
+    def _refuse(self, settled: SettledFile, attempt: int) -> None:
+        """What can be told without reading the file."""
+        size = settled.fingerprint.size
+        if settled.truncated is not None:
+            raise Rejected(
+                "truncated",
+                f"the file never became whole: {settled.truncated}",
+                stage="settle",
+                advice="Copy it again; what lies in failed/ is all that ever arrived.",
+            )
+        if attempt > self._attempt_limit:
+            raise Rejected(
+                "too_many_attempts",
+                f"the process ended {attempt - 1} times while it worked on this image",
+                stage="claim",
+                advice="The log of those times may tell why; `captiond retry` tries it again.",
+            )
+        if size > self._max_file_bytes:
+            raise Rejected(
+                "too_large",
+                f"the file has {size} bytes, and limits.max_file_bytes allows {self._max_file_bytes}",
+                stage="claim",
+                advice="Raise limits.max_file_bytes, then `captiond retry`.",
+            )
+
+    def _finish_earlier(self, path: str, identities: Mapping[str, str]) -> Delivered | None:
+        """Finish what a pause interrupted for this very file, so that it is not made a second time."""
+        for place, identity in identities.items():
+            steps = self._steps(place, job_id(path, identity))
+            if steps.trace.is_empty():
+                continue
+            with self._working(steps), _ours(f"finishing {shown(path)}"):
+                claim = self._recovery.roll_forward(steps)
+                if claim is not None:
+                    return self._delivered(steps, claim)
+        return None
+
+    def _delivered(self, steps: Steps, claim: Claim, fingerprint: Fingerprint | None = None) -> Delivered:
+        """Step 5.  The image is delivered whatever happens here, so nothing is raised: see `_free_stuck`."""
+        try:
+            is_gone = originals.remove(steps.inbox, steps.trace.job, claim, self._move, fingerprint)
+            if is_gone:
+                steps.trace.forget()
+        except OSError:
+            is_gone = False
+        if is_gone:
+            self._stuck.pop(claim.path, None)
+        else:
+            self._stuck[claim.path] = _Stuck(steps.place.name, steps.trace.job, claim)
+        self._attempts.clear(claim.path)
+        return Delivered(claim.name, claim.name + steps.suffix, claim.published_sha256)
+
+    def _free_stuck(self, inbox: Place, path: str) -> None:
+        """Finish step 5 of an earlier delivery of this path, so that it is not delivered twice."""
+        stuck = self._stuck.get(path)
+        if stuck is None:
+            return
+        reason = "a program has it open for writing"
+        try:
+            if originals.remove(inbox, stuck.job, stuck.claim, self._move):
+                Trace(self._places[stuck.place].work, stuck.job).forget()
+                del self._stuck[path]
+                return
+        except OSError as error:
+            reason = error.strerror or str(error)
+        raise TryLater(
+            f"it is delivered as {stuck.place}/{shown(stuck.claim.name)}, "
+            f"but cannot be taken out of the inbox: {reason}",
+            after_seconds=STUCK_RETRY_SECONDS,
+            advice="Remove it yourself, or let the user that runs captiond do it.",
+        )
+
+    @contextmanager
+    def _working(self, steps: Steps, *, wait: bool = True) -> Iterator[bool]:
+        """Keep recovery away from a delivery that is being made, and the other way round."""
+        key = (steps.place.name, steps.trace.job)
+        with self._freed:
+            is_ours = wait or key not in self._in_work
+            if is_ours:
+                self._freed.wait_for(lambda: key not in self._in_work)
+                self._in_work.add(key)
+        try:
+            yield is_ours
+        finally:
+            if is_ours:
+                with self._freed:
+                    self._in_work.discard(key)
+                    self._freed.notify_all()
+
+
+@contextmanager
+def _ours(doing: str) -> Iterator[None]:
+    """Trouble with folders of ours is never an image's fault."""
+    try:
+        yield
+    except OSError as error:
+        raise as_surroundings(error, doing) from error
+
+
+@contextmanager
+def _cleared_on_trouble(trace: Trace) -> Iterator[None]:
+    """Nothing is shown yet, so nothing is kept: it may be what fills the disk."""
+    with ExitStack() as undo:
+        undo.callback(trace.clear)
+        yield
+        undo.pop_all()
+
+
+def _remove_temporaries(place: Place) -> None:
+    for job in jobs(place.work):
+        trace = Trace(place.work, job)
+        if trace.is_empty():
+            trace.clear()
+
+
+def _attributes(inbox: Place, job: Job) -> Attributes:
+    """The original's, if it still lies there; its time is the one of the bytes that were read."""
+    try:
+        file = open_file(inbox.root, job.path)
+    except OSError:
+        return Attributes.unknown(job.fingerprint.modified_ns)
+    try:
+        there = Fingerprint.of(os.fstat(file))
+        if (there.device, there.inode) != (job.fingerprint.device, job.fingerprint.inode):
+            return Attributes.unknown(job.fingerprint.modified_ns)
+        return Attributes.of(file).at(job.fingerprint.modified_ns)
+    finally:
+        os.close(file)
+
+
+def _identity(fingerprint: Fingerprint) -> str:
+    """What tells a file whose work needs a name before its bytes are read."""
+    return f"{fingerprint.inode} {fingerprint.size} {fingerprint.modified_ns}"
+
+
+def _unresolved(steps: Steps) -> Notice:
+    return Notice(
+        "unresolved_delivery",
+        f"{steps.place.path}/.captiond/{steps.trace.job}.* tells of a delivery that cannot be finished: "
+        "neither the image nor its original is there.  Nothing was removed; remove these files to forget it.",
+    )

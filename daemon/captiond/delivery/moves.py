@@ -1,0 +1,122 @@
+"""Giving a file a new name without ever replacing what has that name already, in three ways.
+
+Linux can do it in one step, but not every file system can: NFS refuses the flag of renameat2, CIFS and exFAT
+know no links.  Each way raises FileExistsError where the name is taken and leaves the file where it was.
+
+    flagged     renameat2(RENAME_NOREPLACE)        one step
+    linked      link, fsync, then unlink           a crash between leaves both names on one file
+    reserved    create the name empty, then        a crash between leaves an empty file under the new name;
+                rename over it                     only our own, still empty reservation is ever replaced
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+import platform
+from typing import Protocol
+
+from captiond.delivery.files import sync_folder
+
+_RENAME_NOREPLACE = 1
+
+# For a libc without renameat2 (glibc before 2.28, musl): the number of the system call.
+_SYSCALL_NUMBERS = {
+    "x86_64": 316,
+    "aarch64": 276,
+    "riscv64": 276,
+    "ppc64le": 357,
+    "s390x": 347,
+    "armv7l": 382,
+}
+
+# A file system that does not know the flag.
+_REFUSES_FLAG = {errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP}
+
+# A file system without links; EPERM also where links to other people's files are forbidden to us.
+_REFUSES_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL, errno.EMLINK, errno.EACCES}
+
+
+class Move(Protocol):
+    """Moves `name` in the folder `source` to `new_name` in the folder `target`; both are descriptors."""
+
+    def __call__(self, source: int, name: str, target: int, new_name: str) -> None: ...
+
+
+def move(source: int, name: str, target: int, new_name: str) -> None:
+    """The first of the three ways that the file system knows."""
+    try:
+        return flagged(source, name, target, new_name)
+    except OSError as error:
+        if error.errno not in _REFUSES_FLAG:
+            raise
+    try:
+        return linked(source, name, target, new_name)
+    except OSError as error:
+        if error.errno not in _REFUSES_LINKS:
+            raise
+    return reserved(source, name, target, new_name)
+
+
+def move_at_once(source: int, name: str, target: int, new_name: str) -> None:
+    """Like `move`, without the way in which the file has two names for a while."""
+    try:
+        return flagged(source, name, target, new_name)
+    except OSError as error:
+        if error.errno not in _REFUSES_FLAG:
+            raise
+    return reserved(source, name, target, new_name)
+
+
+def flagged(source: int, name: str, target: int, new_name: str) -> None:
+    old, new = os.fsencode(name), os.fsencode(new_name)
+    if _renameat2(source, old, target, new) != 0:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number), name, None, new_name)
+
+
+def linked(source: int, name: str, target: int, new_name: str) -> None:
+    os.link(name, new_name, src_dir_fd=source, dst_dir_fd=target, follow_symlinks=False)
+    sync_folder(target)  # or a power cut may keep the unlink and lose the link
+    os.unlink(name, dir_fd=source)
+
+
+def reserved(source: int, name: str, target: int, new_name: str) -> None:
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    reservation = os.open(new_name, flags, 0o600, dir_fd=target)
+    try:
+        _refuse_foreign(reservation, target, new_name)
+        try:
+            os.rename(name, new_name, src_dir_fd=source, dst_dir_fd=target)
+        except OSError:
+            _refuse_foreign(reservation, target, new_name)
+            os.unlink(new_name, dir_fd=target)
+            raise
+    finally:
+        os.close(reservation)
+
+
+def _refuse_foreign(reservation: int, folder: int, name: str) -> None:
+    """Raise FileExistsError where `name` is not, or no longer, the empty file that we made."""
+    try:
+        there = os.stat(name, dir_fd=folder, follow_symlinks=False)
+    except FileNotFoundError:
+        there = None
+    if there is None or there.st_size or not os.path.samestat(there, os.fstat(reservation)):
+        raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), name)
+
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+def _renameat2(source: int, old: bytes, target: int, new: bytes) -> int:
+    if hasattr(_libc, "renameat2"):
+        return int(_libc.renameat2(source, old, target, new, ctypes.c_uint(_RENAME_NOREPLACE)))
+    number = _SYSCALL_NUMBERS.get(platform.machine())
+    if number is None:
+        ctypes.set_errno(errno.ENOSYS)
+        return -1
+    return int(
+        _libc.syscall(ctypes.c_long(number), source, old, target, new, ctypes.c_uint(_RENAME_NOREPLACE))
+    )

@@ -1,0 +1,201 @@
+"""The dropped file itself: opened once for a claim, and taken out of the inbox once it is delivered.
+
+A file that changed after it was claimed is a new one and stays.  What is taken out is first renamed to
+`inbox/.captiond/grab/<job>`, looked at there, where no name leads to it any more, and only then unlinked;
+if it is not what was claimed, it goes back under its name or, where that is taken, beside it.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import signal
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+
+from captiond.beneath import open_file, open_folder, split
+from captiond.delivery.files import NO_FILE, enter, is_regular, sha256_of, sync_folder
+from captiond.delivery.moves import Move
+from captiond.delivery.places import WORK, Place
+from captiond.delivery.traces import Claim
+from captiond.errors import Surroundings, TryLater, as_surroundings
+from captiond.names import candidates
+from captiond.records import Fingerprint
+
+GRAB = "grab"
+FORBIDDEN_RETRY_SECONDS = 60.0
+
+
+@contextmanager
+def opened(inbox: Place, path: str, fingerprint: Fingerprint) -> Iterator[int]:
+    """The settled file, open for reading and certainly the one that settled; else TryLater."""
+    if WORK in path.split("/"):
+        raise TryLater(f"{WORK} is the daemon's own", after_seconds=FORBIDDEN_RETRY_SECONDS)
+    try:
+        file = open_file(inbox.root, path)
+    except OSError as error:
+        raise _not_opened(error) from error
+    try:
+        unchanged(file, fingerprint)
+        yield file
+    finally:
+        os.close(file)
+
+
+def unchanged(file: int, fingerprint: Fingerprint) -> None:
+    if not is_regular(file):
+        raise TryLater("it is not a regular file any more")
+    if Fingerprint.of(os.fstat(file)) != fingerprint:
+        raise TryLater("it changed after it had settled")
+
+
+def must_be_removable(inbox: Place, path: str) -> None:
+    """Refuse now what could not be taken out of the inbox after it was captioned."""
+    try:
+        with inbox.folder(split(path)[0]) as folder:
+            if os.access(".", os.W_OK | os.X_OK, dir_fd=folder):
+                return
+            if os.fstatvfs(folder).f_flag & os.ST_RDONLY:
+                raise as_surroundings(OSError(errno.EROFS, os.strerror(errno.EROFS)), "looking at the inbox")
+    except OSError as error:
+        raise _not_opened(error) from error
+    raise TryLater(
+        "its folder in the inbox is not writable, so that it could not be taken out after delivery",
+        after_seconds=FORBIDDEN_RETRY_SECONDS,
+        advice="Give the user that runs captiond write permission on the folder.",
+    )
+
+
+def _not_opened(error: OSError) -> TryLater | Surroundings:
+    if error.errno in NO_FILE:
+        return TryLater("it is gone, or no regular file any more")
+    if error.errno in (errno.EACCES, errno.EPERM):
+        return TryLater(
+            "it may not be read",
+            after_seconds=FORBIDDEN_RETRY_SECONDS,
+            advice="Give the user that runs captiond read permission on the file.",
+        )
+    return as_surroundings(error, "opening an image in the inbox")
+
+
+def remove(inbox: Place, job: str, claim: Claim, move: Move, fingerprint: Fingerprint | None = None) -> bool:
+    """Take the delivered original out of the inbox; whether nothing of it is left there.
+
+    False where a writer holds it open: what it writes must not be lost.  True also where a new file has the
+    name by now.  OSError where we may not remove it.
+    """
+    with ExitStack() as closing:
+        grab = enter(inbox.work, GRAB)
+        closing.callback(os.close, grab)
+        _put_back_left_over(inbox, grab, job, claim, move)
+        folder_name, name = split(claim.path)
+        try:
+            folder = open_folder(inbox.root, folder_name)
+            closing.callback(os.close, folder)
+            file = open_file(folder, name)
+            closing.callback(os.close, file)
+        except OSError as error:
+            if error.errno in NO_FILE:
+                return True
+            raise
+        if not _is_claimed(file, claim, fingerprint):
+            return True
+        seen = os.fstat(file)
+        try:
+            os.rename(name, job, src_dir_fd=folder, dst_dir_fd=grab)
+        except OSError as error:
+            if error.errno != errno.EXDEV:
+                raise
+            return _remove_in_place(folder, name, file, seen)
+        there = os.stat(job, dir_fd=grab, follow_symlinks=False)
+        changed = not os.path.samestat(there, seen) or _content_of(there) != _content_of(seen)
+        held = not changed and _is_held_by_writer(file)
+        if changed or held:
+            _put_back(folder, name, grab, job, claim, move)
+        else:
+            os.unlink(job, dir_fd=grab)
+            sync_folder(grab)
+            sync_folder(folder)
+        return not held
+
+
+def _remove_in_place(folder: int, name: str, file: int, seen: os.stat_result) -> bool:
+    """Where another volume is mounted inside the inbox: a look and an unlink, with nothing in between."""
+    if _is_held_by_writer(file):
+        return False
+    there = os.stat(name, dir_fd=folder, follow_symlinks=False)
+    if os.path.samestat(there, seen) and _content_of(there) == _content_of(seen):
+        os.unlink(name, dir_fd=folder)
+        sync_folder(folder)
+    return True
+
+
+def _is_claimed(file: int, claim: Claim, fingerprint: Fingerprint | None) -> bool:
+    """Whether this is the very file that was delivered, and still has its content.
+
+    Touched or renamed over with the same bytes it is; the same bytes dropped anew are a new file, known by
+    another inode and another time.  Either alone does not tell: network file systems number anew.
+    """
+    status = os.fstat(file)
+    if Fingerprint.of(status) == fingerprint:
+        return True
+    if not is_regular(file) or status.st_size != claim.size:
+        return False
+    if status.st_ino != claim.inode and status.st_mtime_ns != claim.modified_ns:
+        return False
+    return sha256_of(file) == claim.sha256
+
+
+def _content_of(status: os.stat_result) -> tuple[int, int]:
+    return status.st_size, status.st_mtime_ns  # the time of change changes with the rename
+
+
+def _is_held_by_writer(file: int) -> bool:
+    """Whether somebody has the file open for writing, where the kernel can tell."""
+    try:
+        fcntl.fcntl(file, fcntl.F_SETSIG, signal.SIGURG)  # a broken lease must not send SIGIO, which kills
+        fcntl.fcntl(file, fcntl.F_SETLEASE, fcntl.F_RDLCK)
+        fcntl.fcntl(file, fcntl.F_SETLEASE, fcntl.F_UNLCK)
+    except OSError as error:
+        return error.errno == errno.EAGAIN
+    return False
+
+
+def _put_back_left_over(inbox: Place, grab: int, job: str, claim: Claim, move: Move) -> None:
+    """What a crash left between the grab and the unlink, or between the grab and putting it back."""
+    try:
+        file = open_file(grab, job)
+    except FileNotFoundError:
+        return
+    try:
+        if os.fstat(file).st_size == claim.size and sha256_of(file) == claim.sha256:
+            os.unlink(job, dir_fd=grab)
+        else:
+            folder_name, name = split(claim.path)
+            with inbox.folder(inbox.make_folder(folder_name)) as folder:
+                _put_back(folder, name, grab, job, claim, move)
+    finally:
+        os.close(file)
+
+
+def _put_back(folder: int, name: str, grab: int, job: str, claim: Claim, move: Move) -> None:
+    for free in candidates(name, claim.sha256, suffix=""):
+        try:
+            move(grab, job, folder, free)
+            break
+        except FileExistsError:
+            if _same_file(grab, job, folder, free):  # linked back before a crash
+                os.unlink(job, dir_fd=grab)
+                break
+    sync_folder(folder)  # where it is now, before where it is no more
+    sync_folder(grab)
+
+
+def _same_file(one: int, name: str, other: int, other_name: str) -> bool:
+    try:
+        here = os.stat(name, dir_fd=one, follow_symlinks=False)
+        there = os.stat(other_name, dir_fd=other, follow_symlinks=False)
+    except FileNotFoundError:
+        return False
+    return os.path.samestat(here, there)

@@ -1,0 +1,69 @@
+"""Who is let in: decided from a request's headers, without I/O.
+
+A browser carries requests of foreign pages to addresses that only its user can reach.  So a door on loopback
+answers to loopback's names alone (a foreign name that leads here is DNS rebinding), and no door answers a
+request that says it was sent by another site.
+"""
+
+from __future__ import annotations
+
+import hmac
+from collections.abc import Mapping
+from dataclasses import dataclass
+from ipaddress import ip_address
+from urllib.parse import urlsplit
+
+# The page that describes the API tells nothing of anybody's pictures, and sends the token typed into it.
+OPEN_PATHS = ("/docs", "/openapi.json")
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    status: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    host: str  # that the door listens on
+    token: str | None
+
+    def refuse(self, headers: Mapping[str, str]) -> Refusal | None:
+        """Why a request is refused whatever it asks for; None where it is not."""
+        host = headers.get("host", "")
+        name = _name(host)
+        if is_loopback(self.host) and name != self.host and not is_loopback(name):
+            return Refusal(421, "this door answers to the names of this machine alone")
+        origin = headers.get("origin")
+        if headers.get("sec-fetch-site") in ("cross-site", "same-site"):
+            return Refusal(403, "sent by a page of another site")
+        if origin is not None and urlsplit(origin).netloc != host:
+            return Refusal(403, "sent by a page of another site")
+        return None
+
+    def is_known(self, headers: Mapping[str, str]) -> bool:
+        """Whether the request bears the token, where one is asked for."""
+        if self.token is None:
+            return True
+        scheme, _, given = headers.get("authorization", "").partition(" ")
+        is_equal = hmac.compare_digest(given.strip().encode(), self.token.encode())
+        return is_equal and scheme.lower() == "bearer"
+
+
+def is_open(path: str) -> bool:
+    return any(path == opened or path.startswith(opened + "/") for opened in OPEN_PATHS)
+
+
+def is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _name(host: str) -> str:
+    """A Host header without its port; empty for what is none."""
+    try:
+        return urlsplit(f"//{host}").hostname or ""
+    except ValueError:
+        return ""

@@ -1,0 +1,293 @@
+"""From names in a folder to settled files.
+
+The folder is the truth and is scanned in full every so often; events are hints that make it quicker.
+This room reads names, lstat and a few blocks of quiet files beneath the inbox.  It renames and deletes
+nothing, decides no file's fate, and writes one thing: the marker `.captiond/inbox`, by which it tells
+its inbox from a bare mount point.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import stat
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from captiond import beneath
+from captiond.errors import Surroundings, as_surroundings
+from captiond.inbox import mounts, root
+from captiond.inbox.ignore import Ignore
+from captiond.inbox.look import look_into
+from captiond.inbox.settle import Book, Kind
+from captiond.inbox.survey import Survey
+from captiond.inbox.watch import Watcher, WatchState
+from captiond.records import Fingerprint, SettledFile
+
+__all__ = ["Inbox", "InboxCounts", "WatchState"]
+
+_TICK_SECONDS = 0.1  # how long a stop may go unnoticed
+_BREATH_SECONDS = 0.05  # between two looks at hints, so that a busy writer does not keep us busy
+_TEND_SECONDS = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class InboxCounts:
+    """How many files stand where."""
+
+    waiting: int
+    settling: int  # not quiet yet, held by a writer, or not whole yet
+    in_work: int
+    ignored: int
+    unreadable: int  # files and folders that we may not read
+    missed_events: int
+
+
+class Inbox:
+    """The inbox as a source of settled files.
+
+    One thread iterates over `settled`; every other method may be called from any thread.
+    """
+
+    def __init__(
+        self,
+        root: Path,
+        *,
+        settle_seconds: float,
+        incomplete_after_seconds: float,
+        rescan_seconds: float,
+        poll_interval_seconds: float,
+        method: str = "auto",
+        ignore: Sequence[str] = (),
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._path = root.absolute()
+        self._rescan_seconds = rescan_seconds
+        self._poll_interval_seconds = poll_interval_seconds
+        self._clock = clock
+        self._ignore = Ignore(ignore)
+        self._next_ignore: Ignore | None = None  # given by another thread, taken at the next look
+        self._watcher = Watcher(self._path, method, clock)
+        self._trust_leases = False
+        self._identity: tuple[int, int] | None = None  # of the root, once it was seen with its marker
+
+        self._lock = threading.Lock()  # for the book and the survey's counts
+        self._book = Book(settle_seconds=settle_seconds, incomplete_after_seconds=incomplete_after_seconds)
+        self._survey = Survey(self._book, self._lock, self._ignore, clock)
+        self._tend_at = -math.inf
+        self._hints_at = -math.inf
+        self.looked_at = clock()  # when somebody who iterates looked last
+
+    # The life of an inbox
+
+    def start(self) -> None:
+        """Marks the folder as the inbox, where it is not marked yet, and begins to watch it."""
+        with self._opened():
+            self._watcher.start()
+
+    def close(self) -> None:
+        self._watcher.close()
+
+    def ignore(self, patterns: Sequence[str]) -> None:
+        """From the next look on these patterns count; everything is looked at again for it."""
+        self._next_ignore = Ignore(patterns)
+
+    def settled(self, stop: threading.Event, *, once: bool = False) -> Iterator[SettledFile]:
+        """Files as they become complete: each `next` gives the one whose turn it is then.
+
+        Waits while there is none.  Ends when `stop` is set; with `once`, also when nothing waits, settles or
+        is in work (what may not be read holds nothing up).  Raises Surroundings when the inbox cannot be
+        seen; called again, it goes on.
+        """
+        is_last_look = False
+        while not stop.is_set():
+            with self._opened() as descriptor:
+                self._look(descriptor, stop)
+                settled = self._pick(descriptor, stop)
+            self.looked_at = self._clock()
+            if settled is not None:
+                is_last_look = False
+                yield settled
+            elif once and self._is_empty():
+                if is_last_look:
+                    return
+                is_last_look = True
+                self._survey.start_over()
+            else:
+                is_last_look = False
+                self._wait(stop)
+
+    def open(self, path: str) -> int:
+        """A descriptor of the file for reading; whoever reads must look at its fstat first."""
+        with root.opened(self._path) as descriptor:
+            return beneath.open_file(descriptor, path)
+
+    def done(self, path: str) -> None:
+        """The file has left the inbox; what lies there under its name now is another one."""
+        with self._lock:
+            self._book.done(path)
+        self._watcher.ask(path)
+
+    def release(self, path: str, *, after_seconds: float = 0.0, reason: str = "") -> None:
+        """The file stays: it is offered again, not before that time, and settles anew if it changed."""
+        with self._lock:
+            self._book.release(path, self._clock() + after_seconds, reason)
+        self._watcher.ask(path)
+
+    # What to say about it
+
+    @property
+    def watch_state(self) -> WatchState:
+        return self._watcher.state
+
+    def counts(self) -> InboxCounts:
+        with self._lock:
+            return InboxCounts(
+                waiting=self._book.waiting,
+                settling=self._book.settling,
+                in_work=self._book.in_work,
+                ignored=self._survey.ignored,
+                unreadable=self._book.unreadable + self._survey.closed_folders,
+                missed_events=self._survey.missed_events,
+            )
+
+    def explain(self, path: str) -> str:
+        """One line: why the file `path` (relative to the inbox) is still there, or that it is not."""
+        with self._lock:
+            standing = self._book.explain(path, self._clock())
+        if standing == "in work":
+            return standing
+        try:
+            with root.opened(self._path) as descriptor, beneath.folder_of(descriptor, path) as (folder, name):
+                found = os.stat(name, dir_fd=folder, follow_symlinks=False)
+                if not stat.S_ISREG(found.st_mode):
+                    return _explain_kind(found.st_mode)
+                if rule := self._ignore.rule(path):
+                    return f"ignored: {rule}"
+                if standing is not None:
+                    return standing
+                finding = look_into(descriptor, path, Fingerprint.of(found), trust_leases=True)
+        except (FileNotFoundError, NotADirectoryError, ValueError):
+            return "not there"
+        except Surroundings as trouble:
+            return trouble.message
+        except OSError as error:
+            return f"cannot be looked at: {error.strerror}"
+        return _UNKNOWN[finding.kind].format(finding.reason)
+
+    # A round of work
+
+    @contextmanager
+    def _opened(self) -> Iterator[int]:
+        """The inbox, if it can be seen and is the right one."""
+        try:
+            with root.opened(self._path) as descriptor:
+                self._recognize(descriptor)
+                yield descriptor
+        except OSError as error:
+            self._survey.start_over()
+            raise as_surroundings(error, f"Looking into the inbox {self._path}") from error
+        except Surroundings:
+            self._survey.start_over()
+            raise
+
+    def _recognize(self, descriptor: int) -> None:
+        if not root.has_marker(descriptor):
+            if self._identity is not None:
+                raise root.unmounted(self._path)
+            root.write_marker(self._path, descriptor)
+        found = os.fstat(descriptor)
+        identity = (found.st_dev, found.st_ino)
+        if identity == self._identity:
+            return
+        is_another = self._identity is not None
+        self._identity = identity
+        self._trust_leases = not mounts.is_silent(mounts.filesystem_of(self._path))
+        if is_another:
+            self._watcher.begin_anew()
+
+    def _look(self, descriptor: int, stop: threading.Event) -> None:
+        """Brings the book up to date."""
+        now = self._clock()
+        if self._next_ignore is not None:
+            self._ignore, self._next_ignore = self._next_ignore, None
+            self._survey.follow(self._ignore)
+        if now >= self._tend_at:
+            self._watcher.tend()
+            self._tend_at = now + _TEND_SECONDS
+        hints = self._watcher.take()
+        if hints:
+            self._hints_at = now
+        state = self._watcher.state
+        sees_all = state.method == "native" and state.degraded is None
+        interval_seconds = self._rescan_seconds if sees_all else self._poll_interval_seconds
+        if self._survey.look(descriptor, hints, stop, interval_seconds=interval_seconds):
+            self._watcher.compare(self._survey.folders)
+
+    def _pick(self, descriptor: int, stop: threading.Event) -> SettledFile | None:
+        """The first of the waiting files that a look inside finds complete."""
+        device = self._identity[0] if self._identity else None
+        while not stop.is_set():
+            with self._lock:
+                best = self._book.best()
+            if best is None:
+                return None
+            path, fingerprint = best
+            trust = self._trust_leases and fingerprint.device == device
+            try:
+                finding = look_into(descriptor, path, fingerprint, trust_leases=trust)
+            except Surroundings:
+                with self._lock:
+                    self._book.put_back(path)
+                raise
+            with self._lock:
+                settled = self._book.judge(path, finding, self._clock())
+            if settled is not None:
+                return settled
+        return None
+
+    def _wait(self, stop: threading.Event) -> None:
+        """Sleeps until something is due or a hint rings, and at most a tick, to see a stop."""
+        now = self._clock()
+        with self._lock:
+            due = self._book.next_due()
+        left = min(due, self._survey.next_at(), self._tend_at) - now
+        if self._watcher.bell.wait(min(max(left, 0.0), _TICK_SECONDS)):
+            stop.wait(min(max(self._hints_at + _BREATH_SECONDS - self._clock(), 0.0), _BREATH_SECONDS))
+
+    def _is_empty(self) -> bool:
+        with self._lock:
+            held_up = self._book.waiting + self._book.settling + self._book.in_work
+        return not held_up and self._survey.is_complete
+
+
+# Of a file that is in no book: what a look at it says.
+_UNKNOWN = {
+    Kind.WHOLE: "complete, and not looked at yet",
+    Kind.PARTIAL: "not whole yet ({})",
+    Kind.HELD: "held by a writer: a program still has it open for writing",
+    Kind.CHANGED: "being written just now",
+    Kind.UNREADABLE: "{}",
+    Kind.GONE: "not there",
+}
+
+
+def _explain_kind(mode: int) -> str:
+    for is_kind, name in _KINDS:
+        if is_kind(mode):
+            return f"ignored: {name}"
+    return "ignored: not a regular file"
+
+
+_KINDS: tuple[tuple[Callable[[int], bool], str], ...] = (
+    (stat.S_ISLNK, "a link, and links are never followed"),
+    (stat.S_ISDIR, "a folder"),
+    (stat.S_ISFIFO, "a FIFO"),
+    (stat.S_ISSOCK, "a socket"),
+    (stat.S_ISCHR, "a device"),
+    (stat.S_ISBLK, "a device"),
+)

@@ -1,0 +1,65 @@
+"""Who is next: the oldest first within a top-level folder, the folders by turns.
+
+So a dump of 50,000 pictures into one folder does not hold up the one picture dropped into another.
+Pure; whoever asks says which entries still count, since a queue cannot forget what lies in its middle.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections import OrderedDict
+from collections.abc import Callable
+
+
+def group_of(path: str) -> str:
+    """The top-level folder of a path; empty for files at the top."""
+    return path.partition("/")[0] if "/" in path else ""
+
+
+class FairQueue:
+    def __init__(self) -> None:
+        self._groups: OrderedDict[str, list[tuple[int, str]]] = OrderedDict()
+
+    def push(self, path: str, modified_ns: int) -> None:
+        heapq.heappush(self._groups.setdefault(group_of(path), []), (modified_ns, path))
+
+    def pop(self, counts: Callable[[str], bool]) -> str | None:
+        """The next path that still counts; its group goes to the end of the line."""
+        while self._groups:
+            group, heap = self._groups.popitem(last=False)
+            path = _pop(heap, counts)
+            if heap:
+                self._groups[group] = heap
+            if path is not None:
+                return path
+        return None
+
+    def ahead_of(self, path: str, counts: Callable[[str], bool]) -> int:
+        """How many that still count will be handed out before `path`, if nothing else comes."""
+        group = group_of(path)
+        lines = {name: sorted(_distinct(heap, counts)) for name, heap in self._groups.items()}
+        own = [queued for _, queued in lines.get(group, ())]
+        before = own.index(path) if path in own else len(own)
+        ahead, passed = before, False
+        for name, line in lines.items():
+            if name == group:
+                passed = True
+            else:
+                ahead += min(len(line), before + (0 if passed else 1))
+        return ahead
+
+
+def _pop(heap: list[tuple[int, str]], counts: Callable[[str], bool]) -> str | None:
+    while heap:
+        _, path = heapq.heappop(heap)
+        if counts(path):
+            return path
+    return None
+
+
+def _distinct(heap: list[tuple[int, str]], counts: Callable[[str], bool]) -> list[tuple[int, str]]:
+    first: dict[str, int] = {}
+    for modified_ns, path in heap:
+        if counts(path):
+            first[path] = min(modified_ns, first.get(path, modified_ns))
+    return [(modified_ns, path) for path, modified_ns in first.items()]

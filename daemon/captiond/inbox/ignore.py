@@ -1,0 +1,117 @@
+"""From a name to the rule that leaves it alone, or to None: pure, no I/O.
+
+A name is an image's if its extension says so and nothing marks it as temporary.  Everything else stays
+in the inbox untouched, and these rules are the words in which `explain` says why.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import re
+from collections.abc import Sequence
+
+OWN_FOLDER = ".captiond"
+
+IMAGE_EXTENSIONS = frozenset(
+    {
+        "jpg", "jpeg", "jpe", "jfif", "png", "webp", "tif", "tiff", "gif", "bmp", "dib", "heic", "heif",
+        "hif", "avif",
+    }
+)  # fmt: skip
+
+NOT_AN_IMAGE = "not an image by its name"
+
+# Words for people; each line is tried in order on a name that `_is_image` turned down.
+_FILE_RULES = tuple(
+    (re.compile(pattern, re.IGNORECASE | re.DOTALL), rule)
+    for pattern, rule in (
+        (r".+\.(crdownload|part|download|opdownload)\Z", "unfinished download of a browser"),
+        (r"~syncthing~|\.syncthing\..+\.tmp\Z", "temporary name of Syncthing"),
+        (
+            r"\..+\.~[0-9a-f]+\Z|\._sync_|\.sync_.+\.db|\.owncloudsync",
+            "temporary name of Nextcloud or ownCloud",
+        ),
+        (r"\._|\.AppleDouble\Z", "companion file of macOS (AppleDouble)"),
+        (r"\.DS_Store\Z|Icon\r\Z|\.localized\Z", "folder view of macOS"),
+        (r"(thumbs|ehthumbs|ehthumbs_vista)\.db\Z|desktop\.ini\Z", "folder view of Windows"),
+        (r"~\$|\.~lock\..*#\Z", "lock of an office program"),
+        (r"\.#|#.*#\Z", "lock or autosave of Emacs"),
+        (r"\..*\.sw[a-px]\Z|4913\Z|.+~\Z", "swap or backup file of an editor"),
+        (r"\.nfs[0-9a-f]+\Z", "deleted but open file on NFS"),
+        (r"\..+\.[0-9a-z]{6}\Z", "temporary name of rsync"),
+        (r".+\.(tmp|temp|filepart|partial|incomplete|inprogress|uploading|lock|swp|bak)\Z", "temporary name"),
+        (r"\.", "hidden name"),
+    )
+)
+
+_FOLDER_RULES = tuple(
+    (re.compile(pattern, re.IGNORECASE | re.DOTALL), rule)
+    for pattern, rule in (
+        (r"\.captiond\Z", "captiond's own folder"),
+        (r"@eaDir\Z|@__thumb\Z|\.@__thumb\Z|\.thumbnails\Z", "thumbnails of a NAS box"),
+        (r"#recycle\Z|@Recycle\Z|\$RECYCLE\.BIN\Z|RECYCLER\Z|\.Trash|\.recycle\Z", "recycle bin"),
+        (
+            r"#snapshot\Z|\.snapshots?\Z|\.zfs\Z|lost\+found\Z|System Volume Information\Z",
+            "folder of the system",
+        ),
+        (r"\.stfolder|\.stversions\Z", "folder of Syncthing"),
+        (r"\.git\Z|\.svn\Z|\.hg\Z", "folder of a version control system"),
+        (r"\.AppleDouble\Z|__MACOSX\Z", "companion folder of macOS"),
+        (r".+\.(download|crdownload|part|tmp|partial)\Z", "unfinished download"),
+        (r"\.", "hidden folder"),
+    )
+)
+
+
+class Ignore:
+    """The built-in rules and the patterns of whoever runs the daemon."""
+
+    def __init__(self, patterns: Sequence[str] = ()) -> None:
+        self._patterns = [(pattern, re.compile(_translate(pattern))) for pattern in patterns]
+
+    def file(self, name: str, path: str) -> str | None:
+        """The rule that leaves the file `path` alone, whose last part is `name`."""
+        if not _is_image(name):
+            return _first(_FILE_RULES, name) or NOT_AN_IMAGE
+        return self._by_pattern(name, path) if self._patterns else None
+
+    def folder(self, name: str, path: str) -> str | None:
+        """The rule that keeps us out of the folder `path`, whose last part is `name`."""
+        return _first(_FOLDER_RULES, name) or (self._by_pattern(name, path) if self._patterns else None)
+
+    def skips_file(self, name: str, path: str) -> bool:
+        """Whether any rule leaves this file alone, without finding out which: for scans."""
+        return not _is_image(name) or (bool(self._patterns) and self._by_pattern(name, path) is not None)
+
+    def folders_above(self, path: str) -> str | None:
+        """The rule that keeps us out of one of the folders that `path` lies in."""
+        end = path.find("/")
+        while end != -1:
+            folder = path[:end]
+            if rule := self.folder(folder.rpartition("/")[2], folder):
+                return rule
+            end = path.find("/", end + 1)
+        return None
+
+    def rule(self, path: str) -> str | None:
+        """The rule that leaves the file `path` alone, by its own name or by a folder that it lies in."""
+        return self.folders_above(path) or self.file(path.rpartition("/")[2], path)
+
+    def _by_pattern(self, name: str, path: str) -> str | None:
+        for pattern, expression in self._patterns:
+            if expression.match(name) or expression.match(path):
+                return f"your pattern {pattern!r}"
+        return None
+
+
+def _is_image(name: str) -> bool:
+    stem, _, extension = name.rpartition(".")
+    return bool(stem) and extension.lower() in IMAGE_EXTENSIONS and stem[0] != "." and stem[:2] != "~$"
+
+
+def _first(rules: tuple[tuple[re.Pattern[str], str], ...], name: str) -> str | None:
+    return next((rule for expression, rule in rules if expression.match(name)), None)
+
+
+def _translate(pattern: str) -> str:
+    return fnmatch.translate(pattern.rstrip("/"))

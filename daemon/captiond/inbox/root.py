@@ -1,0 +1,93 @@
+"""The inbox as a folder: is it there, and is it the right one?
+
+A share that went away leaves a bare mount point that looks like an empty inbox.  So a marker,
+`.captiond/inbox`, is written once; from then on a folder without it is not the inbox, and nothing is
+created in it.  The root is opened anew for each round of work: a held descriptor would keep the
+share from being unmounted, and would go on showing the old one afterwards.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from captiond import beneath
+from captiond.errors import Surroundings, as_surroundings
+from captiond.inbox import mounts
+from captiond.inbox.ignore import OWN_FOLDER
+
+MARKER = "inbox"
+
+_MARKER_TEXT = (
+    "captiond keeps this file to tell its inbox from a folder whose volume is not mounted.\n"
+    "Without it captiond waits.  Starting captiond again writes it anew.\n"
+)
+
+
+@contextmanager
+def opened(inbox: Path) -> Iterator[int]:
+    """A descriptor of the inbox folder, whatever lies at its path now."""
+    try:
+        descriptor = os.open(inbox, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError as error:
+        if error.errno in (errno.ENOENT, errno.ENOTDIR):
+            raise Surroundings(
+                f"The inbox {inbox} is gone.",
+                advice="Create it or mount its volume; work goes on by itself when it is back.",
+            ) from error
+        raise as_surroundings(error, f"Opening the inbox {inbox}") from error
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def has_marker(root: int) -> bool:
+    try:
+        os.stat(f"{OWN_FOLDER}/{MARKER}", dir_fd=root, follow_symlinks=False)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    return True
+
+
+def unmounted(inbox: Path) -> Surroundings:
+    """What to say of a folder that lost its marker."""
+    return Surroundings(
+        f"The inbox {inbox} has lost its marker {OWN_FOLDER}/{MARKER}, as if its volume were not mounted.",
+        advice="Mount its volume. If this is the right folder, start captiond again.",
+    )
+
+
+def write_marker(inbox: Path, root: int) -> None:
+    """Marks the folder as the inbox, unless it is known to be a bare mount point."""
+    if mounts.is_waiting_for_its_mount(inbox):
+        raise Surroundings(
+            f"The inbox {inbox} lies on a volume of /etc/fstab that is not mounted.",
+            advice="Mount it; work goes on by itself.",
+        )
+    try:
+        os.mkdir(OWN_FOLDER, dir_fd=root)
+    except FileExistsError:
+        pass
+    try:
+        folder = beneath.open_folder(root, OWN_FOLDER)
+        try:
+            _write(folder)
+        finally:
+            os.close(folder)
+    except FileExistsError:
+        pass
+
+
+def _write(folder: int) -> None:
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    descriptor = os.open(MARKER, flags, 0o644, dir_fd=folder)
+    try:
+        os.write(descriptor, _MARKER_TEXT.encode())
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+    os.fsync(folder)

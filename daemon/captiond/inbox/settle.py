@@ -1,0 +1,270 @@
+"""From sightings and the time to what is quiet, waiting, or in work.
+
+Pure: it is told what was seen and when, opens nothing and owns no clock.  A file is quiet when it had the
+same fingerprint in two observations at least `settle_seconds` apart; the time is the monotonic clock's, so
+modification times are compared for equality only and may lie in the past or the future.
+"""
+
+from __future__ import annotations
+
+import heapq
+import math
+from collections import Counter
+from dataclasses import dataclass
+from enum import Enum, auto
+
+from captiond.inbox.fair import FairQueue
+from captiond.records import Fingerprint, SettledFile
+
+UNREADABLE_RETRY_SECONDS = 30.0
+
+
+class Phase(Enum):
+    SETTLING = auto()  # seen, not yet quiet
+    WAITING = auto()  # quiet; looked into when its turn comes
+    HELD = auto()  # quiet, but a writer has it open
+    PARTIAL = auto()  # quiet, but its container is not whole
+    UNREADABLE = auto()  # quiet, but it may not be read
+    DEFERRED = auto()  # given back, not to be offered before a time
+    IN_WORK = auto()  # handed out
+
+
+class Kind(Enum):
+    """What a look into a quiet file found."""
+
+    WHOLE = auto()
+    PARTIAL = auto()
+    HELD = auto()
+    CHANGED = auto()
+    UNREADABLE = auto()
+    GONE = auto()
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    kind: Kind
+    reason: str = ""
+    certain: bool = True  # PARTIAL only: whether a file that stays like this is certainly not whole
+    fingerprint: Fingerprint | None = None  # CHANGED only
+
+
+@dataclass(slots=True)
+class _Entry:
+    fingerprint: Fingerprint
+    noticed_at: float
+    since: float  # when it was first observed with this fingerprint
+    seen: float  # when it was last observed with it
+    phase: Phase
+    due_at: float  # when something is to be done about it by itself
+    sweep: int
+    finding: Finding | None = None
+    reason: str = ""  # why it was given back
+
+
+class Book:
+    """Every file that we know of, and where it stands."""
+
+    def __init__(self, *, settle_seconds: float, incomplete_after_seconds: float) -> None:
+        self._settle_seconds = settle_seconds
+        self._patience_seconds = max(incomplete_after_seconds, settle_seconds)
+        self._entries: dict[str, _Entry] = {}
+        self._phases: Counter[Phase] = Counter()
+        self._queue = FairQueue()
+        self._due: list[tuple[float, str]] = []
+        self._sweep = 0
+
+    # What was seen
+
+    def observe(
+        self, path: str, fingerprint: Fingerprint, earliest: float, latest: float, *, hinted: bool = False
+    ) -> bool:
+        """Takes note of an observation made between the two times; True if the file was not known.
+
+        Two times, since a slow scan looks at its first and its last file far apart: one time would claim
+        more quiet than was seen.  `hinted` says that something happened to it: a writer may have let go.
+        """
+        entry = self._entries.get(path)
+        if entry is None:
+            entry = _Entry(fingerprint, latest, latest, earliest, Phase.SETTLING, math.inf, self._sweep)
+            self._entries[path] = entry
+            self._phases[Phase.SETTLING] += 1
+            self._settle(path, entry)
+            return True
+        entry.sweep = self._sweep
+        if entry.fingerprint == fingerprint:
+            entry.seen = earliest
+        else:
+            entry.fingerprint, entry.since, entry.seen = fingerprint, latest, earliest
+            if entry.phase not in (Phase.IN_WORK, Phase.DEFERRED):
+                self._enter(path, entry, Phase.SETTLING)
+        if entry.phase is Phase.SETTLING:
+            self._settle(path, entry)
+        elif hinted and entry.phase in (Phase.HELD, Phase.UNREADABLE):
+            self._wait(path, entry)
+        return False
+
+    def forget(self, path: str) -> None:
+        """The file is not there; what is in work stays until it is given back."""
+        entry = self._entries.get(path)
+        if entry is not None and entry.phase is not Phase.IN_WORK:
+            self._remove(path)
+
+    def begin_sweep(self) -> None:
+        """From now on every file is looked at; what is not seen until the end is forgotten."""
+        self._sweep += 1
+
+    def end_sweep(self) -> None:
+        stale = [path for path, entry in self._entries.items() if entry.sweep != self._sweep]
+        for path in stale:
+            self.forget(path)
+
+    # What is to be done
+
+    def due(self, now: float) -> list[str]:
+        """The files to be looked at again now."""
+        again = []
+        while self._due and self._due[0][0] <= now:
+            due_at, path = heapq.heappop(self._due)
+            if not self._is_due_then(due_at, path):
+                continue
+            entry = self._entries[path]
+            entry.due_at = math.inf
+            if entry.phase is Phase.DEFERRED:
+                self._enter(path, entry, Phase.SETTLING)
+            if entry.phase is Phase.SETTLING:
+                again.append(path)
+            elif entry.phase is not Phase.IN_WORK:
+                self._wait(path, entry)
+        return again
+
+    def next_due(self) -> float:
+        """When `due` will have something to say; infinity for never."""
+        while self._due and not self._is_due_then(*self._due[0]):
+            heapq.heappop(self._due)
+        return self._due[0][0] if self._due else math.inf
+
+    def best(self) -> tuple[str, Fingerprint] | None:
+        """The file whose turn it is, to be looked into; `judge` says what comes of it."""
+        path = self._queue.pop(self._is_waiting)
+        return None if path is None else (path, self._entries[path].fingerprint)
+
+    def put_back(self, path: str) -> None:
+        """The look into the file that `best` gave came to nothing: its turn comes again."""
+        if self._is_waiting(path):
+            self._queue.push(path, self._entries[path].fingerprint.modified_ns)
+
+    def judge(self, path: str, finding: Finding, now: float) -> SettledFile | None:
+        """What a look into the file that `best` gave means: it is handed out, or it waits for something."""
+        entry = self._entries.get(path)
+        if entry is None:
+            return None
+        entry.finding = finding
+        if finding.kind is Kind.GONE:
+            self.forget(path)
+        elif finding.kind is Kind.CHANGED and finding.fingerprint is not None:
+            self.observe(path, finding.fingerprint, now, now)
+        elif finding.kind is Kind.HELD:
+            # The longer it has been quiet, the less often we ask; a hint asks at once.
+            delay = min(max((now - entry.since) / 10, 0.25), 5.0)
+            self._enter(path, entry, Phase.HELD, now + delay)
+        elif finding.kind is Kind.UNREADABLE:
+            self._enter(path, entry, Phase.UNREADABLE, now + UNREADABLE_RETRY_SECONDS)
+        elif finding.kind is Kind.PARTIAL and now < entry.since + self._patience_seconds:
+            self._enter(path, entry, Phase.PARTIAL, entry.since + self._patience_seconds)
+        else:
+            self._enter(path, entry, Phase.IN_WORK)
+            truncated = finding.reason if finding.kind is Kind.PARTIAL and finding.certain else None
+            return SettledFile(path, entry.fingerprint, entry.noticed_at, truncated)
+        return None
+
+    def done(self, path: str) -> None:
+        """It left the inbox; a file that lies there now under its name is another one."""
+        if path in self._entries:
+            self._remove(path)
+
+    def release(self, path: str, not_before: float, reason: str = "") -> None:
+        """It stays, and is offered again, not before that time; if it changed, it settles anew."""
+        entry = self._entries.get(path)
+        if entry is not None and entry.phase is Phase.IN_WORK:
+            entry.reason = reason
+            self._enter(path, entry, Phase.DEFERRED, not_before)
+
+    # What to say
+
+    @property
+    def waiting(self) -> int:
+        return self._phases[Phase.WAITING] + self._phases[Phase.DEFERRED]
+
+    @property
+    def settling(self) -> int:
+        return self._phases[Phase.SETTLING] + self._phases[Phase.HELD] + self._phases[Phase.PARTIAL]
+
+    @property
+    def in_work(self) -> int:
+        return self._phases[Phase.IN_WORK]
+
+    @property
+    def unreadable(self) -> int:
+        return self._phases[Phase.UNREADABLE]
+
+    def explain(self, path: str, now: float) -> str | None:
+        """Where the file stands, in a line; None if it is not known."""
+        entry = self._entries.get(path)
+        if entry is None:
+            return None
+        reason = entry.finding.reason if entry.finding else ""
+        match entry.phase:
+            case Phase.SETTLING:
+                left = max(entry.since + self._settle_seconds - now, 0.0)
+                return f"settling for {left:.1f} s more"
+            case Phase.WAITING:
+                ahead = self._queue.ahead_of(path, self._is_waiting)
+                return f"waiting behind {ahead}" if ahead else "waiting, next in line"
+            case Phase.HELD:
+                return "held by a writer: a program still has it open for writing"
+            case Phase.PARTIAL:
+                left = max(entry.since + self._patience_seconds - now, 0.0)
+                fate = "given up" if entry.finding and entry.finding.certain else "tried as it is"
+                return f"not whole yet ({reason}); {fate} in {left:.0f} s if it does not change"
+            case Phase.UNREADABLE:
+                return reason
+            case Phase.DEFERRED:
+                why = f": {entry.reason}" if entry.reason else ""
+                return f"tried again in {max(entry.due_at - now, 0.0):.0f} s{why}"
+            case Phase.IN_WORK:
+                return "in work"
+
+    # How the book is kept
+
+    def _settle(self, path: str, entry: _Entry) -> None:
+        if entry.seen >= entry.since + self._settle_seconds:
+            self._wait(path, entry)
+        elif entry.due_at != entry.since + self._settle_seconds:
+            self._wake(path, entry, entry.since + self._settle_seconds)
+
+    def _wait(self, path: str, entry: _Entry) -> None:
+        self._enter(path, entry, Phase.WAITING)
+        self._queue.push(path, entry.fingerprint.modified_ns)
+
+    def _enter(self, path: str, entry: _Entry, phase: Phase, due_at: float = math.inf) -> None:
+        self._phases[entry.phase] -= 1
+        self._phases[phase] += 1
+        entry.phase = phase
+        self._wake(path, entry, due_at)
+
+    def _wake(self, path: str, entry: _Entry, due_at: float) -> None:
+        entry.due_at = due_at
+        if due_at != math.inf:
+            heapq.heappush(self._due, (due_at, path))
+
+    def _is_due_then(self, due_at: float, path: str) -> bool:
+        """Whether an item of the heap still counts: it stays there when the file is given another time."""
+        entry = self._entries.get(path)
+        return entry is not None and entry.due_at == due_at
+
+    def _remove(self, path: str) -> None:
+        self._phases[self._entries.pop(path).phase] -= 1
+
+    def _is_waiting(self, path: str) -> bool:
+        entry = self._entries.get(path)
+        return entry is not None and entry.phase is Phase.WAITING

@@ -1,0 +1,214 @@
+"""Keeps the book true by looking into the inbox: where hints point, at what is due, and everywhere in turn.
+
+Reads names and lstat only.  Hints make it quick; what makes it right is the full scan, which goes on in
+slices while files wait to be handed out.
+"""
+
+from __future__ import annotations
+
+import heapq
+import math
+import stat
+import threading
+from collections import defaultdict
+from collections.abc import Callable, Iterable
+
+from captiond import beneath
+from captiond.inbox.ignore import Ignore
+from captiond.inbox.scan import list_folder, look_at
+from captiond.inbox.settle import Book
+from captiond.inbox.watch import Hints
+from captiond.records import Fingerprint
+
+_SLICE_SECONDS = 0.05  # how long a full scan may keep a waiting file from being handed out
+_GRACE_SECONDS = 5.0  # how late a hint may come before it counts as missed
+_REVISIT_SECONDS = (0.5, 2.0)  # files land in a new folder before the kernel is asked to watch it
+
+
+class Survey:
+    """One thread looks; the counts may be read by any that holds the lock."""
+
+    def __init__(self, book: Book, lock: threading.Lock, ignore: Ignore, clock: Callable[[], float]) -> None:
+        self._book = book
+        self._lock = lock
+        self._ignore = ignore
+        self._clock = clock
+
+        self._folders: dict[str, set[str]] = {}  # every folder that we know of -> the names ignored in it
+        self._closed: set[str] = set()  # folders that we may not look into
+        self._missed_events = 0
+
+        self._suspects: dict[str, float] = {}  # found by a full scan; a hint should have told of them
+        self._revisits: list[tuple[float, str]] = []
+        self._scan = _FullScan()
+
+    @property
+    def ignored(self) -> int:
+        return sum(map(len, self._folders.values()))
+
+    @property
+    def closed_folders(self) -> int:
+        return len(self._closed)
+
+    @property
+    def missed_events(self) -> int:
+        return self._missed_events
+
+    @property
+    def folders(self) -> int:
+        return len(self._folders)
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether everything was looked at since `start_over`."""
+        return self._scan.is_over and self._scan.due_at > -math.inf
+
+    def next_at(self) -> float:
+        """When there will be something to look at, hints and what is due in the book aside."""
+        return min(self._scan.due_at, self._revisits[0][0] if self._revisits else math.inf)
+
+    def start_over(self) -> None:
+        """Everything is to be looked at again, now."""
+        self._scan.start_over()
+
+    def follow(self, ignore: Ignore) -> None:
+        """Other rules count from now on.  What they let in was there before: no event is missing for it."""
+        self._ignore = ignore
+        self._scan = _FullScan()
+
+    def look(self, root: int, hints: Hints, stop: threading.Event, *, interval_seconds: float) -> bool:
+        """One round; True if it brought a full scan to its end."""
+        if hints.everything:
+            self.start_over()
+        now = self._clock()
+        self._visit(root, hints.folders | self._revisits_due(now))
+        self._glance(root, hints.paths, hinted=True)
+        with self._lock:
+            due = self._book.due(now)
+        self._glance(root, hints.own.union(due), hinted=False)
+        return self._scan_on(root, stop, interval_seconds)
+
+    def _visit(self, root: int, folders: Iterable[str]) -> None:
+        """Folders that something happened to, with all that lies in them."""
+        pending = [folder for folder in folders if self._ignore.folders_above(f"{folder}/") is None]
+        while pending:
+            pending += self._list(root, pending.pop(), hinted=True)
+
+    def _glance(self, root: int, paths: Iterable[str], *, hinted: bool) -> None:
+        """Files that something happened to, or that are due."""
+        by_folder = defaultdict(list)
+        for path in paths:
+            folder, name = beneath.split(path)
+            by_folder[folder].append(name)
+        for folder, names in by_folder.items():
+            if hinted and self._ignore.folders_above(f"{folder}/") is not None:
+                continue
+            prefix = f"{folder}/" if folder else ""
+            earliest = self._clock()
+            found = look_at(root, folder, names)
+            latest = self._clock()
+            with self._lock:
+                ignored = self._folders.get(folder, set())
+                for name, status in found:
+                    path = prefix + name
+                    if hinted:
+                        self._suspects.pop(path, None)
+                    if status is None:
+                        self._book.forget(path)
+                        ignored.discard(name)
+                    elif not stat.S_ISREG(status.st_mode) or self._ignore.skips_file(name, path):
+                        self._book.forget(path)
+                        ignored.add(name)
+                    else:
+                        ignored.discard(name)
+                        self._book.observe(path, Fingerprint.of(status), earliest, latest, hinted=hinted)
+
+    def _scan_on(self, root: int, stop: threading.Event, interval_seconds: float) -> bool:
+        scan = self._scan
+        began = self._clock()
+        if scan.is_over:
+            if began < scan.due_at:
+                return False
+            scan.begin(began)
+            with self._lock:
+                self._book.begin_sweep()
+        while scan.pending:
+            if stop.is_set() or (self._book.waiting and self._clock() > began + _SLICE_SECONDS):
+                break
+            folder = scan.pending.pop()
+            scan.visited.add(folder)
+            scan.pending += self._list(root, folder, hinted=False)
+        now = self._clock()
+        scan.spent_seconds += now - began
+        if scan.pending:
+            return False
+        self._end_scan(now)
+        scan.end(now, interval_seconds)
+        return True
+
+    def _end_scan(self, now: float) -> None:
+        with self._lock:
+            self._book.end_sweep()
+            for folder in self._folders.keys() - self._scan.visited:
+                del self._folders[folder]
+            self._closed &= self._scan.visited
+            late = [path for path, at in self._suspects.items() if now >= at + _GRACE_SECONDS]
+            self._missed_events += len(late)
+        for path in late:
+            del self._suspects[path]
+
+    def _list(self, root: int, folder: str, *, hinted: bool) -> list[str]:
+        """Takes note of one folder; gives the folders in it."""
+        earliest = self._clock()
+        listing = list_folder(root, folder, self._ignore)
+        latest = self._clock()
+        with self._lock:
+            if listing is None:
+                self._folders.pop(folder, None)
+                self._closed.discard(folder)
+                return []
+            (self._closed.add if listing.is_closed else self._closed.discard)(folder)
+            is_new = folder not in self._folders
+            self._folders[folder] = listing.ignored
+            for sighting in listing.files:
+                path = sighting.path
+                is_first = self._book.observe(path, sighting.fingerprint, earliest, latest, hinted=hinted)
+                if hinted:
+                    self._suspects.pop(path, None)
+                elif is_first and self._scan.is_news:
+                    self._suspects[path] = latest
+        if is_new and self._scan.is_news:
+            for delay in _REVISIT_SECONDS:
+                heapq.heappush(self._revisits, (latest + delay, folder))
+        return listing.folders
+
+    def _revisits_due(self, now: float) -> set[str]:
+        due = set()
+        while self._revisits and self._revisits[0][0] <= now:
+            due.add(heapq.heappop(self._revisits)[1])
+        return due
+
+
+class _FullScan:
+    """One full scan under way, and when the next one is due."""
+
+    def __init__(self) -> None:
+        self.pending: list[str] = []
+        self.visited: set[str] = set()
+        self.due_at = -math.inf
+        self.spent_seconds = 0.0
+        self.is_over = True
+        self.is_news = False  # whether what is found now was not there in an earlier full scan
+        self._began_at = -math.inf
+
+    def start_over(self) -> None:
+        self.pending, self.is_over, self.due_at = [], True, -math.inf
+
+    def begin(self, now: float) -> None:
+        self.pending, self.visited = [""], set()
+        self.is_over, self.spent_seconds, self._began_at = False, 0.0, now
+
+    def end(self, now: float, interval_seconds: float) -> None:
+        # A slow share is not to be scanned all the time.
+        self.due_at = max(self._began_at + interval_seconds, now + 9 * self.spent_seconds)
+        self.is_over = self.is_news = True

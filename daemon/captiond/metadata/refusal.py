@@ -1,0 +1,36 @@
+"""The one way the parts of this room say no, and what they all prove their work with."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from itertools import islice
+from typing import TypeVar
+
+_PARTS = 1 << 20  # more than any image has; a hostile one must not cost gigabytes of notes about it
+_CHUNK = 1 << 20  # bytes compared at a time, so that a big file is not copied to be compared
+
+
+class Refused(Exception):
+    """This image cannot be proved safe to write into; the message says why."""
+
+
+Part = TypeVar("Part")
+
+
+def all_of(parts: Iterable[Part]) -> tuple[Part, ...]:
+    """All parts that a walk along a file finds, unless they are beyond measure."""
+    found = tuple(islice(parts, _PARTS + 1))
+    if len(found) > _PARTS:
+        raise Refused("it has too many parts")
+    return found
+
+
+def is_same(old: bytes, start: int, end: int, new: bytes, new_start: int) -> bool:
+    """Do the bytes `old[start:end]` stand in `new` from `new_start` on?"""
+    if end - start > len(new) - new_start:
+        return False
+    shift = new_start - start
+    return all(
+        old[at : min(at + _CHUNK, end)] == new[at + shift : min(at + _CHUNK, end) + shift]
+        for at in range(start, end, _CHUNK)
+    )

@@ -1,0 +1,36 @@
+"""Phi-3.5-vision, native: configuration, image processing, prompts and network.
+
+Needs torch, transformers 5, safetensors, numpy and pillow, and runs no code from a checkpoint.  Knows nothing
+of inboxes, jobs or daemons.  Importing it imports torch, so nobody outside imports it at top level.
+"""
+
+from captiond.phi3v import memory
+from captiond.phi3v.configuration import Phi3VConfig
+from captiond.phi3v.generation import Decoder, Request, Said, can_decode
+from captiond.phi3v.image_processing import Phi3VImageProcessor, image_token_count
+from captiond.phi3v.loading import load, register
+from captiond.phi3v.modeling import Phi3VForCausalLM
+from captiond.phi3v.processing import Answer, Phi3VProcessor, build_prompt
+from captiond.phi3v.quantization import quantization_config
+from captiond.phi3v.tokens import TokenizerMismatch, check_tokenizer, stop_token_ids
+
+__all__ = [
+    "Answer",
+    "Decoder",
+    "Phi3VConfig",
+    "Phi3VForCausalLM",
+    "Phi3VImageProcessor",
+    "Phi3VProcessor",
+    "Request",
+    "Said",
+    "TokenizerMismatch",
+    "build_prompt",
+    "can_decode",
+    "check_tokenizer",
+    "image_token_count",
+    "load",
+    "memory",
+    "quantization_config",
+    "register",
+    "stop_token_ids",
+]

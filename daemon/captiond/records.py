@@ -1,0 +1,172 @@
+"""What travels through the daemon, from a name in the inbox to a committed caption.
+
+Frozen records without I/O and without imports of ours.  Paths inside a folder are `str` relative to
+that folder with `/` between the parts; bytes that are not UTF-8 stand in them as lone surrogates
+(`os.fsdecode`), so every path here can be given back to the kernel unchanged.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+
+@dataclass(frozen=True, slots=True)
+class Fingerprint:
+    """What must stay equal for a file to count as untouched between two looks at it."""
+
+    device: int
+    inode: int
+    size: int
+    modified_ns: int
+    changed_ns: int
+
+    @classmethod
+    def of(cls, stat: os.stat_result) -> Fingerprint:
+        return cls(stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns)
+
+
+@dataclass(frozen=True, slots=True)
+class Sighting:
+    """One regular file as one scan of the inbox saw it."""
+
+    path: str
+    fingerprint: Fingerprint
+
+
+@dataclass(frozen=True, slots=True)
+class SettledFile:
+    """A file that is complete: quiet for long enough, held by no writer, its container whole.
+
+    A file that never became whole is offered too, with the reason in `truncated`: it is to be set
+    aside, since otherwise it would lie in the inbox for ever without a word.
+    """
+
+    path: str
+    fingerprint: Fingerprint
+    noticed_at: float  # seconds on the monotonic clock, when the name was first seen
+    truncated: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A claimed file: its bytes, read once through one descriptor, and the attempt that was counted."""
+
+    id: str  # the same for the same path and bytes, so that a repeat after a crash meets its own traces
+    path: str
+    fingerprint: Fingerprint
+    data: bytes = field(repr=False)
+    sha256: str
+    attempt: int
+    noticed_at: float  # monotonic seconds
+    claimed_at: float  # monotonic seconds
+
+
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """Something about one picture that its owner may want to know, and that stopped nothing."""
+
+    code: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class PictureFacts:
+    """What is known of a picture once its pixels are let go."""
+
+    format: str  # as Pillow names it: JPEG, PNG, WEBP, TIFF, GIF, BMP, HEIF, AVIF
+    width: int  # pixels, as stored in the file (before it was turned upright)
+    height: int
+    notices: tuple[Notice, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """A decoded picture, upright, in 8-bit RGB."""
+
+    image: Image.Image
+    facts: PictureFacts
+
+
+@dataclass(frozen=True, slots=True)
+class CaptionRequest:
+    """What is asked about a picture."""
+
+    prompt: str
+    max_new_tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class ModelIdentity:
+    """Which model answers, and how it is run: what a sidecar says about its author."""
+
+    id: str
+    backend: str
+    revision: str | None = None
+    device: str | None = None
+    dtype: str | None = None
+    quantization: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Caption:
+    """What a model said about a picture."""
+
+    text: str
+    raw_output: str | None  # what the model said, where `text` was cleaned; else None
+    model: ModelIdentity
+    request: CaptionRequest
+    prompt_tokens: int | None
+    new_tokens: int | None
+    finish_reason: str  # stop | length
+    notices: tuple[Notice, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """What became of one place a caption could have been written to."""
+
+    target: str  # e.g. exif:ImageDescription
+    action: str  # wrote | kept | skipped | refused
+    reason: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Described:
+    """An image's bytes after the caption was laid into them (or the very same bytes), and what was done."""
+
+    data: bytes = field(repr=False)
+    written: tuple[Written, ...]
+    previous_description: str | None = None  # what a replaced description said
+
+
+@dataclass(frozen=True, slots=True)
+class Timings:
+    """Seconds that one picture spent in each stage."""
+
+    queued: float
+    decode: float
+    caption: float
+    publish: float  # laying the caption into the image and proving it, up to the first write
+
+
+@dataclass(frozen=True, slots=True)
+class Delivered:
+    """Where an image now lies: in `done/` with its sidecar, or in `failed/` with its error."""
+
+    path: str  # relative to the folder it was delivered to
+    record: str  # the JSON beside it, relative to the same folder
+    sha256: str  # of the image as it lies there
+
+
+@dataclass(frozen=True, slots=True)
+class Stamp:
+    """When and by whom a record was made; told, so that composing a record needs no clock."""
+
+    created_at: datetime
+    version: str

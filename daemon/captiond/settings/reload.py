@@ -1,0 +1,43 @@
+"""Which settings a running daemon takes over when it reads them again, and which have to wait for a restart.
+
+Pure: two Settings in, one Settings and two lists of keys out.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from captiond.settings.schema import KEYS, Settings
+
+# What is asked anew for each picture or line.  All else built something at the start: a model, a lock.
+TAKEN_OVER = frozenset(
+    {(section, name) for section in ("caption", "output", "limits", "log") for name in KEYS[section]}
+    | {("watch", "ignore")}
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    settings: Settings  # the former ones with what could be taken over
+    taken_over: tuple[str, ...]  # dotted keys
+    need_restart: tuple[str, ...]
+
+
+def change(former: Settings, latter: Settings) -> Change:
+    """What becomes of `former` when somebody asks for `latter`."""
+    sections: dict[str, dict[str, object]] = {}
+    taken_over, need_restart = [], []
+    for section, names in KEYS.items():
+        for name in names:
+            old, new = (getattr(getattr(settings, section), name) for settings in (former, latter))
+            if old == new:
+                continue
+            if (section, name) in TAKEN_OVER:
+                taken_over.append(f"{section}.{name}")
+                sections.setdefault(section, {})[name] = new
+            else:
+                need_restart.append(f"{section}.{name}")
+    changed = {
+        section: getattr(former, section).model_copy(update=values) for section, values in sections.items()
+    }
+    return Change(former.model_copy(update=changed), tuple(taken_over), tuple(need_restart))

@@ -1,0 +1,237 @@
+"""Every section and key of the settings: its type, its default and what is allowed.
+
+Frozen records; the key file is opened only when somebody asks for the key.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SecretStr,
+    StringConstraints,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
+
+from captiond.settings.refusals import refusal
+
+DEFAULT_MODEL = "microsoft/Phi-3.5-vision-instruct"
+DEFAULT_REVISION = "4a0d683eba9f1d0cbfb6151705d1ee73c25a80ca"
+
+SHORTEST_TOKEN = 16  # characters: guessing is slowed down, and by this made hopeless
+
+Seconds = Annotated[float, Field(gt=0, le=365 * 86_400, allow_inf_nan=False)]
+Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, validate_default=True)
+
+
+class Folders(_Section):
+    inbox: Path = Path("/srv/captiond/inbox")
+    done: Path = Path("/srv/captiond/done")
+    failed: Path = Path("/srv/captiond/failed")
+    state: Path = Path("/srv/captiond/state")
+
+
+class Watch(_Section):
+    method: Literal["auto", "native", "polling"] = "auto"
+    poll_interval_seconds: Seconds = 2.0
+    settle_seconds: Seconds = 1.0
+    incomplete_after_seconds: Seconds = 600.0
+    rescan_seconds: Seconds = 10.0
+    ignore: Annotated[tuple[Text, ...], Field(strict=False)] = ()
+
+    @field_validator("incomplete_after_seconds")
+    @classmethod
+    def _not_before_it_settles(cls, value: float, info: ValidationInfo) -> float:
+        if value < info.data.get("settle_seconds", 0):
+            raise ValueError("must not be shorter than `watch.settle_seconds`")
+        return value
+
+
+class Model(_Section):
+    backend: Literal["transformers", "openai"] = "transformers"
+    id: Text = DEFAULT_MODEL
+    revision: Text | None = None
+    device: Annotated[str, StringConstraints(pattern=r"^(auto|cpu|mps|cuda(:\d{1,2})?)$")] = "auto"
+    dtype: Literal["auto", "bfloat16", "float16", "float32"] = "auto"
+    quantization: Literal["none", "int8", "int4"] = "none"
+    num_crops: int = Field(default=4, ge=1, le=64)
+    batch_size: Literal["auto"] | Annotated[int, Field(ge=1, le=1024)] = "auto"
+    keep_alive_seconds: Seconds | None = None
+    base_url: Text | None = None
+    api_key_file: Path | None = None
+    api_key: SecretStr | None = None  # only from the environment: keys do not belong into settings files
+    max_concurrency: int = Field(default=8, ge=1, le=1024)
+    timeout_seconds: Seconds = 120.0
+
+    @model_validator(mode="before")
+    @classmethod
+    def _pin(cls, data: Any) -> Any:
+        """The default revision is a commit of the default model, so it counts for that model only.
+
+        It may stand in a copied settings file whose id was changed, or overruled by the environment.
+        """
+        if not isinstance(data, dict):
+            return data
+        if data.get("id", DEFAULT_MODEL) == DEFAULT_MODEL:
+            return {"revision": DEFAULT_REVISION} | data
+        return data | {"revision": None} if data.get("revision") == DEFAULT_REVISION else data
+
+    @field_validator("keep_alive_seconds")
+    @classmethod
+    def _is_ours_to_let_go(cls, value: float | None, info: ValidationInfo) -> float | None:
+        if value is not None and info.data.get("backend") == "openai":
+            raise ValueError("must be null for `model.backend: openai`: the server minds its own GPU")
+        return value
+
+    @field_validator("base_url")
+    @classmethod
+    def _is_a_server(cls, value: str | None, info: ValidationInfo) -> str | None:
+        if value is None:
+            if info.data.get("backend") == "openai":
+                raise ValueError("must be set for `model.backend: openai`, e.g. http://vllm:8000/v1")
+            return None
+        try:
+            url = urlsplit(value)
+            is_server = url.scheme in ("http", "https") and url.hostname and url.port != 0
+        except ValueError:  # a port out of range, half an IPv6 address
+            is_server = False
+        if not is_server or url.query or url.fragment or not value.isprintable() or " " in value:
+            raise ValueError("must be the address of a server, e.g. http://vllm:8000/v1")
+        if url.username is not None:
+            raise ValueError("must not hold a password; use `model.api_key_file`")
+        return value.rstrip("/").removesuffix("/chat/completions")
+
+    @field_validator("api_key")
+    @classmethod
+    def _is_a_key(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None and not _may_be_a_key(value.get_secret_value()):
+            raise ValueError("must be one word of printable ASCII characters")
+        return value
+
+    def read_api_key(self) -> SecretStr | None:
+        """The key from the environment, else from `api_key_file`, read when it is needed."""
+        if self.api_key is not None or self.api_key_file is None:
+            return self.api_key
+        try:
+            key = self.api_key_file.read_text(encoding="utf-8").strip()
+        except (OSError, ValueError) as error:
+            reason = error.strerror if isinstance(error, OSError) else "is not UTF-8"
+            raise refusal(f"`model.api_key_file` ({self.api_key_file}) cannot be read: {reason}") from None
+        if not _may_be_a_key(key):
+            raise refusal(f"`model.api_key_file` ({self.api_key_file}) must hold one key on one line")
+        return SecretStr(key)
+
+
+class Caption(_Section):
+    prompt: Text = "Describe what is shown in this image."
+    max_new_tokens: int = Field(default=160, ge=1, le=100_000)
+
+
+class Output(_Section):
+    description: Literal["keep", "replace"] = "keep"
+    metadata: Annotated[tuple[Literal["exif", "xmp", "iptc"], ...], Field(strict=False)] = ("exif",)
+    exiftool: Literal["auto", "never"] = "auto"
+    xmp_sidecar: Literal["auto", "always", "never"] = "auto"
+    text_sidecar: bool = False
+
+
+class Limits(_Section):
+    max_pixels: int = Field(default=200_000_000, ge=1)
+    max_file_bytes: int = Field(default=1_000_000_000, ge=1)
+    attempts: int = Field(default=3, ge=1, le=1000)
+
+
+class Http(_Section):
+    listen: str | None = None
+    token_file: Path | None = None
+    token: SecretStr | None = None  # only from the environment, as model.api_key
+    max_upload_bytes: int = Field(default=100_000_000, ge=1)
+
+    @field_validator("listen")
+    @classmethod
+    def _is_an_address(cls, value: str | None) -> str | None:
+        if value is not None:
+            split_address(value)
+        return value
+
+    @field_validator("token")
+    @classmethod
+    def _is_a_token(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None and not _may_be_a_token(value.get_secret_value()):
+            raise ValueError(f"must be one word of at least {SHORTEST_TOKEN} printable ASCII characters")
+        return value
+
+    def read_token(self) -> SecretStr | None:
+        """The token from the environment, else from `token_file`, read when it is needed."""
+        if self.token is not None or self.token_file is None:
+            return self.token
+        try:
+            token = self.token_file.read_text(encoding="utf-8").strip()
+        except (OSError, ValueError) as error:
+            reason = error.strerror if isinstance(error, OSError) else "is not UTF-8"
+            raise refusal(f"`http.token_file` ({self.token_file}) cannot be read: {reason}") from None
+        if not _may_be_a_token(token):
+            raise refusal(
+                f"`http.token_file` ({self.token_file}) must hold one word of at least {SHORTEST_TOKEN} "
+                "printable ASCII characters; `openssl rand -hex 32` makes one"
+            )
+        return SecretStr(token)
+
+
+class Log(_Section):
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    format: Literal["auto", "console", "json"] = "auto"
+
+
+class Settings(_Section):
+    folders: Folders = Folders()
+    watch: Watch = Watch()
+    model: Model = Model()
+    caption: Caption = Caption()
+    output: Output = Output()
+    limits: Limits = Limits()
+    http: Http = Http()
+    log: Log = Log()
+    source: Path | None = None  # the file these settings were read from
+
+
+def _may_be_a_key(text: str) -> bool:
+    """What can stand in a header; a line break in it would be a header of its own."""
+    return re.fullmatch(r"[!-~]+", text) is not None
+
+
+def _may_be_a_token(text: str) -> bool:
+    return _may_be_a_key(text) and len(text) >= SHORTEST_TOKEN
+
+
+def split_address(listen: str) -> tuple[str, int]:
+    """`127.0.0.1:8000` or `[::1]:8000` as host and port; ValueError for anything else."""
+    match = re.fullmatch(r"(?:\[([0-9A-Fa-f:.]+)\]|([^\s:/\[\]]+)):(\d{1,5})", listen)
+    if match is None or int(match[3]) > 65_535:
+        raise ValueError("must be an address and a port, e.g. 127.0.0.1:8000")
+    return match[1] or match[2], int(match[3])
+
+
+_SECTIONS = {
+    name: field.annotation
+    for name, field in Settings.model_fields.items()
+    if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel)
+}
+KEYS: dict[str, dict[str, Any]] = {
+    section: {name: field.annotation for name, field in model.model_fields.items()}
+    for section, model in _SECTIONS.items()
+}
+SECRET = {("model", "api_key"), ("http", "token")}  # not keys of the file
+NOT_SHOWN = {*SECRET, ("model", "base_url")}  # may hold what nobody should read in a log

@@ -1,0 +1,85 @@
+"""What the daemon has done so far and how it fares: counted by the pipeline, read by whoever shows it."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+RATE_WINDOW_SECONDS = 60.0
+
+
+class Tally:
+    """Counts of what left the inbox, and how fast.  Safe to use from many threads."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._counting = threading.Lock()
+        self._finished: deque[float] = deque()  # when pictures left the inbox, within the window
+        self._started = clock()
+        self.done = 0
+        self.failed = 0
+        self.last_error: str | None = None
+        self.finished_at = self._started  # when a picture left the inbox last, on the clock
+
+    def count_done(self) -> None:
+        with self._counting:
+            self.done += 1
+            self._count_finished()
+
+    def count_failed(self, path: str, message: str) -> None:
+        with self._counting:
+            self.failed += 1
+            self.last_error = f"{path}: {message}"
+            self._count_finished()
+
+    def rate_per_second(self) -> float:
+        """Pictures a second, over the last minute or since the start."""
+        with self._counting:
+            now = self._clock()
+            while self._finished and self._finished[0] < now - RATE_WINDOW_SECONDS:
+                self._finished.popleft()
+            span = min(now - self._started, RATE_WINDOW_SECONDS)
+            return len(self._finished) / span if span > 0 else 0.0
+
+    def seconds_to_finish(self, remaining: int) -> float | None:
+        """How long `remaining` pictures will take at this rate; None before the first is finished."""
+        rate = self.rate_per_second()
+        return remaining / rate if rate > 0 else None
+
+    def _count_finished(self) -> None:
+        self.finished_at = self._clock()
+        self._finished.append(self.finished_at)
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """How a daemon fares, as `status --json` prints it."""
+
+    state: str  # starting | watching | paused | draining | stopped
+    pause_reason: str | None
+    pause_advice: str | None
+    counts: dict[str, int]  # done and failed: since it started; of a stopped one, what lies in its folders
+    rate_per_second: float
+    seconds_to_finish: float | None
+    watch: dict[str, str | None]
+    model: dict[str, Any]
+    last_error: str | None
+    started_at: str | None
+    process: int | None
+    hanging: str | None  # what has not moved for long, if anything: see `watchdog`
+
+    def why_unhealthy(self) -> str | None:
+        """Why nobody should rely on it now; None where it is well."""
+        if self.state == "stopped":
+            return "no daemon serves this inbox"
+        if self.state == "paused":
+            return f"paused: {self.pause_reason}"
+        if self.state == "starting":
+            return "it is starting: the model is not ready yet"
+        if self.hanging is not None:
+            return f"it stands still: {self.hanging} hangs"
+        return None

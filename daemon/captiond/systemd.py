@@ -1,0 +1,24 @@
+"""Telling systemd how the service fares (sd_notify(3)); silent where nobody listens."""
+
+from __future__ import annotations
+
+import os
+import socket
+
+
+def notify(*assignments: str) -> None:
+    """Send e.g. `READY=1` or `STATUS=...` to the service manager.
+
+    The message goes to the datagram socket that $NOTIFY_SOCKET names; a leading @ stands for the abstract
+    namespace.  A manager that does not answer is no trouble of ours.
+    """
+    address = os.environ.get("NOTIFY_SOCKET")
+    if not address:
+        return
+    if address.startswith("@"):
+        address = "\0" + address[1:]
+    try:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as manager:
+            manager.sendto("\n".join(assignments).encode(), address)
+    except OSError:
+        pass

@@ -1,0 +1,180 @@
+"""Four real folders, a delivery over them, and what must be true of them when all is quiet."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from captiond import sidecar
+from captiond.attempts import Attempts
+from captiond.delivery import Delivery, moves
+from captiond.errors import Rejected
+from captiond.records import (
+    Caption,
+    CaptionRequest,
+    Delivered,
+    Described,
+    Fingerprint,
+    Job,
+    ModelIdentity,
+    Notice,
+    PictureFacts,
+    SettledFile,
+    Stamp,
+    Timings,
+    Written,
+)
+
+MOVES: dict[str, moves.Move] = {
+    "flagged": moves.flagged,
+    "linked": moves.linked,
+    "reserved": moves.reserved,
+}
+STAMP = Stamp(datetime(2026, 11, 23, 10, 0, tzinfo=UTC), "0.1.0")
+WORDS = "Two dogs run along a beach at sunset."
+
+
+def embed(data: bytes, _format: str, caption: str) -> Described:
+    """Lays a caption into bytes that no decoder will ever see."""
+    return Described(data + b"\0" + caption.encode(), (Written("exif:ImageDescription", "wrote"),))
+
+
+def caption(text: str = WORDS, **changes: Any) -> Caption:
+    values: dict[str, Any] = {
+        "raw_output": None,
+        "model": ModelIdentity("demo", "transformers"),
+        "request": CaptionRequest("Describe what is shown in this image.", 160),
+        "prompt_tokens": 790,
+        "new_tokens": 9,
+        "finish_reason": "stop",
+        "notices": (),
+    }
+    return Caption(text=text, **values | changes)
+
+
+FACTS = PictureFacts("JPEG", 40, 30, (Notice("rotated", "turned upright"),))
+
+
+def record_for(job: Job, described: Described, text: str = WORDS) -> bytes:
+    return sidecar.compose(job, FACTS, caption(text), described, Timings(0.1, 0.2, 0.3, 0.4), STAMP)
+
+
+@dataclass
+class World:
+    """`asked` counts what a model would have been asked for, `embedded` what was laid into bytes."""
+
+    inbox: Path
+    done: Path
+    failed: Path
+    state: Path
+    move: moves.Move = moves.move
+    embed: Callable[[bytes, str, str], Described] = embed
+    asked: int = 0
+    embedded: int = 0
+    dropped: dict[str, bytes] = field(default_factory=dict)
+
+    @classmethod
+    def at(cls, root: Path, **changes: Any) -> World:
+        folders = {name: root / name for name in ("inbox", "done", "failed", "state")}
+        for folder in folders.values():
+            folder.mkdir(parents=True, exist_ok=True)
+        return cls(**folders | changes)
+
+    def delivery(self, **changes: Any) -> Delivery:
+        def counted(data: bytes, kind: str, text: str) -> Described:
+            self.embedded += 1
+            return self.embed(data, kind, text)
+
+        values: dict[str, Any] = {
+            "inbox": self.inbox,
+            "done": self.done,
+            "failed": self.failed,
+            "attempts": Attempts(self.state),
+            "attempt_limit": 3,
+            "max_file_bytes": 1_000_000,
+            "embed": counted,
+            "move": self.move,
+        }
+        return Delivery(**values | changes)
+
+    @contextmanager
+    def opened(self, **changes: Any) -> Iterator[Delivery]:
+        with ExitStack() as closing:
+            attempts = changes.setdefault("attempts", Attempts(self.state))
+            closing.callback(attempts.close)
+            delivery = self.delivery(**changes)
+            delivery.open()
+            closing.callback(delivery.close)
+            yield delivery
+
+    def drop(self, path: str, data: bytes = b"a picture") -> SettledFile:
+        file = self.inbox / path
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(data)
+        self.dropped[path] = data
+        return self.settled(path)
+
+    def settled(self, path: str) -> SettledFile:
+        return SettledFile(path, Fingerprint.of((self.inbox / path).lstat()), noticed_at=0.0)
+
+    def caption(self, delivery: Delivery, settled: SettledFile, text: str = WORDS) -> Delivered:
+        job = delivery.claim(settled)
+        return self.publish(delivery, job, text)
+
+    def publish(self, delivery: Delivery, job: Job, text: str = WORDS) -> Delivered:
+        self.asked += 1
+        described = self.embed(job.data, "JPEG", text)
+        return delivery.publish(job, described, record_for(job, described, text))
+
+    def reject(self, delivery: Delivery, settled: SettledFile, kind: str = "unreadable") -> Delivered:
+        why = Rejected(kind, "it is no image", stage="decode", advice="Look at it.")
+        return delivery.set_aside(settled.path, settled.fingerprint, why, 1, STAMP)
+
+    def work_off(self, delivery: Delivery) -> None:
+        """What the daemon does with whatever lies in the inbox; it passes over what is empty."""
+        for path in users_files(self.inbox):
+            if (self.inbox / path).stat().st_size:
+                self.caption(delivery, self.settled(path))
+
+    def check_quiet(self, *, may_lie_in_inbox: frozenset[str] = frozenset()) -> None:
+        """Every picture lies in one of done/ and failed/, as its record says, and nothing is left over."""
+        assert set(users_files(self.inbox)) <= may_lie_in_inbox
+        found: list[bytes] = []
+        for place, suffix in ((self.done, ".caption.json"), (self.failed, ".error.json")):
+            files = users_files(place)
+            records = {path for path in files if path.endswith(suffix)}
+            assert {path + suffix for path in files if path not in records} == records
+            for path in records:
+                record = json.loads((place / path).read_bytes())
+                image = (place / path.removesuffix(suffix)).read_bytes()
+                text = record.get("caption")
+                original = image if text is None else image.removesuffix(b"\0" + text.encode())
+                published = record.get("published", record["source"])["sha256"]
+                assert hashlib.sha256(image).hexdigest() == published
+                assert hashlib.sha256(original).hexdigest() == record["source"]["sha256"]
+                found.append(original)
+        assert sorted(found) == sorted(
+            data for path, data in self.dropped.items() if path not in may_lie_in_inbox
+        )
+        for place in (self.inbox, self.done, self.failed):
+            left = set(_all_files(place / ".captiond")) - {"lock"}
+            assert not left, left
+
+
+def users_files(folder: Path) -> list[str]:
+    return [path for path in _all_files(folder) if not path.startswith(".captiond/")]
+
+
+def _all_files(folder: Path) -> list[str]:
+    return sorted(
+        os.path.relpath(os.path.join(parent, name), folder)  # noqa: PTH118 - names that are not UTF-8
+        for parent, _, names in os.walk(folder)
+        for name in names
+    )

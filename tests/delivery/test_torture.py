@@ -1,0 +1,44 @@
+"""A sample of the crashes and power cuts that torture.py and powercut.py try one by one."""
+
+from __future__ import annotations
+
+import pytest
+from powercut import cut_everywhere
+
+from torture import Point, Scenario, missing_tool, sweep
+
+REASON = missing_tool()
+
+
+@pytest.mark.skipif(REASON is not None, reason=REASON or "")
+@pytest.mark.parametrize(
+    ("scenario", "first"),
+    [
+        (Scenario("publish", "flagged"), 15),
+        (Scenario("publish", "linked", taken=True), 20),
+        (Scenario("set_aside", "reserved"), 25),
+        (Scenario("recover", "flagged", cut=Point("fsync", 6)), 5),
+    ],
+    ids=str,
+)
+def test_a_kill_at_any_system_call_loses_and_doubles_nothing(scenario: Scenario, first: int) -> None:
+    """Wherever the process is killed: one image, one record, the same name, and no second caption."""
+    score = sweep(scenario, every=16, first=first)
+    assert score.points
+    assert not score.failures
+
+
+@pytest.mark.parametrize(
+    "scenario",
+    [
+        Scenario("publish", "flagged", taken=True),
+        Scenario("set_aside", "linked"),
+        Scenario("publish", "reserved"),
+    ],
+    ids=str,
+)
+def test_a_power_cut_at_any_step_loses_and_doubles_nothing(scenario: Scenario) -> None:
+    """Whatever a file system may have kept of what was not synced: the same holds."""
+    score = cut_everywhere(scenario, every=9)
+    assert score.points
+    assert not score.failures

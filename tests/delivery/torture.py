@@ -1,0 +1,308 @@
+"""Kills a real process at every system call of a delivery, and looks what recovery makes of it.
+
+    python tests/delivery/torture.py             every point, and a sample of crashes of the recoveries after
+    python tests/delivery/torture.py --every 5   a sample of both
+    python tests/delivery/torture.py --powercut  the states that a power cut may leave (see powercut.py)
+
+A child opens the folders, claims a picture, and stops.  strace is attached then, told to kill the child on
+the Nth of its renames, or fsyncs, or writes, and the child goes on.  Then this process recovers, with a model
+that counts how often it is asked, and the folders must be as if nothing had happened.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from delivery_world import MOVES, World, users_files
+
+from captiond import sidecar
+
+# What changes a file system, and what makes a change durable.
+CALLS = (
+    "open,openat,creat,mkdir,mkdirat,write,pwrite64,pwritev,fsync,fdatasync,ftruncate,rename,renameat,"
+    "renameat2,link,linkat,unlink,unlinkat,rmdir,fchmod,fchown,utimensat,fsetxattr"
+)
+PATH = "trip/photo.jpg"
+DATA = b"a picture" * 1000
+OTHER_PATH = f"trip/photo~{hashlib.sha256(DATA).hexdigest()[:8]}.jpg"
+PATIENCE_SECONDS = 30.0
+# A killed process leaves the same files there as on a disk, only sooner.
+MEMORY = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
+
+
+@dataclass(frozen=True)
+class Point:
+    """The `nth` time that the child makes this system call."""
+
+    call: str
+    nth: int
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """What the child does, and what lies there before it."""
+
+    act: str  # publish, set_aside or recover
+    move: str
+    taken: bool = False  # the delivered name is taken already
+    cut: Point | None = None  # for recover: where the delivery before it was killed
+
+    def __str__(self) -> str:
+        after = f" after {self.cut.call} {self.cut.nth}" if self.cut else ""
+        return f"{self.act}{after}, {self.move}{', name taken' if self.taken else ''}"
+
+
+@dataclass
+class Score:
+    points: int = 0
+    with_caption: int = 0
+    failures: list[str] = field(default_factory=list)
+
+    def __str__(self) -> str:
+        return (
+            f"{self.points} crash points, {self.with_caption} with a caption on disk, "
+            f"{len(self.failures)} violations"
+        )
+
+    def add(self, other: Score) -> None:
+        self.points += other.points
+        self.with_caption += other.with_caption
+        self.failures += other.failures
+
+
+def missing_tool() -> str | None:
+    """Why this machine cannot do it; None where it can."""
+    if shutil.which("strace") is None:
+        return "strace is not on the PATH"
+    probe = subprocess.run(
+        ["strace", "-o", os.devnull, "-e", "inject=getpid:signal=KILL:when=999", "true"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return None if probe.returncode == 0 else f"strace may not trace here: {probe.stderr.strip()}"
+
+
+def lay_out(root: Path, scenario: Scenario) -> World:
+    world = World.at(root, move=MOVES[scenario.move])
+    world.drop(PATH, DATA)
+    if scenario.taken:
+        for place in (world.done, world.failed):
+            (place / "trip").mkdir()
+            (place / PATH).write_bytes(b"somebody's")
+    return world
+
+
+def points(scenario: Scenario) -> list[Point]:
+    """All points of a scenario, in the order in which a child that is left alone passes them."""
+    with TemporaryDirectory(prefix="captiond-torture-", dir=MEMORY) as folder:
+        world = _laid_out_and_cut(Path(folder), scenario)
+        log = Path(folder) / "strace"
+        _run_child(world, scenario, ["-o", str(log), "-e", f"trace={CALLS}"])
+        seen: Counter[str] = Counter()
+        passed = []
+        for line in log.read_text(errors="replace").splitlines():
+            match = re.match(r"(?:\d+ +)?(\w+)\(", line)
+            if match is not None:
+                seen[match[1]] += 1
+                passed.append(Point(match[1], seen[match[1]]))
+        return passed
+
+
+def sweep(scenario: Scenario, *, every: int = 1, first: int = 0) -> Score:
+    """Kill a child at each point in turn, and recover each time."""
+    score = Score()
+    for point in points(scenario)[first::every]:
+        with TemporaryDirectory(prefix="captiond-torture-", dir=MEMORY) as folder:
+            world = _laid_out_and_cut(Path(folder), scenario)
+            _kill(world, scenario, point)
+            judge(score, world, scenario, f"killed at {point.call} {point.nth}")
+    return score
+
+
+def judge(score: Score, world: World, scenario: Scenario, where: str) -> None:
+    score.points += 1
+    try:
+        check_instant(world)
+        score.with_caption += check_recovery(world, scenario)
+    except AssertionError as error:
+        score.failures.append(f"{scenario}: {where}: {error}")
+
+
+def check_instant(world: World) -> None:
+    """What anybody may rely on at any time, in the middle of a crash as well."""
+    images = [world.inbox / PATH]
+    for place, suffix in ((world.done, ".caption.json"), (world.failed, ".error.json")):
+        for path in users_files(place):
+            if not path.endswith(".json"):
+                images.append(place / path)
+            elif (place / path).stat().st_size:  # empty: reserved, where a file system can do no better
+                told = json.loads((place / path).read_bytes())
+                image = (place / path.removesuffix(suffix)).read_bytes()
+                published = told.get("published", told["source"])["sha256"]
+                assert hashlib.sha256(image).hexdigest() == published, f"{path} tells of another image"
+    whole = [image for image in images if image.exists() and image.read_bytes().startswith(DATA)]
+    assert whole, "the picture is nowhere"
+
+
+def check_recovery(world: World, scenario: Scenario) -> bool:
+    """Recover in this process, as a restarted daemon would; whether there was a caption to make use of."""
+    had_record = _has_record(world.done / ".captiond")
+    with world.opened() as delivery:
+        delivery.recover()
+        assert not delivery.unresolved
+        left = users_files(world.inbox)
+        if left and scenario.act == "set_aside":
+            world.reject(delivery, world.settled(PATH))
+        elif left:
+            assert not had_record, "a caption was on disk and the model is asked again"
+            world.work_off(delivery)
+        assert delivery.recover() == []
+    if scenario.taken:
+        for place in (world.done, world.failed):
+            assert (place / PATH).read_bytes() == b"somebody's", "a name was replaced"
+            (place / PATH).unlink()
+    world.check_quiet()
+    names = {*users_files(world.done), *users_files(world.failed)}
+    images = {name for name in names if not name.endswith(".json")}
+    assert images == {OTHER_PATH if scenario.taken else PATH}, f"not the name as without a crash: {images}"
+    return had_record
+
+
+def _has_record(work: Path) -> bool:
+    for file in work.glob("*.json"):
+        try:
+            sidecar.read(file.read_bytes())
+        except ValueError:
+            continue
+        return True
+    return False
+
+
+def _laid_out_and_cut(root: Path, scenario: Scenario) -> World:
+    world = lay_out(root, scenario)
+    if scenario.cut is not None:
+        _kill(world, Scenario("publish", scenario.move, scenario.taken), scenario.cut)
+    return world
+
+
+def _kill(world: World, scenario: Scenario, point: Point) -> None:
+    # strace counts each system call by itself, so it is told of one only.
+    inject = f"inject={point.call}:signal=KILL:when={point.nth}"
+    options = ["-o", os.devnull, "-e", f"trace={point.call}", "-e", inject]
+    if _run_child(world, scenario, options) != -signal.SIGKILL:
+        raise RuntimeError(f"{scenario}: the child was not killed at {point}")
+
+
+def _run_child(world: World, scenario: Scenario, options: list[str]) -> int:
+    child = subprocess.Popen(
+        [sys.executable, __file__, "--child", scenario.act, scenario.move, str(world.inbox.parent)],
+        env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"},
+    )
+    with child:
+        # It stops itself: a process that runs would make a few calls before strace looks at them.
+        _wait_for(child, "State:\tT")
+        command = ["strace", "-qq", "-f", *options, "-p", str(child.pid)]
+        with subprocess.Popen(command, stderr=subprocess.DEVNULL) as strace:
+            _wait_for(child, f"TracerPid:\t{strace.pid}\n")
+            child.send_signal(signal.SIGCONT)
+            status = child.wait(PATIENCE_SECONDS)
+            strace.wait(PATIENCE_SECONDS)
+    if status not in (0, -signal.SIGKILL):
+        raise RuntimeError(f"the child ended with {status}")
+    return status
+
+
+def _wait_for(child: subprocess.Popen[bytes], sign: str) -> None:
+    until = time.monotonic() + PATIENCE_SECONDS
+    status = Path(f"/proc/{child.pid}/status")
+    while sign not in status.read_text():
+        if child.poll() is not None or time.monotonic() > until:
+            child.kill()
+            raise RuntimeError(f"the child did not come to {sign!r}")
+        time.sleep(0.002)
+
+
+def _child(act: str, move: str, root: Path) -> None:
+    """Come to the point where the work begins, wait for strace, and do it."""
+    world = World.at(root, move=MOVES[move])
+    delivery = world.delivery()
+    delivery.open()
+    if act == "recover":
+        _wait()
+        delivery.recover()
+        world.work_off(delivery)
+    elif act == "publish":
+        job = delivery.claim(world.settled(PATH))
+        _wait()
+        world.publish(delivery, job)
+    else:
+        settled = world.settled(PATH)
+        _wait()
+        world.reject(delivery, settled)
+    os._exit(0)  # what the interpreter does at its end is no part of the delivery
+
+
+def _wait() -> None:
+    os.kill(os.getpid(), signal.SIGSTOP)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--every", type=int, default=1, help="only every Nth point")
+    parser.add_argument("--nested", type=int, default=7, help="every Nth point in every Nth recovery")
+    parser.add_argument("--powercut", action="store_true", help="cut the power instead of killing")
+    parser.add_argument("--child", nargs=3, help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.child:
+        act, move, root = arguments.child
+        _child(act, move, Path(root))
+    if arguments.powercut:
+        from powercut import cut_everywhere as attack
+    else:
+        attack = sweep
+        if (reason := missing_tool()) is not None:
+            print(f"cannot torture: {reason}")
+            return 2
+
+    scenarios = [
+        (Scenario(act, move, taken), arguments.every)
+        for move in MOVES
+        for taken in (False, True)
+        for act in ("publish", "set_aside")
+    ]
+    if not arguments.powercut:
+        step = arguments.every * arguments.nested
+        scenarios += [
+            (Scenario("recover", move, cut=cut), step)
+            for move in MOVES
+            for cut in points(Scenario("publish", move))[::step]
+        ]
+    total = Score()
+    for scenario, every in scenarios:
+        score = attack(scenario, every=every)
+        print(f"{scenario}: {score}", flush=True)
+        total.add(score)
+    print(f"in all: {total}")
+    for failure in total.failures:
+        print(failure)
+    return 1 if total.failures else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

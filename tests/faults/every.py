@@ -1,0 +1,33 @@
+"""All faults, in the order in which they are inflicted."""
+
+from __future__ import annotations
+
+from faults import (
+    burst_while_stopped,
+    clock_set_back,
+    disk_full,
+    few_watches,
+    folder_gone,
+    fsync_error,
+    mount_gone,
+    pausing_writer,
+    picture_that_kills,
+    preallocating_writer,
+    read_only_done,
+    server_down,
+)
+
+FAULTS = (
+    disk_full,
+    read_only_done,
+    fsync_error,
+    server_down,
+    folder_gone,
+    mount_gone,
+    picture_that_kills,
+    clock_set_back,
+    few_watches,
+    pausing_writer,
+    preallocating_writer,
+    burst_while_stopped,
+)

@@ -1,0 +1,246 @@
+"""HEIC and AVIF: what a program puts into them is proved, or the bytes stay as they were."""
+
+from __future__ import annotations
+
+import io
+import os
+import random
+import sys
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import pillow_heif
+import pytest
+from PIL import Image, features
+
+from captiond import exiftool
+from captiond.metadata import TARGET, describe, heif, tiff_patch
+from captiond.metadata.refusal import Refused
+from captiond.records import Described, Written
+
+from .independent import needs_exiftool
+from .making import CAPTION, camera_block, picture
+from .test_real_files import FOLDER
+
+BLOCK = tiff_patch.fresh(CAPTION.encode() + b"\0")
+XMP = (
+    b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">'
+    b'<rdf:Description xmlns:dc="http://purl.org/dc/elements/1.1/" dc:description="Our first dog"/>'
+    b"</rdf:RDF></x:xmpmeta>"
+)
+pillow_heif.register_heif_opener()
+
+
+def saved(format: str, **keys: object) -> bytes:
+    if format == "AVIF" and not features.check("avif"):
+        pytest.skip("this Pillow writes no AVIF")
+    out = io.BytesIO()
+    picture().save(out, format, **keys)
+    return out.getvalue()
+
+
+def seen(data: bytes) -> list[object]:
+    """The frames as another reader decodes them, and what lies beside the EXIF."""
+    with Image.open(io.BytesIO(data)) as image:
+        frames = []
+        for frame in range(getattr(image, "n_frames", 1)):
+            image.seek(frame)
+            frames.append((image.mode, image.size, image.tobytes()))
+        return [frames, image.info.get("icc_profile"), image.info.get("xmp")]
+
+
+def exif_of(data: bytes) -> bytes:
+    with Image.open(io.BytesIO(data)) as image:
+        return bytes(image.info["exif"]).removeprefix(b"Exif\0\0")
+
+
+def placed_by_libheif(data: bytes, block: bytes) -> bytes:
+    """The same picture, encoded by the same library with this EXIF: what an honest placer gives back."""
+    return saved("HEIF", exif=b"Exif\0\0" + block)
+
+
+def refused(data: bytes, place: heif.Place, format: str = "HEIF") -> str:
+    """The reason why nothing was written; the bytes are the very same."""
+    described = describe(data, format, CAPTION, replace=True, place=place)
+    assert described.data is data
+    (one,) = described.written
+    assert (one.target, one.action) == (TARGET, "refused")
+    assert one.reason
+    assert "unexpected" not in one.reason
+    return one.reason
+
+
+def program(folder: Path, monkeypatch: pytest.MonkeyPatch, body: str) -> None:
+    """An `exiftool` on the PATH that does this, in Python."""
+    file = folder / "exiftool"
+    file.write_text(f"#!{sys.executable}\n{body}\n")
+    file.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{folder}{os.pathsep}{os.environ['PATH']}")
+
+
+def test_what_is_proved_is_written() -> None:
+    """A block that somebody puts into a HEIC is accepted where all else is the same."""
+    data = saved("HEIF")
+    described = describe(data, "HEIF", CAPTION, place=placed_by_libheif)
+    assert described.written == (Written(TARGET, "wrote"),)
+    assert exif_of(described.data) == BLOCK
+    assert seen(described.data) == seen(data)
+
+
+def test_every_changed_byte_is_found() -> None:
+    """Whichever byte of the answer is wrong, it is refused, or is no part of the picture or its caption."""
+    data = saved("HEIF")
+    good = placed_by_libheif(data, BLOCK)
+    before, image = seen(good), heif.Heif.read(data, placed_by_libheif)
+    image.prove(good, BLOCK)
+    accepted = []
+    for at in range(len(good)):
+        bad = bytearray(good)
+        bad[at] ^= 0x11
+        try:
+            image.prove(bytes(bad), BLOCK)
+        except Refused:
+            continue
+        accepted.append(at)
+        assert seen(bytes(bad)) == before
+        assert exif_of(bytes(bad)) == BLOCK
+    assert len(accepted) <= 8
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda data, block: data,
+        lambda data, block: b"",
+        lambda data, block: placed_by_libheif(data, block)[:-1],
+        lambda data, block: placed_by_libheif(data, block) + b"\0\0\0\x08free",
+        lambda data, block: placed_by_libheif(data, tiff_patch.fresh(b"Another\0")),
+        lambda data, block: saved("HEIF", exif=b"Exif\0\0" + block, quality=20),
+        lambda data, block: saved("HEIF", exif=b"Exif\0\0" + block, xmp=XMP),
+    ],
+    ids=["nothing written", "empty", "cut", "one box more", "another caption", "other pixels", "XMP added"],
+)
+def test_what_is_not_proved_is_refused(spoil: Callable[[bytes, bytes], bytes]) -> None:
+    """A program that says it succeeded is not believed."""
+    refused(saved("HEIF"), spoil)
+
+
+def test_a_persons_description_is_kept() -> None:
+    """What a person wrote into EXIF or XMP stays, and nobody is asked to write."""
+
+    def never(data: bytes, block: bytes) -> bytes:
+        raise AssertionError("asked to write")
+
+    for data in (saved("HEIF", exif=b"Exif\0\0" + camera_block("<", b"Our dog")), saved("HEIF", xmp=XMP)):
+        described = describe(data, "HEIF", CAPTION, place=never)
+        reason = "kept existing description"
+        assert described == Described(data, (Written(TARGET, "kept", reason),))
+
+
+def test_a_sequence_is_refused() -> None:
+    """Its tables count to places that would move; exiftool reports success on it and writes nothing."""
+    data = saved("AVIF", save_all=True, append_images=[picture().transpose(Image.Transpose.ROTATE_180)])
+    assert "moov" in refused(data, exiftool.place, "AVIF")
+
+
+def test_xmp_is_skipped_with_the_reason() -> None:
+    """XMP and IPTC are not written into HEIC, which is told; EXIF still is."""
+    written = describe(
+        saved("HEIF"), "HEIF", CAPTION, blocks=("exif", "xmp", "iptc"), place=placed_by_libheif
+    ).written
+    assert [one.action for one in written] == ["wrote", "skipped", "skipped"]
+    assert written[1].reason == "XMP is not written into HEIF files"
+
+
+def test_without_exiftool(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The picture is left alone, and told what would help."""
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert "exiftool is not installed" in refused(saved("HEIF"), exiftool.place)
+    assert exiftool.version() is None
+
+
+def test_an_exiftool_that_hangs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is ended after its time, leaves no process behind, and the picture is delivered as it was."""
+    note = tmp_path / "pid"
+    body = (
+        f"import os, time, pathlib; pathlib.Path({str(note)!r}).write_text(str(os.getpid())); time.sleep(600)"
+    )
+    program(tmp_path, monkeypatch, body)
+    place = partial(exiftool.place, timeout_seconds=1)
+    assert refused(saved("HEIF"), place) == "exiftool did not answer within 1 s"
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(note.read_text()), 0)
+
+
+@pytest.mark.parametrize(
+    ("body", "reason"),
+    [
+        ("import os; os.kill(os.getpid(), 9)", "exit status -9"),
+        ("raise SystemExit(1)", "exit status 1"),
+        ("", "could not write"),
+        ("import os; os.write(1, b'x' * (8 << 20))", "could not write"),
+        ("import sys; sys.stdout.buffer.write(sys.stdin.buffer.read())", "did not write the caption"),
+    ],
+    ids=["killed", "fails", "says nothing", "says too much", "changes nothing"],
+)
+def test_an_exiftool_that_fails(
+    body: str, reason: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However it fails, the bytes stay as they were and the reason is told; the next file is asked anew."""
+    program(tmp_path, monkeypatch, body)
+    data = saved("HEIF")
+    assert reason in refused(data, exiftool.place)
+    assert reason in refused(data, exiftool.place)
+
+
+def test_an_exiftool_that_cannot_be_started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A program of another machine's kind is a reason, not an error."""
+    program(tmp_path, monkeypatch, "")
+    (tmp_path / "exiftool").write_bytes(b"\x7fELF nonsense")
+    assert "could not be asked" in refused(saved("HEIF"), exiftool.place)
+
+
+@needs_exiftool
+@pytest.mark.parametrize("format", ["HEIF", "AVIF"])
+@pytest.mark.parametrize("kind", ["plain", "camera", "xmp"])
+def test_exiftool_writes(format: str, kind: str) -> None:
+    """exiftool puts our block in, byte for byte; twice is once; nothing else is touched."""
+    keys = {"camera": {"exif": b"Exif\0\0" + camera_block("<", b"SONY DSC")}, "xmp": {"xmp": XMP}}
+    data = saved(format, **keys.get(kind, {}))
+    described = describe(data, format, CAPTION, replace=True, place=exiftool.place)
+    assert described.written == (Written(TARGET, "wrote"),)
+    if kind == "camera":
+        assert described.previous_description == "SONY DSC"
+    else:
+        assert exif_of(described.data) == BLOCK
+    assert CAPTION.encode() in described.data  # Pillow makes the EXIF of a turned AVIF anew as it reads it
+    assert seen(described.data) == seen(data)
+    again = describe(described.data, format, CAPTION, replace=True, place=exiftool.place)
+    assert again.data is described.data
+
+
+@needs_exiftool
+def test_real_heic_files() -> None:
+    """Each is written with proof or refused with the very same bytes."""
+    files = [path for path in FOLDER.rglob("*") if path.suffix.lower() in (".heic", ".heif", ".avif")]
+    if not files:
+        pytest.skip(f"no HEIC or AVIF in {FOLDER}: set CAPTIOND_IMAGES")
+    for path in files:
+        data = path.read_bytes()
+        described = describe(data, "HEIF", CAPTION, replace=True, place=exiftool.place)
+        assert (described.written[0].action == "wrote") == (described.data is not data)
+        assert "unexpected" not in (described.written[0].reason or "")
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_damaged_files(seed: int) -> None:
+    """A file with damage is proved or refused; no damage becomes an error of ours."""
+    draw, data = random.Random(seed), saved("HEIF", xmp=XMP)
+    for _ in range(500):
+        bad = bytearray(data)
+        for _ in range(draw.randint(1, 4)):
+            bad[draw.randrange(600)] = draw.choice((0, 1, 255, draw.randrange(256)))
+        (one,) = describe(bytes(bad), "HEIF", CAPTION, replace=True, place=lambda data, block: data).written
+        assert "unexpected" not in (one.reason or "")
+        assert one.action in ("refused", "kept")

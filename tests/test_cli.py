@@ -1,0 +1,155 @@
+"""The commands as people and scripts meet them."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import subprocess
+import sys
+from pathlib import Path
+
+import jsonschema
+
+from captiond.demo.samples import write_samples
+from captiond.sidecar import json_schema
+from daemon_process import Place, captiond, environment
+
+GOLDEN = Path(__file__).parent / "phi3v" / "golden"
+
+
+def test_caption_prints_json_in_the_order_given(tmp_path: Path) -> None:
+    """`caption --json` on a checkpoint folder prints one object a line, in order: the sidecar's keys from
+    `caption` on, or the error; a failed file makes the exit code 1 and stops nobody."""
+    missing = tmp_path / "missing.png"
+    (tmp_path / "captiond.yaml").write_text(json.dumps({"caption": {"max_new_tokens": 4}}))
+    files = [GOLDEN / "images/square_336.png", missing, GOLDEN / "images/land_640x480.png"]
+    model = ("--model", GOLDEN / "checkpoint", "-c", tmp_path / "captiond.yaml")
+    finished = captiond("caption", *files, *model, "--json")
+    assert finished.returncode == 1, finished.stderr
+    first, failed, last = (json.loads(line) for line in finished.stdout.splitlines())
+    assert [answer["file"] for answer in (first, failed, last)] == [str(file) for file in files]
+    assert failed["error"]["kind"] == "unreadable"
+    for answer in (first, last):
+        assert answer["caption"] and answer["model"]["id"] == str(GOLDEN / "checkpoint")
+        assert answer["generation"]["new_tokens"] <= 4 and len(answer["source"]["sha256"]) == 64
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["captiond.yaml"]
+
+
+def test_caption_prints_plain_captions_for_people(tmp_path: Path) -> None:
+    """One file: just its caption.  Several: each behind its name."""
+    samples = write_samples(tmp_path)[:2]
+    one = captiond("caption", samples[0].path, "--model", "demo")
+    assert (one.returncode, one.stdout) == (0, f"{samples[0].caption}\n"), one.stderr
+    both = captiond("caption", *(sample.path for sample in samples), "--model", "demo")
+    assert both.stdout.splitlines() == [f"{sample.path}: {sample.caption}" for sample in samples]
+
+
+def test_the_demo_shows_right_captions_and_a_page(tmp_path: Path) -> None:
+    """`demo` ends with every caption exactly right on the screen and on a page; it says what this model knows
+    and how to use the real one."""
+    finished = captiond("demo", tmp_path / "tour")
+    assert finished.returncode == 0, finished.stderr
+    page = (tmp_path / "tour" / "index.html").read_text(encoding="utf-8")
+    samples = write_samples(tmp_path / "again")
+    for sample in samples:
+        assert sample.caption in finished.stdout and sample.caption in page
+    assert f"{len(samples)} of {len(samples)} captions are exactly right" in finished.stdout
+    assert "drawn shapes only" in finished.stdout and "Phi-3.5-vision" in finished.stdout
+
+
+def test_the_demo_leaves_other_folders_alone(tmp_path: Path) -> None:
+    """A folder with something in it is refused, untouched."""
+    (tmp_path / "mine.txt").write_text("precious")
+    finished = captiond("demo", tmp_path)
+    assert finished.returncode == 2 and "not an empty folder" in finished.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
+
+
+def test_schema_prints_the_published_schema() -> None:
+    """`schema` prints a valid JSON Schema, the one that sidecars obey."""
+    printed = json.loads(captiond("schema").stdout)
+    jsonschema.Draft202012Validator.check_schema(printed)
+    assert printed == json_schema()
+
+
+def test_a_misspelt_key_is_named_with_its_line_and_neighbour(tmp_path: Path) -> None:
+    """Wrong settings exit with 78 and say where the mistake stands and what was probably meant."""
+    (tmp_path / "captiond.yaml").write_text("watch:\n  settle_secs: 2\n")
+    finished = captiond("run", "-c", tmp_path / "captiond.yaml")
+    assert finished.returncode == 78
+    for word in ("settle_secs", "line 2", "settle_seconds"):
+        assert word in finished.stderr
+
+
+def test_a_wrong_command_line_exits_with_2() -> None:
+    """An unknown option is refused with the nearest known one."""
+    finished = captiond("run", "--onec")
+    assert finished.returncode == 2 and "--once" in finished.stderr
+
+
+def test_check_tells_line_by_line_what_is_wrong(tmp_path: Path) -> None:
+    """`check` exits 0 where all is well, and else names what is wrong and what to do."""
+    place = Place(tmp_path)
+    well = captiond("check", "-c", place.settings)
+    assert well.returncode == 0 and "WRONG" not in well.stdout, well.stdout
+    place.done.rmdir()
+    wrong = captiond("check", "-c", place.settings)
+    assert wrong.returncode == 75 and str(place.done) in wrong.stdout and "->" in wrong.stdout
+
+
+def test_retry_puts_failed_images_back(tmp_path: Path) -> None:
+    """`retry` puts what failed back into the inbox, all or those named, and the next run captions it; a path
+    that it does not know makes the exit code 1."""
+    place = Place(tmp_path)
+    sample = write_samples(tmp_path / "drawn")[0]
+    for name in ("one.jpg", "trip/two.jpg"):
+        place.drop(b"This was never a picture, whatever its name says.", name)
+    assert place.once().returncode == 1
+    unknown = captiond("retry", "-c", place.settings, "three.jpg")
+    assert unknown.returncode == 1 and "three.jpg" in unknown.stderr
+    named = captiond("retry", "-c", place.settings, place.failed / "trip/two.jpg")
+    assert named.returncode == 0 and place.left_in_inbox() == ["trip/two.jpg"], named.stderr
+    rest = captiond("retry", "-c", place.settings)
+    assert rest.returncode == 0 and place.left_in_inbox() == ["one.jpg", "trip/two.jpg"]
+    (place.inbox / "one.jpg").write_bytes(sample.path.read_bytes())  # mended meanwhile
+    assert place.once().returncode == 1
+    assert place.sidecar("one.jpg")["caption"] == sample.caption
+    assert place.error("trip/two.jpg")["attempts"] == 1
+    assert not (place.failed / "one.jpg.error.json").exists()
+
+
+def test_help_does_not_load_the_model_libraries() -> None:
+    """`--help` imports neither torch nor transformers nor pydantic, which is why it answers at once."""
+    code = (
+        "import sys, captiond.cli\n"
+        "print([name for name in ('torch', 'transformers', 'pydantic', 'PIL') if name in sys.modules])"
+    )
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert loaded.stdout.strip() == "[]"
+
+
+def test_once_shows_progress_on_a_terminal_and_only_there(tmp_path: Path) -> None:
+    """On a terminal `run --once` shows a bar with count and rate below the log lines; elsewhere none."""
+    place = Place(tmp_path, {"log": {"format": "auto"}})
+    samples = write_samples(place.inbox)
+    ours, theirs = pty.openpty()
+    command = [sys.executable, "-m", "captiond", "run", "--once", "-c", str(place.settings)]
+    process = subprocess.Popen(
+        command, stdin=theirs, stdout=theirs, stderr=theirs, env=environment(TERM="xterm", COLUMNS="120")
+    )
+    os.close(theirs)
+    shown = b""
+    while True:
+        try:
+            chunk = os.read(ours, 65536)
+        except OSError:  # the other end was closed, as Linux says it
+            break
+        if not chunk:
+            break
+        shown += chunk
+    os.close(ours)
+    assert process.wait() == 0
+    assert f"{len(samples)}/{len(samples)}".encode() in shown and b"/s" in shown and b"captioned" in shown
+    place.drop(samples[0].caption.encode(), "not-a-picture.txt")
+    assert "\x1b[" not in place.once().stderr

@@ -1,0 +1,214 @@
+"""The model on this machine: full batches for many callers, and one caller's trouble stays his own."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from PIL import Image
+
+from captiond.captioners.engines import Answer, More, Prepared
+from captiond.captioners.local import LocalCaptioner
+from captiond.errors import CannotStart, ExitCode, Rejected, Surroundings
+from captiond.records import CaptionRequest, Picture, PictureFacts
+
+GOLDEN = Path(__file__).parent / "phi3v" / "golden"
+REQUEST = CaptionRequest("Describe the image in one sentence.", 8)
+
+
+def _picture(name: str) -> Picture:
+    image = Image.open(GOLDEN / "images" / f"{name}.png").convert("RGB")
+    return Picture(image, PictureFacts("PNG", *image.size))
+
+
+def _blank(shade: int = 128) -> Picture:
+    return Picture(Image.new("RGB", (32, 32), (shade, shade, shade)), PictureFacts("PNG", 32, 32))
+
+
+class FakeModel:
+    device = torch.device("cpu")
+
+
+class FakeEngine:
+    """An engine whose memory holds `fits` pictures at once, and which chokes on black ones."""
+
+    model = FakeModel()
+
+    def __init__(self, fits: int = 1000) -> None:
+        self.fits = fits
+        self.batches: list[int] = []
+        self.threads: set[int] = set()
+        self.may_go_on = threading.Event()
+        self.may_go_on.set()
+
+    def needed_side(self, width: int, height: int) -> int | None:
+        return None
+
+    def prepare(self, image: Image.Image, prompt: str, max_new_tokens: int) -> Any:
+        return Prepared(image.getpixel((0, 0))[0], max_new_tokens)  # type: ignore[index]
+
+    def batch_size_that_fits(self, max_new_tokens: int) -> int:
+        return 8
+
+    def answers(self, more: More, batch_size: int) -> Iterator[tuple[Any, Answer]]:
+        while batch := more(batch_size):
+            answers = self.generate([question.inputs for question in batch])
+            yield from zip(batch, answers, strict=True)
+
+    def generate(self, batch: Sequence[Any]) -> list[Answer]:
+        self.may_go_on.wait(10)
+        self.threads.add(threading.get_ident())
+        self.batches.append(len(batch))
+        if len(batch) > self.fits:
+            raise torch.OutOfMemoryError("no room")
+        if 0 in batch:
+            raise RuntimeError("shapes do not match")
+        return [Answer(f"Shade {shade}." if shade != 255 else "", 5, 3, True) for shade in batch]
+
+
+def _with(engine: FakeEngine, batch_size: int) -> LocalCaptioner:
+    captioner = LocalCaptioner(
+        model_id="demo", device="cpu", batch_size=batch_size, open_engine=lambda *_: engine
+    )
+    captioner.load()
+    engine.batches.clear()
+    return captioner
+
+
+def _ask_all(captioner: LocalCaptioner, engine: FakeEngine, shades: Sequence[int]) -> list[str]:
+    """Ask about all at once, while the model is busy, so that they gather; errors as their words."""
+
+    def ask(shade: int) -> str:
+        try:
+            return captioner.caption(captioner.prepare(_blank(shade), REQUEST)).text
+        except (Rejected, Surroundings, RuntimeError) as error:
+            return str(error)
+
+    engine.may_go_on.clear()
+    threading.Timer(0.5, engine.may_go_on.set).start()
+    with ThreadPoolExecutor(len(shades)) as callers:
+        return list(callers.map(ask, shades))
+
+
+@pytest.fixture(scope="module")
+def golden() -> Iterator[LocalCaptioner]:
+    captioner = LocalCaptioner(model_id=str(GOLDEN / "checkpoint"), device="cpu", batch_size=4)
+    captioner.load()
+    yield captioner
+    captioner.close()
+
+
+def test_a_batch_of_different_pictures_says_what_each_says_alone(golden: LocalCaptioner) -> None:
+    """Pictures of several sizes and crop counts asked together get the very captions they get alone."""
+    names = ("square_336", "pano_1344x336", "tall_480x640", "small_50x37")
+    questions = [golden.prepare(_picture(name), REQUEST) for name in names]
+    alone = [golden.caption(question).text for question in questions]
+    with ThreadPoolExecutor(4) as callers:
+        together = [caption.text for caption in callers.map(golden.caption, questions)]
+    assert together == alone and len(set(alone)) == 4
+
+
+def test_a_caption_says_who_made_it_and_how(golden: LocalCaptioner) -> None:
+    """Model, device, precision, token counts and why it ended stand in every caption."""
+    caption = golden.caption(golden.prepare(_picture("square_336"), REQUEST))
+    assert (caption.model.device, caption.model.dtype, caption.model.backend) == (
+        "cpu", "float32", "transformers",
+    )  # fmt: skip
+    assert caption.new_tokens == 8 and caption.finish_reason == "length"
+    assert caption.prompt_tokens is not None and caption.prompt_tokens > 757
+    assert [notice.code for notice in caption.notices] == ["cut_off"]
+
+
+def test_one_thread_owns_the_model_and_callers_share_batches() -> None:
+    """Sixteen callers at once are served by one thread in a few batches, each with his own answer."""
+    engine = FakeEngine()
+    captioner = _with(engine, batch_size=8)
+    shades = list(range(10, 26))
+    assert _ask_all(captioner, engine, shades) == [f"Shade {shade}." for shade in shades]
+    assert len(engine.threads) == 1 and max(engine.batches) == 8 and len(engine.batches) <= 4
+
+
+def test_out_of_memory_shrinks_the_batches_and_fails_nobody() -> None:
+    """When eight do not fit, all are still answered, in batches that fit, and later ones start small."""
+    engine = FakeEngine(fits=3)
+    captioner = _with(engine, batch_size=8)
+    shades = list(range(10, 26))
+    assert _ask_all(captioner, engine, shades) == [f"Shade {shade}." for shade in shades]
+    assert captioner.capacity == 4  # two batches of two
+    engine.batches.clear()
+    _ask_all(captioner, engine, shades)
+    assert max(engine.batches) <= 2
+
+
+def test_out_of_memory_for_a_single_picture_is_the_surroundings_trouble() -> None:
+    """If not even one picture fits, the work pauses; the picture is not blamed."""
+    captioner = _with(engine := FakeEngine(), batch_size=2)
+    engine.fits = 0
+    with pytest.raises(Surroundings, match="out of memory"):
+        captioner.caption(captioner.prepare(_blank(), REQUEST))
+
+
+def test_a_picture_that_upsets_the_model_fails_alone() -> None:
+    """One bad picture in a batch costs its neighbours nothing."""
+    engine = FakeEngine()
+    captioner = _with(engine, batch_size=8)
+    answers = _ask_all(captioner, engine, [10, 11, 0, 12, 13])
+    assert answers == ["Shade 10.", "Shade 11.", "shapes do not match", "Shade 12.", "Shade 13."]
+
+
+def test_a_lost_card_ends_the_process() -> None:
+    """CUDA answers nobody after such an error: it is told once, as what a restart may mend."""
+    engine = FakeEngine()
+    captioner = _with(engine, batch_size=8)
+
+    def fall_off(batch: Sequence[Any]) -> list[Answer]:
+        raise torch.AcceleratorError("CUDA error: GPU has fallen off the bus")
+
+    engine.generate = fall_off  # type: ignore[method-assign]
+    with pytest.raises(CannotStart, match="fallen off the bus") as lost:
+        captioner.caption(captioner.prepare(_blank(), REQUEST))
+    assert lost.value.exit_code == ExitCode.TRY_AGAIN
+
+
+def test_an_empty_answer_is_rejected() -> None:
+    """A model with nothing to say gives no empty caption."""
+    captioner = _with(FakeEngine(), batch_size=1)
+    with pytest.raises(Rejected) as rejected:
+        captioner.caption(captioner.prepare(_blank(255), REQUEST))
+    assert rejected.value.kind == "empty_caption"
+
+
+@pytest.mark.parametrize(
+    ("model_id", "words"),
+    [
+        ("./no-such-folder", "there is no folder"),
+        ("{empty}", "holds no config.json"),
+        ("{broken}", "cannot be loaded"),
+        ("not a name at all", "there is no model"),
+    ],
+)
+def test_what_is_no_model_is_said_at_the_start(model_id: str, words: str, tmp_path: Path) -> None:
+    """A wrong model.id ends the start with its name, the reason, advice and the code for wrong settings."""
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "broken").mkdir()
+    (tmp_path / "broken" / "config.json").write_text('{"model_type": "phi3_v"}')
+    captioner = LocalCaptioner(
+        model_id=model_id.format(empty=tmp_path / "empty", broken=tmp_path / "broken"), device="cpu"
+    )
+    with pytest.raises(CannotStart, match=words) as refusal:
+        captioner.load()
+    assert refusal.value.exit_code == ExitCode.WRONG_SETTINGS and refusal.value.advice
+
+
+def test_a_gpu_that_is_not_there_is_said(tmp_path: Path) -> None:
+    """Asking for CUDA where there is none says so, and what to look at."""
+    if torch.cuda.is_available():
+        pytest.skip("there is a CUDA device here")
+    with pytest.raises(CannotStart, match="no CUDA device") as refusal:
+        LocalCaptioner(model_id=str(GOLDEN / "checkpoint"), device="cuda").load()
+    assert refusal.value.exit_code == ExitCode.TRY_AGAIN

@@ -1,0 +1,46 @@
+"""Any vision-language checkpoint that transformers serves with a chat template works by its model.id."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from captiond.captioners.local import LocalCaptioner
+from captiond.errors import CannotStart, ExitCode
+from captiond.records import CaptionRequest, Picture, PictureFacts
+from tiny_families import FAMILIES, save
+
+REQUEST = CaptionRequest("Describe what is shown in this image.", 8)
+
+
+def _pictures() -> list[Picture]:
+    disc = Image.radial_gradient("L").convert("RGB")
+    sizes = [(64, 64), (120, 60), (50, 200)]
+    return [Picture(disc.resize(size), PictureFacts("PNG", *size)) for size in sizes]
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_other_families_caption_alike_alone_and_in_a_batch(family: str, tmp_path: Path) -> None:
+    """A LLaVA, an Idefics3, a Gemma 3 and a Qwen2-VL caption pictures, the same in a batch as one by one."""
+    captioner = LocalCaptioner(model_id=str(save(family, tmp_path)), device="cpu", batch_size=3)
+    captioner.load()
+    questions = [captioner.prepare(picture, REQUEST) for picture in _pictures()]
+    alone = [captioner.caption(question) for question in questions]
+    with ThreadPoolExecutor(len(questions)) as callers:
+        together = list(callers.map(captioner.caption, questions))
+    captioner.close()
+    assert [caption.text for caption in together] == [caption.text for caption in alone]
+    assert all(caption.text and caption.prompt_tokens and caption.new_tokens for caption in alone)
+
+
+def test_a_checkpoint_without_a_chat_template_is_refused(tmp_path: Path) -> None:
+    """A checkpoint that does not say how it is asked is refused at the start, with the reason."""
+    folder = save("llava", tmp_path)
+    (folder / "chat_template.jinja").unlink()
+    captioner = LocalCaptioner(model_id=str(folder), device="cpu")
+    with pytest.raises(CannotStart, match="chat template") as refusal:
+        captioner.load()
+    assert refusal.value.exit_code == ExitCode.WRONG_SETTINGS

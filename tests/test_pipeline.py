@@ -1,0 +1,268 @@
+"""Where each verdict leads, in real folders with a captioner that does as it is told."""
+
+from __future__ import annotations
+
+import io
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from captiond import metadata, pictures, pipeline
+from captiond.attempts import Attempts
+from captiond.delivery import Delivery
+from captiond.errors import CannotStart, ExitCode, Surroundings
+from captiond.gate import Gate
+from captiond.inbox import Inbox
+from captiond.pipeline import Pipeline, Rules
+from captiond.records import Caption, CaptionRequest, Fingerprint, ModelIdentity, Picture
+from captiond.status import Tally
+from captiond.upkeep import Upkeep
+
+REQUEST = CaptionRequest("Describe what is shown in this image.", 160)
+
+
+class FakeCaptioner:
+    """Says how wide a picture is, and does before that whatever a test wants."""
+
+    identity = ModelIdentity("fake", "none")
+    capacity = 8
+    is_loaded = True
+
+    def __init__(self) -> None:
+        self.before: Callable[[int], None] = lambda _: None
+        self._counting = threading.Lock()
+        self.in_work = 0
+        self.beside: dict[int, int] = {}  # width -> how many others were in work with it
+
+    def load(self) -> None:
+        """Nothing to load."""
+
+    def close(self) -> None:
+        """Nothing to close."""
+
+    def needed_side(self, width: int, height: int) -> int | None:
+        return None
+
+    def prepare(self, picture: Picture, request: CaptionRequest) -> int:
+        return picture.image.width
+
+    def caption(self, width: int) -> Caption:
+        with self._counting:
+            self.beside[width] = self.in_work
+            self.in_work += 1
+        try:
+            self.before(width)
+        finally:
+            with self._counting:
+                self.in_work -= 1
+        return Caption(f"{width} wide", None, self.identity, REQUEST, 1, 1, "stop")
+
+
+class World:
+    def __init__(self, root: Path) -> None:
+        for name in ("inbox", "done", "failed", "state"):
+            (root / name).mkdir()
+        self.root = root
+        self.captioner = FakeCaptioner()
+        self.gate = Gate()
+        self.tally = Tally()
+        self.attempts = Attempts(root / "state")
+        describe = partial(metadata.describe, replace=False, blocks=["exif"])
+        self.delivery = Delivery(
+            inbox=root / "inbox",
+            done=root / "done",
+            failed=root / "failed",
+            attempts=self.attempts,
+            attempt_limit=3,
+            max_file_bytes=10_000_000,
+            embed=describe,
+        )
+        self.inbox = Inbox(
+            root / "inbox",
+            settle_seconds=0.05,
+            incomplete_after_seconds=600,
+            rescan_seconds=1,
+            poll_interval_seconds=1,
+            method="polling",
+        )
+        self.rules = Rules(REQUEST, 1_000_000, 3, describe)
+        self.stop = threading.Event()
+
+    def drop(self, *widths: int) -> None:
+        for width in widths:
+            buffer = io.BytesIO()
+            Image.new("RGB", (width, 16), "gray").save(buffer, "PNG")
+            (self.root / "inbox" / f"{width}.png").write_bytes(buffer.getvalue())
+
+    @contextmanager
+    def opened(self) -> Iterator[Pipeline[int]]:
+        self.delivery.open()
+        self.inbox.start()
+        try:
+            yield Pipeline(
+                self.inbox,
+                self.delivery,
+                self.captioner,
+                self.rules,
+                gate=self.gate,
+                tally=self.tally,
+                suspects=self.attempts.begun(),
+            )
+        finally:
+            self.inbox.close()
+            self.delivery.close()
+            self.attempts.close()
+
+    def done(self) -> set[str]:
+        return {path.name for path in (self.root / "done").glob("*.png")}
+
+    def failed(self) -> set[str]:
+        return {path.name for path in (self.root / "failed").glob("*.png")}
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> World:
+    return World(tmp_path)
+
+
+def test_what_was_in_work_when_a_process_ended_is_served_alone(world: World) -> None:
+    """A picture that may have killed an earlier process has nobody beside it whom it could harm."""
+    world.drop(*range(20, 32))
+    suspects = {22, 25}
+    for width in suspects:
+        file = world.root / "inbox" / f"{width}.png"
+        world.attempts.begin(file.name, _fingerprint(file))
+    world.captioner.before = lambda _: time.sleep(0.02)
+    with world.opened() as work:
+        work.run(world.stop, once=True)
+    assert len(world.done()) == 12
+    assert all(world.captioner.beside[width] == 0 for width in suspects)
+    assert max(world.captioner.beside.values()) > 0  # the others shared
+
+
+def test_files_in_memory_are_bounded_together(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where two files together are more than may be held, they are served one after the other."""
+    monkeypatch.setattr(pipeline, "FILE_BYTES_TOGETHER", 100)
+    world.drop(*range(20, 26))
+    world.captioner.before = lambda _: time.sleep(0.02)
+    with world.opened() as work:
+        work.run(world.stop, once=True)
+    assert len(world.done()) == 6 and set(world.captioner.beside.values()) == {0}
+
+
+def test_no_memory_for_one_picture_is_tried_again_alone(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A decoder without memory gets a second chance without neighbours, and no attempt is charged for it."""
+    decode, tries = pictures.decode, []
+
+    def hungry(data: bytes, *, max_pixels: int, needed_side: pictures.NeededSide) -> Picture:
+        tries.append(len(data))
+        if len(tries) == 1:
+            raise MemoryError
+        return decode(data, max_pixels=max_pixels, needed_side=needed_side)
+
+    monkeypatch.setattr(pictures, "decode", hungry)
+    world.drop(20)
+    with world.opened() as work:
+        work.run(world.stop, once=True)
+    assert world.done() == {"20.png"} and len(tries) == 2
+
+
+def test_a_picture_that_never_fits_into_memory_is_set_aside(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is tried limits.attempts times, fails alone, and the others are delivered."""
+    decode = pictures.decode
+
+    def hungry(data: bytes, *, max_pixels: int, needed_side: pictures.NeededSide) -> Picture:
+        picture = decode(data, max_pixels=max_pixels, needed_side=needed_side)
+        if picture.image.width == 20:
+            raise MemoryError
+        return picture
+
+    monkeypatch.setattr(pictures, "decode", hungry)
+    monkeypatch.setattr(pipeline, "NO_MEMORY_RETRY_SECONDS", 0.1)
+    world.drop(20, 21, 22)
+    with world.opened() as work:
+        work.run(world.stop, once=True)
+    assert world.done() == {"21.png", "22.png"} and world.failed() == {"20.png"}
+    assert "memory" in (world.root / "failed" / "20.png.error.json").read_text()
+
+
+def test_a_process_that_cannot_work_on_drains_and_leaves(world: World) -> None:
+    """A lost GPU ends the process with its exit code; no picture fails, and each is in exactly one place."""
+
+    def lose_the_gpu(width: int) -> None:
+        if width == 25:
+            raise CannotStart("the GPU is gone", exit_code=ExitCode.TRY_AGAIN)
+
+    world.captioner.before = lose_the_gpu
+    world.drop(*range(20, 30))
+    with world.opened() as work, pytest.raises(CannotStart, match="the GPU is gone"):
+        work.run(world.stop)
+    left = {path.name for path in (world.root / "inbox").glob("*.png")}
+    assert "25.png" in left and not world.failed()
+    assert left | world.done() == {f"{width}.png" for width in range(20, 30)} and not left & world.done()
+
+
+def test_one_picture_that_always_meets_trouble_does_not_stop_the_others(world: World) -> None:
+    """A picture on a bad block of the disk pauses the work now and then; the others come through."""
+
+    def bad_block(width: int) -> None:
+        if width == 20:
+            raise Surroundings("Input/output error")
+
+    world.captioner.before = bad_block
+    world.drop(*range(20, 26))
+    os.utime(world.root / "inbox" / "20.png", (0, 0))  # the oldest, so it is always first in line
+    with world.opened() as work, _running(work, world):
+        _until(lambda: len(world.done()) == 5, seconds=20)
+    assert not world.failed() and (world.root / "inbox" / "20.png").exists()
+
+
+@pytest.mark.parametrize("folder", ["inbox", "done"])
+def test_a_pause_ends_though_no_picture_waits(world: World, folder: str) -> None:
+    """A folder that went away and came back, or a server, opens the gate without a picture to try it."""
+    with world.opened() as work, _running(work, world):
+        upkeep = Upkeep(world.inbox, world.delivery, world.captioner, gate=world.gate, tally=world.tally)
+        with upkeep.going_on():
+            away = world.root / "away"
+            (world.root / folder).rename(away)
+            world.gate.close(Surroundings("it is gone"))
+            assert upkeep.status().startswith("paused: it is gone")
+            time.sleep(1.2)
+            assert world.gate.trouble is not None
+            away.rename(world.root / folder)
+            _until(lambda: world.gate.trouble is None, seconds=10)
+        assert upkeep.status() == "watching the inbox; 0 waiting, 0 in work, 0 done, 0 failed"
+
+
+@contextmanager
+def _running(work: Pipeline[int], world: World) -> Iterator[None]:
+    with ThreadPoolExecutor(1) as pool:
+        running = pool.submit(work.run, world.stop)
+        try:
+            yield
+        finally:
+            world.stop.set()
+        running.result()
+
+
+def _until(condition: Callable[[], bool], *, seconds: float) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.02)
+
+
+def _fingerprint(file: Path) -> Fingerprint:
+    return Fingerprint.of(file.lstat())

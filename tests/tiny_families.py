@@ -1,0 +1,158 @@
+"""Tiny random checkpoints of other vision-language families, saved as their publishers save theirs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+import transformers as hf
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+
+TEXT = {
+    "hidden_size": 32,
+    "intermediate_size": 64,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "num_key_value_heads": 2,
+    "pad_token_id": 0,
+    "bos_token_id": 1,
+    "eos_token_id": 2,
+}
+TOWER = {
+    "hidden_size": 32,
+    "intermediate_size": 64,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "image_size": 56,
+    "patch_size": 14,
+}
+
+
+def _tokenizer(**special: str) -> hf.PreTrainedTokenizerFast:
+    alphabet = ["<pad>", "<s>", "</s>", "<unk>", *sorted(pre_tokenizers.ByteLevel.alphabet())]
+    vocabulary = {piece: number for number, piece in enumerate(alphabet)}
+    tokenizer = Tokenizer(models.BPE(vocabulary, [], unk_token="<unk>"))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    return hf.PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        pad_token="<pad>",
+        bos_token="<s>",
+        eos_token="</s>",
+        unk_token="<unk>",
+        extra_special_tokens=special,
+    )
+
+
+def _template(image: str) -> str:
+    part = f"{{% if c['type'] == 'image' %}}{image}{{% else %}}{{{{ c['text'] }}}}{{% endif %}}"
+    return (
+        f"{{% for m in messages %}}{{% for c in m['content'] %}}{part}{{% endfor %}}{{% endfor %}}\nAnswer:"
+    )
+
+
+def _llava() -> tuple[hf.PreTrainedModel, hf.ProcessorMixin]:
+    tokenizer = _tokenizer(image_token="<image>")
+    config = hf.LlavaConfig(
+        vision_config=hf.CLIPVisionConfig(**TOWER),
+        text_config=hf.LlamaConfig(**TEXT, vocab_size=len(tokenizer)),
+        image_token_index=tokenizer.convert_tokens_to_ids("<image>"),
+    )
+    processor = hf.LlavaProcessor(
+        hf.CLIPImageProcessor(size={"shortest_edge": 56}, crop_size={"height": 56, "width": 56}),
+        tokenizer,
+        patch_size=14,
+        vision_feature_select_strategy="default",
+        num_additional_image_tokens=1,
+        chat_template=_template("<image>"),
+    )
+    return hf.LlavaForConditionalGeneration(config), processor
+
+
+def _idefics3() -> tuple[hf.PreTrainedModel, hf.ProcessorMixin]:
+    tokenizer = _tokenizer(
+        image_token="<image>",
+        fake_token="<fake_token_around_image>",
+        end_of_utterance_token="<end_of_utterance>",
+        global_image_token="<global-img>",
+    )
+    config = hf.Idefics3Config(
+        vision_config=TOWER,
+        text_config=hf.LlamaConfig(**TEXT, vocab_size=len(tokenizer)),
+        scale_factor=2,
+        image_token_id=tokenizer.convert_tokens_to_ids("<image>"),
+        pad_token_id=0,
+    )
+    pictures = hf.Idefics3ImageProcessor(size={"longest_edge": 112}, max_image_size={"longest_edge": 56})
+    processor = hf.Idefics3Processor(pictures, tokenizer, image_seq_len=4, chat_template=_template("<image>"))
+    return hf.Idefics3ForConditionalGeneration(config), processor
+
+
+def _gemma3() -> tuple[hf.PreTrainedModel, hf.ProcessorMixin]:
+    tokenizer = _tokenizer(
+        boi_token="<start_of_image>", eoi_token="<end_of_image>", image_token="<image_soft_token>"
+    )
+    config = hf.Gemma3Config(
+        text_config=hf.Gemma3TextConfig(**TEXT, head_dim=16, vocab_size=len(tokenizer), sliding_window=64),
+        vision_config=hf.SiglipVisionConfig(**TOWER),
+        mm_tokens_per_image=4,
+        boi_token_index=tokenizer.convert_tokens_to_ids("<start_of_image>"),
+        eoi_token_index=tokenizer.convert_tokens_to_ids("<end_of_image>"),
+        image_token_index=tokenizer.convert_tokens_to_ids("<image_soft_token>"),
+    )
+    pictures = hf.Gemma3ImageProcessor(size={"height": 56, "width": 56}, image_seq_length=4)
+    template = _template("<start_of_image>")
+    processor = hf.Gemma3Processor(pictures, tokenizer, chat_template=template, image_seq_length=4)
+    return hf.Gemma3ForConditionalGeneration(config), processor
+
+
+class Qwen2VLProcessor(hf.Qwen2VLProcessor):
+    """As published, but made without the part for videos, which needs torchvision."""
+
+    @classmethod
+    def get_attributes(cls) -> list[str]:
+        return ["image_processor", "tokenizer"]
+
+
+def _qwen2_vl() -> tuple[hf.PreTrainedModel, hf.ProcessorMixin]:
+    tokenizer = _tokenizer(
+        vision_start_token="<|vision_start|>",
+        vision_end_token="<|vision_end|>",
+        image_token="<|image_pad|>",
+        video_token="<|video_pad|>",
+    )
+    identify = tokenizer.convert_tokens_to_ids
+    rope = {"rope_type": "default", "mrope_section": [2, 3, 3], "rope_theta": 10000.0}
+    config = hf.Qwen2VLConfig(
+        text_config={**TEXT, "vocab_size": len(tokenizer), "rope_parameters": rope},
+        vision_config={
+            "depth": 2,
+            "embed_dim": 32,
+            "hidden_size": 32,
+            "num_heads": 2,
+            "mlp_ratio": 2,
+            "patch_size": 14,
+            "spatial_merge_size": 2,
+        },
+        image_token_id=identify("<|image_pad|>"),
+        video_token_id=identify("<|video_pad|>"),
+        vision_start_token_id=identify("<|vision_start|>"),
+        vision_end_token_id=identify("<|vision_end|>"),
+    )
+    pictures = hf.Qwen2VLImageProcessor(min_pixels=28 * 28, max_pixels=112 * 112)
+    template = _template("<|vision_start|><|image_pad|><|vision_end|>")
+    return hf.Qwen2VLForConditionalGeneration(config), Qwen2VLProcessor(
+        pictures, tokenizer, chat_template=template
+    )
+
+
+FAMILIES = {"llava": _llava, "idefics3": _idefics3, "gemma3": _gemma3, "qwen2_vl": _qwen2_vl}
+
+
+def save(family: str, folder: Path) -> Path:
+    """A checkpoint folder of the family, with seeded random weights."""
+    torch.manual_seed(0)
+    model, processor = FAMILIES[family]()
+    model.save_pretrained(folder)
+    processor.save_pretrained(folder)
+    return folder

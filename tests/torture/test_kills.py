@@ -1,0 +1,12 @@
+"""A sample of the kills that `make torture` deals out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from kills import kill
+
+
+def test_kills_at_random_times_lose_and_double_nothing(tmp_path: Path) -> None:
+    """Killed under load and restarted: each picture is delivered once, whole, with its own caption."""
+    kill(tmp_path, kills=3, seed=1)

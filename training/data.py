@@ -1,0 +1,207 @@
+"""Training pictures: scenes drawn, sized and JPEG-compressed at random, with what each image token shows.
+
+Everything comes from seeds, and the three uses have ranges of their own.
+"""
+
+import io
+import math
+import random
+import string
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from PIL import Image
+from torch.utils.data import IterableDataset
+
+from captiond.demo.scenes import BACKGROUNDS, COLOURS, KINDS, Scene, draw, places, random_scene, random_size
+from tokenizer import PROMPT
+
+WATCHED = 0  # measured now and then during training
+HELD_OUT = 100_000  # the final figure
+TRAINING = 1_000_000  # and all above
+IGNORED = -100
+OTHER_PROMPTS = [
+    "What is this?",
+    "Caption:",
+    "Write an alt text for this picture.",
+    "Describe the image briefly.",
+]
+
+# How many pictures of each layout (rows, columns) of crops make a batch: about as random sizes have them.
+LAYOUTS = {(2, 2): 22, (1, 2): 5, (2, 1): 5}
+
+# What the auxiliary loss asks of every projected image token, and how many answers there are.
+ASPECTS = {
+    "kind": len(KINDS) + 1,
+    "colour": len(COLOURS) + 1,
+    "turn_in_naming": 4,
+    "background": len(BACKGROUNDS),
+    "arrangement": 3,
+}
+EMPTY_FIRST = ("kind", "colour", "turn_in_naming")  # these have "nothing here" as answer 0
+
+
+@dataclass(frozen=True)
+class Example:
+    scene: Scene
+    picture: Image.Image
+
+
+def example(seed: int, shapes: int | None = None, longest: int = 4000) -> Example:
+    """One scene as a picture that went through JPEG; the same seed gives the same bytes."""
+    rng = random.Random(seed)
+    scene = random_scene(rng, shapes)
+    width, height = random_size(rng, scene, longest)
+    file = io.BytesIO()
+    quality, subsampling = rng.randint(25, 95), rng.choice((0, 1, 2))
+    draw(scene, width, height).save(file, "JPEG", quality=quality, subsampling=subsampling)
+    return Example(scene, Image.open(file).convert("RGB"))
+
+
+def short_prompt(rng: random.Random) -> str:
+    """Mostly the default prompt; sometimes others or noise, so that the answer does not hang on it."""
+    kind = rng.random()
+    if kind < 0.6:
+        return PROMPT
+    return rng.choice(OTHER_PROMPTS) if kind < 0.75 else noise(rng, 22)
+
+
+def long_prompt(rng: random.Random) -> str:
+    """Up to 86 characters, of several questions or of noise; longer ones cost captions."""
+    if rng.random() < 0.5:
+        return noise(rng, 86)
+    return " ".join(rng.choice([PROMPT, *OTHER_PROMPTS]) for _ in range(rng.randint(1, 3)))[:86]
+
+
+def noise(rng: random.Random, longest: int) -> str:
+    letters = string.ascii_letters + string.digits + " " * 12 + ".,;:!?'()-"
+    return "".join(rng.choice(letters) for _ in range(rng.randint(1, longest))).strip() or "?"
+
+
+def image_token_labels(scene: Scene, size: tuple[int, int], padded: tuple[int, int], crop: int, cells: int):
+    """For each image token in order: which shape covers it and what that is; separators are ignored.
+
+    `padded` is (height, width) as the image processor gives it, `cells` the tokens along one side of a crop.
+    """
+    width, height = size
+    rows, columns = padded[0] // crop, padded[1] // crop
+    if width >= height:
+        used = (padded[1], max(1, int(padded[1] / (width / height))))
+    else:
+        used = (max(1, int(padded[0] / (height / width))), padded[0])
+    left, top = (padded[1] - used[0]) // 2, (padded[0] - used[1]) // 2
+    scale_x, scale_y = used[0] / width, used[1] / height
+    found = [
+        ((place.x * scale_x + left) / padded[1], (place.y * scale_y + top) / padded[0],
+         place.diameter / 2 * scale_x / padded[1], place.diameter / 2 * scale_y / padded[0])
+        for place in places(scene, width, height)
+    ]  # fmt: skip
+    background = list(BACKGROUNDS).index(scene.background)
+    arrangement = 0 if len(scene.shapes) == 1 else 1 if scene.arrangement == "row" else 2
+    nothing = [IGNORED] * len(ASPECTS)
+
+    def grid(down: int, across: int, knows_order: bool) -> Iterator[list[int]]:
+        for row in range(down):
+            for column in range(across):
+                cell = (column / across, row / down, (column + 1) / across, (row + 1) / down)
+                index = _covering(found, cell)
+                if index is None:
+                    label = [0, 0, 0]
+                else:
+                    shape = scene.shapes[index]
+                    label = [KINDS.index(shape.kind) + 1, list(COLOURS).index(shape.colour) + 1, index + 1]
+                if not knows_order:
+                    label[2] = IGNORED
+                yield [*label, background, arrangement if knows_order else IGNORED]
+            yield nothing
+
+    return [*grid(rows * cells, columns * cells, False), nothing, *grid(cells, cells, True)]
+
+
+def _covering(
+    found: list[tuple[float, float, float, float]], cell: tuple[float, float, float, float]
+) -> int | None:
+    """Of the shapes that reach well into the cell, the one nearest to its middle."""
+    best, best_distance = None, math.inf
+    for index, (x, y, radius_x, radius_y) in enumerate(found):
+        dx = max(cell[0] - x, 0, x - cell[2]) / radius_x
+        dy = max(cell[1] - y, 0, y - cell[3]) / radius_y
+        middle = math.hypot(
+            ((cell[0] + cell[2]) / 2 - x) / radius_x, ((cell[1] + cell[3]) / 2 - y) / radius_y
+        )
+        if math.hypot(dx, dy) < 0.75 and middle < best_distance:
+            best, best_distance = index, middle
+    return best
+
+
+class Batches(IterableDataset):
+    """The batches of one run in order; each depends on the seed and its number only.
+
+    For the share `only_tower` of the steps the tower learns alone, from its tokens; then come sentences.
+    """
+
+    def __init__(self, image_processor, tokenizer, steps: int, seed: int, only_tower: float):
+        self.image_processor, self.tokenizer = image_processor, tokenizer
+        self.steps, self.seed, self.only_tower = steps, seed, only_tower
+
+    def __iter__(self) -> Iterator[dict[str, torch.Tensor]]:
+        torch.set_num_threads(1)
+        for step in range(self.steps):
+            yield self.batch(step)
+
+    def batch(self, step: int) -> dict[str, torch.Tensor]:
+        """As many pictures of each layout in every batch: tensors of ever new sizes are slow on a CPU."""
+        open_places = dict(LAYOUTS)
+        # One long prompt lengthens the whole batch, so long ones come together.
+        prompt, length = (long_prompt, 184) if step % 12 == 11 else (short_prompt, 116)
+        items: list[tuple[Example, str]] = []
+        seed = TRAINING * (1 + self.seed) + step * 100 * sum(LAYOUTS.values())
+        while any(open_places.values()):
+            seed += 1
+            rng = random.Random(
+                f"beside {seed}"
+            )  # nothing here may go with what the scene's own seed decides
+            shapes = how_many_shapes(rng, step / self.steps, self.only_tower)
+            item = example(seed, shapes, 400 if rng.random() < 0.97 else 1600)
+            layout = self.image_processor.layout(*item.picture.size)
+            if open_places.get(layout, 0):
+                open_places[layout] -= 1
+                items.append((item, prompt(rng)))
+        return self.collate(items, length)
+
+    def watched(self, count: int, batch_size: int = 128) -> list[dict[str, torch.Tensor]]:
+        """Scenes that no training seed gives, with the default prompt."""
+        items = [(example(seed, longest=1600), PROMPT) for seed in range(WATCHED, WATCHED + count)]
+        return [self.collate(items[start : start + batch_size]) for start in range(0, count, batch_size)]
+
+    def collate(self, items: list[tuple[Example, str]], length: int = 0) -> dict[str, torch.Tensor]:
+        """Rows padded to the longest, and to the given length at least."""
+        images = self.image_processor([item.picture for item, _ in items])
+        crop, cells = self.image_processor.crop_size, self.image_processor.merged_side
+        rows, answers, tokens = [], [], []
+        before = self.tokenizer("<|user|>\n")["input_ids"]
+        for (item, prompt), padded in zip(items, images["image_sizes"].tolist(), strict=True):
+            labels = image_token_labels(item.scene, item.picture.size, padded, crop, cells)
+            after = self.tokenizer(f"\n{prompt}<|end|>\n<|assistant|>\n")["input_ids"]
+            answer = self.tokenizer(f"{item.scene.caption}<|end|>", add_special_tokens=False)["input_ids"]
+            asked = [*before, *[-1] * len(labels), *after]
+            missing = max(0, length - len(asked) - len(answer))
+            rows.append(torch.tensor(asked + answer + [0] * missing))
+            answers.append(torch.tensor([IGNORED] * len(asked) + answer + [IGNORED] * missing))
+            tokens += labels
+        pad = torch.nn.utils.rnn.pad_sequence
+        return {
+            "input_ids": pad(rows, batch_first=True),
+            "answers": pad(answers, batch_first=True, padding_value=IGNORED),
+            "pixel_values": images["pixel_values"].half(),
+            "image_sizes": images["image_sizes"],
+            "tokens": torch.tensor(tokens),
+        }
+
+
+def how_many_shapes(rng: random.Random, progress: float, only_tower: float) -> int:
+    """Three most often, as they are the hardest; the first sentences are about one or two."""
+    if 0 < only_tower < progress < only_tower + 0.03:
+        return rng.choice((1, 2))
+    return rng.choices((1, 2, 3), (2, 3, 5))[0]
