@@ -12,7 +12,7 @@ import json
 import math
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -28,8 +28,8 @@ _ERROR_SCHEMA = "captiond/error"
 _VERSION = 1
 # One order for both kinds of record, so that two runs of the same image compare line by line.
 _ORDER = (
-    "schema", "schema_version", "kind", "message", "stage", "advice", "caption", "source", "published",
-    "model", "prompt", "generation", "raw_output", "written", "previous_description",
+    "schema", "schema_version", "kind", "message", "stage", "advice", "caption", "edited", "source",
+    "published", "model", "prompt", "generation", "raw_output", "written", "previous_description",
     "warnings", "timings_seconds", "attempts", "created_at", "generator",
 )  # fmt: skip
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -44,6 +44,7 @@ class Sidecar:
     published_sha256: str
     caption: str | None  # None in an error record
     format: str | None
+    is_edited: bool = False  # the caption is a person's, and the published image another than was delivered
 
     @property
     def suffix(self) -> str:
@@ -150,6 +151,17 @@ def with_described(record: bytes, described: Described) -> bytes:
     return _json({**answer, **_laid(described)})
 
 
+def revised(record: bytes, caption: str, described: Described, at: datetime) -> bytes:
+    """The sidecar that says a person's `caption`; the model's own words are kept in it, however often."""
+    answer: dict[str, Any] = json.loads(record)
+    earlier = answer.get("edited")
+    words = earlier.get("model_caption") if isinstance(earlier, Mapping) else answer["caption"]
+    if described.previous_description == answer["caption"]:
+        described = replace(described, previous_description=None)  # our own, and nobody's loss
+    edited = {"at": _moment(at), "model_caption": str(words)}
+    return _json({**answer, **_laid(described), "caption": caption, "edited": edited})
+
+
 def read(record: bytes) -> Sidecar:
     """What a whole record says; ValueError for what is torn, foreign or of a later version."""
     try:
@@ -165,6 +177,7 @@ def read(record: bytes) -> Sidecar:
             published_sha256=_digest(answer["published"]["sha256"]) if is_caption else sha256,
             caption=str(answer["caption"]) if is_caption else None,
             format=str(source["format"]) if is_caption else None,
+            is_edited="edited" in answer,
         )
     except (KeyError, TypeError, RecursionError) as error:
         raise ValueError(f"not a record of ours: {error!r}") from error
@@ -215,8 +228,14 @@ def _digest(value: object) -> str:
 
 
 def _signature(stamp: Stamp) -> dict[str, Any]:
-    created = stamp.created_at.astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
-    return {"created_at": created, "generator": {"name": "captiond", "version": stamp.version}}
+    return {
+        "created_at": _moment(stamp.created_at),
+        "generator": {"name": "captiond", "version": stamp.version},
+    }
+
+
+def _moment(at: datetime) -> str:
+    return at.astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
 
 
 def _notice(notice: Notice) -> dict[str, str]:
@@ -234,6 +253,7 @@ def _instant(nanoseconds: int) -> str | None:
 
 def _json(answer: Mapping[str, Any]) -> bytes:
     ordered = {key: answer[key] for key in _ORDER if key in answer}
+    ordered |= {key: value for key, value in answer.items() if key not in ordered}  # another program's
     return (json.dumps(_plain(ordered), ensure_ascii=False, indent=2, allow_nan=False) + "\n").encode()
 
 
@@ -286,6 +306,10 @@ def json_schema() -> dict[str, Any]:
         "schema": {"const": _CAPTION_SCHEMA},
         "schema_version": {"const": _VERSION},
         "caption": text,
+        "edited": explained(
+            record({"at": instant, "model_caption": explained(text, "What the model had said.")}),
+            "Only where a person has changed the caption.",
+        ),
         "source": source,
         "published": record({"sha256": explained(sha256, "Of the file that lies beside this sidecar.")}),
         "model": record(
@@ -329,5 +353,5 @@ def json_schema() -> dict[str, Any]:
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "captiond sidecar",
         "description": "Lies beside a delivered image as <name>.caption.json and appears after it.",
-        **record(properties, optional=("raw_output", "previous_description")),
+        **record(properties, optional=("edited", "raw_output", "previous_description")),
     }

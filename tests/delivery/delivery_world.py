@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Collection, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -14,7 +15,7 @@ from typing import Any
 
 from captiond import sidecar
 from captiond.attempts import Attempts
-from captiond.delivery import Delivery, moves
+from captiond.delivery import Delivery, Describe, moves
 from captiond.errors import Rejected
 from captiond.records import (
     Caption,
@@ -39,10 +40,14 @@ MOVES: dict[str, moves.Move] = {
 }
 STAMP = Stamp(datetime(2026, 11, 23, 10, 0, tzinfo=UTC), "0.1.0")
 WORDS = "Two dogs run along a beach at sunset."
+NEW_WORDS = "Rex and Ada at Skagen, August 2019."
+LATER = datetime(2026, 11, 24, 18, 30, tzinfo=UTC)
 
 
-def embed(data: bytes, _format: str, caption: str) -> Described:
-    """Lays a caption into bytes that no decoder will ever see."""
+def embed(data: bytes, _format: str, caption: str, /, *, own: Collection[str] = ()) -> Described:
+    """Lays a caption into bytes that no decoder will ever see, in the place of what is its own."""
+    for said in own:
+        data = data.removesuffix(b"\0" + said.encode())
     return Described(data + b"\0" + caption.encode(), (Written("exif:ImageDescription", "wrote"),))
 
 
@@ -75,7 +80,7 @@ class World:
     failed: Path
     state: Path
     move: moves.Move = moves.move
-    embed: Callable[[bytes, str, str], Described] = embed
+    embed: Describe = embed
     asked: int = 0
     embedded: int = 0
     dropped: dict[str, bytes] = field(default_factory=dict)
@@ -88,9 +93,9 @@ class World:
         return cls(**folders | changes)
 
     def delivery(self, **changes: Any) -> Delivery:
-        def counted(data: bytes, kind: str, text: str) -> Described:
+        def counted(data: bytes, kind: str, text: str, /, *, own: Collection[str] = ()) -> Described:
             self.embedded += 1
-            return self.embed(data, kind, text)
+            return self.embed(data, kind, text, own=own) if own else self.embed(data, kind, text)
 
         values: dict[str, Any] = {
             "inbox": self.inbox,
@@ -101,6 +106,7 @@ class World:
             "max_file_bytes": 1_000_000,
             "embed": counted,
             "move": self.move,
+            "exchange": moves.exchange if self.move in (moves.move, moves.flagged) else no_exchange,
         }
         return Delivery(**values | changes)
 
@@ -166,6 +172,11 @@ class World:
         for place in (self.inbox, self.done, self.failed):
             left = set(_all_files(place / ".captiond")) - {"lock"}
             assert not left, left
+
+
+def no_exchange(source: int, name: str, target: int, new_name: str) -> None:
+    """What a file system without it answers."""
+    raise OSError(errno.EINVAL, os.strerror(errno.EINVAL), name)
 
 
 def users_files(folder: Path) -> list[str]:

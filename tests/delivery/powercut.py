@@ -12,20 +12,20 @@ import itertools
 import os
 import random
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 from unittest.mock import patch
 
-from delivery_world import World
+from delivery_world import LATER, NEW_WORDS, World
 
 from captiond.delivery import moves
-from torture import DATA, MEMORY, PATH, Scenario, Score, judge, lay_out
+from torture import MEMORY, PATH, Scenario, Score, judge, lay_out
 
-ORIGINAL = 0  # the node of the dropped file
 MODIFIED_NS = 1_700_000_000_123_456_789
 MOST_STATES_AT_ONE_STEP = 40  # of more than these, a drawn sample
 
@@ -45,6 +45,7 @@ class Disk:
     """What was changed so far, and what of it is certain."""
 
     root: str
+    given: tuple[tuple[str, str], ...] = ()  # the files that lay there before, numbered from -1 downwards
     names: dict[tuple[str, str], int] = field(default_factory=dict)
     changes: list[Change] = field(default_factory=list)
     certain: set[int] = field(default_factory=set)
@@ -52,6 +53,11 @@ class Disk:
     synced: dict[int, bytes] = field(default_factory=dict)
     folders: set[int] = field(default_factory=set)
     opened: dict[int, int] = field(default_factory=dict)  # descriptor -> node
+
+    def __post_init__(self) -> None:
+        for number, (folder, name) in enumerate(self.given, 1):
+            self.names[folder, name] = -number
+            self.synced[-number] = Path(self.root, folder, name).read_bytes()
 
     def folder_of(self, descriptor: int) -> str | None:
         path = Path(f"/proc/self/fd/{descriptor}").readlink()
@@ -73,6 +79,19 @@ class Disk:
         made = self.make(new, new_name, self.names[old, name])
         self.remove(old, name, needs=made)
 
+    def exchange(self, source: int, name: str, target: int, other: str) -> None:
+        """Both or none."""
+        one, two = self.folder_of(source), self.folder_of(target)
+        assert one is not None
+        assert two is not None
+        nodes = self.names[one, name], self.names[two, other]
+        number = len(self.changes)
+        self.changes += [
+            Change(one, name, nodes[1], needs=number + 1),
+            Change(two, other, nodes[0], needs=number),
+        ]
+        self.names[one, name], self.names[two, other] = nodes[1], nodes[0]
+
     def sync(self, descriptor: int) -> None:
         node = self.opened.get(descriptor)
         if node is not None:
@@ -90,6 +109,7 @@ class Disk:
             dict(self.synced),
             dict(self.content),
             frozenset(self.folders),
+            self.given,
         )
 
 
@@ -137,11 +157,12 @@ def watched(disk: Disk, step: Any) -> Iterator[None]:
         real["rename"](old, new, src_dir_fd=src_dir_fd, dst_dir_fd=dst_dir_fd)
         disk.move(src_dir_fd, old, dst_dir_fd, new)
 
-    def flagged(source: int, old: bytes, target: int, new: bytes) -> int:
+    def flagged(source: int, old: bytes, target: int, new: bytes, flag: int) -> int:
         step()
-        answer = renameat2(source, old, target, new)
+        answer = renameat2(source, old, target, new, flag)
         if answer == 0:
-            disk.move(source, os.fsdecode(old), target, os.fsdecode(new))
+            act = disk.exchange if flag == moves._RENAME_EXCHANGE else disk.move
+            act(source, os.fsdecode(old), target, os.fsdecode(new))
         return answer
 
     def link(old: str, new: str, *, src_dir_fd: int, dst_dir_fd: int, follow_symlinks: bool) -> None:
@@ -185,6 +206,7 @@ class Moment:
     synced: dict[int, bytes]
     content: dict[int, bytes]
     folders: frozenset[int]
+    given: tuple[tuple[str, str], ...]
 
     def states(self) -> Iterator[frozenset[int]]:
         """Which changes may have come to the disk, if the power is cut now."""
@@ -200,7 +222,7 @@ class Moment:
 
     def build(self, kept: frozenset[int], before: World, root: Path, *, is_torn: bool) -> World:
         """The folders as the disk may show them."""
-        names: dict[tuple[str, str], int] = {("inbox/trip", "photo.jpg"): ORIGINAL}
+        names = {place: -number for number, place in enumerate(self.given, 1)}
         for number in sorted(kept):
             change = self.changes[number]
             if change.node is None:
@@ -220,13 +242,13 @@ class Moment:
             if node in made:
                 file.hardlink_to(made[node])
                 continue
-            data = DATA if node == ORIGINAL else self.synced.get(node)
+            data = self.synced.get(node)
             if data is None:
                 data = self.content[node]
                 data = data[: len(data) // 2] if is_torn else data
             file.write_bytes(data)
             made[node] = file
-            if node == ORIGINAL:
+            if node < 0:
                 os.utime(file, ns=(MODIFIED_NS, MODIFIED_NS))
         return world
 
@@ -250,19 +272,26 @@ def cut_everywhere(scenario: Scenario, *, every: int = 1) -> Score:
 def _watched_delivery(folder: Path, scenario: Scenario) -> tuple[World, list[Moment]]:
     """Deliver once; the folders as they were before, without the original, and every moment of it."""
     world = lay_out(folder / "before", scenario)
-    os.utime(world.inbox / PATH, ns=(MODIFIED_NS, MODIFIED_NS))
+    names = (PATH, f"{PATH}.caption.json")
+    given = [world.done / name for name in names] if scenario.revises else [world.inbox / PATH]
+    for file in given:
+        os.utime(file, ns=(MODIFIED_NS, MODIFIED_NS))
+    root = world.inbox.parent.resolve()
+    places = [file.resolve().relative_to(root) for file in given]
     moments: list[Moment] = []
-    disk = Disk(str(folder.resolve() / "before"))
-    disk.names["inbox/trip", "photo.jpg"] = ORIGINAL
+    disk = Disk(str(root), tuple((str(place.parent), place.name) for place in places))
     with world.opened() as delivery:
-        settled = world.settled(PATH)
-        job = delivery.claim(settled) if scenario.act == "publish" else None
-        shutil.copytree(world.inbox.parent, folder / "bare", ignore=shutil.ignore_patterns("state"))
-        (folder / "bare/inbox" / PATH).unlink()
+        act: Callable[[], object]
+        if scenario.act == "publish":
+            act = partial(world.publish, delivery, delivery.claim(world.settled(PATH)))
+        elif scenario.act == "revise":
+            act = partial(delivery.revise, PATH, NEW_WORDS, LATER)
+        else:
+            act = partial(world.reject, delivery, world.settled(PATH))
+        shutil.copytree(root, folder / "bare", ignore=shutil.ignore_patterns("state"))
+        for place in places:
+            (folder / "bare" / place).unlink()
         with watched(disk, lambda: moments.append(disk.moment())):
-            if job is not None:
-                world.publish(delivery, job)
-            else:
-                world.reject(delivery, settled)
+            act()
     moments.append(disk.moment())
     return World.at(folder / "bare", move=world.move, dropped=world.dropped), moments

@@ -18,6 +18,7 @@ REASON = missing_tool()
         (Scenario("publish", "linked", taken=True), 20),
         (Scenario("set_aside", "reserved"), 25),
         (Scenario("recover", "flagged", cut=Point("fsync", 6)), 5),
+        (Scenario("revise", "flagged"), 20),
     ],
     ids=str,
 )
@@ -34,6 +35,8 @@ def test_a_kill_at_any_system_call_loses_and_doubles_nothing(scenario: Scenario,
         Scenario("publish", "flagged", taken=True),
         Scenario("set_aside", "linked"),
         Scenario("publish", "reserved"),
+        Scenario("revise", "flagged"),
+        Scenario("revise", "reserved"),
     ],
     ids=str,
 )

@@ -26,7 +26,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from delivery_world import MOVES, World, users_files
+from delivery_world import LATER, MOVES, NEW_WORDS, WORDS, World, users_files
 
 from captiond import sidecar
 
@@ -55,13 +55,18 @@ class Point:
 class Scenario:
     """What the child does, and what lies there before it."""
 
-    act: str  # publish, set_aside or recover
+    act: str  # publish, set_aside, revise or recover
     move: str
     taken: bool = False  # the delivered name is taken already
-    cut: Point | None = None  # for recover: where the delivery before it was killed
+    cut: Point | None = None  # for recover: where the process before it was killed
+    before: str = "publish"  # for recover: what that process did
+
+    @property
+    def revises(self) -> bool:
+        return "revise" in (self.act, self.before)
 
     def __str__(self) -> str:
-        after = f" after {self.cut.call} {self.cut.nth}" if self.cut else ""
+        after = f" after {self.before} to {self.cut.call} {self.cut.nth}" if self.cut else ""
         return f"{self.act}{after}, {self.move}{', name taken' if self.taken else ''}"
 
 
@@ -103,6 +108,9 @@ def lay_out(root: Path, scenario: Scenario) -> World:
         for place in (world.done, world.failed):
             (place / "trip").mkdir()
             (place / PATH).write_bytes(b"somebody's")
+    if scenario.revises:
+        with world.opened() as delivery:
+            world.caption(delivery, world.settled(PATH))
     return world
 
 
@@ -171,6 +179,9 @@ def check_recovery(world: World, scenario: Scenario) -> bool:
             assert not had_record, "a caption was on disk and the model is asked again"
             world.work_off(delivery)
         assert delivery.recover() == []
+        if scenario.revises:
+            _check_revision(world)
+            delivery.revise(PATH, "Somebody else's words.", LATER)
     if scenario.taken:
         for place in (world.done, world.failed):
             assert (place / PATH).read_bytes() == b"somebody's", "a name was replaced"
@@ -180,6 +191,16 @@ def check_recovery(world: World, scenario: Scenario) -> bool:
     images = {name for name in names if not name.endswith(".json")}
     assert images == {OTHER_PATH if scenario.taken else PATH}, f"not the name as without a crash: {images}"
     return had_record
+
+
+def _check_revision(world: World) -> None:
+    """The old words or the new ones, in the sidecar and in the image; check_quiet compares the two."""
+    told = json.loads((world.done / f"{PATH}.caption.json").read_bytes())
+    if told["caption"] == NEW_WORDS:
+        assert told["edited"]["model_caption"] == WORDS
+    else:
+        assert (told["caption"], told.get("edited")) == (WORDS, None)
+    world.check_quiet()
 
 
 def _has_record(work: Path) -> bool:
@@ -195,7 +216,7 @@ def _has_record(work: Path) -> bool:
 def _laid_out_and_cut(root: Path, scenario: Scenario) -> World:
     world = lay_out(root, scenario)
     if scenario.cut is not None:
-        _kill(world, Scenario("publish", scenario.move, scenario.taken), scenario.cut)
+        _kill(world, Scenario(scenario.before, scenario.move, scenario.taken), scenario.cut)
     return world
 
 
@@ -249,6 +270,9 @@ def _child(act: str, move: str, root: Path) -> None:
         job = delivery.claim(world.settled(PATH))
         _wait()
         world.publish(delivery, job)
+    elif act == "revise":
+        _wait()
+        delivery.revise(PATH, NEW_WORDS, LATER)
     else:
         settled = world.settled(PATH)
         _wait()
@@ -286,12 +310,14 @@ def main() -> int:
         for taken in (False, True)
         for act in ("publish", "set_aside")
     ]
+    scenarios += [(Scenario("revise", move), arguments.every) for move in MOVES]
     if not arguments.powercut:
         step = arguments.every * arguments.nested
         scenarios += [
-            (Scenario("recover", move, cut=cut), step)
+            (Scenario("recover", move, cut=cut, before=act), step)
             for move in MOVES
-            for cut in points(Scenario("publish", move))[::step]
+            for act in ("publish", "revise")
+            for cut in points(Scenario(act, move))[::step]
         ]
     total = Score()
     for scenario, every in scenarios:

@@ -1,7 +1,8 @@
 """Delivery: from a claimed file in the inbox to a committed caption, or to failed/ with the reason.
 
 The only room that renames.  It may touch the four folders and nothing else; it never follows a link, never
-replaces a name that exists in done/ or failed/, and removes an original only when its delivery is durable.
+replaces a name that exists in done/ or failed/ (but for `revision`, which puts an image with a person's
+caption in the place of its twin), and removes an original only when its delivery is durable.
 
 At every instant, power loss included, an image that was complete in the inbox lies whole in the inbox, in
 done/ or in failed/.  The commit is one event: `X.caption.json` appears, with `X` complete beside it.
@@ -56,10 +57,12 @@ and the removal of the mark, and the same bytes are dropped anew under the same 
 the file system gives them the very inode of the old ones, they count as delivered, which they are.
 
 Inside: `deliver` (what the pipeline calls), `steps` (3 and 4), `originals` (the claimed file, and 5),
-`recovery`; beneath them `traces` (the files in .captiond/), `places` (the folders), `moves`,
+`recovery`; `revision` (a person's words for what lies in done/) and `returns` (back into the inbox), which
+have protocols of their own; beneath them `traces` (the files in .captiond/), `places` (the folders), `moves`,
 `attributes`, `files`.
 """
 
 from captiond.delivery.deliver import Delivery, Finished
+from captiond.delivery.revision import Describe
 
-__all__ = ["Delivery", "Finished"]
+__all__ = ["Delivery", "Describe", "Finished"]

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 
 from captiond import sidecar
@@ -17,9 +18,10 @@ from captiond.beneath import open_file
 from captiond.delivery import originals
 from captiond.delivery.attributes import Attributes
 from captiond.delivery.files import chunks, contents, enter, sha256_of
-from captiond.delivery.moves import Move, move
+from captiond.delivery.moves import Move, exchange, move
 from captiond.delivery.places import Place, Places
 from captiond.delivery.recovery import Recovery
+from captiond.delivery.revision import Describe, Revisions
 from captiond.delivery.steps import SUFFIXES, Steps
 from captiond.delivery.traces import Claim, Trace, jobs
 from captiond.errors import Rejected, Surroundings, TryLater, as_surroundings
@@ -59,9 +61,10 @@ class Delivery:
         attempts: Attempts,
         attempt_limit: int,
         max_file_bytes: int,
-        embed: Callable[[bytes, str, str], Described],
+        embed: Describe,
         clock: Callable[[], float] = time.monotonic,
         move: Move = move,
+        exchange: Move = exchange,
     ) -> None:
         self._paths = {"inbox": inbox, "done": done, "failed": failed}
         self._places = Places()
@@ -69,6 +72,7 @@ class Delivery:
         self._attempt_limit = attempt_limit
         self._max_file_bytes = max_file_bytes
         self._recovery = Recovery(attempts, attempt_limit, embed)
+        self._revisions = Revisions(embed, move, exchange)
         self._clock = clock
         self._move = move
         self._freed = threading.Condition()
@@ -76,12 +80,11 @@ class Delivery:
         self._stuck: dict[str, _Stuck] = {}
         self.unresolved: tuple[Notice, ...] = ()
 
-    def change(
-        self, *, attempt_limit: int, max_file_bytes: int, embed: Callable[[bytes, str, str], Described]
-    ) -> None:
+    def change(self, *, attempt_limit: int, max_file_bytes: int, embed: Describe) -> None:
         """Other limits and another hand count for what is claimed, or recovered, from now on."""
         self._attempt_limit, self._max_file_bytes = attempt_limit, max_file_bytes
         self._recovery.change(attempt_limit, embed)
+        self._revisions.describe = embed
 
     def open(self) -> None:
         """Lock the folders and remove what no record accounts for; CannotStart where that cannot be."""
@@ -175,11 +178,22 @@ class Delivery:
                 claim = steps.commit(claim)
             return self._delivered(steps, claim, fingerprint)
 
+    def revise(self, path: str, caption: str, at: datetime) -> Delivered:
+        """A person's caption for the image done/`path`, in it and in its sidecar; see `revision`.
+
+        KeyError where no captioned image has that path; TryLater where somebody has changed it since.
+        """
+        with _ours(f"changing the caption of {shown(path)}"):
+            return self._revisions.revise(self._places["done"], path, caption, at)
+
     def recover(self) -> list[Delivered]:
         """Finish what a crash left, without the model; what cannot be finished is told in `unresolved`.
 
         To be called after `open`; it may be called again at any time, e.g. when a pause is over.
         """
+        with _ours("recovering in folders.done"):
+            # First: deliveries look for their sidecars in their places.
+            self._revisions.recover(self._places["done"])
         delivered, unresolved = [], []
         for name in SUFFIXES:
             with _ours(f"recovering in folders.{name}"):

@@ -20,6 +20,7 @@ from typing import Protocol
 from captiond.delivery.files import sync_folder
 
 _RENAME_NOREPLACE = 1
+_RENAME_EXCHANGE = 2
 
 # For a libc without renameat2 (glibc before 2.28, musl): the number of the system call.
 _SYSCALL_NUMBERS = {
@@ -32,7 +33,7 @@ _SYSCALL_NUMBERS = {
 }
 
 # A file system that does not know the flag.
-_REFUSES_FLAG = {errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP}
+REFUSES_FLAG = {errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP}
 
 # A file system without links; EPERM also where links to other people's files are forbidden to us.
 _REFUSES_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL, errno.EMLINK, errno.EACCES}
@@ -49,7 +50,7 @@ def move(source: int, name: str, target: int, new_name: str) -> None:
     try:
         return flagged(source, name, target, new_name)
     except OSError as error:
-        if error.errno not in _REFUSES_FLAG:
+        if error.errno not in REFUSES_FLAG:
             raise
     try:
         return linked(source, name, target, new_name)
@@ -64,14 +65,22 @@ def move_at_once(source: int, name: str, target: int, new_name: str) -> None:
     try:
         return flagged(source, name, target, new_name)
     except OSError as error:
-        if error.errno not in _REFUSES_FLAG:
+        if error.errno not in REFUSES_FLAG:
             raise
     return reserved(source, name, target, new_name)
 
 
 def flagged(source: int, name: str, target: int, new_name: str) -> None:
-    old, new = os.fsencode(name), os.fsencode(new_name)
-    if _renameat2(source, old, target, new) != 0:
+    _rename(source, name, target, new_name, _RENAME_NOREPLACE)
+
+
+def exchange(source: int, name: str, target: int, new_name: str) -> None:
+    """Two files take each other's names in one step; an errno of REFUSES_FLAG where that is not to be had."""
+    _rename(source, name, target, new_name, _RENAME_EXCHANGE)
+
+
+def _rename(source: int, name: str, target: int, new_name: str, flag: int) -> None:
+    if _renameat2(source, os.fsencode(name), target, os.fsencode(new_name), flag) != 0:
         number = ctypes.get_errno()
         raise OSError(number, os.strerror(number), name, None, new_name)
 
@@ -110,13 +119,11 @@ def _refuse_foreign(reservation: int, folder: int, name: str) -> None:
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
-def _renameat2(source: int, old: bytes, target: int, new: bytes) -> int:
+def _renameat2(source: int, old: bytes, target: int, new: bytes, flag: int) -> int:
     if hasattr(_libc, "renameat2"):
-        return int(_libc.renameat2(source, old, target, new, ctypes.c_uint(_RENAME_NOREPLACE)))
+        return int(_libc.renameat2(source, old, target, new, ctypes.c_uint(flag)))
     number = _SYSCALL_NUMBERS.get(platform.machine())
     if number is None:
         ctypes.set_errno(errno.ENOSYS)
         return -1
-    return int(
-        _libc.syscall(ctypes.c_long(number), source, old, target, new, ctypes.c_uint(_RENAME_NOREPLACE))
-    )
+    return int(_libc.syscall(ctypes.c_long(number), source, old, target, new, ctypes.c_uint(flag)))

@@ -110,7 +110,7 @@ def remove(inbox: Place, job: str, claim: Claim, move: Move, fingerprint: Finger
             return _remove_in_place(folder, name, file, seen)
         there = os.stat(job, dir_fd=grab, follow_symlinks=False)
         changed = not os.path.samestat(there, seen) or _content_of(there) != _content_of(seen)
-        held = not changed and _is_held_by_writer(file)
+        held = not changed and is_held_by_writer(file)
         if changed or held:
             _put_back(folder, name, grab, job, claim, move)
         else:
@@ -122,7 +122,7 @@ def remove(inbox: Place, job: str, claim: Claim, move: Move, fingerprint: Finger
 
 def _remove_in_place(folder: int, name: str, file: int, seen: os.stat_result) -> bool:
     """Where another volume is mounted inside the inbox: a look and an unlink, with nothing in between."""
-    if _is_held_by_writer(file):
+    if is_held_by_writer(file):
         return False
     there = os.stat(name, dir_fd=folder, follow_symlinks=False)
     if os.path.samestat(there, seen) and _content_of(there) == _content_of(seen):
@@ -151,7 +151,7 @@ def _content_of(status: os.stat_result) -> tuple[int, int]:
     return status.st_size, status.st_mtime_ns  # the time of change changes with the rename
 
 
-def _is_held_by_writer(file: int) -> bool:
+def is_held_by_writer(file: int) -> bool:
     """Whether somebody has the file open for writing, where the kernel can tell."""
     try:
         fcntl.fcntl(file, fcntl.F_SETSIG, signal.SIGURG)  # a broken lease must not send SIGIO, which kills

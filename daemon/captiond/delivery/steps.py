@@ -120,8 +120,13 @@ class Steps:
                 sync_folder(folder)  # the crash may have come before
         except (FileNotFoundError, NotADirectoryError, ValueError):
             return False
-        said = (told.path, told.source_sha256, told.published_sha256)
-        return said == (claim.path, claim.sha256, claim.published_sha256)
+        # A person's words since, and what lies there is another image of the same original.
+        published = claim.published_sha256 if told.is_edited else told.published_sha256
+        return (told.path, told.source_sha256, published) == (
+            claim.path,
+            claim.sha256,
+            claim.published_sha256,
+        )
 
     def is_shown(self, claim: Claim) -> bool:
         """Whether the name that was chosen, and free then, holds exactly our bytes."""

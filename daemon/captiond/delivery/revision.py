@@ -1,0 +1,348 @@
+"""A person's words in place of the model's, for an image that lies in done/ with its sidecar.
+
+    1 write     done/.captiond/revise/<job>.img     the image, with the new description where it can
+      write     done/.captiond/revise/<job>.json    the sidecar that says the new words
+      write     done/.captiond/revise/<job>.claim   whose they are, and the checksums of old and new
+      fsync     the three files and their folder
+    2 rename    done/X.caption.json -> <job>.old    from here on nobody is promised anything of X; fsync both
+    3 exchange  <job>.img <-> done/X                fsync both
+    4 move      <job>.json -> done/X.caption.json   = commit, without replacing; fsync
+    5 remove    what is left, the claim last
+
+This is the one place where a file in done/ gives way to another, and only to its twin: X must be the very
+file of which its sidecar tells, and the exchange shows what it took.  A file that somebody else put there
+meanwhile, or writes into, goes back, and the words are refused.  Where a file system knows no exchange, X is
+looked at once more and renamed over: between the two lie microseconds.
+
+`settle` brings a begun revision to its end, the same way in the ordinary course and after a crash: forward
+where the image can be had, else back to the sidecar that lay there.  Where X is missing by then it is put
+there again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import stat
+import threading
+from collections.abc import Collection, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from typing import Protocol
+
+from captiond import sidecar
+from captiond.beneath import split
+from captiond.delivery.attributes import Attributes
+from captiond.delivery.files import (
+    NO_FILE,
+    READ,
+    contents,
+    enter,
+    exists,
+    is_regular,
+    read,
+    remove,
+    sha256_at,
+    sha256_of,
+    sync_folder,
+    write,
+)
+from captiond.delivery.moves import REFUSES_FLAG, Move
+from captiond.delivery.originals import is_held_by_writer
+from captiond.delivery.places import WORK, Place
+from captiond.errors import TryLater
+from captiond.names import candidates, job_id, shown
+from captiond.records import Delivered, Described
+
+_REVISE = "revise"
+_TIME_GRAIN_NS = 2_000_000_000  # FAT keeps every other second
+
+
+class Describe(Protocol):
+    """Lays a caption into an image of a format; a description that says one of `own` may be replaced."""
+
+    def __call__(
+        self, data: bytes, format: str, caption: str, /, *, own: Collection[str] = ...
+    ) -> Described: ...
+
+
+class Revisions:
+    """One at a time, whoever asks."""
+
+    def __init__(self, describe: Describe, move: Move, exchange: Move) -> None:
+        self.describe = describe
+        self._move = move
+        self._exchange = exchange
+        self._one_at_a_time = threading.Lock()
+
+    def revise(self, done: Place, path: str, caption: str, at: datetime) -> Delivered:
+        """KeyError where no captioned image has that path; TryLater where it is not what was delivered."""
+        with self._one_at_a_time, _work(done) as work:
+            self._recover(done, work)
+            record, told = _record_of(done, path)
+            if told.caption == caption:
+                return Delivered(path, path + sidecar.CAPTION_SUFFIX, told.published_sha256)
+            revision = self._stage(done, work, path, record, caption, at)
+            try:
+                revision.uncommit()
+                stands = revision.settle()
+            except OSError:
+                if not revision.settle():  # one more try, now; else at the next start or the next revision
+                    raise
+                stands = True
+            if not stands:
+                raise _changed(path)
+            return Delivered(path, path + sidecar.CAPTION_SUFFIX, revision.claim.new_image)
+
+    def recover(self, done: Place) -> None:
+        """Bring to an end what a crash or a trouble left."""
+        if exists(done.work, _REVISE):
+            with self._one_at_a_time, _work(done) as work:
+                self._recover(done, work)
+
+    def _recover(self, done: Place, work: int) -> None:
+        for job in sorted({name.partition(".")[0] for name in os.listdir(work)}):
+            claim = _claim_from(read(work, f"{job}.claim"))
+            if claim is None:
+                _remove_all(work, job)
+            else:
+                _Revision(done, work, job, claim, self._move, self._exchange).settle()
+
+    def _stage(
+        self, done: Place, work: int, path: str, record: bytes, caption: str, at: datetime
+    ) -> _Revision:
+        """Step 1: all that is needed, durable, and nothing of it shown."""
+        told = sidecar.read(record)
+        data, attributes = _image_of(done, path)
+        sha256 = hashlib.sha256(data).hexdigest()
+        if sha256 != told.published_sha256:
+            raise _changed(path)
+        described = self.describe(data, told.format or "", caption, own=(told.caption or "",))
+        new_record = sidecar.revised(record, caption, described, at)
+        claim = _Claim(
+            path=path,
+            old_image=sha256,
+            new_image=hashlib.sha256(described.data).hexdigest(),
+            old_record=hashlib.sha256(record).hexdigest(),
+            new_record=hashlib.sha256(new_record).hexdigest(),
+        )
+        job = job_id(path, claim.new_record)
+        with ExitStack() as undo:
+            undo.callback(_remove_all, work, job)  # it may be what fills the disk
+            write(work, f"{job}.img", [described.data], attributes.give)
+            write(work, f"{job}.json", [new_record], attributes.give_record)
+            write(work, f"{job}.claim", [json.dumps(asdict(claim)).encode()])
+            sync_folder(work)
+            undo.pop_all()
+        return _Revision(done, work, job, claim, self._move, self._exchange)
+
+
+@dataclass(frozen=True, slots=True)
+class _Claim:
+    """Which image of done/, and the checksums by which old and new are told apart."""
+
+    path: str
+    old_image: str
+    new_image: str  # the same where the format holds no description
+    old_record: str
+    new_record: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Revision:
+    done: Place
+    work: int  # done/.captiond/revise
+    job: str
+    claim: _Claim
+    move: Move
+    exchange: Move
+
+    @property
+    def _image(self) -> str:
+        return f"{self.job}.img"
+
+    @property
+    def _new(self) -> str:
+        return f"{self.job}.json"
+
+    @property
+    def _old(self) -> str:
+        return f"{self.job}.old"
+
+    def uncommit(self) -> None:
+        """Step 2."""
+        folder_name, name = split(self.claim.path)
+        with self.done.folder(folder_name) as folder:
+            os.rename(name + sidecar.CAPTION_SUFFIX, self._old, src_dir_fd=folder, dst_dir_fd=self.work)
+            sync_folder(self.work)  # where it is now, before where it is no more
+            sync_folder(folder)
+
+    def settle(self) -> bool:
+        """To the end, forward or back, from wherever it stands; whether the person's words stand now."""
+        folder_name, name = split(self.claim.path)
+        with self.done.folder(self.done.make_folder(folder_name)) as folder:
+            stands = self._show(folder, name)
+            sync_folder(folder)
+            self._forget(folder, name)
+        return stands
+
+    def _show(self, folder: int, name: str) -> bool:
+        record = name + sidecar.CAPTION_SUFFIX
+        there = sha256_at(folder, record)
+        if there in (self.claim.old_record, self.claim.new_record):  # not begun yet, or committed
+            return there == self.claim.new_record
+        self._drop_reservations(folder, (name, record))
+        if not exists(self.work, self._old) or not exists(self.work, self._new):
+            return False  # committed, or never begun; and somebody has taken the sidecar away since
+        is_new = self._show_image(folder, name)
+        try:
+            self.move(self.work, self._new if is_new else self._old, folder, record)
+        except FileExistsError:  # somebody else's sidecar lies there now
+            return False
+        return is_new
+
+    def _show_image(self, folder: int, name: str) -> bool:
+        """Whether the new image has its name; the old one keeps it where anything is not as it was."""
+        claim = self.claim
+        if sha256_at(self.work, self._old) != claim.old_record:
+            return False  # another sidecar than we had read was taken away, a moment ago
+        there, staged = sha256_at(folder, name), sha256_at(self.work, self._image)
+        if there == claim.new_image:
+            return True
+        if there == claim.old_image and staged == claim.new_image:
+            return self._swap(folder, name)
+        if not exists(folder, name) and staged is not None:
+            self.move(self.work, self._image, folder, name)
+            sync_folder(folder)
+            return staged == claim.new_image
+        # Changed by somebody else: before the exchange, or after it.
+        return there != claim.old_image and staged != claim.new_image
+
+    def _swap(self, folder: int, name: str) -> bool:
+        """Step 3, for the very file whose checksum is the old one and to which nobody writes; else False."""
+        file = os.open(name, READ, dir_fd=folder)
+        try:
+            seen = os.fstat(file)
+            if sha256_of(file) != self.claim.old_image:
+                return False
+            try:
+                self.exchange(self.work, self._image, folder, name)
+            except OSError as error:
+                if error.errno not in REFUSES_FLAG:
+                    raise
+                is_ours = _is_untouched(folder, name, seen, file)
+                if is_ours:
+                    os.rename(self._image, name, src_dir_fd=self.work, dst_dir_fd=folder)
+            else:
+                is_ours = _is_untouched(self.work, self._image, seen, file)
+                if not is_ours:
+                    self.exchange(self.work, self._image, folder, name)
+        finally:
+            os.close(file)
+        sync_folder(folder)
+        sync_folder(self.work)
+        return is_ours
+
+    def _drop_reservations(self, folder: int, names: Collection[str]) -> None:
+        """Free the names that a crash left reserved: empty files that are younger than the claim."""
+        claimed = os.stat(f"{self.job}.claim", dir_fd=self.work, follow_symlinks=False)
+        for name in names:
+            try:
+                there = os.stat(name, dir_fd=folder, follow_symlinks=False)
+            except FileNotFoundError:
+                continue
+            is_empty = stat.S_ISREG(there.st_mode) and there.st_size == 0
+            if is_empty and there.st_mtime_ns >= claimed.st_mtime_ns - _TIME_GRAIN_NS:
+                remove(folder, name)
+
+    def _forget(self, folder: int, name: str) -> None:
+        """Step 5.  What turns out to be neither of our two images is somebody's, and kept."""
+        left = sha256_at(self.work, self._image)
+        if left not in (None, self.claim.old_image, self.claim.new_image):
+            for free in candidates(name, left or "", suffix=sidecar.CAPTION_SUFFIX):
+                try:
+                    self.move(self.work, self._image, folder, free)
+                    break
+                except FileExistsError:
+                    continue
+            sync_folder(folder)
+        _remove_all(self.work, self.job)
+
+
+def _remove_all(work: int, job: str) -> None:
+    for ending in ("img", "json", "old"):
+        remove(work, f"{job}.{ending}.new")
+        remove(work, f"{job}.{ending}")
+    sync_folder(work)  # traces without a claim are forgotten; a claim without traces would be, too, but later
+    remove(work, f"{job}.claim.new")
+    remove(work, f"{job}.claim")
+
+
+def _record_of(done: Place, path: str) -> tuple[bytes, sidecar.Sidecar]:
+    if WORK in path.split("/"):
+        raise KeyError(path)
+    folder_name, name = split(path)
+    with _known(path), done.folder(folder_name) as folder:
+        record = read(folder, name + sidecar.CAPTION_SUFFIX) or b""
+        told = sidecar.read(record)
+    if told.caption is None:
+        raise KeyError(path)
+    return record, told
+
+
+def _image_of(done: Place, path: str) -> tuple[bytes, Attributes]:
+    folder_name, name = split(path)
+    with _known(path), done.folder(folder_name) as folder:
+        file = os.open(name, READ, dir_fd=folder)
+    try:
+        if not is_regular(file):
+            raise KeyError(path)
+        return contents(file, os.fstat(file).st_size), Attributes.of(file)
+    finally:
+        os.close(file)
+
+
+def _is_untouched(folder: int, name: str, seen: os.stat_result, file: int) -> bool:
+    """Whether the name leads to the file that was seen, and nobody has written or writes into it."""
+    there = os.stat(name, dir_fd=folder, follow_symlinks=False)
+    is_same = os.path.samestat(there, seen)
+    is_equal = (there.st_size, there.st_mtime_ns) == (seen.st_size, seen.st_mtime_ns)
+    return is_same and is_equal and not is_held_by_writer(file)
+
+
+def _changed(path: str) -> TryLater:
+    return TryLater(
+        f"{shown(path)} is not, or not any more, the file that was captioned",
+        advice="Another program has changed it, or writes to it; in the inbox it is captioned anew.",
+    )
+
+
+def _claim_from(text: bytes | None) -> _Claim | None:
+    try:
+        return _Claim(**json.loads(text)) if text is not None else None
+    except (ValueError, TypeError):
+        return None
+
+
+@contextmanager
+def _work(done: Place) -> Iterator[int]:
+    work = enter(done.work, _REVISE)
+    try:
+        yield work
+    finally:
+        os.close(work)
+
+
+@contextmanager
+def _known(path: str) -> Iterator[None]:
+    """Raise KeyError where there is no such file, or nothing of ours that tells of it."""
+    try:
+        yield
+    except ValueError as error:
+        raise KeyError(path) from error
+    except OSError as error:
+        if error.errno in NO_FILE:
+            raise KeyError(path) from error
+        raise
