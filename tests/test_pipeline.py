@@ -22,7 +22,7 @@ from captiond.errors import CannotStart, ExitCode, Surroundings
 from captiond.gate import Gate
 from captiond.inbox import Inbox
 from captiond.pipeline import Pipeline, Rules
-from captiond.records import Caption, CaptionRequest, Fingerprint, ModelIdentity, Picture
+from captiond.records import Caption, CaptionRequest, Fingerprint, ModelIdentity, Outcome, Picture
 from captiond.status import Tally
 from captiond.upkeep import Upkeep
 
@@ -74,6 +74,7 @@ class World:
         self.captioner = FakeCaptioner()
         self.gate = Gate()
         self.tally = Tally()
+        self.told: list[Outcome] = []
         self.attempts = Attempts(root / "state")
         describe = partial(metadata.describe, replace=False, blocks=["exif"])
         self.delivery = Delivery(
@@ -96,6 +97,10 @@ class World:
         self.rules = Rules(REQUEST, 1_000_000, 3, describe)
         self.stop = threading.Event()
 
+    def tell(self, outcome: Outcome) -> None:
+        self.tally.count(outcome)
+        self.told.append(outcome)
+
     def drop(self, *widths: int) -> None:
         for width in widths:
             buffer = io.BytesIO()
@@ -114,6 +119,7 @@ class World:
                 self.rules,
                 gate=self.gate,
                 tally=self.tally,
+                tell=self.tell,
                 suspects=self.attempts.begun(),
             )
         finally:
@@ -233,7 +239,8 @@ def test_one_picture_that_always_meets_trouble_does_not_stop_the_others(world: W
 def test_a_pause_ends_though_no_picture_waits(world: World, folder: str) -> None:
     """A folder that went away and came back, or a server, opens the gate without a picture to try it."""
     with world.opened() as work, _running(work, world):
-        upkeep = Upkeep(world.inbox, world.delivery, world.captioner, gate=world.gate, tally=world.tally)
+        rooms = world.inbox, world.delivery, world.captioner
+        upkeep = Upkeep(*rooms, gate=world.gate, tally=world.tally, tell=world.tell)
         with upkeep.going_on():
             away = world.root / "away"
             (world.root / folder).rename(away)

@@ -2,28 +2,20 @@
 
 An image that kills the process leaves no other trace than this count.  It lies in the state folder, beside
 nobody's images; a database that is missing or broken is begun anew, which costs a few counts and harms no
-file.  A broken one is left where it is, for whoever wants to look at it, and the next number is used.
+file (see `database`).
 """
 
 from __future__ import annotations
 
 import os
 import sqlite3
-import threading
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
-from itertools import count
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TypeVar
 
+from captiond.database import Answer, Database, broken
 from captiond.errors import Surroundings
 from captiond.records import Fingerprint
-
-Answer = TypeVar("Answer")
-
-# What SQLite answers where the file is no database of ours any more; all else is the surroundings' doing.
-_BROKEN = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
-_BUSY_SECONDS = 10.0
 
 _TABLE = """
 CREATE TABLE IF NOT EXISTS attempts (
@@ -41,6 +33,7 @@ _FORGIVE = (
 _COUNT = "SELECT begun FROM attempts WHERE path = ? AND size = ? AND modified_ns = ?"
 _BEGUN = "SELECT DISTINCT path FROM attempts WHERE begun > 0"
 _CLEAR = "DELETE FROM attempts WHERE path = ?"
+_PROBE = "SELECT path, size, modified_ns, begun FROM attempts LIMIT 1"
 
 
 class Attempts:
@@ -48,10 +41,7 @@ class Attempts:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self._lock = threading.Lock()
-        self._database: sqlite3.Connection | None = None
-        self._file: Path | None = None
-        self._inode: int | None = None
+        self._database = Database(folder, "attempts", _prepare, probe=_PROBE)
         self._charged: dict[str, Fingerprint] = {}  # begun by this process, neither forgiven nor cleared
         self._owed: dict[str, Fingerprint] = {}  # forgiven while the database could not be written
 
@@ -113,87 +103,19 @@ class Attempts:
         }
 
     def close(self) -> None:
-        with self._lock:
-            self._forget_connection()
+        self._database.close()
 
     def _do(self, act: Callable[[sqlite3.Connection], Answer]) -> Answer:
-        with self._lock, _as_surroundings(self.folder):
-            try:
-                return act(self._connection())
-            except sqlite3.DatabaseError as error:
-                if not _is_broken(error):
-                    raise
-                self._forget_connection()
-            return act(self._connection())  # anew: `_connection` passes over what is broken
-
-    def _connection(self) -> sqlite3.Connection:
-        """The open database, opened again where its file was deleted or replaced meanwhile."""
-        if self._database is not None and self._file is not None and _inode(self._file) == self._inode:
-            return self._database
-        self._forget_connection()
-        for number in count(1):
-            file = self.folder / ("attempts.sqlite3" if number == 1 else f"attempts-{number}.sqlite3")
-            try:
-                self._database = _open(file)
-            except sqlite3.DatabaseError as error:
-                if not _is_broken(error):
-                    raise
-            else:
-                self._file, self._inode = file, _inode(file)
-                return self._database
-        raise AssertionError("unreachable: the numbers do not end")
-
-    def _forget_connection(self) -> None:
-        if self._database is not None:
-            self._database.close()
-        self._database = self._file = self._inode = None
+        with _as_surroundings(self.folder):
+            return self._database.do(act)
 
 
-def _open(file: Path) -> sqlite3.Connection:
-    # autocommit; one connection is shared by all threads, behind the lock
-    database = sqlite3.connect(file, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False)
-    with ExitStack() as undo:
-        undo.callback(database.close)
-        database.execute("PRAGMA journal_mode = WAL").fetchone()
-        # NORMAL would lose the last counts to a power cut.
-        database.execute("PRAGMA synchronous = FULL")
-        database.execute(_TABLE)
-        if database.execute("PRAGMA quick_check(1)").fetchone() != ("ok",):
-            raise _broken(file)
-        try:
-            database.execute(_COUNT, (b"", 0, 0)).fetchone()
-        except sqlite3.OperationalError as error:
-            if error.sqlite_errorcode == sqlite3.SQLITE_ERROR:  # a table with other columns
-                raise _broken(file) from error
-            raise
-        _sync_folder(file.parent)
-        undo.pop_all()
-    return database
-
-
-def _broken(file: Path) -> sqlite3.DatabaseError:
-    error = sqlite3.DatabaseError(f"{file} is not a database of attempts")
-    error.sqlite_errorcode = sqlite3.SQLITE_CORRUPT
-    return error
-
-
-def _is_broken(error: sqlite3.DatabaseError) -> bool:
-    return getattr(error, "sqlite_errorcode", 0) & 0xFF in _BROKEN
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def _inode(file: Path) -> int | None:
-    try:
-        return file.stat().st_ino
-    except OSError:
-        return None
+def _prepare(database: sqlite3.Connection) -> None:
+    # NORMAL would lose the last counts to a power cut.
+    database.execute("PRAGMA synchronous = FULL")
+    database.execute(_TABLE)
+    if database.execute("PRAGMA quick_check(1)").fetchone() != ("ok",):
+        raise broken("the database of attempts is damaged")
 
 
 def _key(path: str, fingerprint: Fingerprint) -> tuple[bytes, int, int]:

@@ -32,6 +32,7 @@ from captiond.records import (
     CaptionRequest,
     Delivered,
     Job,
+    Outcome,
     PictureFacts,
     SettledFile,
     Stamp,
@@ -73,16 +74,21 @@ class Pipeline(Generic[Question]):
         *,
         gate: Gate,
         tally: Tally,
+        tell: Callable[[Outcome], None],
         suspects: Collection[str] = (),
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`suspects`: the paths at which an earlier process may have ended."""
+        """`tell`: is told of every picture that has left the inbox; it neither raises nor waits.
+
+        `suspects`: the paths at which an earlier process may have ended.
+        """
         self._inbox = inbox
         self._delivery = delivery
         self._captioner = captioner
         self.rules = rules  # replaced as a whole; each picture keeps those it began with
         self._gate = gate
         self._tally = tally
+        self._tell = tell
         self._clock = clock
         cores = os.cpu_count() or 1
         self._workers = captioner.capacity + cores
@@ -151,10 +157,8 @@ class Pipeline(Generic[Question]):
             attempt = job.attempt
             self._deliver(job, rules)
         except Finished as earlier:
-            self._inbox.done(settled.path)
             self._gate.open()
-            self._tally.count_done()
-            log.info("finished what an earlier run began", file=settled.path, lies_in=earlier.delivered.path)
+            self._finished_earlier(earlier.delivered)
         except Rejected as rejected:
             self._set_aside(settled, rejected, attempt)
         except TryLater as later:
@@ -205,7 +209,7 @@ class Pipeline(Generic[Question]):
         )
         record = sidecar.compose(job, facts, caption, described, timings, _stamp())
         delivered = self._delivery.publish(job, described, record)
-        self._finish(job, delivered, caption.text, timings)
+        self._finish(job, sidecar.outcome(record, delivered, datetime.now(UTC)), timings)
 
     def _question(self, job: Job, rules: Rules) -> tuple[Question, PictureFacts, float]:
         """The picture ready to be asked about, what is known of it, and when its decoding began."""
@@ -224,35 +228,42 @@ class Pipeline(Generic[Question]):
             # The decoded pixels end here, before a long wait for the model.
             return self._captioner.prepare(picture, rules.request), picture.facts, began
 
-    def _finish(self, job: Job, delivered: Delivered, text: str, timings: Timings) -> None:
+    def _finish(self, job: Job, outcome: Outcome, timings: Timings) -> None:
         self._inbox.done(job.path)
         self._troubled.pop(job.path, None)
         self._gate.open()
-        self._tally.count_done()
+        self._tell(outcome)
         log.info(
             "captioned",
             file=job.path,
-            caption=text,
-            **({"delivered_as": delivered.path} if delivered.path != job.path else {}),
+            caption=outcome.caption,
+            **({"delivered_as": outcome.delivered} if outcome.delivered != job.path else {}),
             queued=round(timings.queued, 2),
             decode=round(timings.decode, 3),
             caption_seconds=round(timings.caption, 2),
             total=round(self._clock() - job.noticed_at, 2),
         )
 
+    def _finished_earlier(self, delivered: Delivered) -> None:
+        self._inbox.done(delivered.dropped)
+        self._tell(self._delivery.outcome(delivered))
+        log.info("finished what an earlier run began", file=delivered.dropped, lies_in=delivered.path)
+
     def _set_aside(self, settled: SettledFile, rejected: Rejected, attempt: int) -> None:
         """To failed/, with the reason beside it.  Where that meets trouble the image stays in the inbox."""
+        stamp = _stamp()
         try:
-            delivered = self._delivery.set_aside(
-                settled.path, settled.fingerprint, rejected, attempt, _stamp()
-            )
+            delivered = self._delivery.set_aside(settled.path, settled.fingerprint, rejected, attempt, stamp)
         except TryLater as later:
             self._leave(settled, later)
         except Surroundings as trouble:
             self._pause(settled, trouble)
         else:
+            if delivered.folder == "done":
+                self._finished_earlier(delivered)
+                return
             self._inbox.done(settled.path)
-            self._tally.count_failed(settled.path, rejected.message)
+            self._tell(_failure(delivered, rejected, attempt, stamp))
             log.error(
                 "failed",
                 file=settled.path,
@@ -281,6 +292,20 @@ class Pipeline(Generic[Question]):
             self._inbox.release(path, after_seconds=LEFT_ALONE_SECONDS, reason=repr(error))
 
 
+def _failure(delivered: Delivered, rejected: Rejected, attempt: int, stamp: Stamp) -> Outcome:
+    return Outcome(
+        path=delivered.dropped,
+        folder=delivered.folder,
+        delivered=delivered.path,
+        at=stamp.created_at,
+        sha256=delivered.dropped_sha256,
+        kind=rejected.kind,
+        message=rejected.message,
+        advice=rejected.advice,
+        attempts=attempt or None,
+    )
+
+
 def _no_memory() -> TryLater:
     return TryLater(
         "there is not enough memory to decode it",
@@ -294,4 +319,4 @@ def _unforeseen(error: Exception) -> TryLater:
 
 
 def _stamp() -> Stamp:
-    return Stamp(datetime.now(UTC), __version__)
+    return Stamp(datetime.now(UTC).replace(microsecond=0), __version__)  # as exact as records tell it

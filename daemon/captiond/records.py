@@ -162,6 +162,30 @@ class Delivered:
     path: str  # relative to the folder it was delivered to
     record: str  # the JSON beside it, relative to the same folder
     sha256: str  # of the image as it lies there
+    folder: str  # done | failed
+    dropped: str  # its path in the inbox
+    dropped_sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of one picture when it left the inbox, for whoever wants to know."""
+
+    path: str  # as dropped, relative to the inbox
+    folder: str  # done | failed
+    delivered: str  # relative to that folder
+    at: datetime  # when the record beside it was made; aware, in UTC
+    sha256: str | None = None  # as dropped
+    caption: str | None = None
+    model: str | None = None
+    kind: str | None = None  # why it failed: a stable word, as in `Rejected`
+    message: str | None = None
+    advice: str | None = None
+    format: str | None = None
+    width: int | None = None
+    height: int | None = None
+    timings: Timings | None = None
+    attempts: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

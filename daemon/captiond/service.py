@@ -26,9 +26,10 @@ from captiond.delivery import Delivery
 from captiond.errors import CannotStart, ExitCode, Surroundings
 from captiond.folders import refuse_nested
 from captiond.gate import Gate
+from captiond.history import History
 from captiond.inbox import Inbox, mounts
 from captiond.pipeline import Pipeline, Rules
-from captiond.records import CaptionRequest
+from captiond.records import CaptionRequest, Outcome
 from captiond.settings import split_address
 from captiond.settings.reload import change
 from captiond.status import Status, Tally
@@ -122,6 +123,7 @@ class Daemon:
         self.gate = Gate()
         self.tally = Tally()
         self.attempts = Attempts(folders.state)
+        self.history = History(folders.state)
         self.delivery = Delivery(
             inbox=folders.inbox,
             done=folders.done,
@@ -140,6 +142,7 @@ class Daemon:
             method=watch.method,
             ignore=watch.ignore,
         )
+        self._listeners: tuple[Callable[[Outcome], None], ...] = (self.tally.count, self.history.record)
         self._inbox_path = folders.inbox
         self._state_path = folders.state
         self._result_paths = (folders.done, folders.failed)
@@ -162,7 +165,9 @@ class Daemon:
             self.delivery.open()
             closing.callback(self.attempts.close)
             closing.callback(self.delivery.close)
+            closing.callback(self.history.close)
             for delivered in self.delivery.recover():
+                self._tell(self.delivery.outcome(delivered))
                 log.info("finished what an earlier run began", file=delivered.path)
             suspects = self.attempts.begun()
             for notice in self.delivery.unresolved:
@@ -187,14 +192,21 @@ class Daemon:
             answering.begin()
             log.info("watching", inbox=str(self._inbox_path), model=captioner.identity.id)
             rooms = self.inbox, self.delivery, captioner
-            pipeline = Pipeline(*rooms, self._rules, gate=self.gate, tally=self.tally, suspects=suspects)
+            pipeline = Pipeline(
+                *rooms, self._rules, gate=self.gate, tally=self.tally, tell=self._tell, suspects=suspects
+            )
             self._pipeline = pipeline
             # A reload between the two lines above was for the rules that it was not built with.
             pipeline.rules = self._rules
-            upkeep = Upkeep(*rooms, gate=self.gate, tally=self.tally)
+            upkeep = Upkeep(*rooms, gate=self.gate, tally=self.tally, tell=self._tell)
             self._watchdog = Watchdog(partial(self._signs, upkeep))
             with self._watchdog.going_on(), upkeep.going_on():
                 pipeline.run(stop, once=once)
+
+    def _tell(self, outcome: Outcome) -> None:
+        """Whoever is told here neither raises nor keeps anybody waiting."""
+        for listener in self._listeners:
+            listener(outcome)
 
     def _signs(self, upkeep: Upkeep) -> Signs:
         return Signs(

@@ -18,7 +18,18 @@ from typing import Any
 
 from captiond.errors import Rejected
 from captiond.names import is_utf8, shown
-from captiond.records import Caption, Described, Fingerprint, Job, Notice, PictureFacts, Stamp, Timings
+from captiond.records import (
+    Caption,
+    Delivered,
+    Described,
+    Fingerprint,
+    Job,
+    Notice,
+    Outcome,
+    PictureFacts,
+    Stamp,
+    Timings,
+)
 
 CAPTION_SUFFIX = ".caption.json"
 ERROR_SUFFIX = ".error.json"
@@ -158,7 +169,7 @@ def revised(record: bytes, caption: str, described: Described, at: datetime) -> 
     words = earlier.get("model_caption") if isinstance(earlier, Mapping) else answer["caption"]
     if described.previous_description == answer["caption"]:
         described = replace(described, previous_description=None)  # our own, and nobody's loss
-    edited = {"at": _moment(at), "model_caption": str(words)}
+    edited = {"at": _shown_at(at), "model_caption": str(words)}
     return _json({**answer, **_laid(described), "caption": caption, "edited": edited})
 
 
@@ -181,6 +192,59 @@ def read(record: bytes) -> Sidecar:
         )
     except (KeyError, TypeError, RecursionError) as error:
         raise ValueError(f"not a record of ours: {error!r}") from error
+
+
+def outcome(record: bytes, delivered: Delivered, otherwise_at: datetime) -> Outcome:
+    """What became of a picture, as the record beside it says; the least of it where that is not ours."""
+    try:
+        read(record)
+    except ValueError:
+        told: dict[str, Any] = {}
+    else:
+        told = json.loads(record)
+    source, model, timings = (_mapping(told.get(key)) for key in ("source", "model", "timings_seconds"))
+    stages = [_number(timings.get(key)) for key in ("queued", "decode", "caption", "publish")]
+    return Outcome(
+        path=delivered.dropped,
+        folder=delivered.folder,
+        delivered=delivered.path,
+        at=_moment(told.get("created_at")) or otherwise_at,
+        sha256=delivered.dropped_sha256,
+        caption=_text(told.get("caption")),
+        model=_text(model.get("id")),
+        kind=_text(told.get("kind")),
+        message=_text(told.get("message")),
+        advice=_text(told.get("advice")),
+        format=_text(source.get("format")),
+        width=_count(source.get("width")),
+        height=_count(source.get("height")),
+        timings=Timings(*[stage for stage in stages if stage is not None]) if None not in stages else None,
+        attempts=_count(told.get("attempts")),
+    )
+
+
+def _mapping(value: object) -> Mapping[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def _text(value: object) -> str | None:
+    return _plain(value) if isinstance(value, str) else None
+
+
+def _count(value: object) -> int | None:
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
+
+
+def _number(value: object) -> float | None:
+    return float(value) if isinstance(value, int | float) and math.isfinite(value) else None
+
+
+def _moment(value: object) -> datetime | None:
+    try:
+        moment = datetime.fromisoformat(value) if isinstance(value, str) else None
+    except ValueError:
+        return None
+    return moment.astimezone(UTC) if moment is not None and moment.tzinfo is not None else None
 
 
 def _laid(described: Described) -> dict[str, Any]:
@@ -229,12 +293,12 @@ def _digest(value: object) -> str:
 
 def _signature(stamp: Stamp) -> dict[str, Any]:
     return {
-        "created_at": _moment(stamp.created_at),
+        "created_at": _shown_at(stamp.created_at),
         "generator": {"name": "captiond", "version": stamp.version},
     }
 
 
-def _moment(at: datetime) -> str:
+def _shown_at(at: datetime) -> str:
     return at.astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
 
 

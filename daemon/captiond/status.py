@@ -9,6 +9,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from captiond.records import Outcome
+
 RATE_WINDOW_SECONDS = 60.0
 
 
@@ -25,16 +27,15 @@ class Tally:
         self.last_error: str | None = None
         self.finished_at = self._started  # when a picture left the inbox last, on the clock
 
-    def count_done(self) -> None:
+    def count(self, outcome: Outcome) -> None:
         with self._counting:
-            self.done += 1
-            self._count_finished()
-
-    def count_failed(self, path: str, message: str) -> None:
-        with self._counting:
-            self.failed += 1
-            self.last_error = f"{path}: {message}"
-            self._count_finished()
+            if outcome.folder == "done":
+                self.done += 1
+            else:
+                self.failed += 1
+                self.last_error = f"{outcome.path}: {outcome.message}"
+            self.finished_at = self._clock()
+            self._finished.append(self.finished_at)
 
     def rate_per_second(self) -> float:
         """Pictures a second, over the last minute or since the start."""
@@ -49,10 +50,6 @@ class Tally:
         """How long `remaining` pictures will take at this rate; None before the first is finished."""
         rate = self.rate_per_second()
         return remaining / rate if rate > 0 else None
-
-    def _count_finished(self) -> None:
-        self.finished_at = self._clock()
-        self._finished.append(self.finished_at)
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,7 +23,7 @@ from captiond.delivery import Delivery
 from captiond.errors import CannotStart, Rejected, Surroundings, TryLater
 from captiond.gate import Gate
 from captiond.inbox import Inbox
-from captiond.records import CaptionRequest, Picture, PictureFacts
+from captiond.records import CaptionRequest, Outcome, Picture, PictureFacts
 from captiond.status import Tally
 
 log = structlog.get_logger(__name__)
@@ -33,13 +33,21 @@ EVERY_SECONDS = 1.0
 
 class Upkeep:
     def __init__(
-        self, inbox: Inbox, delivery: Delivery, captioner: Captioner[Any], *, gate: Gate, tally: Tally
+        self,
+        inbox: Inbox,
+        delivery: Delivery,
+        captioner: Captioner[Any],
+        *,
+        gate: Gate,
+        tally: Tally,
+        tell: Callable[[Outcome], None],
     ) -> None:
         self._inbox = inbox
         self._delivery = delivery
         self._captioner = captioner
         self._gate = gate
         self._tally = tally
+        self._tell_of = tell
         self.turned_at = time.monotonic()  # when a round began last
         self._was_paused = False
         self._degraded: str | None = None
@@ -112,7 +120,7 @@ class Upkeep:
 
     def _recover(self) -> None:
         for delivered in self._delivery.recover():
-            self._tally.count_done()
+            self._tell_of(self._delivery.outcome(delivered))
             log.info("finished what a pause interrupted", file=delivered.path)
 
     def _tell_of_watching(self) -> None:

@@ -9,15 +9,15 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 
 from captiond import sidecar
 from captiond.attempts import Attempts
-from captiond.beneath import open_file
+from captiond.beneath import open_file, split
 from captiond.delivery import originals
 from captiond.delivery.attributes import Attributes
-from captiond.delivery.files import chunks, contents, enter, sha256_of
+from captiond.delivery.files import chunks, contents, enter, read, sha256_of
 from captiond.delivery.moves import Move, exchange, move
 from captiond.delivery.places import Place, Places
 from captiond.delivery.recovery import Recovery
@@ -27,7 +27,16 @@ from captiond.delivery.traces import Claim, Trace, jobs
 from captiond.errors import Rejected, Surroundings, TryLater, as_surroundings
 from captiond.folders import refuse_nested
 from captiond.names import job_id, shown
-from captiond.records import Delivered, Described, Fingerprint, Job, Notice, SettledFile, Stamp
+from captiond.records import (
+    Delivered,
+    Described,
+    Fingerprint,
+    Job,
+    Notice,
+    Outcome,
+    SettledFile,
+    Stamp,
+)
 
 STUCK_RETRY_SECONDS = 300.0
 
@@ -210,6 +219,16 @@ class Delivery:
         self.unresolved = tuple(unresolved)
         return delivered
 
+    def outcome(self, delivered: Delivered) -> Outcome:
+        """What became of a picture, by the record beside it; the least of it where that was taken away."""
+        folder_name, name = split(delivered.record)
+        try:
+            with self._places[delivered.folder].folder(folder_name) as folder:
+                record = read(folder, name)
+        except (OSError, Surroundings):
+            record = None
+        return sidecar.outcome(record or b"", delivered, datetime.now(UTC))
+
     def _steps(self, place: str, job: str) -> Steps:
         inbox, there = self._places["inbox"], self._places[place]
         return Steps(inbox, there, Trace(there.work, job), self._move)
@@ -264,7 +283,10 @@ class Delivery:
         else:
             self._stuck[claim.path] = _Stuck(steps.place.name, steps.trace.job, claim)
         self._attempts.clear(claim.path)
-        return Delivered(claim.name, claim.name + steps.suffix, claim.published_sha256)
+        record = claim.name + steps.suffix
+        return Delivered(
+            claim.name, record, claim.published_sha256, steps.place.name, claim.path, claim.sha256
+        )
 
     def _free_stuck(self, inbox: Place, path: str) -> None:
         """Finish step 5 of an earlier delivery of this path, so that it is not delivered twice."""

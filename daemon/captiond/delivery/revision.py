@@ -83,7 +83,7 @@ class Revisions:
             self._recover(done, work)
             record, told = _record_of(done, path)
             if told.caption == caption:
-                return Delivered(path, path + sidecar.CAPTION_SUFFIX, told.published_sha256)
+                return _delivered(path, told, told.published_sha256)
             revision = self._stage(done, work, path, record, caption, at)
             try:
                 revision.uncommit()
@@ -94,7 +94,7 @@ class Revisions:
                 stands = True
             if not stands:
                 raise _changed(path)
-            return Delivered(path, path + sidecar.CAPTION_SUFFIX, revision.claim.new_image)
+            return _delivered(path, told, revision.claim.new_image)
 
     def recover(self, done: Place) -> None:
         """Bring to an end what a crash or a trouble left."""
@@ -302,6 +302,11 @@ def _image_of(done: Place, path: str) -> tuple[bytes, Attributes]:
         return contents(file, os.fstat(file).st_size), Attributes.of(file)
     finally:
         os.close(file)
+
+
+def _delivered(path: str, told: sidecar.Sidecar, sha256: str) -> Delivered:
+    record = path + sidecar.CAPTION_SUFFIX
+    return Delivered(path, record, sha256, "done", told.path, told.source_sha256)
 
 
 def _is_untouched(folder: int, name: str, seen: os.stat_result, file: int) -> bool:

@@ -1,0 +1,217 @@
+"""How lines of the history lie in SQLite: tables, queries, and rows to entries and back.  No file, no thread.
+
+A path is kept as text where it is UTF-8 and as bytes where it is not, so that both come back exactly.  Words
+are found by FTS5 where SQLite has it: upper and lower case and accents do not matter, and the beginning of a
+word is enough.  What it cannot cut into words (Chinese, Japanese, Thai, ...), and everything where SQLite
+lacks FTS5, is looked for anywhere in the text, one line after the other.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import unicodedata
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from captiond.names import is_utf8, shown
+from captiond.records import Outcome, Timings
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
+# Thai to Khmer and what the East Asian widths call wide: scripts that put no spaces between words.
+_UNSPACED = range(0x0E00, 0x1800)
+_QUOTE = '"'
+
+COLUMNS = (
+    "id, at, folder, path, delivered, sha256, caption, model, kind, message, advice, format, width, height, "
+    "queued, decode, asked, publish, attempts, edited_at, first_caption"
+)
+_TABLES = (
+    """CREATE TABLE IF NOT EXISTS pictures (
+        id INTEGER PRIMARY KEY, at INTEGER NOT NULL, folder TEXT NOT NULL, path NOT NULL, delivered NOT NULL,
+        sha256 BLOB, caption TEXT, model TEXT, kind TEXT, message TEXT, advice TEXT,
+        format TEXT, width INTEGER, height INTEGER,
+        queued REAL, decode REAL, asked REAL, publish REAL, attempts INTEGER,
+        edited_at INTEGER, first_caption TEXT
+    )""",
+    "CREATE INDEX IF NOT EXISTS by_path ON pictures (path)",
+    "CREATE INDEX IF NOT EXISTS by_folder ON pictures (folder)",
+    "CREATE INDEX IF NOT EXISTS by_delivered ON pictures (delivered)",
+)
+_WORDS = (
+    "CREATE VIRTUAL TABLE IF NOT EXISTS words "
+    "USING fts5(says, called, content = '', tokenize = 'unicode61 remove_diacritics 2')"
+)
+PROBE = f"SELECT {COLUMNS} FROM pictures LIMIT 1"
+
+# A start may find once more what the last run had delivered and told already.
+INSERT = """
+INSERT INTO pictures (at, folder, path, delivered, sha256, caption, model, kind, message, advice,
+    format, width, height, queued, decode, asked, publish, attempts)
+SELECT :at, :folder, :path, :delivered, :sha256, :caption, :model, :kind, :message, :advice,
+    :format, :width, :height, :queued, :decode, :asked, :publish, :attempts
+WHERE NOT EXISTS (
+    SELECT 1 FROM pictures
+    WHERE delivered = :delivered AND folder = :folder AND path = :path AND at = :at AND sha256 IS :sha256
+)
+"""
+REVISE = """
+UPDATE pictures SET first_caption = coalesce(first_caption, caption), caption = ?, edited_at = ? WHERE id = ?
+"""
+COUNTS = "SELECT folder, count(*) FROM pictures GROUP BY folder"
+WORDS_ADD = "INSERT INTO words (rowid, says, called) VALUES (?, ?, ?)"
+WORDS_REMOVE = "INSERT INTO words (words, rowid, says, called) VALUES ('delete', ?, ?, ?)"
+_LAST_WITH_WORDS = "SELECT coalesce(max(id), 0) FROM words_docsize"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entry(Outcome):
+    """One line of the history."""
+
+    id: int
+    edited_at: datetime | None = None  # when a person put another caption in place of the model's
+    first_caption: str | None = None  # what the model said, where a person changed it
+
+
+def prepare(connection: sqlite3.Connection) -> None:
+    """Make what is missing.  A power cut may cost the last lines: nobody waits for the disk here."""
+    connection.execute("PRAGMA synchronous = NORMAL")
+    for statement in _TABLES:
+        connection.execute(statement)
+    try:
+        connection.execute(_WORDS)
+    except sqlite3.OperationalError:
+        return  # this SQLite was built without FTS5
+    _index_what_is_not(connection)
+
+
+def _index_what_is_not(connection: sqlite3.Connection) -> None:
+    """The lines that were written by a SQLite without FTS5."""
+    with connection:
+        connection.execute("BEGIN IMMEDIATE")
+        (last,) = connection.execute(_LAST_WITH_WORDS).fetchone()
+        rows = connection.execute("SELECT id, caption, path FROM pictures WHERE id > ?", (last,))
+        connection.executemany(WORDS_ADD, ((id, caption, shown(name_of(path))) for id, caption, path in rows))
+
+
+def has_words(connection: sqlite3.Connection) -> bool:
+    try:
+        connection.execute("SELECT rowid FROM words LIMIT 0")
+    except sqlite3.OperationalError:
+        return False
+    return True
+
+
+def searching(
+    search: str, *, folder: str | None, before: int | None, limit: int, by_words: bool
+) -> tuple[str, list[object]]:
+    """The query for a page of entries, and its values."""
+    wanted = shown(search).replace("\0", " ").split()
+    indexed = [word for word in wanted if by_words and _is_indexed(word)]
+    conditions: list[str] = []
+    values: list[object] = []
+    if indexed:
+        conditions.append("words MATCH ?")
+        values.append(" AND ".join(f'"{word.replace(_QUOTE, _QUOTE * 2)}" *' for word in indexed))
+    for word in wanted:
+        if word not in indexed:
+            conditions.append("has_word(caption, path, ?)")
+            values.append(word.casefold())
+    # The index that leads knows its order: newest first without sorting.
+    number = "words.rowid" if indexed else "id"
+    if before is not None:
+        conditions.append(f"{number} < ?")
+        values.append(before)
+    if folder is not None:
+        conditions.append("folder = ?")
+        values.append(folder)
+    source = "words JOIN pictures ON id = words.rowid" if indexed else "pictures"
+    where = f"WHERE {' AND '.join(conditions)} " if conditions else ""
+    query = f"SELECT {COLUMNS} FROM {source} {where}ORDER BY {number} DESC LIMIT ?"
+    return query, [*values, limit]
+
+
+def row_of(outcome: Outcome) -> dict[str, object]:
+    timings = outcome.timings
+    return {
+        "at": instant(outcome.at),
+        "folder": outcome.folder,
+        "path": stored(outcome.path),
+        "delivered": stored(outcome.delivered),
+        "sha256": bytes.fromhex(outcome.sha256) if outcome.sha256 is not None else None,
+        "caption": outcome.caption,
+        "model": outcome.model,
+        "kind": outcome.kind,
+        "message": _plain(outcome.message),
+        "advice": _plain(outcome.advice),
+        "format": outcome.format,
+        "width": outcome.width,
+        "height": outcome.height,
+        "queued": timings.queued if timings else None,
+        "decode": timings.decode if timings else None,
+        "asked": timings.caption if timings else None,
+        "publish": timings.publish if timings else None,
+        "attempts": outcome.attempts,
+    }
+
+
+def entry_of(row: Sequence[Any]) -> Entry:
+    (
+        id, at, folder, path, delivered, sha256, caption, model, kind, message, advice,
+        format, width, height, queued, decode, asked, publish, attempts, edited_at, first_caption,
+    ) = row  # fmt: skip
+    return Entry(
+        id=id,
+        at=_moment(at),
+        folder=folder,
+        path=name_of(path),
+        delivered=name_of(delivered),
+        sha256=sha256.hex() if sha256 is not None else None,
+        caption=caption,
+        model=model,
+        kind=kind,
+        message=message,
+        advice=advice,
+        format=format,
+        width=width,
+        height=height,
+        timings=Timings(queued, decode, asked, publish) if queued is not None else None,
+        attempts=attempts,
+        edited_at=_moment(edited_at) if edited_at is not None else None,
+        first_caption=first_caption,
+    )
+
+
+def stored(name: str) -> str | bytes:
+    return name if is_utf8(name) else os.fsencode(name)
+
+
+def name_of(stored: str | bytes) -> str:
+    return stored if isinstance(stored, str) else os.fsdecode(stored)
+
+
+def instant(moment: datetime) -> int:
+    return (moment - _EPOCH) // _MICROSECOND
+
+
+def has_word(caption: str | None, path: str | bytes, word: str) -> bool:
+    return word in (caption or "").casefold() or word in shown(name_of(path)).casefold()
+
+
+def _moment(instant: int) -> datetime:
+    return _EPOCH + instant * _MICROSECOND
+
+
+def _plain(text: str | None) -> str | None:
+    """What SQLite takes: a message may quote a name that is not UTF-8."""
+    return None if text is None else shown(text)
+
+
+def _is_indexed(word: str) -> bool:
+    """Whether FTS5 cuts texts in this script into words, and finds anything to look for in this one."""
+    return any(char.isalnum() for char in word) and not any(
+        ord(char) in _UNSPACED or unicodedata.east_asian_width(char) in "WF" for char in word
+    )
