@@ -25,6 +25,7 @@ from captiond.captioners import Captioner
 from captiond.delivery import Delivery
 from captiond.errors import CannotStart, ExitCode, Surroundings
 from captiond.folders import refuse_nested
+from captiond.gallery import Gallery
 from captiond.gate import Gate
 from captiond.history import History
 from captiond.inbox import Inbox, mounts
@@ -33,6 +34,7 @@ from captiond.records import CaptionRequest, Outcome
 from captiond.settings import split_address
 from captiond.settings.reload import change
 from captiond.status import Status, Tally
+from captiond.thumbnails import Thumbnails
 from captiond.upkeep import Upkeep
 from captiond.watchdog import Signs, Watchdog
 
@@ -185,7 +187,8 @@ class Daemon:
             self._captioner = captioner
             answering = Answering(captioner, lambda: self._rules, self.gate)
             if door is not None:
-                closing.enter_context(door.serving(answering, lambda: self.status().why_unhealthy()))
+                gallery = self._gallery()
+                closing.enter_context(door.serving(answering, lambda: self.status().why_unhealthy(), gallery))
             if not self._load_model(captioner, stop):
                 return
             self._phase = "watching"
@@ -202,6 +205,19 @@ class Daemon:
             self._watchdog = Watchdog(partial(self._signs, upkeep))
             with self._watchdog.going_on(), upkeep.going_on():
                 pipeline.run(stop, once=once)
+
+    def _gallery(self) -> Gallery:
+        folders, limits = self._settings.folders, self._settings.limits
+        thumbnails = Thumbnails(lambda: self._rules.max_pixels, max_file_bytes=limits.max_file_bytes)
+        return Gallery(
+            self.history,
+            self.delivery,
+            thumbnails,
+            self.status,
+            inbox=folders.inbox,
+            done=folders.done,
+            failed=folders.failed,
+        )
 
     def _tell(self, outcome: Outcome) -> None:
         """Whoever is told here neither raises nor keeps anybody waiting."""

@@ -11,7 +11,7 @@ import hashlib
 import json
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -29,6 +29,7 @@ from captiond.records import (
     PictureFacts,
     Stamp,
     Timings,
+    Written,
 )
 
 CAPTION_SUFFIX = ".caption.json"
@@ -56,6 +57,8 @@ class Sidecar:
     caption: str | None  # None in an error record
     format: str | None
     is_edited: bool = False  # the caption is a person's, and the published image another than was delivered
+    edited_at: datetime | None = None
+    written: tuple[Written, ...] = ()
 
     @property
     def suffix(self) -> str:
@@ -165,11 +168,10 @@ def with_described(record: bytes, described: Described) -> bytes:
 def revised(record: bytes, caption: str, described: Described, at: datetime) -> bytes:
     """The sidecar that says a person's `caption`; the model's own words are kept in it, however often."""
     answer: dict[str, Any] = json.loads(record)
-    earlier = answer.get("edited")
-    words = earlier.get("model_caption") if isinstance(earlier, Mapping) else answer["caption"]
+    words = _text(_mapping(answer.get("edited")).get("model_caption")) or answer["caption"]
     if described.previous_description == answer["caption"]:
         described = replace(described, previous_description=None)  # our own, and nobody's loss
-    edited = {"at": _shown_at(at), "model_caption": str(words)}
+    edited = {"at": _shown_at(at), "model_caption": words}
     return _json({**answer, **_laid(described), "caption": caption, "edited": edited})
 
 
@@ -189,6 +191,8 @@ def read(record: bytes) -> Sidecar:
             caption=str(answer["caption"]) if is_caption else None,
             format=str(source["format"]) if is_caption else None,
             is_edited="edited" in answer,
+            edited_at=_moment(_mapping(answer.get("edited")).get("at")),
+            written=tuple(_written(answer.get("written"))),
         )
     except (KeyError, TypeError, RecursionError) as error:
         raise ValueError(f"not a record of ours: {error!r}") from error
@@ -221,6 +225,13 @@ def outcome(record: bytes, delivered: Delivered, otherwise_at: datetime) -> Outc
         timings=Timings(*[stage for stage in stages if stage is not None]) if None not in stages else None,
         attempts=_count(told.get("attempts")),
     )
+
+
+def _written(value: object) -> Iterator[Written]:
+    for one in map(_mapping, value if isinstance(value, list) else ()):
+        target, action = _text(one.get("target")), _text(one.get("action"))
+        if target is not None and action is not None:
+            yield Written(target, action, _text(one.get("reason")))
 
 
 def _mapping(value: object) -> Mapping[str, Any]:

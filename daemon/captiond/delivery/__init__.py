@@ -63,6 +63,6 @@ have protocols of their own; beneath them `traces` (the files in .captiond/), `p
 """
 
 from captiond.delivery.deliver import Delivery, Finished
-from captiond.delivery.revision import Describe
+from captiond.delivery.revision import Describe, Overtaken
 
-__all__ = ["Delivery", "Describe", "Finished"]
+__all__ = ["Delivery", "Describe", "Finished", "Overtaken"]

@@ -187,13 +187,14 @@ class Delivery:
                 claim = steps.commit(claim)
             return self._delivered(steps, claim, fingerprint)
 
-    def revise(self, path: str, caption: str, at: datetime) -> Delivered:
+    def revise(self, path: str, caption: str, at: datetime, *, was: str | None = None) -> Delivered:
         """A person's caption for the image done/`path`, in it and in its sidecar; see `revision`.
 
-        KeyError where no captioned image has that path; TryLater where somebody has changed it since.
+        KeyError where no captioned image has that path; TryLater where somebody has changed it since,
+        Overtaken where it does not say any more what it `was`.
         """
         with _ours(f"changing the caption of {shown(path)}"):
-            return self._revisions.revise(self._places["done"], path, caption, at)
+            return self._revisions.revise(self._places["done"], path, caption, at, was)
 
     def recover(self) -> list[Delivered]:
         """Finish what a crash left, without the model; what cannot be finished is told in `unresolved`.

@@ -68,6 +68,14 @@ class Describe(Protocol):
     ) -> Described: ...
 
 
+class Overtaken(TryLater):
+    """Somebody else changed the caption since it was looked at."""
+
+    def __init__(self, path: str, caption: str) -> None:
+        super().__init__(f"the caption of {shown(path)} was changed meanwhile")
+        self.caption = caption
+
+
 class Revisions:
     """One at a time, whoever asks."""
 
@@ -77,11 +85,13 @@ class Revisions:
         self._exchange = exchange
         self._one_at_a_time = threading.Lock()
 
-    def revise(self, done: Place, path: str, caption: str, at: datetime) -> Delivered:
+    def revise(self, done: Place, path: str, caption: str, at: datetime, was: str | None) -> Delivered:
         """KeyError where no captioned image has that path; TryLater where it is not what was delivered."""
         with self._one_at_a_time, _work(done) as work:
             self._recover(done, work)
             record, told = _record_of(done, path)
+            if was is not None and told.caption not in (was, caption):
+                raise Overtaken(path, told.caption or "")
             if told.caption == caption:
                 return _delivered(path, told, told.published_sha256)
             revision = self._stage(done, work, path, record, caption, at)

@@ -1,11 +1,12 @@
-"""The HTTP door: pictures asked about over HTTP, the daemon's health, and the API's description.
+"""The HTTP door: a page to look at what was captioned, pictures asked about over HTTP, the daemon's health.
 
 Off unless `http.listen` is set; only then are FastAPI and uvicorn imported.  It asks the captioner that the
-inbox is served by, so that pictures from both share its batches.  It touches none of the four folders, closes
-no gate and ends no process: what it meets it tells its caller.
+inbox is served by, so that pictures from both share its batches.  It opens no file of the four folders
+itself, closes no gate and ends no process: what it meets it tells its caller.
 
 Inside: `access` (who is let in: pure), `guard` (that, and the size of uploads, before the application sees a
-request), `api` (the routes), `server` (the socket and its thread).  `captiond.answering` makes the captions.
+request), `api` (the routes for programs), `browse` (the page and what it lives on), `server` (the socket and
+its thread).  `captiond.answering` makes the captions, `captiond.gallery` knows the pictures.
 
 Accepted risks.  Traffic is not encrypted: put a proxy with TLS before any door that is not loopback's.
 Anybody on this machine may ask a door on loopback that has no token.  Guessing a token is slowed down and not

@@ -13,8 +13,9 @@ from dataclasses import dataclass
 from ipaddress import ip_address
 from urllib.parse import urlsplit
 
-# The page that describes the API tells nothing of anybody's pictures, and sends the token typed into it.
-OPEN_PATHS = ("/docs", "/openapi.json")
+# These tell nothing of anybody's pictures: the page that shows them asks for each with the token typed into
+# it, and so does the page that describes the API.
+OPEN_PATHS = ("/page", "/docs", "/openapi.json")
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,12 +29,17 @@ class Access:
     host: str  # that the door listens on
     token: str | None
 
-    def refuse(self, headers: Mapping[str, str]) -> Refusal | None:
-        """Why a request is refused whatever it asks for; None where it is not."""
+    def refuse(self, headers: Mapping[str, str], *, is_for_page: bool = False) -> Refusal | None:
+        """Why a request is refused, whatever it asks for; None where it is not.
+
+        `is_for_page`: for what is the same for everybody.  Links of other sites may lead there.
+        """
         host = headers.get("host", "")
         name = _name(host)
         if is_loopback(self.host) and name != self.host and not is_loopback(name):
             return Refusal(421, "this door answers to the names of this machine alone")
+        if is_for_page:
+            return None
         origin = headers.get("origin")
         if headers.get("sec-fetch-site") in ("cross-site", "same-site"):
             return Refusal(403, "sent by a page of another site")
@@ -51,7 +57,7 @@ class Access:
 
 
 def is_open(path: str) -> bool:
-    return any(path == opened or path.startswith(opened + "/") for opened in OPEN_PATHS)
+    return path == "/" or any(path == opened or path.startswith(opened + "/") for opened in OPEN_PATHS)
 
 
 def is_loopback(host: str) -> bool:

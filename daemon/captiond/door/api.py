@@ -16,6 +16,8 @@ from pydantic import BaseModel
 
 from captiond import __version__
 from captiond.answering import Answering
+from captiond.door import browse
+from captiond.door.browse import Gallery
 from captiond.errors import CannotStart, Rejected, Surroundings, TryLater
 
 RETRY_AFTER_SECONDS = 10
@@ -39,7 +41,12 @@ class Answer(BaseModel):
 
 
 def application(
-    answering: Answering, unwell: Callable[[], str | None], *, max_upload_bytes: int, wants_token: bool
+    answering: Answering,
+    unwell: Callable[[], str | None],
+    gallery: Gallery,
+    *,
+    max_upload_bytes: int,
+    wants_token: bool,
 ) -> FastAPI:
     app = FastAPI(title="captiond", version=__version__, docs_url=None, redoc_url=None)
     # The guard has checked the token by now; this tells the page to ask for one.
@@ -60,6 +67,10 @@ def application(
             return {"status": "ok"}
         response.status_code = 503
         return {"status": "unwell"} | ({"reason": reason} if request.state.is_known else {})
+
+    app.include_router(browse.routes(gallery), dependencies=token)
+    app.get("/", include_in_schema=False)(browse.page)
+    app.mount("/page", browse.page_files())
 
     @app.get("/docs", include_in_schema=False)
     def docs() -> HTMLResponse:

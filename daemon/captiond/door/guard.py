@@ -45,7 +45,8 @@ class Guard:
             return
         answered = _with_headers(send)
         headers = Headers(scope=scope)
-        refused = self._access.refuse(headers)
+        is_for_page = scope["method"] == "GET" and is_open(scope["path"])
+        refused = self._access.refuse(headers, is_for_page=is_for_page)
         if refused is not None:
             await _say(refused.status, refused.reason)(scope, receive, answered)
             return

@@ -13,6 +13,7 @@ import uvicorn
 from captiond.answering import Answering
 from captiond.door.access import Access, is_loopback
 from captiond.door.api import application
+from captiond.door.browse import Gallery
 from captiond.door.guard import Guard
 from captiond.errors import CannotStart, ExitCode
 
@@ -47,11 +48,14 @@ class Door:
         self._socket.close()
 
     @contextmanager
-    def serving(self, answering: Answering, unwell: Callable[[], str | None]) -> Iterator[None]:
+    def serving(
+        self, answering: Answering, unwell: Callable[[], str | None], gallery: Gallery
+    ) -> Iterator[None]:
         """Answer on a thread of its own while this lasts; `unwell`: why nobody should rely on the daemon."""
         app = application(
             answering,
             unwell,
+            gallery,
             max_upload_bytes=self._max_upload_bytes,
             wants_token=self._access.token is not None,
         )
