@@ -169,8 +169,9 @@ def revised(record: bytes, caption: str, described: Described, at: datetime) -> 
     """The sidecar that says a person's `caption`; the model's own words are kept in it, however often."""
     answer: dict[str, Any] = json.loads(record)
     words = _text(_mapping(answer.get("edited")).get("model_caption")) or answer["caption"]
-    if described.previous_description == answer["caption"]:
-        described = replace(described, previous_description=None)  # our own, and nobody's loss
+    lines = (described.previous_description or "").splitlines()
+    theirs = [line for line in lines if line != answer["caption"]]  # our own made way: nobody's loss
+    described = replace(described, previous_description="\n".join(theirs) or None)
     edited = {"at": _shown_at(at), "model_caption": words}
     return _json({**answer, **_laid(described), "caption": caption, "edited": edited})
 

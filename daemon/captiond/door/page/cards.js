@@ -2,6 +2,8 @@
 
 import { ask, json } from "./api.js";
 
+const UNDECODABLE = new Set(["unreadable", "truncated", "too_large", "too_many_pixels"]);
+
 const template = document.getElementById("picture");
 const today = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit" });
 const earlier = new Intl.DateTimeFormat(undefined, {
@@ -28,7 +30,8 @@ export function card(picture, { tell, moved }) {
   const of = (selector) => item.querySelector(selector);
   show(item, picture);
   const { id, folder, is_there: isThere } = picture;
-  if (isThere) inSight.observe(item);
+  if (isThere && !UNDECODABLE.has(picture.kind)) inSight.observe(item);
+  else blank(item, isThere ? "nothing to show" : "not here any more");
   inFull.observe(of(".caption"));
   of(".whole").addEventListener("click", () => {
     const isOpen = of(".caption").classList.toggle("open");
@@ -80,7 +83,11 @@ function show(item, picture) {
   of(".by").title = picture.edited_at ? exact.format(new Date(picture.edited_at)) : (picture.model ?? "");
   said(of(".advice"), failed ? picture.advice : null);
   said(of(".note"), note(picture));
-  of(".blank").textContent = picture.is_there ? "" : "not here any more";
+}
+
+function blank(item, words) {
+  item.classList.add("blank");
+  item.querySelector(".why").textContent = words;
 }
 
 function note(picture) {
@@ -183,9 +190,8 @@ async function develop(item) {
     const image = item.querySelector("img");
     image.src = URL.createObjectURL(await answer.blob());
     image.hidden = false;
-    item.querySelector(".blank").hidden = true;
-  } catch (error) {
-    item.querySelector(".blank").textContent = error.status === 415 ? "no picture to show" : "";
+  } catch {
+    blank(item, "nothing to show");
   }
 }
 
