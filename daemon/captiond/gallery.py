@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 import unicodedata
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -44,7 +44,7 @@ class Exhibit:
     id: int
     folder: str  # done | failed
     path: str  # beneath that folder
-    is_there: bool  # False: somebody has taken it away, or put it back into the inbox
+    is_there: bool | None  # False: taken away, or put back into the inbox; None: nobody can look just now
     at: datetime
     caption: str | None
     edited_at: datetime | None
@@ -100,15 +100,13 @@ class Gallery:
     def page(self, *, folder: str | None, search: str, before: int | None, limit: int) -> list[Exhibit]:
         """Newest first."""
         entries = self._history.entries(folder=folder, search=search, before=before, limit=limit)
-        with self._opened() as roots:
-            return [self._exhibit(roots, entry) for entry in entries]
+        return [self._exhibit(entry) for entry in entries]
 
     def thumbnail(self, id: int, known_etag: str | None) -> Thumbnail:
         """Rejected where the picture cannot be decoded."""
         entry = self._entry(id)
-        with self._opened() as roots, _file(roots[entry.folder], entry.delivered) as file:
-            if self._record(roots, entry) is None:
-                raise KeyError(id)
+        self._must_be_in(entry.folder, entry)
+        with self._root(entry.folder) as root, _file(root, entry.delivered) as file:
             fingerprint = Fingerprint.of(os.fstat(file))
             etag = f'"{fingerprint.inode:x}-{fingerprint.modified_ns:x}-{fingerprint.changed_ns:x}"'
             if etag == known_etag:
@@ -118,24 +116,20 @@ class Gallery:
     def revise(self, id: int, caption: str, was: str | None) -> Exhibit:
         """A person's caption; `was`: what it must have said until now.  ValueError for what is no caption."""
         entry, words = self._entry(id), cleaned(caption)
-        with self._opened() as roots:
-            if entry.folder != "done" or self._record(roots, entry) is None:
-                raise KeyError(id)
-            at = self._now()
-            try:
-                self._delivery.revise(entry.delivered, words, at, was=was)
-            except Overtaken as overtaken:
-                self._history.revise(id, overtaken.caption, at)
-                raise
-            log.info("caption edited", file=shown(entry.delivered), caption=words)
-            return self._exhibit(roots, self._history.revise(id, words, at) or entry)
+        self._must_be_in("done", entry)
+        at = self._now()
+        try:
+            self._delivery.revise(entry.delivered, words, at, was=was)
+        except Overtaken as overtaken:
+            self._history.revise(id, overtaken.caption, at)
+            raise
+        log.info("caption edited", file=shown(entry.delivered), caption=words)
+        return self._exhibit(self._history.revise(id, words, at) or entry)
 
     def retry(self, id: int) -> str:
         """A failed picture goes back into the inbox; its path there."""
         entry = self._entry(id)
-        with self._opened() as roots:
-            if entry.folder != "failed" or self._record(roots, entry) is None:
-                raise KeyError(id)
+        self._must_be_in("failed", entry)
         return self._put_back(entry.delivered)
 
     def retry_all(self) -> int:
@@ -160,15 +154,23 @@ class Gallery:
             raise KeyError(id)
         return entry
 
-    def _exhibit(self, roots: Mapping[str, int], entry: Entry) -> Exhibit:
-        told = self._record(roots, entry)
+    def _must_be_in(self, folder: str, entry: Entry) -> None:
+        if entry.folder != folder or self._record(entry) is None:
+            raise KeyError(entry.id)
+
+    def _exhibit(self, entry: Entry) -> Exhibit:
+        told, is_seen = None, True
+        try:
+            told = self._record(entry)
+        except Surroundings:
+            is_seen = False
         if told is not None and told.caption is not None and told.caption != entry.caption:
             entry = self._history.revise(entry.id, told.caption, told.edited_at or self._now()) or entry
         return Exhibit(
             id=entry.id,
             folder=entry.folder,
             path=shown(entry.delivered),
-            is_there=told is not None,
+            is_there=told is not None if is_seen else None,
             at=entry.at,
             caption=entry.caption,
             edited_at=entry.edited_at,
@@ -184,31 +186,29 @@ class Gallery:
             attempts=entry.attempts,
         )
 
-    def _record(self, roots: Mapping[str, int], entry: Entry) -> sidecar.Sidecar | None:
+    def _record(self, entry: Entry) -> sidecar.Sidecar | None:
         """What lies beside the picture, where both are there and tell of the one in the history."""
         suffix = sidecar.CAPTION_SUFFIX if entry.folder == "done" else sidecar.ERROR_SUFFIX
-        root = roots[entry.folder]
-        try:
-            with _file(root, entry.delivered), _file(root, entry.delivered + suffix) as record:
-                size = min(os.fstat(record).st_size, LARGEST_RECORD_BYTES)
-                told = sidecar.read(contents(record, size))
-        except (KeyError, ValueError):
-            return None
+        with self._root(entry.folder) as root:
+            try:
+                with _file(root, entry.delivered), _file(root, entry.delivered + suffix) as record:
+                    size = min(os.fstat(record).st_size, LARGEST_RECORD_BYTES)
+                    told = sidecar.read(contents(record, size))
+            except (KeyError, ValueError):
+                return None
         is_same = told.path == entry.path and entry.sha256 in (told.source_sha256, None)
         return told if is_same else None
 
     @contextmanager
-    def _opened(self) -> Iterator[dict[str, int]]:
-        roots: dict[str, int] = {}
+    def _root(self, folder: str) -> Iterator[int]:
         try:
-            for name, path in self._folders.items():
-                roots[name] = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-            yield roots
+            root = os.open(self._folders[folder], os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            try:
+                yield root
+            finally:
+                os.close(root)
         except OSError as error:
-            raise as_surroundings(error, "looking at the pictures") from error
-        finally:
-            for descriptor in roots.values():
-                os.close(descriptor)
+            raise as_surroundings(error, f"looking at folders.{folder}") from error
 
 
 def cleaned(caption: str) -> str:

@@ -73,7 +73,9 @@ class Picture(_FromRecord):
     id: int
     folder: Literal["done", "failed"]
     path: str = Field(description="Beneath that folder")
-    is_there: bool = Field(description="False where somebody has taken it away since")
+    is_there: bool | None = Field(
+        description="False where somebody has taken it away since; null where nobody can look just now"
+    )
     at: datetime
     caption: str | None
     edited_at: datetime | None = Field(description="When a person changed the caption")

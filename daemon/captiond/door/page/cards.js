@@ -31,7 +31,7 @@ export function card(picture, { tell, moved }) {
   show(item, picture);
   const { id, folder, is_there: isThere } = picture;
   if (isThere && !UNDECODABLE.has(picture.kind)) inSight.observe(item);
-  else blank(item, isThere ? "nothing to show" : "not here any more");
+  else blank(item, isThere ? "nothing to show" : isThere === false ? "not here any more" : "out of reach");
   inFull.observe(of(".caption"));
   of(".whole").addEventListener("click", () => {
     const isOpen = of(".caption").classList.toggle("open");
@@ -91,6 +91,7 @@ function blank(item, words) {
 }
 
 function note(picture) {
+  if (picture.is_there === null) return `${picture.folder}/ cannot be looked at just now.`;
   if (!picture.is_there) {
     return picture.folder === "failed"
       ? "It has left failed/ since: put back, or taken away."

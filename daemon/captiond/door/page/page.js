@@ -13,6 +13,7 @@ const view = { folder: wanted.get("folder") === "failed" ? "failed" : "done", se
 let newest = 0;
 let older = null;
 let finished = null; // how many pictures had left the inbox when the sheet was looked at last
+let wasPaused = false;
 let inbox = "";
 let loading = new AbortController();
 let timer = 0;
@@ -165,8 +166,11 @@ async function look() {
   await guarded(async () => {
     const status = await json("/api/status");
     showStatus(status);
+    if (document.querySelector(".picture.open")) return; // nothing moves under somebody who writes
     const left = `${status.totals?.done ?? status.counts.done} ${status.totals?.failed ?? status.counts.failed}`;
-    if (finished !== null && finished !== left) await showNewer();
+    if (wasPaused && status.state !== "paused") await showAll(); // what was out of reach
+    else if (finished !== null && finished !== left) await showNewer();
+    wasPaused = status.state === "paused";
     finished = left;
   });
   clearTimeout(timer);
