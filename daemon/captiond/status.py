@@ -59,7 +59,7 @@ class Status:
     state: str  # starting | watching | paused | draining | stopped
     pause_reason: str | None
     pause_advice: str | None
-    counts: dict[str, int]  # done and failed: since it started; of a stopped one, what lies in its folders
+    counts: dict[str, int]  # done and failed: since it started; of a stopped one, what its history knows
     rate_per_second: float
     seconds_to_finish: float | None
     watch: dict[str, str | None]
