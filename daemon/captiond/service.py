@@ -28,6 +28,7 @@ from captiond.folders import refuse_nested
 from captiond.gate import Gate
 from captiond.history import History
 from captiond.inbox import Inbox, mounts
+from captiond.measures import Gauges, Measures
 from captiond.pipeline import Pipeline, Rules
 from captiond.records import CaptionRequest, Outcome
 from captiond.settings import split_address
@@ -179,13 +180,16 @@ class Daemon:
             door = None if once else self._make_door()
             if door is not None:
                 closing.callback(door.close)
+                self._listeners += (door.metrics.observe,)
             # Not before: torch takes seconds to import, and what is wrong with the folders is said at once.
             captioner = self._make_captioner()
             closing.callback(captioner.close)
             self._captioner = captioner
             answering = Answering(captioner, lambda: self._rules, self.gate)
             if door is not None:
-                closing.enter_context(door.serving(answering, lambda: self.status().why_unhealthy()))
+                closing.enter_context(
+                    door.serving(answering, lambda: self.status().why_unhealthy(), self.measures)
+                )
             if not self._load_model(captioner, stop):
                 return
             self._phase = "watching"
@@ -275,6 +279,25 @@ class Daemon:
             started_at=self._started_at.isoformat(timespec="seconds").replace("+00:00", "Z"),
             process=os.getpid(),
             hanging=self._watchdog.hanging if self._watchdog is not None else None,
+        )
+
+    def measures(self) -> Measures:
+        """How much there is of everything just now; from any thread."""
+        status, captioner = self.status(), self._captioner
+        files = ("waiting", "settling", "in_work", "ignored", "unreadable")
+        identity = captioner.identity if captioner is not None else None
+        told = asdict(identity) if identity is not None else {"id": self._settings.model.id}
+        return Measures(
+            files={name: status.counts[name] for name in files},
+            missed_events=status.counts["missed_events"],
+            captioned=status.counts["done"],
+            failures=self.tally.failures,
+            is_healthy=status.why_unhealthy() is None,
+            is_paused=self.gate.trouble is not None,
+            pauses=self.gate.pauses,
+            model={name: value for name, value in told.items() if value is not None},
+            is_model_loaded=status.model["loaded"],
+            captioner=captioner.gauges() if captioner is not None else Gauges(),
         )
 
     def _answer(self, question: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -24,6 +24,7 @@ class Tally:
         self._started = clock()
         self.done = 0
         self.failed = 0
+        self.failures: dict[str, int] = {}  # by kind
         self.last_error: str | None = None
         self.finished_at = self._started  # when a picture left the inbox last, on the clock
 
@@ -33,6 +34,8 @@ class Tally:
                 self.done += 1
             else:
                 self.failed += 1
+                kind = outcome.kind or "unknown"
+                self.failures = {**self.failures, kind: self.failures.get(kind, 0) + 1}
                 self.last_error = f"{outcome.path}: {outcome.message}"
             self.finished_at = self._clock()
             self._finished.append(self.finished_at)

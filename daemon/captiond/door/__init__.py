@@ -5,7 +5,8 @@ inbox is served by, so that pictures from both share its batches.  It touches no
 no gate and ends no process: what it meets it tells its caller.
 
 Inside: `access` (who is let in: pure), `guard` (that, and the size of uploads, before the application sees a
-request), `api` (the routes), `server` (the socket and its thread).  `captiond.answering` makes the captions.
+request), `api` (the routes), `metrics` (what Prometheus reads), `server` (the socket and its thread).
+`captiond.answering` makes the captions.
 
 Accepted risks.  Traffic is not encrypted: put a proxy with TLS before any door that is not loopback's.
 Anybody on this machine may ask a door on loopback that has no token.  Guessing a token is slowed down and not

@@ -16,6 +16,7 @@ from pydantic import BaseModel
 
 from captiond import __version__
 from captiond.answering import Answering
+from captiond.door.metrics import Metrics
 from captiond.errors import CannotStart, Rejected, Surroundings, TryLater
 
 RETRY_AFTER_SECONDS = 10
@@ -39,7 +40,12 @@ class Answer(BaseModel):
 
 
 def application(
-    answering: Answering, unwell: Callable[[], str | None], *, max_upload_bytes: int, wants_token: bool
+    answering: Answering,
+    unwell: Callable[[], str | None],
+    metrics: Metrics,
+    *,
+    max_upload_bytes: int,
+    wants_token: bool,
 ) -> FastAPI:
     app = FastAPI(title="captiond", version=__version__, docs_url=None, redoc_url=None)
     # The guard has checked the token by now; this tells the page to ask for one.
@@ -60,6 +66,8 @@ def application(
             return {"status": "ok"}
         response.status_code = 503
         return {"status": "unwell"} | ({"reason": reason} if request.state.is_known else {})
+
+    metrics.add_to(app, token)
 
     @app.get("/docs", include_in_schema=False)
     def docs() -> HTMLResponse:
