@@ -50,7 +50,8 @@ def watched(root: Path, server: FakeChatServer) -> Iterator[tuple[Place, Running
     """A daemon on a model server, and somebody who may ask for its metrics."""
     model = {"backend": "openai", "id": server.model_id, "base_url": server.url}
     port = free_port()
-    place = Place(root, {"model": model, "http": {"listen": f"127.0.0.1:{port}"}})
+    nobody = {"url": "http://127.0.0.1:1/hook"}
+    place = Place(root, {"model": model, "http": {"listen": f"127.0.0.1:{port}"}, "notify": nobody})
     headers = {"Authorization": f"Bearer {TOKEN}"}
     with (
         place.running(CAPTIOND_HTTP__TOKEN=TOKEN) as daemon,
@@ -95,6 +96,8 @@ def test_prometheus_reads_what_happened(tmp_path: Path) -> None:
         assert found["captiond_server_requests_total",] == len(server.seen)
         assert found["captiond_server_requests_in_flight",] == 0
         assert began - 5 < found["process_start_time_seconds",] < datetime.now(UTC).timestamp()
+        assert found["captiond_webhook_notices_waiting",] == 3
+        assert found["captiond_webhook_notices_total", "delivered"] == 0
         assert not [name for name, *_ in found if "gpu" in name]
         server.always = fails(500)
         place.drop(png(40), "three.png")

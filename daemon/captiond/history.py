@@ -39,7 +39,7 @@ from captiond.history_rows import (
     searching,
     stored,
 )
-from captiond.names import shown
+from captiond.names import shown, well_formed
 from captiond.records import Outcome
 
 __all__ = ["Entry", "History", "Looking", "looked_into"]
@@ -138,6 +138,7 @@ class History(Looking):
                     connection.execute(WORDS_REMOVE, (id, row[0], path))
                     connection.execute(WORDS_ADD, (id, caption, path))
 
+        caption = well_formed(caption)
         self._do(act)
         return self.entry(id)
 

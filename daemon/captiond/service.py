@@ -40,6 +40,7 @@ from captiond.watchdog import Signs, Watchdog
 if TYPE_CHECKING:
     from captiond.door import Door
     from captiond.settings import Settings
+    from captiond.webhook import Webhook
 
 log = structlog.get_logger(__name__)
 
@@ -100,6 +101,21 @@ def door_of(settings: Settings) -> Door | None:
     )
 
 
+def webhook_of(settings: Settings) -> Webhook | None:
+    """Who is told of each picture, if anybody.  httpx is imported here or never."""
+    notify = settings.notify
+    if notify.url is None:
+        return None
+    from captiond.webhook import Webhook
+
+    token = notify.read_token()
+    return Webhook(
+        notify.url,
+        token=token.get_secret_value() if token else None,
+        timeout_seconds=notify.timeout_seconds,
+    )
+
+
 def rules_of(settings: Settings) -> Rules:
     describe = partial(
         metadata.describe,
@@ -143,11 +159,13 @@ class Daemon:
             method=watch.method,
             ignore=watch.ignore,
         )
-        self._listeners: tuple[Callable[[Outcome], None], ...] = (self.tally.count, self.history.record)
+        self._listeners: tuple[Callable[[Outcome], None], ...] = (self.history.record,)
         self._inbox_path = folders.inbox
         self._state_path = folders.state
         self._result_paths = (folders.done, folders.failed)
         self._make_captioner = partial(captioner_of, settings)
+        self._make_webhook = partial(webhook_of, settings)
+        self._webhook: Webhook | None = None
         self._make_door = partial(door_of, settings)
         self._captioner: Captioner[Any] | None = None
         self._phase = "starting"  # starting | watching | draining
@@ -167,9 +185,14 @@ class Daemon:
             closing.callback(self.attempts.close)
             closing.callback(self.delivery.close)
             closing.callback(self.history.close)
+            self._webhook = self._make_webhook()
+            if self._webhook is not None:
+                closing.callback(self._webhook.close)
+                self._listeners += (self._webhook.tell,)
             for delivered in self.delivery.recover():
                 self._tell(self.delivery.outcome(delivered))
                 log.info("finished what an earlier run began", file=delivered.path)
+            self._listeners += (self.tally.count,)  # only now: it counts what this run does
             suspects = self.attempts.begun()
             for notice in self.delivery.unresolved:
                 log.warning(notice.message, code=notice.code)
@@ -298,6 +321,8 @@ class Daemon:
             model={name: value for name, value in told.items() if value is not None},
             is_model_loaded=status.model["loaded"],
             captioner=captioner.gauges() if captioner is not None else Gauges(),
+            notices=self._webhook.results if self._webhook is not None else {},
+            notices_waiting=self._webhook.waiting if self._webhook is not None else None,
         )
 
     def _answer(self, question: Mapping[str, Any]) -> Mapping[str, Any]:

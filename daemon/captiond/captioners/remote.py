@@ -11,7 +11,6 @@ import base64
 import hashlib
 import json
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -26,6 +25,7 @@ from captiond.captioners.answers import complaint, count, read, retry_after
 from captiond.captioners.jpeg import LONGEST_SIDE, as_jpeg
 from captiond.captioners.text import clean
 from captiond.errors import CannotStart, ExitCode, Rejected, Surroundings, TryLater, Verdict
+from captiond.exchange import TooLarge, exchange
 from captiond.measures import Gauges
 from captiond.records import Caption, CaptionRequest, ModelIdentity, Notice, Picture
 
@@ -265,23 +265,19 @@ class RemoteCaptioner:
     def _send(
         self, method: str, path: str, payload: dict[str, Any] | None
     ) -> tuple[int, httpx.Headers, bytes]:
-        """One request, bounded in time and size.
-
-        httpx bounds each wait; the deadline is for a server that trickles.
-        """
+        """One request, bounded in time and size."""
         if self._closing.is_set():
             raise Surroundings("captiond is stopping")
-        deadline = time.monotonic() + self._timeout_seconds
-        body = bytearray()
         try:
-            with self._counted(), self._client.stream(method, self._url + path, json=payload) as response:
-                for chunk in response.iter_bytes():
-                    body += chunk
-                    if time.monotonic() > deadline:
-                        raise httpx.ReadTimeout("the deadline is over")
-                    if len(body) > LARGEST_ANSWER_BYTES:
-                        raise TryLater(f"the server {self._url} answers without end")
-                return response.status_code, response.headers, bytes(body)
+            with self._counted():
+                return exchange(
+                    self._client,
+                    method,
+                    self._url + path,
+                    seconds=self._timeout_seconds,
+                    largest_bytes=LARGEST_ANSWER_BYTES,
+                    json=payload,
+                )
         except (httpx.ReadTimeout, httpx.WriteTimeout):
             raise Surroundings(
                 f"the server {self._url} did not answer within {self._timeout_seconds:g} s",
@@ -292,6 +288,8 @@ class RemoteCaptioner:
                 f"the server {self._url} cannot be reached: {error or type(error).__name__}",
                 advice="Start the server, or correct model.base_url; work goes on by itself.",
             ) from None
+        except TooLarge:
+            raise TryLater(f"the server {self._url} answers without end") from None
         except httpx.DecodingError:
             raise TryLater(f"the server {self._url} sent a damaged answer") from None
 

@@ -83,11 +83,13 @@ class _Standing(Collector):
         yield from _captioner(now)
         if now.notices_waiting is not None:
             told = "What became of the webhook's notices: delivered, refused, dropped."
-            notices = CounterMetricFamily("captiond_notices", told, labels=["result"])
+            notices = CounterMetricFamily("captiond_webhook_notices", told, labels=["result"])
             for result, count in now.notices.items():
                 notices.add_metric([result], count)
             yield notices
-            yield _gauge("notices_waiting", "Notices on their way to the webhook.", now.notices_waiting)
+            yield _gauge(
+                "webhook_notices_waiting", "Notices on their way to the webhook.", now.notices_waiting
+            )
 
 
 def _pictures(now: Measures) -> Iterable[Metric]:
