@@ -144,9 +144,10 @@ class History(Looking):
 
     def close(self) -> None:
         left = self._aside.close(CLOSING_SECONDS)
-        if left:
-            log.warning("these lines of the history were not written", lines=left)
-        self._database.close()
+        if left:  # the connection is in use, by a thread that ends with the process
+            log.warning("the last lines of the history were not written", lines=left)
+        else:
+            self._database.close()
 
     def _write(self, outcomes: list[Outcome]) -> None:
         """Told once where it cannot be done, and once when it can be again."""
