@@ -20,7 +20,7 @@ def known_keys() -> set[str]:
     for section, field in Settings.model_fields.items():
         if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
             keys |= {f"{section}.{name}" for name in field.annotation.model_fields}
-    return keys - {"model.api_key", "http.token"}
+    return keys - {"model.api_key", "http.token", "notify.token"}
 
 
 def test_the_handed_out_file_holds_the_defaults() -> None:

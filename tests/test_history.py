@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sqlite3
 import subprocess
@@ -12,12 +13,18 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from captiond import history_rows
 from captiond.errors import Surroundings
 from captiond.history import History, looked_into
 from captiond.records import Outcome, Timings
+from daemon_process import Place
+from fake_chat_server import FakeChatServer
 
+_JPEG = io.BytesIO()
+Image.new("RGB", (64, 48), "red").save(_JPEG, "JPEG")
+JPEG = _JPEG.getvalue()
 NOT_UTF8 = os.fsdecode(b"trip/\xff.jpg")
 BEGAN = datetime(2026, 11, 25, 12, 0, 0, tzinfo=UTC)
 Opened = Callable[[Path], History]
@@ -194,14 +201,16 @@ def test_lines_of_a_sqlite_without_search_are_found_later(
     assert paths(history, search="cat") == ["b.jpg", "a.jpg"]
 
 
-def test_a_deleted_history_is_begun_anew(opened: Opened, tmp_path: Path) -> None:
-    """Also while it is open: what was told is gone, what is told from then on is kept."""
+@pytest.mark.parametrize("deleted", ["*", "history.sqlite3", "history.sqlite3-*"])
+def test_a_deleted_history_is_begun_anew(opened: Opened, tmp_path: Path, deleted: str) -> None:
+    """Also while it is open, and with its journals left: what is told from then on is kept."""
     history = filled(opened(tmp_path), captioned("a.jpg"))
-    for file in tmp_path.iterdir():
+    for file in tmp_path.glob(deleted):
         file.unlink()
-    assert paths(filled(history, captioned("b.jpg"))) == ["b.jpg"]
+    filled(history, captioned("b.jpg")).close()
+    assert paths(opened(tmp_path), limit=1) == ["b.jpg"]
     with looked_into(tmp_path) as looking:
-        assert looking is not None and len(looking.entries()) == 1
+        assert looking is not None and looking.last_of("b.jpg") is not None
 
 
 @pytest.mark.parametrize("content", [b"no database", b"SQLite format 3\0" + b"\xff" * 5000])
@@ -275,6 +284,27 @@ def test_a_history_that_may_only_be_read_can_be_read(opened: Opened, tmp_path: P
         with pytest.raises(Surroundings):
             looking._do(lambda connection: connection.execute("DELETE FROM pictures"))
     assert file.read_bytes() == before
+
+
+def test_a_state_folder_that_is_cleared_under_a_running_daemon_costs_the_history(tmp_path: Path) -> None:
+    """Every picture is delivered once all the same, and the history goes on from there."""
+
+    def known() -> list[str]:
+        with looked_into(tmp_path / "state") as looking:
+            return [entry.path for entry in looking.entries()] if looking is not None else []
+
+    with FakeChatServer() as server:
+        model = {"backend": "openai", "id": server.model_id, "base_url": server.url}
+        place = Place(tmp_path, {"model": model})
+        with place.running() as daemon:
+            place.drop(JPEG, "one.jpg")
+            daemon.until(lambda: known() == ["one.jpg"])
+            for file in (tmp_path / "state").glob("*.sqlite3*"):
+                file.unlink()
+            place.drop(JPEG, "two.jpg")
+            daemon.until(lambda: known() == ["two.jpg"])
+        assert {file.name for file in place.done.glob("*.jpg")} == {"one.jpg", "two.jpg"}
+        assert place.left_in_inbox() == [] and len(server.seen) == 4  # two of them to see whether it sees
 
 
 def test_a_foreign_database_is_left_alone(opened: Opened, tmp_path: Path) -> None:

@@ -101,11 +101,11 @@ def test_only_the_command_line_prints_or_exits() -> None:
 
 def test_only_the_door_knows_http_servers() -> None:
     """The daemon runs without the extra `http`, and the door knows no room that touches a folder."""
-    servers = _importers_of("fastapi", "starlette", "uvicorn")
+    servers = _importers_of("fastapi", "starlette", "uvicorn", "prometheus_client")
     assert servers and all(name.startswith("captiond.door") for name in servers)
     known = {name for m in (PACKAGE / "door").glob("*.py") for name in _imports(m)}
     rooms = {name.split(".")[1] for name in known if name.startswith("captiond.")}
-    assert rooms <= {"__version__", "answering", "door", "errors"}
+    assert rooms <= {"__version__", "answering", "door", "errors", "measures", "records"}
 
 
 def test_one_broad_except() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import threading
@@ -86,16 +87,19 @@ class World:
             max_file_bytes=10_000_000,
             embed=describe,
         )
-        self.inbox = Inbox(
-            root / "inbox",
+        self.inbox = self.make_inbox()
+        self.rules = Rules(REQUEST, 1_000_000, 3, describe)
+        self.stop = threading.Event()
+
+    def make_inbox(self, incomplete_after_seconds: float = 600) -> Inbox:
+        return Inbox(
+            self.root / "inbox",
             settle_seconds=0.05,
-            incomplete_after_seconds=600,
+            incomplete_after_seconds=incomplete_after_seconds,
             rescan_seconds=1,
             poll_interval_seconds=1,
             method="polling",
         )
-        self.rules = Rules(REQUEST, 1_000_000, 3, describe)
-        self.stop = threading.Event()
 
     def tell(self, outcome: Outcome) -> None:
         self.tally.count(outcome)
@@ -235,6 +239,28 @@ def test_one_picture_that_always_meets_trouble_does_not_stop_the_others(world: W
     assert not world.failed() and (world.root / "inbox" / "20.png").exists()
 
 
+def test_every_picture_is_told_of_once_and_as_its_record_says(world: World) -> None:
+    """Captioned, failed, and finished from what an earlier run left: each with its folder and its words."""
+    world.drop(20, 21)
+    (world.root / "inbox" / "bad.png").write_bytes(b"\x89PNG\r\n\x1a\nno picture" + b"\0" * 50)
+    world.inbox = world.make_inbox(incomplete_after_seconds=0.05)
+    with world.opened() as work:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("captiond.delivery.steps.Steps._show_record", _no_room)
+            with _running(work, world):
+                _until(lambda: world.gate.trouble is not None, seconds=10)
+        assert "done" not in {outcome.folder for outcome in world.told}
+        world.stop = threading.Event()
+        work.run(world.stop, once=True)
+        told = {outcome.path: outcome for outcome in world.told}
+        assert len(world.told) == len(told) == 3
+        assert (told["20.png"].folder, told["20.png"].caption) == ("done", "20 wide")
+        assert (told["20.png"].model, told["20.png"].width, told["20.png"].format) == ("fake", 20, "PNG")
+        assert (told["bad.png"].folder, told["bad.png"].caption) == ("failed", None)
+        assert told["bad.png"].kind and told["bad.png"].message
+    assert (world.tally.done, world.tally.failed) == (2, 1)
+
+
 @pytest.mark.parametrize("folder", ["inbox", "done"])
 def test_a_pause_ends_though_no_picture_waits(world: World, folder: str) -> None:
     """A folder that went away and came back, or a server, opens the gate without a picture to try it."""
@@ -262,6 +288,10 @@ def _running(work: Pipeline[int], world: World) -> Iterator[None]:
         finally:
             world.stop.set()
         running.result()
+
+
+def _no_room(*_: object) -> None:
+    raise OSError(errno.ENOSPC, "No space left on device")
 
 
 def _until(condition: Callable[[], bool], *, seconds: float) -> None:

@@ -231,6 +231,10 @@ WRONG = [
     ("limits: {attempts: true}", "is true, but must be a whole number"),
     ("limits: {attempts: 1.5}", "must be a whole number"),
     ("http: {listen: 8000}", "must be an address and a port, e.g. 127.0.0.1:8000"),
+    ("notify: {url: example.org/hook}", "must be the address of a server, e.g. https://example.org/hook"),
+    ("notify: {url: 'ftp://example.org/'}", "must be the address of a server"),
+    ("notify: {url: 'https://example.org/#here'}", "must be the address of a server"),
+    ("notify: {timeout_seconds: 0}", "must be greater than 0"),
     ("folders: {inbox: ''}", "must be a path"),
     ("folders: {inbox: [a]}", "must be a path"),
     ("folders: /srv", "`folders` must hold keys such as `inbox: ...`"),
@@ -294,6 +298,10 @@ def test_the_key_is_never_shown(read: Read, refusal: Refusal, tmp_path: Path) ->
     assert "s3cret" not in refusal(CAPTIOND_MODEL__API_KEY="s3cret\nHost: x")
     assert "s3cret" not in refusal("model: {base_url: 'http://me:s3cret@vllm/v1'}")
     assert "did you mean `api_key_file`?" in refusal("model: {api_key: s3cret}")
+    assert "s3cret" not in refusal("notify: {url: 'https://me:s3cret@example.org/'}")
+    assert "s3cret" not in refusal("notify: {url: 'example.org/?key=s3cret'}")
+    assert "s3cret" not in refusal(CAPTIOND_NOTIFY__TOKEN="s3cret\nHost: x")
+    assert "did you mean `token_file`?" in refusal("notify: {token: s3cret}")
 
 
 def test_the_key_file_is_read_when_the_key_is_needed(read: Read, tmp_path: Path) -> None:
@@ -308,6 +316,20 @@ def test_the_key_file_is_read_when_the_key_is_needed(read: Read, tmp_path: Path)
     (tmp_path / "key").write_text("two\nlines\n")
     with pytest.raises(CannotStart, match="one key on one line"):
         model.read_api_key()
+
+
+def test_the_webhooks_token_comes_from_a_file_or_the_environment(read: Read, tmp_path: Path) -> None:
+    """And the address may hold a query, since some services put their keys there."""
+    notify = read("notify: {url: 'https://example.org/hook?room=1', token_file: token}").notify
+    assert notify.url == "https://example.org/hook?room=1"
+    with pytest.raises(CannotStart, match=r"notify\.token_file.*No such file"):
+        notify.read_token()
+    (tmp_path / "token").write_text("s3cret\n")
+    for token in (notify.read_token(), read(CAPTIOND_NOTIFY__TOKEN="s3cret").notify.read_token()):
+        assert token is not None and token.get_secret_value() == "s3cret"
+    (tmp_path / "token").write_text("two words")
+    with pytest.raises(CannotStart, match="one token on one line"):
+        notify.read_token()
 
 
 # ---- promises for any input ----------------------------------------------------------------------

@@ -80,6 +80,31 @@ def test_one_learns_where_every_file_went_and_why(tmp_path: Path, jpeg: bytes) -
         assert json.loads(answer.stdout)["is_known"] is True
 
 
+def test_one_learns_of_pictures_that_somebody_took_away(tmp_path: Path, jpeg: bytes) -> None:
+    """The history knows them by either path, whether the daemon runs or not; without it they are unknown."""
+    place = Place(tmp_path, {"watch": {"settle_seconds": 0.2, "incomplete_after_seconds": 1.0}})
+    place.drop(jpeg, "trip/one.jpg")
+    place.drop(jpeg, "two.jpg")
+    place.drop(jpeg[: len(jpeg) // 2], "bad.jpg")
+    assert place.once().returncode == 1
+    caption = place.sidecar("trip/one.jpg")["caption"]
+    for file in (*place.done.rglob("one.jpg*"), *place.failed.glob("bad.jpg*")):
+        file.unlink()
+    (place.done / "two.jpg.caption.json").unlink()
+    assert [status(place)["counts"][name] for name in ("done", "failed", "waiting")] == [2, 1, 0]
+    for path in ("trip/one.jpg", place.done / "trip/one.jpg", place.done / "trip/one.jpg.caption.json"):
+        told = explain(place, path)
+        assert f"UTC by demo: {caption}" in told and "is not there any more" in told
+    assert "there without its record" in explain(place, "two.jpg")
+    failed = explain(place, place.inbox / "bad.jpg")
+    assert "It failed on" in failed and "never became whole" in failed
+    for file in (tmp_path / "state").iterdir():
+        file.unlink()
+    assert "is not known" in explain(place, "trip/one.jpg", code=1)
+    assert status(place)["counts"]["done"] == 0
+    assert list((tmp_path / "state").iterdir()) == []
+
+
 def test_what_a_file_waits_for_is_told(tmp_path: Path, jpeg: bytes) -> None:
     """A file that somebody still writes, and one that is not whole, are told apart."""
     place = Place(tmp_path)

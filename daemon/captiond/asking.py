@@ -1,21 +1,23 @@
 """What `status`, `explain` and `health` find out from a process of their own, whether a daemon runs or not.
 
-Asks the daemon where there is one, else looks into the folders by the daemon's own rules.  Changes nothing.
+Asks the daemon where there is one, else looks into its history, and into the folders by its own rules.
+Changes nothing.
 """
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from captiond import beneath, control, sidecar
 from captiond.delivery import places, returns
 from captiond.errors import Surroundings
+from captiond.history import Entry, Looking, looked_into
 from captiond.inbox import Inbox, root, scan
 from captiond.inbox.ignore import Ignore
 from captiond.names import shown
@@ -23,8 +25,11 @@ from captiond.status import Status
 
 if TYPE_CHECKING:
     from captiond.settings import Settings
+    from captiond.settings.schema import Folders
 
+Answer = TypeVar("Answer")
 NOT_THERE = "not there"
+_SUFFIXES = {"done": sidecar.CAPTION_SUFFIX, "failed": sidecar.ERROR_SUFFIX}
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +42,7 @@ class Explanation:
 
 
 def status(settings: Settings) -> Status:
-    """Of the daemon that serves the inbox; of a stopped one, what lies in its folders.
+    """Of the daemon that serves the inbox; of a stopped one, what waits and what its history knows.
 
     Raises Surroundings where there is a daemon and it does not answer, or where the folders cannot be seen.
     """
@@ -52,8 +57,7 @@ def status(settings: Settings) -> Status:
         "waiting": images,
         "settling": 0,
         "in_work": 0,
-        "done": sum(1 for _ in _records(folders.done)),
-        "failed": len(returns.failures(folders.failed)),
+        **(_remembered(settings, Looking.counts) or _lying(folders)),
         "ignored": ignored,
         "unreadable": 0,
         "missed_events": 0,
@@ -81,10 +85,10 @@ def explain(settings: Settings, path: Path, cwd: Path) -> Explanation:
     """
     folders = settings.folders
     absolute = Path(os.path.abspath(cwd / path))  # noqa: PTH100 - resolve would follow links
-    if absolute.is_relative_to(folders.done):
-        return _in_done(folders.done, str(absolute.relative_to(folders.done)))
-    if absolute.is_relative_to(folders.failed):
-        return _in_failed(folders.failed, str(absolute.relative_to(folders.failed)))
+    for name, suffix in _SUFFIXES.items():
+        folder = getattr(folders, name)
+        if absolute.is_relative_to(folder):
+            return _in_results(settings, name, str(absolute.relative_to(folder)).removesuffix(suffix))
     inside = str(absolute.relative_to(folders.inbox)) if absolute.is_relative_to(folders.inbox) else str(path)
     explained = _in_inbox(settings, inside)
     return (
@@ -117,51 +121,84 @@ def _in_inbox(settings: Settings, path: str) -> Explanation | None:
 
 
 def _left(settings: Settings, path: str) -> Explanation | None:
-    """Where a file went that is not in the inbox any more: beside its name, or under one made from it."""
+    """Where a file went that is not in the inbox any more: by the history, else by names like its own."""
     folders = settings.folders
-    for candidate in _delivered_as(folders.done, path, sidecar.CAPTION_SUFFIX):
-        return _in_done(folders.done, candidate)
-    for candidate in _delivered_as(folders.failed, path, sidecar.ERROR_SUFFIX):
-        return _in_failed(folders.failed, candidate)
-    return None
+    last = _remembered(settings, lambda history: history.last_of(path))
+    if last is not None and _tells_of(folders, last.folder, last.delivered, path):
+        return _lies(folders, last.folder, last.delivered)
+    for name in _SUFFIXES:
+        for candidate in _delivered_as(folders, name, path):
+            return _lies(folders, name, candidate)
+    return None if last is None else _was(last, folders)
 
 
-def _delivered_as(folder: Path, path: str, suffix: str) -> Iterator[str]:
-    inner, name = beneath.split(path)
-    stem = name.rpartition(".")[0] or name
+def _in_results(settings: Settings, name: str, delivered: str) -> Explanation:
+    """Of a file in done/ or failed/; where its record is gone the history may know it."""
+    folders = settings.folders
+    if _record(folders, name, delivered) is None:
+        entry = _remembered(settings, lambda history: history.by_delivered(name, delivered))
+        if entry is not None:
+            return _was(entry, folders)
+    return _lies(folders, name, delivered)
+
+
+def _was(entry: Entry, folders: Folders) -> Explanation:
+    file = getattr(folders, entry.folder) / entry.delivered
+    here = "there without its record" if os.path.lexists(file) else "not there any more"
+    where = f"It was put into {file.parent} as {shown(file.name)}, and is {here}."
+    when = f"{entry.at:%Y-%m-%d %H:%M} UTC"
+    if entry.folder == "failed":
+        return Explanation(f"It failed on {when}: {entry.message}", where)
+    by = f" by {entry.model}" if entry.model is not None else ""
+    return Explanation(f"It was captioned on {when}{by}: {entry.caption}", where)
+
+
+def _remembered(settings: Settings, ask: Callable[[Looking], Answer]) -> Answer | None:
+    """What the history says; None where there is none that can be read."""
     try:
-        names = sorted(os.listdir(folder / inner))
+        with looked_into(settings.folders.state) as history:
+            return None if history is None else ask(history)
+    except Surroundings:
+        return None
+
+
+def _delivered_as(folders: Folders, name: str, path: str) -> Iterator[str]:
+    inner, base = beneath.split(path)
+    stem, suffix = base.rpartition(".")[0] or base, _SUFFIXES[name]
+    try:
+        records = sorted(os.listdir(getattr(folders, name) / inner))
     except OSError:
         return
-    for record in names:
-        delivered = record.removesuffix(suffix)
-        if delivered == record or not delivered.startswith(stem):
-            continue
-        told = _read(folder / inner / record)
-        if told is not None and told.path == path:
-            yield f"{inner}/{delivered}" if inner else delivered
+    for record in records:
+        delivered = f"{inner}/{record}" if inner else record
+        if record.startswith(stem) and record.endswith(suffix):
+            delivered = delivered.removesuffix(suffix)
+            if _tells_of(folders, name, delivered, path):
+                yield delivered
 
 
-def _in_done(done: Path, path: str) -> Explanation:
-    path = path.removesuffix(sidecar.CAPTION_SUFFIX)
-    told = _read(done / (path + sidecar.CAPTION_SUFFIX))
+def _tells_of(folders: Folders, name: str, delivered: str, path: str) -> bool:
+    """Whether the record beside a delivered file says that it was dropped as `path`."""
+    told = _record(folders, name, delivered)
+    return told is not None and told.path == path
+
+
+def _lies(folders: Folders, name: str, path: str) -> Explanation:
+    folder: Path = getattr(folders, name)
+    told = _record(folders, name, path)
     if told is None:
-        if not os.path.lexists(done / path):
-            return Explanation(f"there is no {shown(path)} in {done}", None, False)
-        return Explanation(f"It lies in {done} without a sidecar of captiond's: it was not put there by it.")
-    return Explanation(f"It was captioned and lies in {done / shown(path)}: {told.caption}")
-
-
-def _in_failed(failed: Path, path: str) -> Explanation:
-    path = path.removesuffix(sidecar.ERROR_SUFFIX)
-    record = failed / (path + sidecar.ERROR_SUFFIX)
-    if _read(record) is None:
-        if not os.path.lexists(failed / path):
-            return Explanation(f"there is no {shown(path)} in {failed}", None, False)
-        return Explanation(f"It lies in {failed} without an error of captiond's: it was not put there by it.")
-    error = json.loads(record.read_bytes())
+        if not os.path.lexists(folder / path):
+            return Explanation(f"there is no {shown(path)} in {folder}", None, False)
+        return Explanation(f"It lies in {folder} without a record of captiond's: it was not put there by it.")
+    if told.caption is not None:
+        return Explanation(f"It was captioned and lies in {folder / shown(path)}: {told.caption}")
+    error = json.loads((folder / (path + _SUFFIXES[name])).read_bytes())
     advice = " ".join(filter(None, (error.get("advice"), "Then run `captiond retry`.")))
-    return Explanation(f"It failed and lies in {failed / shown(path)}: {error['message']}", advice)
+    return Explanation(f"It failed and lies in {folder / shown(path)}: {error['message']}", advice)
+
+
+def _record(folders: Folders, name: str, delivered: str) -> sidecar.Sidecar | None:
+    return _read(getattr(folders, name) / (delivered + _SUFFIXES[name]))
 
 
 def _read(record: Path) -> sidecar.Sidecar | None:
@@ -171,10 +208,13 @@ def _read(record: Path) -> sidecar.Sidecar | None:
         return None
 
 
-def _records(done: Path) -> Iterator[str]:
-    for _, folders, names in os.walk(done):
-        folders[:] = [name for name in folders if name != places.WORK]
-        yield from (name for name in names if name.endswith(sidecar.CAPTION_SUFFIX))
+def _lying(folders: Folders) -> dict[str, int]:
+    """What lies in the folders with a record of ours beside it."""
+    done = 0
+    for _, inner, names in os.walk(folders.done):
+        inner[:] = [name for name in inner if name != places.WORK]
+        done += sum(name.endswith(sidecar.CAPTION_SUFFIX) for name in names)
+    return {"done": done, "failed": len(returns.failures(folders.failed))}
 
 
 def _unstarted(settings: Settings) -> Inbox:
@@ -213,7 +253,7 @@ def lines(found: Status) -> Iterator[tuple[str, str]]:
     waiting = f"{counts['waiting']} waiting, {counts['settling']} settling, {counts['in_work']} in work"
     unreadable = f", {counts['unreadable']} unreadable" if counts["unreadable"] else ""
     yield "inbox", f"{waiting}, {counts['ignored']} ignored{unreadable}"
-    since = f" since {found.started_at}" if found.started_at is not None else ""
+    since = f" since {found.started_at}" if found.started_at is not None else " in all"
     yield "so far", f"{counts['done']} done, {counts['failed']} failed{since}"
     if found.process is not None:
         left = ""

@@ -22,7 +22,7 @@ from captiond.errors import CannotStart, ExitCode, Verdict
 from captiond.folders import refuse_nested
 from captiond.inbox import mounts
 from captiond.settings import Settings
-from captiond.settings.schema import Folders, Model, Watch
+from captiond.settings.schema import Folders, Model, Notify, Watch
 
 OWN_FOLDER = ".captiond"  # scans of the inbox leave it alone
 LEAST_FREE_BYTES = 100_000_000
@@ -50,6 +50,8 @@ def checks(settings: Settings) -> Iterator[CheckResult]:
         yield _folder(name, folder)
     yield from _disks(settings)
     yield _watcher(settings.watch, settings.folders.inbox)
+    if settings.notify.url is not None:
+        yield _webhook(settings.notify)
     if settings.output.exiftool == "auto" and "exif" in settings.output.metadata:
         yield _exiftool()
     if settings.model.backend == "openai":
@@ -59,6 +61,20 @@ def checks(settings: Settings) -> Iterator[CheckResult]:
         if settings.model.quantization != "none":
             yield _quantization(settings.model)
         yield _device(settings.model)
+
+
+def _webhook(notify: Notify) -> CheckResult:
+    """Never False but for a token that cannot be read: pictures are captioned without anybody being told."""
+    from captiond.webhook import why_unreachable
+
+    try:
+        notify.read_token()
+    except CannotStart as verdict:
+        return _wrong("notify", verdict)
+    trouble = why_unreachable(notify.url or "", notify.timeout_seconds)
+    if trouble is not None:
+        return CheckResult("notify", None, *trouble)
+    return CheckResult("notify", True, "notify.url answers")
 
 
 def _settings(settings: Settings) -> CheckResult:

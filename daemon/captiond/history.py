@@ -39,7 +39,7 @@ from captiond.history_rows import (
     searching,
     stored,
 )
-from captiond.names import shown
+from captiond.names import shown, well_formed
 from captiond.records import Outcome
 
 __all__ = ["Entry", "History", "Looking", "looked_into"]
@@ -138,14 +138,16 @@ class History(Looking):
                     connection.execute(WORDS_REMOVE, (id, row[0], path))
                     connection.execute(WORDS_ADD, (id, caption, path))
 
+        caption = well_formed(caption)
         self._do(act)
         return self.entry(id)
 
     def close(self) -> None:
         left = self._aside.close(CLOSING_SECONDS)
-        if left:
-            log.warning("these lines of the history were not written", lines=left)
-        self._database.close()
+        if left:  # the connection is in use, by a thread that ends with the process
+            log.warning("the last lines of the history were not written", lines=left)
+        else:
+            self._database.close()
 
     def _write(self, outcomes: list[Outcome]) -> None:
         """Told once where it cannot be done, and once when it can be again."""

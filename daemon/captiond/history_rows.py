@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from captiond.names import is_utf8, shown
+from captiond.names import is_utf8, shown, well_formed
 from captiond.records import Outcome, Timings
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -109,7 +109,7 @@ def searching(
     search: str, *, folder: str | None, before: int | None, limit: int, by_words: bool
 ) -> tuple[str, list[object]]:
     """The query for a page of entries, and its values."""
-    wanted = shown(search).replace("\0", " ").split()
+    wanted = well_formed(search).replace("\0", " ").split()
     indexed = [word for word in wanted if by_words and _is_indexed(word)]
     conditions: list[str] = []
     values: list[object] = []
@@ -145,8 +145,8 @@ def row_of(outcome: Outcome) -> dict[str, object]:
         "caption": outcome.caption,
         "model": outcome.model,
         "kind": outcome.kind,
-        "message": _plain(outcome.message),
-        "advice": _plain(outcome.advice),
+        "message": outcome.message,
+        "advice": outcome.advice,
         "format": outcome.format,
         "width": outcome.width,
         "height": outcome.height,
@@ -203,11 +203,6 @@ def has_word(caption: str | None, path: str | bytes, word: str) -> bool:
 
 def _moment(instant: int) -> datetime:
     return _EPOCH + instant * _MICROSECOND
-
-
-def _plain(text: str | None) -> str | None:
-    """What SQLite takes: a message may quote a name that is not UTF-8."""
-    return None if text is None else shown(text)
 
 
 def _is_indexed(word: str) -> bool:

@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 from collections.abc import Iterator
 from itertools import count
 
 LONGEST_NAME = 255  # bytes; the kernel takes no more
 LONGEST_EXTENSION = 32  # bytes; what is longer is no extension but a name with a dot in it
+_SURROGATES = re.compile("[\ud800-\udfff]")
 
 
 def job_id(path: str, identity: str) -> str:
@@ -40,6 +42,11 @@ def candidates(name: str, sha256: str, *, suffix: str, longest: int = LONGEST_NA
 def shown(name: str) -> str:
     """`name` for people: U+FFFD for what is not UTF-8, and no lone surrogate."""
     return os.fsencode(name).decode("utf-8", "replace")
+
+
+def well_formed(text: str) -> str:
+    """`text` with U+FFFD for the half characters that a name or somebody's JSON brought into it."""
+    return _SURROGATES.sub("\ufffd", text)
 
 
 def is_utf8(name: str) -> bool:

@@ -28,6 +28,7 @@ from captiond.delivery import Delivery, Describe, Finished
 from captiond.errors import CannotStart, Rejected, Surroundings, TryLater
 from captiond.gate import Gate
 from captiond.inbox import Inbox
+from captiond.names import well_formed
 from captiond.records import (
     CaptionRequest,
     Delivered,
@@ -300,7 +301,7 @@ def _failure(delivered: Delivered, rejected: Rejected, attempt: int, stamp: Stam
         at=stamp.created_at,
         sha256=delivered.dropped_sha256,
         kind=rejected.kind,
-        message=rejected.message,
+        message=well_formed(rejected.message),
         advice=rejected.advice,
         attempts=attempt or None,
     )

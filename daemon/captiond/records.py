@@ -169,7 +169,10 @@ class Delivered:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of one picture when it left the inbox, for whoever wants to know."""
+    """What became of one picture when it left the inbox, for whoever wants to know.
+
+    Its texts are valid Unicode; its paths are like all paths here.
+    """
 
     path: str  # as dropped, relative to the inbox
     folder: str  # done | failed

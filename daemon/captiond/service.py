@@ -30,6 +30,7 @@ from captiond.gallery import Gallery
 from captiond.gate import Gate
 from captiond.history import History
 from captiond.inbox import Inbox, mounts
+from captiond.measures import Gauges, Measures
 from captiond.pipeline import Pipeline, Rules
 from captiond.records import CaptionRequest, Outcome
 from captiond.settings import split_address
@@ -42,6 +43,7 @@ from captiond.watchdog import Signs, Watchdog
 if TYPE_CHECKING:
     from captiond.door import Door
     from captiond.settings import Settings
+    from captiond.webhook import Webhook
 
 log = structlog.get_logger(__name__)
 
@@ -102,6 +104,21 @@ def door_of(settings: Settings) -> Door | None:
     )
 
 
+def webhook_of(settings: Settings) -> Webhook | None:
+    """Who is told of each picture, if anybody.  httpx is imported here or never."""
+    notify = settings.notify
+    if notify.url is None:
+        return None
+    from captiond.webhook import Webhook
+
+    token = notify.read_token()
+    return Webhook(
+        notify.url,
+        token=token.get_secret_value() if token else None,
+        timeout_seconds=notify.timeout_seconds,
+    )
+
+
 def rules_of(settings: Settings, exiftool: Exiftool) -> Rules:
     describe = partial(
         metadata.describe,
@@ -146,11 +163,13 @@ class Daemon:
             method=watch.method,
             ignore=watch.ignore,
         )
-        self._listeners: tuple[Callable[[Outcome], None], ...] = (self.tally.count, self.history.record)
+        self._listeners: tuple[Callable[[Outcome], None], ...] = (self.history.record,)
         self._inbox_path = folders.inbox
         self._state_path = folders.state
         self._result_paths = (folders.done, folders.failed)
         self._make_captioner = partial(captioner_of, settings)
+        self._make_webhook = partial(webhook_of, settings)
+        self._webhook: Webhook | None = None
         self._make_door = partial(door_of, settings)
         self._captioner: Captioner[Any] | None = None
         self._phase = "starting"  # starting | watching | draining
@@ -171,9 +190,14 @@ class Daemon:
             closing.callback(self.attempts.close)
             closing.callback(self.delivery.close)
             closing.callback(self.history.close)
+            self._webhook = self._make_webhook()
+            if self._webhook is not None:
+                closing.callback(self._webhook.close)
+                self._listeners += (self._webhook.tell,)
             for delivered in self.delivery.recover():
                 self._tell(self.delivery.outcome(delivered))
                 log.info("finished what an earlier run began", file=delivered.path)
+            self._listeners += (self.tally.count,)  # only now: it counts what this run does
             suspects = self.attempts.begun()
             for notice in self.delivery.unresolved:
                 log.warning(notice.message, code=notice.code)
@@ -184,14 +208,15 @@ class Daemon:
             door = None if once else self._make_door()
             if door is not None:
                 closing.callback(door.close)
+                self._listeners += (door.metrics.observe,)
             # Not before: torch takes seconds to import, and what is wrong with the folders is said at once.
             captioner = self._make_captioner()
             closing.callback(captioner.close)
             self._captioner = captioner
             answering = Answering(captioner, lambda: self._rules, self.gate)
             if door is not None:
-                gallery = self._gallery()
-                closing.enter_context(door.serving(answering, lambda: self.status().why_unhealthy(), gallery))
+                unwell, gallery = (lambda: self.status().why_unhealthy()), self._gallery()
+                closing.enter_context(door.serving(answering, unwell, self.measures, gallery))
             if not self._load_model(captioner, stop):
                 return
             self._phase = "watching"
@@ -294,6 +319,27 @@ class Daemon:
             started_at=self._started_at.isoformat(timespec="seconds").replace("+00:00", "Z"),
             process=os.getpid(),
             hanging=self._watchdog.hanging if self._watchdog is not None else None,
+        )
+
+    def measures(self) -> Measures:
+        """How much there is of everything just now; from any thread."""
+        status, captioner = self.status(), self._captioner
+        files = ("waiting", "settling", "in_work", "ignored", "unreadable")
+        identity = captioner.identity if captioner is not None else None
+        told = asdict(identity) if identity is not None else {"id": self._settings.model.id}
+        return Measures(
+            files={name: status.counts[name] for name in files},
+            missed_events=status.counts["missed_events"],
+            captioned=status.counts["done"],
+            failures=self.tally.failures,
+            is_healthy=status.why_unhealthy() is None,
+            is_paused=self.gate.trouble is not None,
+            pauses=self.gate.pauses,
+            model={name: value for name, value in told.items() if value is not None},
+            is_model_loaded=status.model["loaded"],
+            captioner=captioner.gauges() if captioner is not None else Gauges(),
+            notices=self._webhook.results if self._webhook is not None else {},
+            notices_waiting=self._webhook.waiting if self._webhook is not None else None,
         )
 
     def _answer(self, question: Mapping[str, Any]) -> Mapping[str, Any]:

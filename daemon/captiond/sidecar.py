@@ -274,15 +274,16 @@ def _laid(described: Described) -> dict[str, Any]:
 
 def _source(path: str, sha256: str, size: int, modified_ns: int) -> dict[str, Any]:
     return {
-        **_name("name", path.rpartition("/")[2]),
-        **_name("path", path),
+        **name_keys("name", path.rpartition("/")[2]),
+        **name_keys("path", path),
         "sha256": sha256,
         "bytes": size,
         "modified_at": _instant(modified_ns),
     }
 
 
-def _name(key: str, name: str) -> dict[str, str]:
+def name_keys(key: str, name: str) -> dict[str, str]:
+    """A name in JSON, and its bytes beside it where it is not UTF-8."""
     if is_utf8(name):
         return {key: name}
     return {key: shown(name), f"{key}_hex": os.fsencode(name).hex()}

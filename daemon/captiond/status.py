@@ -24,6 +24,7 @@ class Tally:
         self._started = clock()
         self.done = 0
         self.failed = 0
+        self.failures: dict[str, int] = {}  # by kind
         self.last_error: str | None = None
         self.finished_at = self._started  # when a picture left the inbox last, on the clock
 
@@ -33,6 +34,8 @@ class Tally:
                 self.done += 1
             else:
                 self.failed += 1
+                kind = outcome.kind or "unknown"
+                self.failures = {**self.failures, kind: self.failures.get(kind, 0) + 1}
                 self.last_error = f"{outcome.path}: {outcome.message}"
             self.finished_at = self._clock()
             self._finished.append(self.finished_at)
@@ -59,7 +62,7 @@ class Status:
     state: str  # starting | watching | paused | draining | stopped
     pause_reason: str | None
     pause_advice: str | None
-    counts: dict[str, int]  # done and failed: since it started; of a stopped one, what lies in its folders
+    counts: dict[str, int]  # done and failed: since it started; of a stopped one, what its history knows
     rate_per_second: float
     seconds_to_finish: float | None
     watch: dict[str, str | None]

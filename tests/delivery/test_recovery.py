@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC
 from pathlib import Path
 
 import pytest
-from delivery_world import MOVES, WORDS, World, embed, users_files
+from delivery_world import MOVES, STAMP, WORDS, World, embed, users_files
 
 from captiond.delivery import Delivery, Finished, traces
 from captiond.errors import Rejected
-from captiond.records import Described, Written
+from captiond.records import Described, Timings, Written
 
 
 class Crash(BaseException):
@@ -70,6 +72,31 @@ def test_a_delivery_goes_on_where_it_stopped(world: World, act: str) -> None:
     assert world.asked == 1
     assert (world.done / "trip/photo.jpg").stat().st_mtime_ns == 1_234_567_890_123_456_789
     world.check_quiet()
+
+
+def test_what_recovery_finished_is_told_as_if_nothing_had_happened(world: World) -> None:
+    """The record on disk says all of it; where somebody took that away, what and where are still told."""
+    crash_before(world, COMMITTING)
+    with world.opened() as delivery:
+        (delivered,) = delivery.recover()
+        told = delivery.outcome(delivered)
+        assert (told.path, told.folder, told.delivered) == ("trip/photo.jpg", "done", "trip/photo.jpg")
+        assert (told.caption, told.model, told.at) == (WORDS, "demo", STAMP.created_at)
+        assert (told.format, told.width, told.height, told.attempts) == ("JPEG", 40, 30, 1)
+        assert told.timings == Timings(0.1, 0.2, 0.3, 0.4)
+        assert told.sha256 == hashlib.sha256(b"a picture").hexdigest()
+        record = world.done / delivered.record
+        for foreign in (b'{"caption": "mine"}', b"", None):
+            record.unlink()
+            if foreign is not None:
+                record.write_bytes(foreign)
+            least = delivery.outcome(delivered)
+            assert (least.path, least.delivered, least.sha256) == (told.path, told.delivered, told.sha256)
+            assert least.caption is None and least.at.tzinfo is UTC
+        world.drop("bad.jpg", b"no picture")
+        told = delivery.outcome(world.reject(delivery, world.settled("bad.jpg")))
+        assert (told.folder, told.kind, told.message) == ("failed", "unreadable", "it is no image")
+        assert (told.advice, told.caption, told.timings) == ("Look at it.", None, None)
 
 
 def test_a_torn_image_is_made_anew_from_the_original(world: World) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from typing import Protocol, TypeVar
 
+from captiond.measures import Gauges
 from captiond.records import Caption, CaptionRequest, ModelIdentity, Picture
 
 Question = TypeVar("Question")
@@ -29,6 +30,9 @@ class Captioner(Protocol[Question]):
     @property
     def is_loaded(self) -> bool:
         """Whether the next question finds the model ready; where not, it is loaded for it."""
+
+    def gauges(self) -> Gauges:
+        """How its device or its server fares just now; never waits, never raises."""
 
     def load(self) -> None:
         """Make the model ready: afterwards one real answer has come.

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from typing import Any
 
-from captiond.captioners.text import well_formed
 from captiond.errors import Rejected, TryLater
+from captiond.exchange import asked_to_wait
+from captiond.names import well_formed
 
 LONGEST_RETRY_AFTER_SECONDS = 30.0
 
@@ -57,18 +56,9 @@ def complaint(body: bytes) -> tuple[str, str | None]:
 
 
 def retry_after(value: str | None) -> float | None:
-    """Seconds to wait, as a number or as a date; None where the server asks for none, or for too many."""
-    if value is None:
-        return None
-    try:
-        seconds = float(value)
-    except ValueError:
-        try:
-            moment = parsedate_to_datetime(value)
-        except ValueError:
-            return None
-        seconds = (moment.replace(tzinfo=moment.tzinfo or UTC) - datetime.now(UTC)).total_seconds()
-    return max(0.0, seconds) if seconds <= LONGEST_RETRY_AFTER_SECONDS else None
+    """Seconds to wait; None where the server asks for none, or for too many."""
+    seconds = asked_to_wait(value)
+    return seconds if seconds is not None and seconds <= LONGEST_RETRY_AFTER_SECONDS else None
 
 
 def count(value: object) -> int | None:

@@ -26,6 +26,7 @@ from captiond.captioners.engines import Answer, Engine, Placement, open_engine
 from captiond.captioners.text import clean
 from captiond.captioners.weights import locate
 from captiond.errors import CannotStart, ExitCode, Rejected, Surroundings
+from captiond.measures import Gauges
 from captiond.records import Caption, CaptionRequest, ModelIdentity, Notice, Picture
 
 log = structlog.get_logger(__name__)
@@ -104,6 +105,16 @@ class LocalCaptioner:
     def capacity(self) -> int:
         # All that the model works on at once, and as many ready to take their places.
         return 2 * (self._batch_size or 1)
+
+    def gauges(self) -> Gauges:
+        device = self._identity.device  # known once a context is there, which asking would else make
+        if device is None or not device.startswith("cuda"):
+            return Gauges()
+        try:
+            free, total = torch.cuda.mem_get_info(device)
+        except RuntimeError:  # the card is lost; whoever asks the model next says so
+            return Gauges()
+        return Gauges(memory_used_bytes=total - free, memory_bytes=total)
 
     def load(self) -> None:
         self._model_thread.submit(self._load).result()

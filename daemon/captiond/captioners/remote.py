@@ -11,7 +11,8 @@ import base64
 import hashlib
 import json
 import threading
-import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -24,6 +25,8 @@ from captiond.captioners.answers import complaint, count, read, retry_after
 from captiond.captioners.jpeg import LONGEST_SIDE, as_jpeg
 from captiond.captioners.text import clean
 from captiond.errors import CannotStart, ExitCode, Rejected, Surroundings, TryLater, Verdict
+from captiond.exchange import TooLarge, exchange
+from captiond.measures import Gauges
 from captiond.records import Caption, CaptionRequest, ModelIdentity, Notice, Picture
 
 log = structlog.get_logger(__name__)
@@ -90,6 +93,8 @@ class RemoteCaptioner:
         self._api_key = api_key
         self._no_thinking = NO_THINKING[0]
         self._may_be_blind = False
+        self._counting = threading.Lock()
+        self._requests = self._requests_in_flight = self._requests_repeated = 0
         self._answers = 0  # how many the server gave
         self._failures: dict[bytes, int] = {}  # JPEG's digest -> `_answers` when the server failed on it
 
@@ -109,6 +114,13 @@ class RemoteCaptioner:
     def may_be_blind(self) -> bool:
         """Whether `load` was told the same about two pictures that have nothing in common."""
         return self._may_be_blind
+
+    def gauges(self) -> Gauges:
+        return Gauges(
+            requests_in_flight=self._requests_in_flight,
+            requests=self._requests,
+            requests_repeated=self._requests_repeated,
+        )
 
     def load(self) -> None:
         try:
@@ -209,6 +221,8 @@ class RemoteCaptioner:
             if status in BUSY and (seconds := retry_after(headers.get("retry-after"))) is not None:
                 log.info("the server asks to wait", url=self._url, seconds=seconds)
                 self._closing.wait(seconds)
+                with self._counting:
+                    self._requests_repeated += 1
                 status, _, body = self._send("POST", "/chat/completions", payload)
         if status != 200:
             verdict = self._verdict(status, body)
@@ -251,23 +265,19 @@ class RemoteCaptioner:
     def _send(
         self, method: str, path: str, payload: dict[str, Any] | None
     ) -> tuple[int, httpx.Headers, bytes]:
-        """One request, bounded in time and size.
-
-        httpx bounds each wait; the deadline is for a server that trickles.
-        """
+        """One request, bounded in time and size."""
         if self._closing.is_set():
             raise Surroundings("captiond is stopping")
-        deadline = time.monotonic() + self._timeout_seconds
-        body = bytearray()
         try:
-            with self._client.stream(method, self._url + path, json=payload) as response:
-                for chunk in response.iter_bytes():
-                    body += chunk
-                    if time.monotonic() > deadline:
-                        raise httpx.ReadTimeout("the deadline is over")
-                    if len(body) > LARGEST_ANSWER_BYTES:
-                        raise TryLater(f"the server {self._url} answers without end")
-                return response.status_code, response.headers, bytes(body)
+            with self._counted():
+                return exchange(
+                    self._client,
+                    method,
+                    self._url + path,
+                    seconds=self._timeout_seconds,
+                    largest_bytes=LARGEST_ANSWER_BYTES,
+                    json=payload,
+                )
         except (httpx.ReadTimeout, httpx.WriteTimeout):
             raise Surroundings(
                 f"the server {self._url} did not answer within {self._timeout_seconds:g} s",
@@ -278,8 +288,21 @@ class RemoteCaptioner:
                 f"the server {self._url} cannot be reached: {error or type(error).__name__}",
                 advice="Start the server, or correct model.base_url; work goes on by itself.",
             ) from None
+        except TooLarge:
+            raise TryLater(f"the server {self._url} answers without end") from None
         except httpx.DecodingError:
             raise TryLater(f"the server {self._url} sent a damaged answer") from None
+
+    @contextmanager
+    def _counted(self) -> Iterator[None]:
+        with self._counting:
+            self._requests += 1
+            self._requests_in_flight += 1
+        try:
+            yield
+        finally:
+            with self._counting:
+                self._requests_in_flight -= 1
 
     def _verdict(self, status: int, body: bytes) -> Verdict:
         """What a status other than 200 means: something about the picture, or about everything."""

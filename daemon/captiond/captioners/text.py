@@ -10,9 +10,10 @@ from __future__ import annotations
 import re
 import unicodedata
 
+from captiond.names import well_formed
+
 _THOUGHTS = re.compile(r"<think>.*?(?:</think>|\Z)", re.DOTALL)  # cut off while thinking: no answer came
 _FRAMES = re.compile(r"<\|[\w-]{1,40}\|>|</?s>")  # <|end|>, <|im_end|>, <|endoftext|>, </s>
-_SURROGATES = re.compile("[\ud800-\udfff]")
 
 
 def clean(raw: str) -> str:
@@ -23,11 +24,6 @@ def clean(raw: str) -> str:
     text = _FRAMES.sub("", well_formed(text))
     words = ("".join(filter(_is_text, word)) for word in text.split())
     return unicodedata.normalize("NFC", " ".join(word for word in words if word))
-
-
-def well_formed(text: str) -> str:
-    """`text` with U+FFFD for the half characters that JSON can smuggle into it."""
-    return _SURROGATES.sub("\ufffd", text)
 
 
 def _is_text(char: str) -> bool:

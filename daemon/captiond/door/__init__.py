@@ -5,8 +5,9 @@ inbox is served by, so that pictures from both share its batches.  It opens no f
 itself, closes no gate and ends no process: what it meets it tells its caller.
 
 Inside: `access` (who is let in: pure), `guard` (that, and the size of uploads, before the application sees a
-request), `api` (the routes for programs), `browse` (the page and what it lives on), `server` (the socket and
-its thread).  `captiond.answering` makes the captions, `captiond.gallery` knows the pictures.
+request), `api` (the routes for programs), `browse` (the page and what it lives on), `metrics` (what
+Prometheus reads), `server` (the socket and its thread).  `captiond.answering` makes the captions,
+`captiond.gallery` knows the pictures.
 
 Accepted risks.  Traffic is not encrypted: put a proxy with TLS before any door that is not loopback's.
 Anybody on this machine may ask a door on loopback that has no token.  Guessing a token is slowed down and not

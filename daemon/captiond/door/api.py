@@ -18,6 +18,7 @@ from captiond import __version__
 from captiond.answering import Answering
 from captiond.door import browse
 from captiond.door.browse import Gallery
+from captiond.door.metrics import Metrics
 from captiond.errors import CannotStart, Rejected, Surroundings, TryLater
 
 RETRY_AFTER_SECONDS = 10
@@ -43,6 +44,7 @@ class Answer(BaseModel):
 def application(
     answering: Answering,
     unwell: Callable[[], str | None],
+    metrics: Metrics,
     gallery: Gallery,
     *,
     max_upload_bytes: int,
@@ -68,6 +70,7 @@ def application(
         response.status_code = 503
         return {"status": "unwell"} | ({"reason": reason} if request.state.is_known else {})
 
+    metrics.add_to(app, token)
     app.include_router(browse.routes(gallery), dependencies=token)
     app.get("/", include_in_schema=False)(browse.page)
     app.mount("/page", browse.page_files())

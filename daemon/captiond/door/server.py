@@ -15,7 +15,9 @@ from captiond.door.access import Access, is_loopback
 from captiond.door.api import application
 from captiond.door.browse import Gallery
 from captiond.door.guard import Guard
+from captiond.door.metrics import Metrics
 from captiond.errors import CannotStart, ExitCode
+from captiond.measures import Measures
 
 log = structlog.get_logger(__name__)
 
@@ -34,6 +36,7 @@ class Door:
             )
         self._access = Access(host.lower(), token)
         self._max_upload_bytes = max_upload_bytes
+        self.metrics = Metrics()
         try:
             family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
             self._socket = socket.create_server((host, port), family=family)
@@ -49,12 +52,21 @@ class Door:
 
     @contextmanager
     def serving(
-        self, answering: Answering, unwell: Callable[[], str | None], gallery: Gallery
+        self,
+        answering: Answering,
+        unwell: Callable[[], str | None],
+        measure: Callable[[], Measures],
+        gallery: Gallery,
     ) -> Iterator[None]:
-        """Answer on a thread of its own while this lasts; `unwell`: why nobody should rely on the daemon."""
+        """Answer on a thread of its own while this lasts.
+
+        `unwell`: why nobody should rely on the daemon; `measure`: how things stand.
+        """
+        self.metrics.read(measure)
         app = application(
             answering,
             unwell,
+            self.metrics,
             gallery,
             max_upload_bytes=self._max_upload_bytes,
             wants_token=self._access.token is not None,

@@ -102,15 +102,7 @@ class Model(_Section):
             if info.data.get("backend") == "openai":
                 raise ValueError("must be set for `model.backend: openai`, e.g. http://vllm:8000/v1")
             return None
-        try:
-            url = urlsplit(value)
-            is_server = url.scheme in ("http", "https") and url.hostname and url.port != 0
-        except ValueError:  # a port out of range, half an IPv6 address
-            is_server = False
-        if not is_server or url.query or url.fragment or not value.isprintable() or " " in value:
-            raise ValueError("must be the address of a server, e.g. http://vllm:8000/v1")
-        if url.username is not None:
-            raise ValueError("must not hold a password; use `model.api_key_file`")
+        _refuse_unless_address(value, "e.g. http://vllm:8000/v1", key="model.api_key_file", may_ask=False)
         return value.rstrip("/").removesuffix("/chat/completions")
 
     @field_validator("api_key")
@@ -124,11 +116,7 @@ class Model(_Section):
         """The key from the environment, else from `api_key_file`, read when it is needed."""
         if self.api_key is not None or self.api_key_file is None:
             return self.api_key
-        try:
-            key = self.api_key_file.read_text(encoding="utf-8").strip()
-        except (OSError, ValueError) as error:
-            reason = error.strerror if isinstance(error, OSError) else "is not UTF-8"
-            raise refusal(f"`model.api_key_file` ({self.api_key_file}) cannot be read: {reason}") from None
+        key = _read_secret("model.api_key_file", self.api_key_file)
         if not _may_be_a_key(key):
             raise refusal(f"`model.api_key_file` ({self.api_key_file}) must hold one key on one line")
         return SecretStr(key)
@@ -178,16 +166,44 @@ class Http(_Section):
         """The token from the environment, else from `token_file`, read when it is needed."""
         if self.token is not None or self.token_file is None:
             return self.token
-        try:
-            token = self.token_file.read_text(encoding="utf-8").strip()
-        except (OSError, ValueError) as error:
-            reason = error.strerror if isinstance(error, OSError) else "is not UTF-8"
-            raise refusal(f"`http.token_file` ({self.token_file}) cannot be read: {reason}") from None
+        token = _read_secret("http.token_file", self.token_file)
         if not _may_be_a_token(token):
             raise refusal(
                 f"`http.token_file` ({self.token_file}) must hold one word of at least {SHORTEST_TOKEN} "
                 "printable ASCII characters; `openssl rand -hex 32` makes one"
             )
+        return SecretStr(token)
+
+
+class Notify(_Section):
+    url: Text | None = None
+    token_file: Path | None = None
+    token: SecretStr | None = None  # only from the environment, as model.api_key
+    timeout_seconds: Seconds = 10.0
+
+    @field_validator("url")
+    @classmethod
+    def _is_a_server(cls, value: str | None) -> str | None:
+        if value is not None:
+            _refuse_unless_address(
+                value, "e.g. https://example.org/hook", key="notify.token_file", may_ask=True
+            )
+        return value
+
+    @field_validator("token")
+    @classmethod
+    def _is_a_token(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None and not _may_be_a_key(value.get_secret_value()):
+            raise ValueError("must be one word of printable ASCII characters")
+        return value
+
+    def read_token(self) -> SecretStr | None:
+        """The token from the environment, else from `token_file`, read when it is needed."""
+        if self.token is not None or self.token_file is None:
+            return self.token
+        token = _read_secret("notify.token_file", self.token_file)
+        if not _may_be_a_key(token):
+            raise refusal(f"`notify.token_file` ({self.token_file}) must hold one token on one line")
         return SecretStr(token)
 
 
@@ -204,8 +220,31 @@ class Settings(_Section):
     output: Output = Output()
     limits: Limits = Limits()
     http: Http = Http()
+    notify: Notify = Notify()
     log: Log = Log()
     source: Path | None = None  # the file these settings were read from
+
+
+def _refuse_unless_address(value: str, example: str, *, key: str, may_ask: bool) -> None:
+    """ValueError for what is no address of a server; `may_ask`: it may go on with `?...`."""
+    try:
+        url = urlsplit(value)
+        is_server = url.scheme in ("http", "https") and url.hostname and url.port != 0
+    except ValueError:  # a port out of range, half an IPv6 address
+        is_server = False
+    is_address = is_server and not url.fragment and (may_ask or not url.query)
+    if not is_address or not value.isprintable() or " " in value:
+        raise ValueError(f"must be the address of a server, {example}")
+    if url.username is not None:
+        raise ValueError(f"must not hold a password; use `{key}`")
+
+
+def _read_secret(key: str, file: Path) -> str:
+    try:
+        return file.read_text(encoding="utf-8").strip()
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "is not UTF-8"
+        raise refusal(f"`{key}` ({file}) cannot be read: {reason}") from None
 
 
 def _may_be_a_key(text: str) -> bool:
@@ -234,5 +273,5 @@ KEYS: dict[str, dict[str, Any]] = {
     section: {name: field.annotation for name, field in model.model_fields.items()}
     for section, model in _SECTIONS.items()
 }
-SECRET = {("model", "api_key"), ("http", "token")}  # not keys of the file
-NOT_SHOWN = {*SECRET, ("model", "base_url")}  # may hold what nobody should read in a log
+SECRET = {("model", "api_key"), ("http", "token"), ("notify", "token")}  # not keys of the file
+NOT_SHOWN = {*SECRET, ("model", "base_url"), ("notify", "url")}  # may hold what nobody should read in a log
