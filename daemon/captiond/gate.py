@@ -30,6 +30,7 @@ class Gate:
         self._wait_seconds = FIRST_WAIT_SECONDS
         self._next_try = 0.0  # on the clock
         self._is_trying = False  # a picture was let through and has not reported back
+        self.pauses = 0  # so far; a short one is over before anybody looks
 
     @property
     def trouble(self) -> Surroundings | None:
@@ -46,6 +47,7 @@ class Gate:
                 FIRST_WAIT_SECONDS if is_new else min(2 * self._wait_seconds, LONGEST_WAIT_SECONDS)
             )
             self._trouble = trouble
+            self.pauses += is_new
             self._is_trying = False
             self._next_try = self._clock() + self._wait_seconds
         if is_new:

@@ -24,14 +24,13 @@ import structlog
 from captiond import __version__, pictures, sidecar
 from captiond.budget import ALONE, Budget
 from captiond.captioners import Captioner, Question
-from captiond.delivery import Delivery, Finished
+from captiond.delivery import Delivery, Describe, Finished
 from captiond.errors import CannotStart, Rejected, Surroundings, TryLater
 from captiond.gate import Gate
 from captiond.inbox import Inbox
 from captiond.records import (
     CaptionRequest,
     Delivered,
-    Described,
     Job,
     PictureFacts,
     SettledFile,
@@ -61,7 +60,7 @@ class Rules:
     request: CaptionRequest
     max_pixels: int
     attempts: int
-    describe: Callable[[bytes, str, str], Described]  # image bytes, format, caption
+    describe: Describe
 
 
 class Pipeline(Generic[Question]):
@@ -197,7 +196,7 @@ class Pipeline(Generic[Question]):
         decoded = self._clock()
         caption = self._captioner.caption(question)
         captioned = self._clock()
-        described = rules.describe(job.data, facts.format, caption.text)
+        described = rules.describe(job.data, facts.format, caption.text, notes=job.notes)
         timings = Timings(
             queued=job.claimed_at - job.noticed_at + decoding - claimed,
             decode=decoded - decoding,

@@ -11,14 +11,24 @@ import hashlib
 import json
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from captiond.errors import Rejected
 from captiond.names import is_utf8, shown
-from captiond.records import Caption, Described, Fingerprint, Job, Notice, PictureFacts, Stamp, Timings
+from captiond.records import (
+    Accompanied,
+    Caption,
+    Described,
+    Fingerprint,
+    Job,
+    Notice,
+    PictureFacts,
+    Stamp,
+    Timings,
+)
 
 CAPTION_SUFFIX = ".caption.json"
 ERROR_SUFFIX = ".error.json"
@@ -29,7 +39,7 @@ _VERSION = 1
 # One order for both kinds of record, so that two runs of the same image compare line by line.
 _ORDER = (
     "schema", "schema_version", "kind", "message", "stage", "advice", "caption", "source", "published",
-    "model", "prompt", "generation", "raw_output", "written", "previous_description",
+    "companions", "model", "prompt", "generation", "raw_output", "written", "previous_description",
     "warnings", "timings_seconds", "attempts", "created_at", "generator",
 )  # fmt: skip
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -44,6 +54,7 @@ class Sidecar:
     published_sha256: str
     caption: str | None  # None in an error record
     format: str | None
+    companions: tuple[str, ...] = ()  # their names, as dropped
 
     @property
     def suffix(self) -> str:
@@ -150,6 +161,17 @@ def with_described(record: bytes, described: Described) -> bytes:
     return _json({**answer, **_laid(described)})
 
 
+def with_companions(record: bytes, companions: Sequence[Accompanied]) -> bytes:
+    """The same sidecar, telling of what came along with the image."""
+    answer: dict[str, Any] = json.loads(record)
+    answer.pop("companions", None)
+    told = [
+        {**_name("name", one.name), "sha256": one.sha256, "bytes": one.size, "action": one.action}
+        for one in companions
+    ]
+    return _json({**answer, **({"companions": told} if told else {})})
+
+
 def read(record: bytes) -> Sidecar:
     """What a whole record says; ValueError for what is torn, foreign or of a later version."""
     try:
@@ -165,6 +187,7 @@ def read(record: bytes) -> Sidecar:
             published_sha256=_digest(answer["published"]["sha256"]) if is_caption else sha256,
             caption=str(answer["caption"]) if is_caption else None,
             format=str(source["format"]) if is_caption else None,
+            companions=tuple(_exact(one, "name") for one in answer.get("companions", ())),
         )
     except (KeyError, TypeError, RecursionError) as error:
         raise ValueError(f"not a record of ours: {error!r}") from error
@@ -288,6 +311,20 @@ def json_schema() -> dict[str, Any]:
         "caption": text,
         "source": source,
         "published": record({"sha256": explained(sha256, "Of the file that lies beside this sidecar.")}),
+        "companions": {
+            "type": "array",
+            "description": "The files that came along with the image, as they lie beside it.",
+            "items": record(
+                {
+                    "name": explained(text, "As dropped; beside an image with another name, theirs is too."),
+                    "name_hex": name_bytes,
+                    "sha256": explained(sha256, "Of the file that lies beside the image."),
+                    "bytes": count,
+                    "action": {"enum": ["moved", "merged"], "description": "merged: the caption is in it."},
+                },
+                optional=("name_hex",),
+            ),
+        },
         "model": record(
             {
                 "id": text,
@@ -329,5 +366,5 @@ def json_schema() -> dict[str, Any]:
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "captiond sidecar",
         "description": "Lies beside a delivered image as <name>.caption.json and appears after it.",
-        **record(properties, optional=("raw_output", "previous_description")),
+        **record(properties, optional=("companions", "raw_output", "previous_description")),
     }

@@ -61,5 +61,6 @@ Inside: `deliver` (what the pipeline calls), `steps` (3 and 4), `originals` (the
 """
 
 from captiond.delivery.deliver import Delivery, Finished
+from captiond.delivery.staging import Describe
 
-__all__ = ["Delivery", "Finished"]
+__all__ = ["Delivery", "Describe", "Finished"]

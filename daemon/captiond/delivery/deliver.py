@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,14 +21,16 @@ from captiond.delivery.files import chunks, contents, enter, sha256_of
 from captiond.delivery.moves import Move, move
 from captiond.delivery.places import Place, Places
 from captiond.delivery.recovery import Recovery
+from captiond.delivery.staging import Describe, Staging
 from captiond.delivery.steps import SUFFIXES, Steps
-from captiond.delivery.traces import Claim, Trace, jobs
+from captiond.delivery.traces import PICTURE, Claim, Original, Piece, Trace, jobs
 from captiond.errors import Rejected, Surroundings, TryLater, as_surroundings
 from captiond.folders import refuse_nested
 from captiond.names import job_id, shown
 from captiond.records import Delivered, Described, Fingerprint, Job, Notice, SettledFile, Stamp
 
-STUCK_RETRY_SECONDS = 300.0
+STUCK_RETRY_SECONDS = 1.0, 300.0  # the first time, and at most
+LAST_TRY_SECONDS = 5.0
 
 
 class Finished(TryLater):
@@ -40,11 +43,13 @@ class Finished(TryLater):
 
 @dataclass(frozen=True, slots=True)
 class _Stuck:
-    """A delivered original that could not be taken out of the inbox yet."""
+    """A delivery of which something could not be taken away yet: originals from the inbox, or its traces."""
 
     place: str
     job: str
     claim: Claim
+    wait_seconds: float
+    again_at: float  # on the clock
 
 
 class Delivery:
@@ -59,16 +64,21 @@ class Delivery:
         attempts: Attempts,
         attempt_limit: int,
         max_file_bytes: int,
-        embed: Callable[[bytes, str, str], Described],
+        embed: Describe,
+        settle_seconds: float = 0.0,
+        takes_text: bool = False,
+        xmp_on_stem: bool = False,
         clock: Callable[[], float] = time.monotonic,
         move: Move = move,
     ) -> None:
+        """`takes_text`: whether `photo.txt` travels with its picture; `xmp_on_stem`: `photo.xmp` is made."""
         self._paths = {"inbox": inbox, "done": done, "failed": failed}
         self._places = Places()
         self._attempts = attempts
         self._attempt_limit = attempt_limit
         self._max_file_bytes = max_file_bytes
-        self._recovery = Recovery(attempts, attempt_limit, embed)
+        self._staging = Staging(embed, settle_seconds, takes_text, xmp_on_stem)
+        self._recovery = Recovery(attempts, attempt_limit, self._staging)
         self._clock = clock
         self._move = move
         self._freed = threading.Condition()
@@ -77,11 +87,19 @@ class Delivery:
         self.unresolved: tuple[Notice, ...] = ()
 
     def change(
-        self, *, attempt_limit: int, max_file_bytes: int, embed: Callable[[bytes, str, str], Described]
+        self,
+        *,
+        attempt_limit: int,
+        max_file_bytes: int,
+        embed: Describe,
+        takes_text: bool = False,
+        xmp_on_stem: bool = False,
     ) -> None:
         """Other limits and another hand count for what is claimed, or recovered, from now on."""
         self._attempt_limit, self._max_file_bytes = attempt_limit, max_file_bytes
-        self._recovery.change(attempt_limit, embed)
+        self._recovery.attempt_limit = attempt_limit
+        staging = self._staging
+        staging.embed, staging.takes_text, staging.xmp_on_stem = embed, takes_text, xmp_on_stem
 
     def open(self) -> None:
         """Lock the folders and remove what no record accounts for; CannotStart where that cannot be."""
@@ -96,13 +114,22 @@ class Delivery:
             undo.pop_all()
 
     def close(self) -> None:
+        """A last try for what is stuck; then the locks are let go."""
+        with suppress(Surroundings):
+            self._free(list(self._stuck.values()), until=self._clock() + LAST_TRY_SECONDS)
         self._places.close()
+
+    def tidy(self) -> None:
+        """Try again what could not be taken away, now and then: to be called often, and cheap."""
+        if self._stuck:
+            now = self._clock()
+            self._free([stuck for stuck in list(self._stuck.values()) if stuck.again_at <= now])
 
     def claim(self, settled: SettledFile) -> Job:
         """Count an attempt and read the file; of what is raised instead, only Rejected has charged it."""
         path, fingerprint = settled.path, settled.fingerprint
         inbox = self._places["inbox"]
-        self._free_stuck(inbox, path)
+        self._free_stuck(path)
         with originals.opened(inbox, path, fingerprint) as file:
             originals.must_be_removable(inbox, path)
             attempt = self._attempts.begin(path, fingerprint)
@@ -113,13 +140,17 @@ class Delivery:
                 originals.unchanged(file, fingerprint)
                 sha256 = hashlib.sha256(data).hexdigest()
                 earlier = self._finish_earlier(path, {"done": sha256, "failed": _identity(fingerprint)})
+                if earlier is None:
+                    job = job_id(path, sha256)
+                    with _ours(f"looking at what lies beside {shown(path)}"):
+                        beside = self._staging.look(inbox, path, job)
             except (TryLater, Surroundings):
                 self._attempts.forgive(path, fingerprint)
                 raise
         if earlier is not None:
             raise Finished(earlier)
-        job = job_id(path, sha256)
-        return Job(job, path, fingerprint, data, sha256, attempt, settled.noticed_at, self._clock())
+        now = self._clock()
+        return Job(job, path, fingerprint, data, sha256, attempt, settled.noticed_at, now, beside.notes)
 
     def forgive(self, work: Job | SettledFile) -> None:
         """Take back the attempt that `claim` counted, once, if it has not been taken back or settled yet."""
@@ -135,15 +166,23 @@ class Delivery:
         with self._working(steps), _ours(f"publishing {shown(job.path)}"):
             claim = self._recovery.roll_forward(steps)
             if claim is None:
-                attributes = _attributes(steps.inbox, job)
-                with _cleared_on_trouble(steps.trace):
-                    steps.trace.write_record(record, attributes.give_record)
-                    steps.trace.write_image([described.data], attributes.give)
-                    claim = steps.claim_for(job.path, job.fingerprint, job.sha256, published)
-                    steps.trace.write_claim(claim)
-                    steps.trace.sync()
-                claim = steps.commit(claim)
-            return self._delivered(steps, claim, job.fingerprint)
+                claim = steps.commit(self._staged(steps, job, described, record))
+            return self._delivered(steps, claim)
+
+    def _staged(self, steps: Steps, job: Job, described: Described, record: bytes) -> Claim:
+        """Step 2.  TryLater where what travels along is being written; the caption then waits on disk."""
+        attributes = _attributes(steps.inbox, job)
+        original = Original(job.path, job.fingerprint, job.sha256)
+        with _cleared_on_trouble(steps.trace):
+            steps.trace.write_record(record, attributes.give_record)
+            beside = self._staging.take(steps.inbox, job.path, job.id)
+            if beside.notes != job.notes:
+                told = sidecar.read(record)
+                format, text = told.format or "", told.caption or ""
+                described = self._staging.embed(job.data, format, text, notes=beside.notes)
+                record = sidecar.with_described(record, described)
+                steps.trace.write_record(record, attributes.give_record)
+            return self._staging.stage(steps, record, original, attributes, beside, described)
 
     def set_aside(
         self, path: str, fingerprint: Fingerprint, rejected: Rejected, attempt: int, stamp: Stamp
@@ -159,7 +198,7 @@ class Delivery:
                     _cleared_on_trouble(steps.trace),
                 ):
                     attributes = Attributes.of(file)
-                    steps.trace.write_image(chunks(file), attributes.give)
+                    steps.trace.write_piece(0, chunks(file), attributes.give)
                     sha256 = sha256_of(file)
                     originals.unchanged(file, fingerprint)
                     # A caption that waits on disk for its delivery is not to turn up beside this.
@@ -169,11 +208,11 @@ class Delivery:
                         return earlier
                     record = sidecar.compose_error(path, fingerprint, rejected, attempts, sha256, stamp)
                     steps.trace.write_record(record, attributes.give_record)
-                    claim = steps.claim_for(path, fingerprint, sha256, sha256)
+                    claim = steps.claim_for([Piece(PICTURE, sha256, Original(path, fingerprint, sha256))])
                     steps.trace.write_claim(claim)
                     steps.trace.sync()
                 claim = steps.commit(claim)
-            return self._delivered(steps, claim, fingerprint)
+            return self._delivered(steps, claim)
 
     def recover(self) -> list[Delivered]:
         """Finish what a crash left, without the model; what cannot be finished is told in `unresolved`.
@@ -183,9 +222,12 @@ class Delivery:
         delivered, unresolved = [], []
         for name in SUFFIXES:
             with _ours(f"recovering in folders.{name}"):
-                for job in jobs(self._places[name].work):
+                found = jobs(self._places[name].work)
+                for job in found:
+                    self._remember_companions(Trace(self._places[name].work, job))
+                for job in found:
                     steps = self._steps(name, job)
-                    with self._working(steps, wait=False) as is_ours:
+                    with self._working(steps, wait=False) as is_ours, suppress(TryLater):
                         claim = self._recovery.roll_forward(steps) if is_ours else None
                         if claim is not None:
                             is_told = claim.path in self._stuck
@@ -195,6 +237,12 @@ class Delivery:
                             unresolved.append(_unresolved(steps))
         self.unresolved = tuple(unresolved)
         return delivered
+
+    def _remember_companions(self, trace: Trace) -> None:
+        """Those that are on their way go with nobody else."""
+        for claim in (trace.read_claim(), trace.read_delivered()):
+            for companion in claim.companions if claim is not None else ():
+                self._staging.takers.take(companion.path, trace.job)
 
     def _steps(self, place: str, job: str) -> Steps:
         inbox, there = self._places["inbox"], self._places[place]
@@ -237,40 +285,53 @@ class Delivery:
                     return self._delivered(steps, claim)
         return None
 
-    def _delivered(self, steps: Steps, claim: Claim, fingerprint: Fingerprint | None = None) -> Delivered:
-        """Step 5.  The image is delivered whatever happens here, so nothing is raised: see `_free_stuck`."""
-        try:
-            is_gone = originals.remove(steps.inbox, steps.trace.job, claim, self._move, fingerprint)
-            if is_gone:
-                steps.trace.forget()
-        except OSError:
-            is_gone = False
-        if is_gone:
-            self._stuck.pop(claim.path, None)
-        else:
-            self._stuck[claim.path] = _Stuck(steps.place.name, steps.trace.job, claim)
+    def _delivered(self, steps: Steps, claim: Claim) -> Delivered:
+        """Step 5.  The image is delivered whatever happens here, so nothing is raised: see `tidy`."""
+        self._take_away(steps, claim)
         self._attempts.clear(claim.path)
         return Delivered(claim.name, claim.name + steps.suffix, claim.published_sha256)
 
-    def _free_stuck(self, inbox: Place, path: str) -> None:
+    def _take_away(self, steps: Steps, claim: Claim) -> str | None:
+        """Originals and traces of what is delivered; why something is left, if so."""
+        try:
+            if originals.remove(steps.inbox, steps.trace.job, claim, self._move):
+                steps.trace.forget()
+                self._stuck.pop(claim.path, None)
+                return None
+            reason = "a program has it open for writing"
+        except OSError as error:
+            reason = error.strerror or str(error)
+        first, longest = STUCK_RETRY_SECONDS
+        before = self._stuck.get(claim.path)
+        wait = min(2 * before.wait_seconds, longest) if before and before.job == steps.trace.job else first
+        again_at = self._clock() + wait
+        self._stuck[claim.path] = _Stuck(steps.place.name, steps.trace.job, claim, wait, again_at)
+        return reason
+
+    def _free(self, stuck: Iterable[_Stuck], *, until: float = math.inf) -> None:
+        for one in stuck:
+            if self._clock() >= until:
+                return
+            steps = self._steps(one.place, one.job)
+            with self._working(steps, wait=False) as is_ours:
+                if is_ours:
+                    self._take_away(steps, one.claim)
+
+    def _free_stuck(self, path: str) -> None:
         """Finish step 5 of an earlier delivery of this path, so that it is not delivered twice."""
         stuck = self._stuck.get(path)
         if stuck is None:
             return
-        reason = "a program has it open for writing"
-        try:
-            if originals.remove(inbox, stuck.job, stuck.claim, self._move):
-                Trace(self._places[stuck.place].work, stuck.job).forget()
-                del self._stuck[path]
-                return
-        except OSError as error:
-            reason = error.strerror or str(error)
-        raise TryLater(
-            f"it is delivered as {stuck.place}/{shown(stuck.claim.name)}, "
-            f"but cannot be taken out of the inbox: {reason}",
-            after_seconds=STUCK_RETRY_SECONDS,
-            advice="Remove it yourself, or let the user that runs captiond do it.",
-        )
+        steps = self._steps(stuck.place, stuck.job)
+        with self._working(steps):
+            reason = self._take_away(steps, stuck.claim)
+        if reason is not None:
+            raise TryLater(
+                f"it is delivered as {stuck.place}/{shown(stuck.claim.name)}, "
+                f"but cannot be taken out of the inbox: {reason}",
+                after_seconds=STUCK_RETRY_SECONDS[1],
+                advice="Remove it yourself, or let the user that runs captiond do it.",
+            )
 
     @contextmanager
     def _working(self, steps: Steps, *, wait: bool = True) -> Iterator[bool]:
@@ -285,9 +346,17 @@ class Delivery:
             yield is_ours
         finally:
             if is_ours:
+                self._let_go_of_companions(steps.trace)
                 with self._freed:
                     self._in_work.discard(key)
                     self._freed.notify_all()
+
+    def _let_go_of_companions(self, trace: Trace) -> None:
+        """Unless they are on their way: then they are this delivery's, and no other's."""
+        if self._staging.takers.have(trace.job):
+            with suppress(OSError):
+                if trace.is_unclaimed():
+                    self._staging.takers.release(trace.job)
 
 
 @contextmanager
@@ -301,11 +370,20 @@ def _ours(doing: str) -> Iterator[None]:
 
 @contextmanager
 def _cleared_on_trouble(trace: Trace) -> Iterator[None]:
-    """Nothing is shown yet, so nothing is kept: it may be what fills the disk."""
-    with ExitStack() as undo:
-        undo.callback(trace.clear)
+    """Nothing is shown yet, so nothing is kept: it may be what fills the disk.
+
+    But where a captioned image waits for what travels with it, its caption waits on disk.
+    """
+    try:
         yield
-        undo.pop_all()
+    except TryLater:
+        waits = trace.read_record() is not None
+        trace.clear(but=(trace.record, trace.image) if waits else ())
+        trace.sync()
+        raise
+    except BaseException:
+        trace.clear()
+        raise
 
 
 def _remove_temporaries(place: Place) -> None:
