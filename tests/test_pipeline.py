@@ -9,15 +9,15 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
-from captiond import metadata, pictures, pipeline
+from captiond import pictures, pipeline
 from captiond.attempts import Attempts
 from captiond.delivery import Delivery
+from captiond.describing import Describing
 from captiond.errors import CannotStart, ExitCode, Surroundings
 from captiond.gate import Gate
 from captiond.inbox import Inbox
@@ -75,7 +75,7 @@ class World:
         self.gate = Gate()
         self.tally = Tally()
         self.attempts = Attempts(root / "state")
-        describe = partial(metadata.describe, replace=False, blocks=["exif"])
+        describe = Describing(replaces=False, blocks=["exif"], place=None, xmp="never", text=False)
         self.delivery = Delivery(
             inbox=root / "inbox",
             done=root / "done",

@@ -18,11 +18,12 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
-from captiond import control, logs, metadata, stopping, systemd
+from captiond import control, logs, stopping, systemd
 from captiond.answering import Answering
 from captiond.attempts import Attempts
 from captiond.captioners import Captioner
 from captiond.delivery import Delivery
+from captiond.describing import Describing
 from captiond.errors import CannotStart, ExitCode, Surroundings
 from captiond.exiftool import Exiftool
 from captiond.folders import refuse_nested
@@ -100,11 +101,13 @@ def door_of(settings: Settings) -> Door | None:
 
 
 def rules_of(settings: Settings, exiftool: Exiftool) -> Rules:
-    describe = partial(
-        metadata.describe,
-        replace=settings.output.description == "replace",
-        blocks=settings.output.metadata,
-        place=exiftool.place if settings.output.exiftool == "auto" else None,
+    output = settings.output
+    describe = Describing(
+        replaces=output.description == "replace",
+        blocks=output.metadata,
+        place=exiftool.place if output.exiftool == "auto" else None,
+        xmp=output.xmp_sidecar,
+        text=output.text_sidecar,
     )
     return Rules(request_of(settings), settings.limits.max_pixels, settings.limits.attempts, describe)
 
@@ -132,6 +135,9 @@ class Daemon:
             attempt_limit=limits.attempts,
             max_file_bytes=limits.max_file_bytes,
             embed=self._rules.describe,
+            settle_seconds=watch.settle_seconds,
+            takes_text=settings.output.text_sidecar,
+            xmp_on_stem=settings.output.xmp_sidecar_name == "stem",
         )
         self.inbox = Inbox(
             folders.inbox,
@@ -233,7 +239,11 @@ class Daemon:
         # Begun pictures keep the object that they hold.
         self._rules = rules = rules_of(settings, self._exiftool)
         self.delivery.change(
-            attempt_limit=limits.attempts, max_file_bytes=limits.max_file_bytes, embed=rules.describe
+            attempt_limit=limits.attempts,
+            max_file_bytes=limits.max_file_bytes,
+            embed=rules.describe,
+            takes_text=settings.output.text_sidecar,
+            xmp_on_stem=settings.output.xmp_sidecar_name == "stem",
         )
         if self._pipeline is not None:
             self._pipeline.rules = rules

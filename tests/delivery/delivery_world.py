@@ -5,18 +5,19 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from captiond import sidecar
 from captiond.attempts import Attempts
-from captiond.delivery import Delivery, moves
+from captiond.delivery import Delivery, Describe, moves
 from captiond.errors import Rejected
 from captiond.records import (
+    NO_NOTES,
     Caption,
     CaptionRequest,
     Delivered,
@@ -24,6 +25,7 @@ from captiond.records import (
     Fingerprint,
     Job,
     ModelIdentity,
+    Notes,
     Notice,
     PictureFacts,
     SettledFile,
@@ -41,9 +43,15 @@ STAMP = Stamp(datetime(2026, 11, 23, 10, 0, tzinfo=UTC), "0.1.0")
 WORDS = "Two dogs run along a beach at sunset."
 
 
-def embed(data: bytes, _format: str, caption: str) -> Described:
+def embed(data: bytes, _format: str, caption: str, /, *, notes: Notes = NO_NOTES) -> Described:
     """Lays a caption into bytes that no decoder will ever see."""
     return Described(data + b"\0" + caption.encode(), (Written("exif:ImageDescription", "wrote"),))
+
+
+def embed_beside(data: bytes, _format: str, caption: str, /, *, notes: Notes = NO_NOTES) -> Described:
+    """Lays it into the .xmp as well, if there is one, and makes a .txt of it."""
+    xmp = None if notes.xmp is None else notes.xmp + b"\0" + caption.encode()
+    return replace(embed(data, _format, caption), xmp=xmp, text=caption.encode())
 
 
 def caption(text: str = WORDS, **changes: Any) -> Caption:
@@ -75,10 +83,11 @@ class World:
     failed: Path
     state: Path
     move: moves.Move = moves.move
-    embed: Callable[[bytes, str, str], Described] = embed
+    embed: Describe = embed
     asked: int = 0
     embedded: int = 0
     dropped: dict[str, bytes] = field(default_factory=dict)
+    beside: dict[str, bytes] = field(default_factory=dict)  # what is to travel with what was dropped
 
     @classmethod
     def at(cls, root: Path, **changes: Any) -> World:
@@ -88,9 +97,9 @@ class World:
         return cls(**folders | changes)
 
     def delivery(self, **changes: Any) -> Delivery:
-        def counted(data: bytes, kind: str, text: str) -> Described:
+        def counted(data: bytes, kind: str, text: str, /, *, notes: Notes = NO_NOTES) -> Described:
             self.embedded += 1
-            return self.embed(data, kind, text)
+            return self.embed(data, kind, text, notes=notes)
 
         values: dict[str, Any] = {
             "inbox": self.inbox,
@@ -121,6 +130,14 @@ class World:
         self.dropped[path] = data
         return self.settled(path)
 
+    def drop_beside(self, path: str, data: bytes) -> Path:
+        """A file that is to travel with a picture."""
+        file = self.inbox / path
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(data)
+        self.beside[path] = data
+        return file
+
     def settled(self, path: str) -> SettledFile:
         return SettledFile(path, Fingerprint.of((self.inbox / path).lstat()), noticed_at=0.0)
 
@@ -130,7 +147,7 @@ class World:
 
     def publish(self, delivery: Delivery, job: Job, text: str = WORDS) -> Delivered:
         self.asked += 1
-        described = self.embed(job.data, "JPEG", text)
+        described = self.embed(job.data, "JPEG", text, notes=job.notes)
         return delivery.publish(job, described, record_for(job, described, text))
 
     def reject(self, delivery: Delivery, settled: SettledFile, kind: str = "unreadable") -> Delivered:
@@ -140,17 +157,18 @@ class World:
     def work_off(self, delivery: Delivery) -> None:
         """What the daemon does with whatever lies in the inbox; it passes over what is empty."""
         for path in users_files(self.inbox):
-            if (self.inbox / path).stat().st_size:
+            if (self.inbox / path).stat().st_size and path not in self.beside:
                 self.caption(delivery, self.settled(path))
 
     def check_quiet(self, *, may_lie_in_inbox: frozenset[str] = frozenset()) -> None:
         """Every picture lies in one of done/ and failed/, as its record says, and nothing is left over."""
         assert set(users_files(self.inbox)) <= may_lie_in_inbox
         found: list[bytes] = []
+        came_along: list[tuple[str, bytes]] = []
         for place, suffix in ((self.done, ".caption.json"), (self.failed, ".error.json")):
             files = users_files(place)
             records = {path for path in files if path.endswith(suffix)}
-            assert {path + suffix for path in files if path not in records} == records
+            accounted = {path.removesuffix(suffix) for path in records} | records
             for path in records:
                 record = json.loads((place / path).read_bytes())
                 image = (place / path.removesuffix(suffix)).read_bytes()
@@ -160,12 +178,40 @@ class World:
                 assert hashlib.sha256(image).hexdigest() == published
                 assert hashlib.sha256(original).hexdigest() == record["source"]["sha256"]
                 found.append(original)
+                for dropped, there, data in _beside(place, path.removesuffix(suffix), record):
+                    came_along.append((dropped, data))
+                    accounted.add(there)
+                stem = os.path.splitext(path.removesuffix(suffix))[0]  # noqa: PTH122 - not UTF-8 perhaps
+                if (place / f"{stem}.txt").exists() and self.embed is embed_beside:
+                    assert (place / f"{stem}.txt").read_bytes() == text.encode()
+                    accounted.add(f"{stem}.txt")
+            assert set(files) == accounted
         assert sorted(found) == sorted(
             data for path, data in self.dropped.items() if path not in may_lie_in_inbox
+        )
+        assert sorted(came_along) == sorted(
+            item for item in self.beside.items() if item[0] not in may_lie_in_inbox
         )
         for place in (self.inbox, self.done, self.failed):
             left = set(_all_files(place / ".captiond")) - {"lock"}
             assert not left, left
+
+
+def _beside(place: Path, image: str, record: dict[str, Any]) -> Iterator[tuple[str, str, bytes]]:
+    """Of each file that came along: its path in the inbox, its path now, and its bytes as dropped."""
+    source = record["source"]["path"]
+    folder = f"{source.rpartition('/')[0]}/" if "/" in source else ""
+    for told in record.get("companions", ()):
+        dropped = folder + told["name"]
+        there = image + dropped.removeprefix(source)
+        if not dropped.startswith(source):
+            stems = (os.path.splitext(path)[0] for path in (source, image))  # noqa: PTH122 - as above
+            there = dropped.replace(*stems, 1)
+        data = (place / there).read_bytes()
+        assert (hashlib.sha256(data).hexdigest(), len(data)) == (told["sha256"], told["bytes"])
+        if told["action"] == "merged":
+            data = data.removesuffix(b"\0" + record["caption"].encode())
+        yield dropped, there, data
 
 
 def users_files(folder: Path) -> list[str]:

@@ -18,7 +18,7 @@ from jsonschema import Draft202012Validator
 from captiond import sidecar
 from captiond.errors import Rejected
 from captiond.names import is_utf8
-from captiond.records import Described, Fingerprint, Job, ModelIdentity, Stamp, Timings, Written
+from captiond.records import Accompanied, Described, Fingerprint, Job, ModelIdentity, Stamp, Timings, Written
 
 VALIDATOR = Draft202012Validator(sidecar.json_schema(), format_checker=Draft202012Validator.FORMAT_CHECKER)
 TIMINGS = Timings(queued=0.4, decode=0.03, caption=0.9, publish=0.02)
@@ -109,7 +109,9 @@ def test_the_schema_knows_every_key() -> None:
     """No key is written that the published schema does not describe."""
     described = Described(DATA, (Written("exif", "refused", "a MakerNote"),), previous_description="my dog")
     path = os.fsdecode(b"trip/\xff.jpg")
-    record = json.loads(compose(job(path), caption=caption(raw_output=" x"), described=described))
+    composed = compose(job(path), caption=caption(raw_output=" x"), described=described)
+    companions = [Accompanied(os.fsdecode(b"\xff.xmp"), "0" * 64, 9, "merged")]
+    record = json.loads(sidecar.with_companions(composed, companions))
     schema = sidecar.json_schema()
 
     def check(value: Any, schema: dict[str, Any]) -> None:

@@ -28,9 +28,7 @@ from captiond.records import Accompanied, Described, Notes
 class Describe(Protocol):
     """Lays a caption into an image of a format, and makes what is to lie beside it, given what lies there."""
 
-    def __call__(
-        self, data: bytes, format: str, caption: str, /, *, notes: Notes = ...
-    ) -> Described: ...
+    def __call__(self, data: bytes, format: str, caption: str, /, *, notes: Notes = ...) -> Described: ...
 
 
 @dataclass

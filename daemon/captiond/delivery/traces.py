@@ -21,7 +21,7 @@ from typing import Any
 
 from captiond import sidecar
 from captiond.companions import Tail
-from captiond.delivery.files import exists, read, remove, sync_folder, write
+from captiond.delivery.files import exists, names_in, read, remove, sync_folder, write
 from captiond.records import Fingerprint
 
 _OURS = re.compile(r"([0-9a-f]{24})\.(?:json|img|[0-9]+|claim|delivered)(?:\.new)?")
@@ -147,7 +147,7 @@ class Trace:
 
     def clear(self, *, but: Collection[str] = ()) -> None:
         """Remove what is left of the delivery."""
-        for name in sorted(os.listdir(self.work)):
+        for name in names_in(self.work):
             match = _OURS.fullmatch(name)
             if match is not None and match[1] == self.job and name not in but:
                 remove(self.work, name)
@@ -160,7 +160,7 @@ class Trace:
 
 def jobs(work: int) -> list[str]:
     """The jobs of which something lies in a `.captiond/` folder."""
-    return sorted({match[1] for name in os.listdir(work) if (match := _OURS.fullmatch(name))})
+    return sorted({match[1] for name in names_in(work) if (match := _OURS.fullmatch(name))})
 
 
 def _claim_from(text: bytes | None) -> Claim | None:
