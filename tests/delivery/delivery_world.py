@@ -157,7 +157,7 @@ class World:
     def work_off(self, delivery: Delivery) -> None:
         """What the daemon does with whatever lies in the inbox; it passes over what is empty."""
         for path in users_files(self.inbox):
-            if (self.inbox / path).stat().st_size and path not in self.beside:
+            if path not in self.beside and (self.inbox / path).stat().st_size:
                 self.caption(delivery, self.settled(path))
 
     def check_quiet(self, *, may_lie_in_inbox: frozenset[str] = frozenset()) -> None:

@@ -14,7 +14,7 @@ import random
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -23,9 +23,8 @@ from unittest.mock import patch
 from delivery_world import World
 
 from captiond.delivery import moves
-from torture import DATA, MEMORY, PATH, Scenario, Score, judge, lay_out
+from torture import MEMORY, PATH, Scenario, Score, judge, lay_out
 
-ORIGINAL = 0  # the node of the dropped file
 MODIFIED_NS = 1_700_000_000_123_456_789
 MOST_STATES_AT_ONE_STEP = 40  # of more than these, a drawn sample
 
@@ -45,6 +44,7 @@ class Disk:
     """What was changed so far, and what of it is certain."""
 
     root: str
+    given: tuple[tuple[str, str], ...] = ()  # the files that lay there before, numbered from -1 downwards
     names: dict[tuple[str, str], int] = field(default_factory=dict)
     changes: list[Change] = field(default_factory=list)
     certain: set[int] = field(default_factory=set)
@@ -52,6 +52,11 @@ class Disk:
     synced: dict[int, bytes] = field(default_factory=dict)
     folders: set[int] = field(default_factory=set)
     opened: dict[int, int] = field(default_factory=dict)  # descriptor -> node
+
+    def __post_init__(self) -> None:
+        for number, (folder, name) in enumerate(self.given, 1):
+            self.names[folder, name] = -number
+            self.synced[-number] = Path(self.root, folder, name).read_bytes()
 
     def folder_of(self, descriptor: int) -> str | None:
         path = Path(f"/proc/self/fd/{descriptor}").readlink()
@@ -90,6 +95,7 @@ class Disk:
             dict(self.synced),
             dict(self.content),
             frozenset(self.folders),
+            self.given,
         )
 
 
@@ -185,6 +191,7 @@ class Moment:
     synced: dict[int, bytes]
     content: dict[int, bytes]
     folders: frozenset[int]
+    given: tuple[tuple[str, str], ...]
 
     def states(self) -> Iterator[frozenset[int]]:
         """Which changes may have come to the disk, if the power is cut now."""
@@ -200,7 +207,7 @@ class Moment:
 
     def build(self, kept: frozenset[int], before: World, root: Path, *, is_torn: bool) -> World:
         """The folders as the disk may show them."""
-        names: dict[tuple[str, str], int] = {("inbox/trip", "photo.jpg"): ORIGINAL}
+        names = {place: -number for number, place in enumerate(self.given, 1)}
         for number in sorted(kept):
             change = self.changes[number]
             if change.node is None:
@@ -208,7 +215,8 @@ class Moment:
             else:
                 names[change.folder, change.name] = change.node
         shutil.copytree(before.inbox.parent, root, symlinks=True)
-        world = World.at(root, move=before.move, dropped=dict(before.dropped))
+        world = replace(before, **{name: root / name for name in ("inbox", "done", "failed", "state")})
+        world.state.mkdir(exist_ok=True)
         for (folder, name), node in sorted(names.items()):
             if node in self.folders:
                 (root / folder / name).mkdir(parents=True, exist_ok=True)
@@ -220,13 +228,13 @@ class Moment:
             if node in made:
                 file.hardlink_to(made[node])
                 continue
-            data = DATA if node == ORIGINAL else self.synced.get(node)
+            data = self.synced.get(node)
             if data is None:
                 data = self.content[node]
                 data = data[: len(data) // 2] if is_torn else data
             file.write_bytes(data)
             made[node] = file
-            if node == ORIGINAL:
+            if node < 0:
                 os.utime(file, ns=(MODIFIED_NS, MODIFIED_NS))
         return world
 
@@ -250,19 +258,24 @@ def cut_everywhere(scenario: Scenario, *, every: int = 1) -> Score:
 def _watched_delivery(folder: Path, scenario: Scenario) -> tuple[World, list[Moment]]:
     """Deliver once; the folders as they were before, without the original, and every moment of it."""
     world = lay_out(folder / "before", scenario)
-    os.utime(world.inbox / PATH, ns=(MODIFIED_NS, MODIFIED_NS))
+    given = [world.inbox / path for path in (PATH, *world.beside)]
+    for file in given:
+        os.utime(file, ns=(MODIFIED_NS, MODIFIED_NS))
+    root = world.inbox.parent.resolve()
+    places = [file.resolve().relative_to(root) for file in given]
     moments: list[Moment] = []
-    disk = Disk(str(folder.resolve() / "before"))
-    disk.names["inbox/trip", "photo.jpg"] = ORIGINAL
+    disk = Disk(str(root), tuple((str(place.parent), place.name) for place in places))
     with world.opened() as delivery:
         settled = world.settled(PATH)
         job = delivery.claim(settled) if scenario.act == "publish" else None
-        shutil.copytree(world.inbox.parent, folder / "bare", ignore=shutil.ignore_patterns("state"))
-        (folder / "bare/inbox" / PATH).unlink()
+        shutil.copytree(root, folder / "bare", ignore=shutil.ignore_patterns("state"))
+        for place in places:
+            (folder / "bare" / place).unlink()
         with watched(disk, lambda: moments.append(disk.moment())):
             if job is not None:
                 world.publish(delivery, job)
             else:
                 world.reject(delivery, settled)
     moments.append(disk.moment())
-    return World.at(folder / "bare", move=world.move, dropped=world.dropped), moments
+    bare = {name: folder / "bare" / name for name in ("inbox", "done", "failed", "state")}
+    return replace(world, **bare, asked=0, embedded=0), moments
