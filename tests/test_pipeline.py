@@ -246,6 +246,24 @@ def test_a_pause_ends_though_no_picture_waits(world: World, folder: str) -> None
         assert upkeep.status() == "watching the inbox; 0 waiting, 0 in work, 0 done, 0 failed"
 
 
+def test_a_pause_that_was_over_before_anybody_looked_is_minded(world: World) -> None:
+    """However short a pause was, what it interrupted is finished and what it left is taken away."""
+    with world.opened():
+        upkeep = Upkeep(world.inbox, world.delivery, world.captioner, gate=world.gate, tally=world.tally)
+        done: list[str] = []
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(world.delivery, "recover", lambda: done.append("recovered") or [])
+            patch.setattr(world.delivery, "tidy", lambda: done.append("tidied"))
+            upkeep.round()
+            world.gate.close(Surroundings("the disk hiccups"))
+            world.gate.open()
+            upkeep.round()
+            upkeep.round()
+            world.gate.close(Surroundings("the disk hiccups again"))
+            upkeep.round()
+        assert done == ["tidied", "recovered", "tidied", "tidied"]
+
+
 @contextmanager
 def _running(work: Pipeline[int], world: World) -> Iterator[None]:
     with ThreadPoolExecutor(1) as pool:

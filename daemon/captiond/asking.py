@@ -14,17 +14,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from captiond import beneath, control, sidecar
+from captiond.companions import pictures_of
 from captiond.delivery import places, returns
 from captiond.errors import Surroundings
-from captiond.inbox import Inbox, root, scan
-from captiond.inbox.ignore import Ignore
+from captiond.inbox import NOT_THERE, Inbox, root, scan
+from captiond.inbox.ignore import IMAGE_EXTENSIONS, Ignore
 from captiond.names import shown
 from captiond.status import Status
 
 if TYPE_CHECKING:
     from captiond.settings import Settings
-
-NOT_THERE = "not there"
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +97,7 @@ def _in_inbox(settings: Settings, path: str) -> Explanation | None:
         answer = control.ask(folders.state, folders.inbox, {"ask": "explain", "path": path})
     except control.NotRunning:
         _refuse_silent(folders.inbox)
-        standing = _unstarted(settings).explain(path)
+        standing = _unstarted(settings).explain(path, takes_text=settings.output.text_sidecar)
         if standing == NOT_THERE:
             return None
         if standing.startswith("ignored"):
@@ -123,7 +122,18 @@ def _left(settings: Settings, path: str) -> Explanation | None:
         return _in_done(folders.done, candidate)
     for candidate in _delivered_as(folders.failed, path, sidecar.ERROR_SUFFIX):
         return _in_failed(folders.failed, candidate)
+    for picture in _pictures_of(path):
+        for candidate in _delivered_as(folders.done, picture, sidecar.CAPTION_SUFFIX):
+            told = _read(folders.done / (candidate + sidecar.CAPTION_SUFFIX))
+            if told is not None and beneath.split(path)[1] in told.companions:
+                return Explanation(
+                    f"It came along with {folders.done / shown(candidate)} and lies beside it."
+                )
     return None
+
+
+def _pictures_of(path: str) -> Iterator[str]:
+    return pictures_of(path, IMAGE_EXTENSIONS, text=True)
 
 
 def _delivered_as(folder: Path, path: str, suffix: str) -> Iterator[str]:
@@ -148,6 +158,9 @@ def _in_done(done: Path, path: str) -> Explanation:
     if told is None:
         if not os.path.lexists(done / path):
             return Explanation(f"there is no {shown(path)} in {done}", None, False)
+        for picture in _pictures_of(path):
+            if _read(done / (picture + sidecar.CAPTION_SUFFIX)) is not None:
+                return Explanation(f"It belongs to {done / shown(picture)}, which was captioned.")
         return Explanation(f"It lies in {done} without a sidecar of captiond's: it was not put there by it.")
     return Explanation(f"It was captioned and lies in {done / shown(path)}: {told.caption}")
 

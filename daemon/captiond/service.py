@@ -282,7 +282,9 @@ class Daemon:
         """What another process wants to know; see `control`."""
         answer = asdict(self.status())
         if question.get("ask") == "explain":
-            answer["standing"] = self.inbox.explain(str(question.get("path", "")))
+            answer["standing"] = self.inbox.explain(
+                str(question.get("path", "")), takes_text=self._settings.output.text_sidecar
+            )
         return answer
 
     def _drain(self) -> None:
