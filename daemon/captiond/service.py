@@ -29,6 +29,7 @@ from captiond.exiftool import Exiftool
 from captiond.folders import refuse_nested
 from captiond.gate import Gate
 from captiond.inbox import Inbox, mounts
+from captiond.inbox.ignore import Ignore
 from captiond.pipeline import Pipeline, Rules
 from captiond.records import CaptionRequest
 from captiond.settings import split_address
@@ -138,6 +139,7 @@ class Daemon:
             settle_seconds=watch.settle_seconds,
             takes_text=settings.output.text_sidecar,
             xmp_on_stem=settings.output.xmp_sidecar_name == "stem",
+            leaves=Ignore(watch.ignore).is_asked_for,
         )
         self.inbox = Inbox(
             folders.inbox,
@@ -244,6 +246,7 @@ class Daemon:
             embed=rules.describe,
             takes_text=settings.output.text_sidecar,
             xmp_on_stem=settings.output.xmp_sidecar_name == "stem",
+            leaves=Ignore(settings.watch.ignore).is_asked_for,
         )
         if self._pipeline is not None:
             self._pipeline.rules = rules

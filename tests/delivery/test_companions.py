@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import hashlib
 import json
@@ -187,6 +188,22 @@ def test_what_two_pictures_share_is_not_doubled_by_a_crash(tmp_path: Path) -> No
     world.check_quiet()
 
 
+def test_a_companion_is_not_kept_for_a_delivery_that_is_over(tmp_path: Path) -> None:
+    """Recovering while a picture is delivered does not keep what is its own from the next of that name."""
+    world = World.at(tmp_path)
+
+    def recover_meanwhile(source: int, name: str, target: int, new_name: str) -> None:
+        delivery.recover()
+        moves.move(source, name, target, new_name)
+
+    with world.opened(move=recover_meanwhile) as delivery:
+        for _ in range(2):
+            world.drop_beside("photo.MOV", b"a film")
+            world.caption(delivery, world.drop("photo.jpg"))
+            delivery.recover()
+            assert users_files(world.inbox) == []
+
+
 def test_it_keeps_its_attributes(world: World) -> None:
     """Time, mode, owner and extended attributes are the companion's own."""
     file = world.drop_beside("photo.MOV", b"a film")
@@ -230,6 +247,37 @@ def test_a_large_folder_is_not_listed(tmp_path: Path, monkeypatch: pytest.Monkey
             patch.setattr(os, "scandir", None)
             again = world.caption(delivery, world.settled("trip/photo.jpg"))
     assert (again.path, users_files(world.inbox)) == (f"trip/photo{TAIL}.jpg", [])
+
+
+def test_what_somebody_wants_left_alone_stays(tmp_path: Path) -> None:
+    """A pattern of watch.ignore counts for what lies beside a picture, too."""
+    world = World.at(tmp_path)
+    world.drop_beside("photo.MOV", b"a film")
+    with world.opened(leaves=lambda path: path.endswith(".MOV")) as delivery:
+        world.caption(delivery, world.drop("photo.jpg"))
+    assert users_files(world.inbox) == ["photo.MOV"]
+
+
+def test_a_file_system_that_cannot_hold_a_companion_stops_no_others(tmp_path: Path) -> None:
+    """A film that is too large for done/ makes its picture wait, and says what helps."""
+    world = World.at(tmp_path)
+    world.drop_beside("photo.MOV", b"a film")
+    write = os.write
+
+    def small(file: int, data: bytes) -> int:
+        if bytes(data) == b"a film":
+            raise OSError(errno.EFBIG, "File too large")
+        return write(file, data)
+
+    with world.opened() as delivery, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "write", small)
+        with pytest.raises(TryLater, match=r"cannot hold photo\.MOV"):
+            world.caption(delivery, world.drop("photo.jpg"))
+        world.caption(delivery, world.drop("other.jpg"))
+        patch.undo()
+        with pytest.raises(Finished):
+            delivery.claim(world.settled("photo.jpg"))
+    world.check_quiet()
 
 
 # While it is written.

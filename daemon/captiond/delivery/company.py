@@ -107,9 +107,9 @@ class Takers:
         with self._lock:
             return self._jobs.setdefault(path, job) == job
 
-    def may_take(self, path: str, job: str) -> bool:
+    def are_without(self, path: str) -> bool:
         with self._lock:
-            return self._jobs.get(path, job) == job
+            return path not in self._jobs
 
     def have(self, job: str) -> bool:
         with self._lock:

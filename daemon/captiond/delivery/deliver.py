@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-import math
 import os
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
 
 from captiond import sidecar
@@ -18,19 +16,17 @@ from captiond.beneath import open_file
 from captiond.delivery import originals
 from captiond.delivery.attributes import Attributes
 from captiond.delivery.files import chunks, contents, enter, sha256_of
+from captiond.delivery.leftovers import Leftovers
 from captiond.delivery.moves import Move, move
 from captiond.delivery.places import Place, Places
 from captiond.delivery.recovery import Recovery
-from captiond.delivery.staging import Describe, Staging
+from captiond.delivery.staging import Describe, Leaves, Staging, leaves_none
 from captiond.delivery.steps import SUFFIXES, Steps
 from captiond.delivery.traces import PICTURE, Claim, Original, Piece, Trace, jobs
 from captiond.errors import Rejected, Surroundings, TryLater, as_surroundings
 from captiond.folders import refuse_nested
 from captiond.names import job_id, shown
 from captiond.records import Delivered, Described, Fingerprint, Job, Notice, SettledFile, Stamp
-
-STUCK_RETRY_SECONDS = 1.0, 300.0  # the first time, and at most
-LAST_TRY_SECONDS = 5.0
 
 
 class Finished(TryLater):
@@ -39,17 +35,6 @@ class Finished(TryLater):
     def __init__(self, delivered: Delivered) -> None:
         super().__init__(f"its delivery was begun before and is finished now: {shown(delivered.path)}")
         self.delivered = delivered
-
-
-@dataclass(frozen=True, slots=True)
-class _Stuck:
-    """A delivery of which something could not be taken away yet: originals from the inbox, or its traces."""
-
-    place: str
-    job: str
-    claim: Claim
-    wait_seconds: float
-    again_at: float  # on the clock
 
 
 class Delivery:
@@ -68,22 +53,26 @@ class Delivery:
         settle_seconds: float = 0.0,
         takes_text: bool = False,
         xmp_on_stem: bool = False,
+        leaves: Leaves = leaves_none,
         clock: Callable[[], float] = time.monotonic,
         move: Move = move,
     ) -> None:
-        """`takes_text`: whether `photo.txt` travels with its picture; `xmp_on_stem`: `photo.xmp` is made."""
+        """`takes_text`: whether `photo.txt` travels with its picture; `xmp_on_stem`: `photo.xmp` is made.
+
+        `leaves`: whether a path in the inbox is to stay there, whatever lies beside it.
+        """
         self._paths = {"inbox": inbox, "done": done, "failed": failed}
         self._places = Places()
         self._attempts = attempts
         self._attempt_limit = attempt_limit
         self._max_file_bytes = max_file_bytes
-        self._staging = Staging(embed, settle_seconds, takes_text, xmp_on_stem)
+        self._staging = Staging(embed, settle_seconds, takes_text, xmp_on_stem, leaves)
         self._recovery = Recovery(attempts, attempt_limit, self._staging)
         self._clock = clock
         self._move = move
         self._freed = threading.Condition()
         self._in_work: set[tuple[str, str]] = set()
-        self._stuck: dict[str, _Stuck] = {}
+        self._leftovers = Leftovers(self._steps, self._working, clock)
         self.unresolved: tuple[Notice, ...] = ()
 
     def change(
@@ -94,12 +83,14 @@ class Delivery:
         embed: Describe,
         takes_text: bool = False,
         xmp_on_stem: bool = False,
+        leaves: Leaves = leaves_none,
     ) -> None:
         """Other limits and another hand count for what is claimed, or recovered, from now on."""
         self._attempt_limit, self._max_file_bytes = attempt_limit, max_file_bytes
         self._recovery.attempt_limit = attempt_limit
         staging = self._staging
-        staging.embed, staging.takes_text, staging.xmp_on_stem = embed, takes_text, xmp_on_stem
+        staging.embed, staging.leaves = embed, leaves
+        staging.takes_text, staging.xmp_on_stem = takes_text, xmp_on_stem
 
     def open(self) -> None:
         """Lock the folders and remove what no record accounts for; CannotStart where that cannot be."""
@@ -114,24 +105,24 @@ class Delivery:
             undo.pop_all()
 
     def close(self) -> None:
-        """A last try for what is stuck; then the locks are let go."""
+        """A last try for what is left; then the locks are let go."""
         with suppress(Surroundings):
-            self._free(list(self._stuck.values()), until=self._clock() + LAST_TRY_SECONDS)
+            self._leftovers.try_at_last()
         self._places.close()
 
     def tidy(self) -> None:
         """Try again what could not be taken away, now and then: to be called often, and cheap."""
-        if self._stuck:
-            now = self._clock()
-            self._free([stuck for stuck in list(self._stuck.values()) if stuck.again_at <= now])
+        self._leftovers.tidy()
 
     def claim(self, settled: SettledFile) -> Job:
         """Count an attempt and read the file; of what is raised instead, only Rejected has charged it."""
         path, fingerprint = settled.path, settled.fingerprint
         inbox = self._places["inbox"]
-        self._free_stuck(path)
+        self._leftovers.must_not_hold(path)
         with originals.opened(inbox, path, fingerprint) as file:
             originals.must_be_removable(inbox, path)
+            with _ours(f"looking at what lies beside {shown(path)}"):
+                beside = self._staging.look(inbox, path)
             attempt = self._attempts.begin(path, fingerprint)
             self._refuse(settled, attempt)
             try:
@@ -140,16 +131,12 @@ class Delivery:
                 originals.unchanged(file, fingerprint)
                 sha256 = hashlib.sha256(data).hexdigest()
                 earlier = self._finish_earlier(path, {"done": sha256, "failed": _identity(fingerprint)})
-                if earlier is None:
-                    job = job_id(path, sha256)
-                    with _ours(f"looking at what lies beside {shown(path)}"):
-                        beside = self._staging.look(inbox, path, job)
             except (TryLater, Surroundings):
                 self._attempts.forgive(path, fingerprint)
                 raise
         if earlier is not None:
             raise Finished(earlier)
-        now = self._clock()
+        job, now = job_id(path, sha256), self._clock()
         return Job(job, path, fingerprint, data, sha256, attempt, settled.noticed_at, now, beside.notes)
 
     def forgive(self, work: Job | SettledFile) -> None:
@@ -224,13 +211,13 @@ class Delivery:
             with _ours(f"recovering in folders.{name}"):
                 found = jobs(self._places[name].work)
                 for job in found:
-                    self._remember_companions(Trace(self._places[name].work, job))
+                    self._remember_companions(self._steps(name, job))
                 for job in found:
                     steps = self._steps(name, job)
                     with self._working(steps, wait=False) as is_ours, suppress(TryLater):
                         claim = self._recovery.roll_forward(steps) if is_ours else None
                         if claim is not None:
-                            is_told = claim.path in self._stuck
+                            is_told = claim.path in self._leftovers
                             finished = self._delivered(steps, claim)
                             delivered += [] if is_told else [finished]
                         elif is_ours and not steps.trace.is_empty():
@@ -238,11 +225,12 @@ class Delivery:
         self.unresolved = tuple(unresolved)
         return delivered
 
-    def _remember_companions(self, trace: Trace) -> None:
-        """Those that are on their way go with nobody else."""
-        for claim in (trace.read_claim(), trace.read_delivered()):
-            for companion in claim.companions if claim is not None else ():
-                self._staging.takers.take(companion.path, trace.job)
+    def _remember_companions(self, steps: Steps) -> None:
+        """Those that were on their way go with nobody else."""
+        with self._working(steps, wait=False) as is_ours:
+            for claim in (steps.trace.read_claim(), steps.trace.read_delivered()) if is_ours else ():
+                for companion in claim.companions if claim is not None else ():
+                    self._staging.takers.take(companion.path, steps.trace.job)
 
     def _steps(self, place: str, job: str) -> Steps:
         inbox, there = self._places["inbox"], self._places[place]
@@ -286,52 +274,10 @@ class Delivery:
         return None
 
     def _delivered(self, steps: Steps, claim: Claim) -> Delivered:
-        """Step 5.  The image is delivered whatever happens here, so nothing is raised: see `tidy`."""
-        self._take_away(steps, claim)
+        """Step 5.  The image is delivered whatever happens here."""
+        self._leftovers.take_away(steps, claim)
         self._attempts.clear(claim.path)
         return Delivered(claim.name, claim.name + steps.suffix, claim.published_sha256)
-
-    def _take_away(self, steps: Steps, claim: Claim) -> str | None:
-        """Originals and traces of what is delivered; why something is left, if so."""
-        try:
-            if originals.remove(steps.inbox, steps.trace.job, claim, self._move):
-                steps.trace.forget()
-                self._stuck.pop(claim.path, None)
-                return None
-            reason = "a program has it open for writing"
-        except OSError as error:
-            reason = error.strerror or str(error)
-        first, longest = STUCK_RETRY_SECONDS
-        before = self._stuck.get(claim.path)
-        wait = min(2 * before.wait_seconds, longest) if before and before.job == steps.trace.job else first
-        again_at = self._clock() + wait
-        self._stuck[claim.path] = _Stuck(steps.place.name, steps.trace.job, claim, wait, again_at)
-        return reason
-
-    def _free(self, stuck: Iterable[_Stuck], *, until: float = math.inf) -> None:
-        for one in stuck:
-            if self._clock() >= until:
-                return
-            steps = self._steps(one.place, one.job)
-            with self._working(steps, wait=False) as is_ours:
-                if is_ours:
-                    self._take_away(steps, one.claim)
-
-    def _free_stuck(self, path: str) -> None:
-        """Finish step 5 of an earlier delivery of this path, so that it is not delivered twice."""
-        stuck = self._stuck.get(path)
-        if stuck is None:
-            return
-        steps = self._steps(stuck.place, stuck.job)
-        with self._working(steps):
-            reason = self._take_away(steps, stuck.claim)
-        if reason is not None:
-            raise TryLater(
-                f"it is delivered as {stuck.place}/{shown(stuck.claim.name)}, "
-                f"but cannot be taken out of the inbox: {reason}",
-                after_seconds=STUCK_RETRY_SECONDS[1],
-                advice="Remove it yourself, or let the user that runs captiond do it.",
-            )
 
     @contextmanager
     def _working(self, steps: Steps, *, wait: bool = True) -> Iterator[bool]:

@@ -6,6 +6,7 @@ and a copy counts only if nobody touched the file meanwhile.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import time
 from collections.abc import Callable, Iterator
@@ -20,8 +21,10 @@ from captiond.delivery.attributes import Attributes
 from captiond.delivery.company import Companion, Company, Takers
 from captiond.delivery.files import chunks
 from captiond.delivery.places import Place
-from captiond.delivery.steps import Steps
+from captiond.delivery.steps import UNFIT_RETRY_SECONDS, Steps
 from captiond.delivery.traces import PICTURE, Claim, Original, Piece
+from captiond.errors import TryLater
+from captiond.names import shown
 from captiond.records import Accompanied, Described, Notes
 
 
@@ -29,6 +32,13 @@ class Describe(Protocol):
     """Lays a caption into an image of a format, and makes what is to lie beside it, given what lies there."""
 
     def __call__(self, data: bytes, format: str, caption: str, /, *, notes: Notes = ...) -> Described: ...
+
+
+Leaves = Callable[[str], bool]
+
+
+def leaves_none(_: str) -> bool:
+    return False
 
 
 @dataclass
@@ -39,12 +49,13 @@ class Staging:
     settle_seconds: float
     takes_text: bool
     xmp_on_stem: bool
+    leaves: Leaves
     now: Callable[[], float] = time.time
     takers: Takers = field(default_factory=Takers)
 
-    def look(self, inbox: Place, path: str, job: str) -> Company:
+    def look(self, inbox: Place, path: str) -> Company:
         """What would travel with the picture now; TryLater where some of it is being written."""
-        return self._look(inbox, path, lambda beside: self.takers.may_take(beside, job))
+        return self._look(inbox, path, self.takers.are_without)
 
     def take(self, inbox: Place, path: str, job: str) -> Company:
         """The same, kept for this job from now on."""
@@ -57,7 +68,7 @@ class Staging:
             text=self.takes_text,
             settle_seconds=self.settle_seconds,
             now=self.now(),
-            may_take=may_take,
+            may_take=lambda beside: not self.leaves(beside) and may_take(beside),
         )
 
     def stage(
@@ -103,6 +114,19 @@ class Staging:
 
 def _beside(steps: Steps, number: int, companion: Companion, content: bytes | None) -> Piece:
     """Write what travels along, or what was merged from it."""
+    try:
+        return _written(steps, number, companion, content)
+    except OSError as error:
+        if error.errno != errno.EFBIG:
+            raise
+        raise TryLater(
+            f"{steps.place.path} cannot hold {shown(companion.path)}, which travels along: {error.strerror}",
+            after_seconds=UNFIT_RETRY_SECONDS,
+            advice="Use a file system that holds files of this size.",
+        ) from error
+
+
+def _written(steps: Steps, number: int, companion: Companion, content: bytes | None) -> Piece:
     with companion.opened(steps.inbox) as file:
         give = Attributes.of(file).give
         digest = hashlib.sha256()

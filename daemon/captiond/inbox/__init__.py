@@ -174,7 +174,8 @@ class Inbox:
                 if not stat.S_ISREG(found.st_mode):
                     return _explain_kind(found.st_mode)
                 if rule := self._ignore.rule(path):
-                    of_picture = self._explain_companion(path, takes_text) if rule == NOT_AN_IMAGE else None
+                    may_travel = rule == NOT_AN_IMAGE and not self._ignore.is_asked_for(path)
+                    of_picture = self._explain_companion(path, takes_text) if may_travel else None
                     return of_picture or f"ignored: {rule}"
                 if standing is not None:
                     return standing
