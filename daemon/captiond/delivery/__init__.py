@@ -49,8 +49,8 @@ What recovery finds, and does (at the start, and at any later time for what a pa
     .delivered                           step 5
     .claim, and its sidecar in done/     mark, step 5
     record, claim, every piece whole, in .captiond/ or in its place: steps 3, 4, 5
-    record, some piece torn or missing, or no claim: what is shown is hidden again, and step 2 is repeated with
-                                         the original, what lies beside it, and the record's caption
+    record, some piece torn or missing, or no claim: what is shown is hidden again, and step 2 is repeated
+                                         with the original, what lies beside it, and the record's caption
     ... and no such original             the whole image in .captiond/ goes on; without one nothing is
                                          removed, and that is told in `unresolved`
     no record                            temporary files: removed
@@ -70,8 +70,8 @@ crash comes between the unlink and the removal of the mark, and the same bytes a
 name before the restart, and the file system gives them the very inode of the old ones, they count as
 delivered, which they are.
 
-Inside: `deliver` (what the pipeline calls), `staging` (2), `steps` (3 and 4), `leftovers` and `originals` (the
-claimed files, and 5), `recovery`; beneath them `company` (what travels along), `traces` (the files in
+Inside: `deliver` (what the pipeline calls), `staging` (2), `steps` (3 and 4), `leftovers` and `originals`
+(the claimed files, and 5), `recovery`; beneath them `company` (what travels along), `traces` (the files in
 .captiond/), `places` (the folders), `moves`, `attributes`, `files`.
 """
 
