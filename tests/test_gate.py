@@ -78,6 +78,17 @@ def test_it_opens_when_something_worked_and_forgets_the_waits() -> None:
     assert _seconds_until_a_picture_passes(gate, stop) == 1.0
 
 
+def test_pauses_are_counted() -> None:
+    """Who looks now and then learns of a pause that is over; one trouble is one pause, however often met."""
+    gate = Gate(Clock())
+    assert gate.pauses == 0
+    for expected in (1, 2):
+        gate.close(FULL)
+        gate.close(FULL)
+        gate.open()
+        assert gate.pauses == expected
+
+
 def test_one_at_a_time_tries() -> None:
     """Where no picture waits somebody else may try, once for each picture that might have."""
     clock = Clock()

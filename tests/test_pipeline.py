@@ -10,15 +10,15 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
-from captiond import metadata, pictures, pipeline
+from captiond import pictures, pipeline
 from captiond.attempts import Attempts
 from captiond.delivery import Delivery
+from captiond.describing import Describing
 from captiond.errors import CannotStart, ExitCode, Surroundings
 from captiond.gate import Gate
 from captiond.inbox import Inbox
@@ -77,7 +77,7 @@ class World:
         self.tally = Tally()
         self.told: list[Outcome] = []
         self.attempts = Attempts(root / "state")
-        describe = partial(metadata.describe, replace=False, blocks=["exif"])
+        describe = Describing(replaces=False, blocks=["exif"], place=None, xmp="never", text=False)
         self.delivery = Delivery(
             inbox=root / "inbox",
             done=root / "done",
@@ -277,6 +277,25 @@ def test_a_pause_ends_though_no_picture_waits(world: World, folder: str) -> None
             away.rename(world.root / folder)
             _until(lambda: world.gate.trouble is None, seconds=10)
         assert upkeep.status() == "watching the inbox; 0 waiting, 0 in work, 0 done, 0 failed"
+
+
+def test_a_pause_that_was_over_before_anybody_looked_is_minded(world: World) -> None:
+    """However short a pause was, what it interrupted is finished and what it left is taken away."""
+    with world.opened():
+        rooms = world.inbox, world.delivery, world.captioner
+        upkeep = Upkeep(*rooms, gate=world.gate, tally=world.tally, tell=world.tell)
+        done: list[str] = []
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(world.delivery, "recover", lambda: done.append("recovered") or [])
+            patch.setattr(world.delivery, "tidy", lambda: done.append("tidied"))
+            upkeep.round()
+            world.gate.close(Surroundings("the disk hiccups"))
+            world.gate.open()
+            upkeep.round()
+            upkeep.round()
+            world.gate.close(Surroundings("the disk hiccups again"))
+            upkeep.round()
+        assert done == ["tidied", "recovered", "tidied", "tidied"]
 
 
 @contextmanager

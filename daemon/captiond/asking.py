@@ -15,11 +15,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from captiond import beneath, control, sidecar
+from captiond.companions import pictures_of
 from captiond.delivery import places, returns
 from captiond.errors import Surroundings
 from captiond.history import Entry, Looking, looked_into
-from captiond.inbox import Inbox, root, scan
-from captiond.inbox.ignore import Ignore
+from captiond.inbox import NOT_THERE, Inbox, root, scan
+from captiond.inbox.ignore import IMAGE_EXTENSIONS, Ignore
 from captiond.names import shown
 from captiond.status import Status
 
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
     from captiond.settings.schema import Folders
 
 Answer = TypeVar("Answer")
-NOT_THERE = "not there"
 _SUFFIXES = {"done": sidecar.CAPTION_SUFFIX, "failed": sidecar.ERROR_SUFFIX}
 
 
@@ -102,7 +102,7 @@ def _in_inbox(settings: Settings, path: str) -> Explanation | None:
         answer = control.ask(folders.state, folders.inbox, {"ask": "explain", "path": path})
     except control.NotRunning:
         _refuse_silent(folders.inbox)
-        standing = _unstarted(settings).explain(path)
+        standing = _unstarted(settings).explain(path, takes_text=settings.output.text_sidecar)
         if standing == NOT_THERE:
             return None
         if standing.startswith("ignored"):
@@ -129,6 +129,13 @@ def _left(settings: Settings, path: str) -> Explanation | None:
     for name in _SUFFIXES:
         for candidate in _delivered_as(folders, name, path):
             return _lies(folders, name, candidate)
+    for picture in _pictures_of(path):
+        for candidate in _delivered_as(folders, "done", picture):
+            told = _record(folders, "done", candidate)
+            if told is not None and beneath.split(path)[1] in told.companions:
+                return Explanation(
+                    f"It came along with {folders.done / shown(candidate)} and lies beside it."
+                )
     return None if last is None else _was(last, folders)
 
 
@@ -151,6 +158,10 @@ def _was(entry: Entry, folders: Folders) -> Explanation:
         return Explanation(f"It failed on {when}: {entry.message}", where)
     by = f" by {entry.model}" if entry.model is not None else ""
     return Explanation(f"It was captioned on {when}{by}: {entry.caption}", where)
+
+
+def _pictures_of(path: str) -> Iterator[str]:
+    return pictures_of(path, IMAGE_EXTENSIONS, text=True)
 
 
 def _remembered(settings: Settings, ask: Callable[[Looking], Answer]) -> Answer | None:
@@ -189,6 +200,9 @@ def _lies(folders: Folders, name: str, path: str) -> Explanation:
     if told is None:
         if not os.path.lexists(folder / path):
             return Explanation(f"there is no {shown(path)} in {folder}", None, False)
+        for picture in _pictures_of(path) if name == "done" else ():
+            if _record(folders, name, picture) is not None:
+                return Explanation(f"It belongs to {folder / shown(picture)}, which was captioned.")
         return Explanation(f"It lies in {folder} without a record of captiond's: it was not put there by it.")
     if told.caption is not None:
         return Explanation(f"It was captioned and lies in {folder / shown(path)}: {told.caption}")

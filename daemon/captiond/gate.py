@@ -31,6 +31,7 @@ class Gate:
         self._next_try = 0.0  # on the clock
         self.pauses = 0  # how often it closed
         self._is_trying = False  # a picture was let through and has not reported back
+        self.pauses = 0  # so far; a short one is over before anybody looks
 
     @property
     def trouble(self) -> Surroundings | None:
@@ -48,6 +49,7 @@ class Gate:
             )
             self.pauses += is_new
             self._trouble = trouble
+            self.pauses += is_new
             self._is_trying = False
             self._next_try = self._clock() + self._wait_seconds
         if is_new:

@@ -201,7 +201,7 @@ class Pipeline(Generic[Question]):
         decoded = self._clock()
         caption = self._captioner.caption(question)
         captioned = self._clock()
-        described = rules.describe(job.data, facts.format, caption.text)
+        described = rules.describe(job.data, facts.format, caption.text, notes=job.notes)
         timings = Timings(
             queued=job.claimed_at - job.noticed_at + decoding - claimed,
             decode=decoded - decoding,

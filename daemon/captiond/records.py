@@ -54,6 +54,18 @@ class SettledFile:
 
 
 @dataclass(frozen=True, slots=True)
+class Notes:
+    """What lies beside a picture in words, whole; a caption may be laid into it."""
+
+    xmp: bytes | None = None
+    text: bytes | None = None
+    unread: frozenset[str] = frozenset()  # xmp, txt: which of them is there and too large to be read
+
+
+NO_NOTES = Notes()
+
+
+@dataclass(frozen=True, slots=True)
 class Job:
     """A claimed file: its bytes, read once through one descriptor, and the attempt that was counted."""
 
@@ -65,6 +77,7 @@ class Job:
     attempt: int
     noticed_at: float  # monotonic seconds
     claimed_at: float  # monotonic seconds
+    notes: Notes = field(default=NO_NOTES, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,11 +151,27 @@ class Written:
 
 @dataclass(frozen=True, slots=True)
 class Described:
-    """An image's bytes after the caption was laid into them (or the very same bytes), and what was done."""
+    """An image's bytes after the caption was laid into them (or the very same bytes), and what was done.
+
+    `xmp` and `text` are what is to lie beside the image: the whole content of a file that is made, or that
+    takes the place of the one that came along; None leaves that one as it is.
+    """
 
     data: bytes = field(repr=False)
     written: tuple[Written, ...]
     previous_description: str | None = None  # what a replaced description said
+    xmp: bytes | None = field(default=None, repr=False)
+    text: bytes | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Accompanied:
+    """A file that came along with a picture, as it lies beside the delivered one."""
+
+    name: str  # as dropped
+    sha256: str
+    size: int
+    action: str  # moved | merged
 
 
 @dataclass(frozen=True, slots=True)

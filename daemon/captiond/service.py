@@ -18,11 +18,12 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
-from captiond import control, logs, metadata, stopping, systemd
+from captiond import control, logs, stopping, systemd
 from captiond.answering import Answering
 from captiond.attempts import Attempts
 from captiond.captioners import Captioner
 from captiond.delivery import Delivery
+from captiond.describing import Describing
 from captiond.errors import CannotStart, ExitCode, Surroundings
 from captiond.exiftool import Exiftool
 from captiond.folders import refuse_nested
@@ -30,6 +31,7 @@ from captiond.gallery import Gallery
 from captiond.gate import Gate
 from captiond.history import History
 from captiond.inbox import Inbox, mounts
+from captiond.inbox.ignore import Ignore
 from captiond.measures import Gauges, Measures
 from captiond.pipeline import Pipeline, Rules
 from captiond.records import CaptionRequest, Outcome
@@ -120,11 +122,13 @@ def webhook_of(settings: Settings) -> Webhook | None:
 
 
 def rules_of(settings: Settings, exiftool: Exiftool) -> Rules:
-    describe = partial(
-        metadata.describe,
-        replace=settings.output.description == "replace",
-        blocks=settings.output.metadata,
-        place=exiftool.place if settings.output.exiftool == "auto" else None,
+    output = settings.output
+    describe = Describing(
+        replaces=output.description == "replace",
+        blocks=output.metadata,
+        place=exiftool.place if output.exiftool == "auto" else None,
+        xmp=output.xmp_sidecar,
+        text=output.text_sidecar,
     )
     return Rules(request_of(settings), settings.limits.max_pixels, settings.limits.attempts, describe)
 
@@ -153,6 +157,10 @@ class Daemon:
             attempt_limit=limits.attempts,
             max_file_bytes=limits.max_file_bytes,
             embed=self._rules.describe,
+            settle_seconds=watch.settle_seconds,
+            takes_text=settings.output.text_sidecar,
+            xmp_on_stem=settings.output.xmp_sidecar_name == "stem",
+            leaves=Ignore(watch.ignore).is_asked_for,
         )
         self.inbox = Inbox(
             folders.inbox,
@@ -286,7 +294,12 @@ class Daemon:
         # Begun pictures keep the object that they hold.
         self._rules = rules = rules_of(settings, self._exiftool)
         self.delivery.change(
-            attempt_limit=limits.attempts, max_file_bytes=limits.max_file_bytes, embed=rules.describe
+            attempt_limit=limits.attempts,
+            max_file_bytes=limits.max_file_bytes,
+            embed=rules.describe,
+            takes_text=settings.output.text_sidecar,
+            xmp_on_stem=settings.output.xmp_sidecar_name == "stem",
+            leaves=Ignore(settings.watch.ignore).is_asked_for,
         )
         if self._pipeline is not None:
             self._pipeline.rules = rules
@@ -346,7 +359,9 @@ class Daemon:
         """What another process wants to know; see `control`."""
         answer = asdict(self.status())
         if question.get("ask") == "explain":
-            answer["standing"] = self.inbox.explain(str(question.get("path", "")))
+            answer["standing"] = self.inbox.explain(
+                str(question.get("path", "")), takes_text=self._settings.output.text_sidecar
+            )
         return answer
 
     def _drain(self) -> None:

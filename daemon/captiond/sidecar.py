@@ -11,7 +11,7 @@ import hashlib
 import json
 import math
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -19,6 +19,7 @@ from typing import Any
 from captiond.errors import Rejected
 from captiond.names import is_utf8, shown
 from captiond.records import (
+    Accompanied,
     Caption,
     Delivered,
     Described,
@@ -41,7 +42,8 @@ _VERSION = 1
 # One order for both kinds of record, so that two runs of the same image compare line by line.
 _ORDER = (
     "schema", "schema_version", "kind", "message", "stage", "advice", "caption", "edited", "source",
-    "published", "model", "prompt", "generation", "raw_output", "written", "previous_description",
+    "published", "companions", "model", "prompt", "generation", "raw_output", "written",
+    "previous_description",
     "warnings", "timings_seconds", "attempts", "created_at", "generator",
 )  # fmt: skip
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -56,6 +58,7 @@ class Sidecar:
     published_sha256: str
     caption: str | None  # None in an error record
     format: str | None
+    companions: tuple[str, ...] = ()  # their names, as dropped
     is_edited: bool = False  # the caption is a person's, and the published image another than was delivered
     edited_at: datetime | None = None
     written: tuple[Written, ...] = ()
@@ -165,13 +168,34 @@ def with_described(record: bytes, described: Described) -> bytes:
     return _json({**answer, **_laid(described)})
 
 
-def revised(record: bytes, caption: str, described: Described, at: datetime) -> bytes:
-    """The sidecar that says a person's `caption`; the model's own words are kept in it, however often."""
+def with_companions(record: bytes, companions: Sequence[Accompanied]) -> bytes:
+    """The same sidecar, telling of what came along with the image."""
+    answer: dict[str, Any] = json.loads(record)
+    answer.pop("companions", None)
+    told = [
+        {**name_keys("name", one.name), "sha256": one.sha256, "bytes": one.size, "action": one.action}
+        for one in companions
+    ]
+    return _json({**answer, **({"companions": told} if told else {})})
+
+
+def revised(
+    record: bytes, caption: str, described: Described, merged: Mapping[str, bytes], at: datetime
+) -> bytes:
+    """The sidecar that says a person's `caption`; the model's own words are kept in it, however often.
+
+    `merged`: the new content of companions, by their names as dropped.
+    """
     answer: dict[str, Any] = json.loads(record)
     words = _text(_mapping(answer.get("edited")).get("model_caption")) or answer["caption"]
     lines = (described.previous_description or "").splitlines()
     theirs = [line for line in lines if line != answer["caption"]]  # our own made way: nobody's loss
     described = replace(described, previous_description="\n".join(theirs) or None)
+    for one in answer.get("companions", ()):
+        content = merged.get(_exact(one, "name"))
+        if content is not None:
+            sha256 = hashlib.sha256(content).hexdigest()
+            one |= {"sha256": sha256, "bytes": len(content), "action": "merged"}
     edited = {"at": _shown_at(at), "model_caption": words}
     return _json({**answer, **_laid(described), "caption": caption, "edited": edited})
 
@@ -191,6 +215,7 @@ def read(record: bytes) -> Sidecar:
             published_sha256=_digest(answer["published"]["sha256"]) if is_caption else sha256,
             caption=str(answer["caption"]) if is_caption else None,
             format=str(source["format"]) if is_caption else None,
+            companions=tuple(_exact(one, "name") for one in answer.get("companions", ())),
             is_edited="edited" in answer,
             edited_at=_moment(_mapping(answer.get("edited")).get("at")),
             written=tuple(_written(answer.get("written"))),
@@ -389,6 +414,20 @@ def json_schema() -> dict[str, Any]:
         ),
         "source": source,
         "published": record({"sha256": explained(sha256, "Of the file that lies beside this sidecar.")}),
+        "companions": {
+            "type": "array",
+            "description": "The files that came along with the image, as they lie beside it.",
+            "items": record(
+                {
+                    "name": explained(text, "As dropped; beside an image with another name, theirs is too."),
+                    "name_hex": name_bytes,
+                    "sha256": explained(sha256, "Of the file that lies beside the image."),
+                    "bytes": count,
+                    "action": {"enum": ["moved", "merged"], "description": "merged: the caption is in it."},
+                },
+                optional=("name_hex",),
+            ),
+        },
         "model": record(
             {
                 "id": text,
@@ -430,5 +469,5 @@ def json_schema() -> dict[str, Any]:
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "captiond sidecar",
         "description": "Lies beside a delivered image as <name>.caption.json and appears after it.",
-        **record(properties, optional=("edited", "raw_output", "previous_description")),
+        **record(properties, optional=("edited", "companions", "raw_output", "previous_description")),
     }

@@ -2,8 +2,8 @@
 
 A pause ends when a picture that is let through is delivered.  Where none waits, nothing would end it, so the
 surroundings are tried here: the inbox is looked at, what lies unfinished in done/ and failed/ is finished,
-and the model is asked about a gray square.  After every pause recovery runs once more, for what the pause
-interrupted.
+and the model is asked about a gray square.  After every pause, however short, recovery runs once more, for
+what the pause interrupted; and what could not be taken away after a delivery is tried again now and then.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class Upkeep:
         self._tally = tally
         self._tell_of = tell
         self.turned_at = time.monotonic()  # when a round began last
-        self._was_paused = False
+        self._pauses_minded = 0
         self._degraded: str | None = None
         self._told = ""
 
@@ -77,10 +77,12 @@ class Upkeep:
         counts = self._inbox.counts()
         if not counts.waiting and not counts.in_work and self._gate.take_turn():
             self._mind_trouble(self._try_surroundings)
-        is_paused = self._gate.trouble is not None
-        if self._was_paused and not is_paused:
-            self._mind_trouble(self._recover)
-        self._was_paused = is_paused
+        pauses = self._gate.pauses  # counted before we look, since one may begin meanwhile
+        if self._gate.trouble is None:
+            if pauses != self._pauses_minded:
+                self._pauses_minded = pauses
+                self._mind_trouble(self._recover)
+            self._mind_trouble(self._delivery.tidy)
         self._tell(self.status())
 
     def status(self) -> str:

@@ -8,7 +8,7 @@ import json
 import os
 from collections.abc import Collection, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from captiond.attempts import Attempts
 from captiond.delivery import Delivery, Describe, moves
 from captiond.errors import Rejected
 from captiond.records import (
+    NO_NOTES,
     Caption,
     CaptionRequest,
     Delivered,
@@ -25,6 +26,7 @@ from captiond.records import (
     Fingerprint,
     Job,
     ModelIdentity,
+    Notes,
     Notice,
     PictureFacts,
     SettledFile,
@@ -44,11 +46,21 @@ NEW_WORDS = "Rex and Ada at Skagen, August 2019."
 LATER = datetime(2026, 11, 24, 18, 30, tzinfo=UTC)
 
 
-def embed(data: bytes, _format: str, caption: str, /, *, own: Collection[str] = ()) -> Described:
+def embed(
+    data: bytes, _format: str, caption: str, /, *, notes: Notes = NO_NOTES, own: Collection[str] = ()
+) -> Described:
     """Lays a caption into bytes that no decoder will ever see, in the place of what is its own."""
     for said in own:
         data = data.removesuffix(b"\0" + said.encode())
     return Described(data + b"\0" + caption.encode(), (Written("exif:ImageDescription", "wrote"),))
+
+
+def embed_beside(
+    data: bytes, _format: str, caption: str, /, *, notes: Notes = NO_NOTES, own: Collection[str] = ()
+) -> Described:
+    """Lays it into the .xmp as well, if there is one, and makes a .txt of it."""
+    xmp = None if notes.xmp is None else embed(notes.xmp, _format, caption, own=own).data
+    return replace(embed(data, _format, caption, own=own), xmp=xmp, text=caption.encode())
 
 
 def caption(text: str = WORDS, **changes: Any) -> Caption:
@@ -84,6 +96,7 @@ class World:
     asked: int = 0
     embedded: int = 0
     dropped: dict[str, bytes] = field(default_factory=dict)
+    beside: dict[str, bytes] = field(default_factory=dict)  # what is to travel with what was dropped
 
     @classmethod
     def at(cls, root: Path, **changes: Any) -> World:
@@ -93,9 +106,9 @@ class World:
         return cls(**folders | changes)
 
     def delivery(self, **changes: Any) -> Delivery:
-        def counted(data: bytes, kind: str, text: str, /, *, own: Collection[str] = ()) -> Described:
+        def counted(data: bytes, kind: str, text: str, /, **more: Any) -> Described:
             self.embedded += 1
-            return self.embed(data, kind, text, own=own) if own else self.embed(data, kind, text)
+            return self.embed(data, kind, text, **more)
 
         values: dict[str, Any] = {
             "inbox": self.inbox,
@@ -127,6 +140,14 @@ class World:
         self.dropped[path] = data
         return self.settled(path)
 
+    def drop_beside(self, path: str, data: bytes) -> Path:
+        """A file that is to travel with a picture."""
+        file = self.inbox / path
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(data)
+        self.beside[path] = data
+        return file
+
     def settled(self, path: str) -> SettledFile:
         return SettledFile(path, Fingerprint.of((self.inbox / path).lstat()), noticed_at=0.0)
 
@@ -136,7 +157,7 @@ class World:
 
     def publish(self, delivery: Delivery, job: Job, text: str = WORDS) -> Delivered:
         self.asked += 1
-        described = self.embed(job.data, "JPEG", text)
+        described = self.embed(job.data, "JPEG", text, notes=job.notes)
         return delivery.publish(job, described, record_for(job, described, text))
 
     def reject(self, delivery: Delivery, settled: SettledFile, kind: str = "unreadable") -> Delivered:
@@ -146,17 +167,18 @@ class World:
     def work_off(self, delivery: Delivery) -> None:
         """What the daemon does with whatever lies in the inbox; it passes over what is empty."""
         for path in users_files(self.inbox):
-            if (self.inbox / path).stat().st_size:
+            if path not in self.beside and (self.inbox / path).stat().st_size:
                 self.caption(delivery, self.settled(path))
 
     def check_quiet(self, *, may_lie_in_inbox: frozenset[str] = frozenset()) -> None:
         """Every picture lies in one of done/ and failed/, as its record says, and nothing is left over."""
         assert set(users_files(self.inbox)) <= may_lie_in_inbox
         found: list[bytes] = []
+        came_along: list[tuple[str, bytes]] = []
         for place, suffix in ((self.done, ".caption.json"), (self.failed, ".error.json")):
             files = users_files(place)
             records = {path for path in files if path.endswith(suffix)}
-            assert {path + suffix for path in files if path not in records} == records
+            accounted = {path.removesuffix(suffix) for path in records} | records
             for path in records:
                 record = json.loads((place / path).read_bytes())
                 image = (place / path.removesuffix(suffix)).read_bytes()
@@ -166,8 +188,19 @@ class World:
                 assert hashlib.sha256(image).hexdigest() == published
                 assert hashlib.sha256(original).hexdigest() == record["source"]["sha256"]
                 found.append(original)
+                for dropped, there, data in _beside(place, path.removesuffix(suffix), record):
+                    came_along.append((dropped, data))
+                    accounted.add(there)
+                stem = os.path.splitext(path.removesuffix(suffix))[0]  # noqa: PTH122 - not UTF-8 perhaps
+                if (place / f"{stem}.txt").exists() and self.embed is embed_beside:
+                    assert (place / f"{stem}.txt").read_bytes() == text.encode()
+                    accounted.add(f"{stem}.txt")
+            assert set(files) == accounted
         assert sorted(found) == sorted(
             data for path, data in self.dropped.items() if path not in may_lie_in_inbox
+        )
+        assert sorted(came_along) == sorted(
+            item for item in self.beside.items() if item[0] not in may_lie_in_inbox
         )
         for place in (self.inbox, self.done, self.failed):
             left = set(_all_files(place / ".captiond")) - {"lock"}
@@ -177,6 +210,23 @@ class World:
 def no_exchange(source: int, name: str, target: int, new_name: str) -> None:
     """What a file system without it answers."""
     raise OSError(errno.EINVAL, os.strerror(errno.EINVAL), name)
+
+
+def _beside(place: Path, image: str, record: dict[str, Any]) -> Iterator[tuple[str, str, bytes]]:
+    """Of each file that came along: its path in the inbox, its path now, and its bytes as dropped."""
+    source = record["source"]["path"]
+    folder = f"{source.rpartition('/')[0]}/" if "/" in source else ""
+    for told in record.get("companions", ()):
+        dropped = folder + told["name"]
+        there = image + dropped.removeprefix(source)
+        if not dropped.startswith(source):
+            stems = (os.path.splitext(path)[0] for path in (source, image))  # noqa: PTH122 - as above
+            there = dropped.replace(*stems, 1)
+        data = (place / there).read_bytes()
+        assert (hashlib.sha256(data).hexdigest(), len(data)) == (told["sha256"], told["bytes"])
+        if told["action"] == "merged":
+            data = data.removesuffix(b"\0" + record["caption"].encode())
+        yield dropped, there, data
 
 
 def users_files(folder: Path) -> list[str]:

@@ -14,14 +14,14 @@ import random
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 from unittest.mock import patch
 
-from delivery_world import LATER, NEW_WORDS, World
+from delivery_world import LATER, NEW_WORDS, World, users_files
 
 from captiond.delivery import moves
 from torture import MEMORY, PATH, Scenario, Score, judge, lay_out
@@ -230,7 +230,8 @@ class Moment:
             else:
                 names[change.folder, change.name] = change.node
         shutil.copytree(before.inbox.parent, root, symlinks=True)
-        world = World.at(root, move=before.move, dropped=dict(before.dropped))
+        world = replace(before, **{name: root / name for name in ("inbox", "done", "failed", "state")})
+        world.state.mkdir(exist_ok=True)
         for (folder, name), node in sorted(names.items()):
             if node in self.folders:
                 (root / folder / name).mkdir(parents=True, exist_ok=True)
@@ -272,8 +273,9 @@ def cut_everywhere(scenario: Scenario, *, every: int = 1) -> Score:
 def _watched_delivery(folder: Path, scenario: Scenario) -> tuple[World, list[Moment]]:
     """Deliver once; the folders as they were before, without the original, and every moment of it."""
     world = lay_out(folder / "before", scenario)
-    names = (PATH, f"{PATH}.caption.json")
-    given = [world.done / name for name in names] if scenario.revises else [world.inbox / PATH]
+    given = [world.inbox / path for path in (PATH, *world.beside)]
+    if scenario.revises:
+        given = [world.done / path for path in users_files(world.done)]
     for file in given:
         os.utime(file, ns=(MODIFIED_NS, MODIFIED_NS))
     root = world.inbox.parent.resolve()
@@ -294,4 +296,5 @@ def _watched_delivery(folder: Path, scenario: Scenario) -> tuple[World, list[Mom
         with watched(disk, lambda: moments.append(disk.moment())):
             act()
     moments.append(disk.moment())
-    return World.at(folder / "bare", move=world.move, dropped=world.dropped), moments
+    bare = {name: folder / "bare" / name for name in ("inbox", "done", "failed", "state")}
+    return replace(world, **bare, asked=0, embedded=0), moments

@@ -325,16 +325,13 @@ def _kernel_tells_writers(file: Path) -> bool:
 def test_an_original_that_cannot_be_removed_is_not_delivered_twice(tmp_path: Path) -> None:
     """It is remembered, even over a restart, says what to do, and goes as soon as it can."""
     world = World.at(tmp_path)
-    with world.opened() as delivery:
-        job = delivery.claim(world.drop("photo.jpg"))
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(os, "rename", _refusing("photo.jpg"))
-            world.publish(delivery, job)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "rename", _refusing("photo.jpg"))
+        with world.opened() as delivery:
+            world.caption(delivery, world.drop("photo.jpg"))
             with pytest.raises(TryLater) as later:
                 delivery.claim(world.settled("photo.jpg"))
             assert later.value.advice is not None
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(os, "rename", _refusing("photo.jpg"))
         with world.opened() as delivery:
             assert [delivered.path for delivered in delivery.recover()] == ["photo.jpg"]
             with pytest.raises(TryLater):
@@ -567,7 +564,8 @@ def test_a_second_daemon_is_refused(tmp_path: Path) -> None:
         "try: World.at(Path(sys.argv[1])).delivery().open()\n"
         "except CannotStart as no: print(no); sys.exit(int(no.exit_code))\n"
     )
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent)}
+    paths = (str(Path(__file__).parent), os.environ.get("PYTHONPATH", ""))
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))}
     command = [sys.executable, "-c", code, str(tmp_path)]
     with world.opened():
         second = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)

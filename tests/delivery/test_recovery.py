@@ -38,7 +38,7 @@ def crashing(before: str) -> Iterator[None]:
         raise Crash
 
     with pytest.MonkeyPatch.context() as patch, pytest.raises(Crash):
-        patch.setattr(traces.Trace, "clear", lambda _: None)  # a dead process clears nothing
+        patch.setattr(traces.Trace, "clear", lambda _, **__: None)  # a dead process clears nothing
         patch.setattr(before, crash)
         yield
 
@@ -50,9 +50,9 @@ def crash_before(world: World, act: str) -> None:
             world.publish(delivery, job)
 
 
-WRITING_THE_IMAGE = "captiond.delivery.traces.Trace.write_image"
+WRITING_THE_IMAGE = "captiond.delivery.traces.Trace.write_piece"
 WRITING_THE_CLAIM = "captiond.delivery.traces.Trace.write_claim"
-SHOWING_THE_IMAGE = "captiond.delivery.steps.Steps._show_image"
+SHOWING_THE_IMAGE = "captiond.delivery.steps.Steps._show_pieces"
 COMMITTING = "captiond.delivery.steps.Steps._show_record"
 MARKING = "captiond.delivery.traces.Trace.mark_delivered"
 TAKING_THE_ORIGINAL = "captiond.delivery.originals.remove"
@@ -114,7 +114,7 @@ def test_an_image_made_anew_under_other_settings_gets_a_record_that_fits(world: 
     """When other bytes come out, the sidecar says so; the caption stays the one that was made."""
     crash_before(world, WRITING_THE_IMAGE)
 
-    def embed_nothing(data: bytes, _format: str, _caption: str) -> Described:
+    def embed_nothing(data: bytes, *_: str, **__: object) -> Described:
         return Described(data, (Written("exif:ImageDescription", "skipped", "the settings say so"),))
 
     world.embed = embed_nothing
@@ -229,7 +229,7 @@ def test_an_embedding_that_is_refused_starts_from_the_beginning(world: World) ->
     """Where a caption cannot be laid into the bytes any more, the image takes the ordinary way."""
     crash_before(world, WRITING_THE_IMAGE)
 
-    def refuse(_data: bytes, _format: str, _caption: str) -> Described:
+    def refuse(*_: object, **__: object) -> Described:
         raise Rejected("unreadable", "no", stage="publish")
 
     world.embed = refuse
@@ -244,7 +244,7 @@ def test_an_image_that_kills_recovery_is_given_up(world: World) -> None:
     """A start that dies in a recovery is counted; after limits.attempts the others are served."""
     crash_before(world, WRITING_THE_IMAGE)
 
-    def die(_data: bytes, _format: str, _caption: str) -> Described:
+    def die(*_: object, **__: object) -> Described:
         raise Crash
 
     world.embed = die

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from delivery_world import LATER, MOVES, NEW_WORDS, WORDS, World, no_exchange, users_files
+from delivery_world import LATER, MOVES, NEW_WORDS, WORDS, World, embed_beside, no_exchange, users_files
 from jsonschema import Draft202012Validator
 
 from captiond import sidecar
@@ -80,6 +80,40 @@ def test_the_models_words_outlive_many_edits(world: World) -> None:
         assert before == ((world.done / PATH).stat(), (world.done / f"{PATH}.caption.json").stat())
     assert (told(world)["caption"], told(world)["edited"]["model_caption"]) == ("Rex.", WORDS)
     world.check_quiet()
+
+
+def test_what_lies_beside_says_the_new_words_too(world: World) -> None:
+    """The .xmp that came along and the .txt that was made; the sidecar tells of both as they are now."""
+    world.embed = embed_beside
+    world.drop("a.jpg")
+    for ending, data in (("jpg.xmp", b"<x/>"), ("AAE", b"an edit")):
+        world.drop_beside(f"a.{ending}", data)
+    with world.opened() as delivery:
+        world.caption(delivery, world.settled("a.jpg"))
+        delivery.revise("a.jpg", NEW_WORDS, LATER)
+    assert (world.done / "a.jpg.xmp").read_bytes() == b"<x/>\0" + NEW_WORDS.encode()
+    assert (world.done / "a.txt").read_bytes() == NEW_WORDS.encode()
+    world.check_quiet()
+
+
+def test_what_somebody_changes_beside_it_keeps_what_it_says(tmp_path: Path) -> None:
+    """A file beside the image that is changed at the last moment is theirs; the image says the new words."""
+    world = World.at(tmp_path, embed=embed_beside)
+
+    def changed_meanwhile(source: int, name: str, target: int, new_name: str) -> None:
+        file = world.done / "a.jpg.xmp"
+        if new_name == file.name and file.read_bytes().endswith(WORDS.encode()):
+            file.write_bytes(b"developed anew")
+        moves.exchange(source, name, target, new_name)
+
+    world.drop("a.jpg")
+    world.drop_beside("a.jpg.xmp", b"<x/>")
+    with world.opened(exchange=changed_meanwhile) as delivery:
+        world.caption(delivery, world.settled("a.jpg"))
+        delivery.revise("a.jpg", NEW_WORDS, LATER)
+    assert (world.done / "a.jpg.xmp").read_bytes() == b"developed anew"
+    assert (world.done / "a.jpg").read_bytes() == b"a picture\0" + NEW_WORDS.encode()
+    assert sorted(users_files(world.done)) == ["a.jpg", "a.jpg.caption.json", "a.jpg.xmp", "a.txt"]
 
 
 def test_an_image_that_holds_no_description_is_left_alone(world: World) -> None:

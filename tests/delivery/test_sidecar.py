@@ -18,7 +18,7 @@ from jsonschema import Draft202012Validator
 from captiond import sidecar
 from captiond.errors import Rejected
 from captiond.names import is_utf8
-from captiond.records import Described, Fingerprint, Job, ModelIdentity, Stamp, Timings, Written
+from captiond.records import Accompanied, Described, Fingerprint, Job, ModelIdentity, Stamp, Timings, Written
 
 VALIDATOR = Draft202012Validator(sidecar.json_schema(), format_checker=Draft202012Validator.FORMAT_CHECKER)
 TIMINGS = Timings(queued=0.4, decode=0.03, caption=0.9, publish=0.02)
@@ -110,7 +110,9 @@ def test_the_schema_knows_every_key() -> None:
     described = Described(DATA, (Written("exif", "refused", "a MakerNote"),), previous_description="my dog")
     path = os.fsdecode(b"trip/\xff.jpg")
     composed = compose(job(path), caption=caption(raw_output=" x"), described=described)
-    record = json.loads(sidecar.revised(composed, "Rex.", described, STAMP.created_at))
+    companions = [Accompanied(os.fsdecode(b"\xff.xmp"), "0" * 64, 9, "merged")]
+    accompanied = sidecar.with_companions(composed, companions)
+    record = json.loads(sidecar.revised(accompanied, "Rex.", described, {}, STAMP.created_at))
     schema = sidecar.json_schema()
 
     def check(value: Any, schema: dict[str, Any]) -> None:

@@ -22,11 +22,12 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
-from delivery_world import LATER, MOVES, NEW_WORDS, WORDS, World, users_files
+from delivery_world import LATER, MOVES, NEW_WORDS, WORDS, World, embed, embed_beside, users_files
 
 from captiond import sidecar
 
@@ -37,7 +38,13 @@ CALLS = (
 )
 PATH = "trip/photo.jpg"
 DATA = b"a picture" * 1000
-OTHER_PATH = f"trip/photo~{hashlib.sha256(DATA).hexdigest()[:8]}.jpg"
+OTHER_STEM = f"photo~{hashlib.sha256(DATA).hexdigest()[:8]}"
+# An .xmp that the caption is merged into, and two files that travel along; a .txt is made.
+BESIDE = {
+    "trip/photo.jpg.xmp": b"<x/>" * 500,
+    "trip/photo.AAE": b"an edit",
+    "trip/photo.MOV": b"a film" * 1000,
+}
 PATIENCE_SECONDS = 30.0
 # A killed process leaves the same files there as on a disk, only sooner.
 MEMORY = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
@@ -58,6 +65,7 @@ class Scenario:
     act: str  # publish, set_aside, revise or recover
     move: str
     taken: bool = False  # the delivered name is taken already
+    beside: bool = False  # other files lie beside the picture and travel with it
     cut: Point | None = None  # for recover: where the process before it was killed
     before: str = "publish"  # for recover: what that process did
 
@@ -67,7 +75,8 @@ class Scenario:
 
     def __str__(self) -> str:
         after = f" after {self.before} to {self.cut.call} {self.cut.nth}" if self.cut else ""
-        return f"{self.act}{after}, {self.move}{', name taken' if self.taken else ''}"
+        more = (", name taken" if self.taken else "") + (", with companions" if self.beside else "")
+        return f"{self.act}{after}, {self.move}{more}"
 
 
 @dataclass
@@ -101,9 +110,16 @@ def missing_tool() -> str | None:
     return None if probe.returncode == 0 else f"strace may not trace here: {probe.stderr.strip()}"
 
 
+def world_at(root: Path, scenario: Scenario) -> World:
+    return World.at(root, move=MOVES[scenario.move], embed=embed_beside if scenario.beside else embed)
+
+
 def lay_out(root: Path, scenario: Scenario) -> World:
-    world = World.at(root, move=MOVES[scenario.move])
+    world = world_at(root, scenario)
     world.drop(PATH, DATA)
+    if scenario.beside:
+        for path, data in BESIDE.items():
+            world.drop_beside(path, data)
     if scenario.taken:
         for place in (world.done, world.failed):
             (place / "trip").mkdir()
@@ -152,18 +168,35 @@ def judge(score: Score, world: World, scenario: Scenario, where: str) -> None:
 
 def check_instant(world: World) -> None:
     """What anybody may rely on at any time, in the middle of a crash as well."""
+    for path, data in world.beside.items():
+        there = [world.inbox / path, *(world.inbox / ".captiond/grab").glob("*"), *world.done.rglob("*")]
+        whole = [file for file in there if file.is_file() and file.read_bytes().startswith(data)]
+        assert whole, f"{path} is nowhere"
     images = [world.inbox / PATH]
     for place, suffix in ((world.done, ".caption.json"), (world.failed, ".error.json")):
         for path in users_files(place):
-            if not path.endswith(".json"):
+            if path.endswith(".jpg"):
                 images.append(place / path)
+            elif not path.endswith(".json"):
+                continue
             elif (place / path).stat().st_size:  # empty: reserved, where a file system can do no better
                 told = json.loads((place / path).read_bytes())
                 image = (place / path.removesuffix(suffix)).read_bytes()
                 published = told.get("published", told["source"])["sha256"]
                 assert hashlib.sha256(image).hexdigest() == published, f"{path} tells of another image"
+                check_company(place / path, told)
     whole = [image for image in images if image.exists() and image.read_bytes().startswith(DATA)]
     assert whole, "the picture is nowhere"
+
+
+def check_company(record: Path, told: dict[str, Any]) -> None:
+    """Whoever sees the sidecar finds all that came along beside it, and what was made."""
+    stem = record.name.removesuffix(".jpg.caption.json")
+    for companion in told.get("companions", ()):
+        data = (record.parent / companion["name"].replace("photo", stem, 1)).read_bytes()
+        assert hashlib.sha256(data).hexdigest() == companion["sha256"], f"{companion['name']} is another"
+    if "companions" in told:
+        assert (record.parent / f"{stem}.txt").read_bytes() == told["caption"].encode()
 
 
 def check_recovery(world: World, scenario: Scenario) -> bool:
@@ -172,7 +205,7 @@ def check_recovery(world: World, scenario: Scenario) -> bool:
     with world.opened() as delivery:
         delivery.recover()
         assert not delivery.unresolved
-        left = users_files(world.inbox)
+        left = [path for path in users_files(world.inbox) if path not in world.beside]
         if left and scenario.act == "set_aside":
             world.reject(delivery, world.settled(PATH))
         elif left:
@@ -188,8 +221,11 @@ def check_recovery(world: World, scenario: Scenario) -> bool:
             (place / PATH).unlink()
     world.check_quiet()
     names = {*users_files(world.done), *users_files(world.failed)}
-    images = {name for name in names if not name.endswith(".json")}
-    assert images == {OTHER_PATH if scenario.taken else PATH}, f"not the name as without a crash: {images}"
+    files = {name for name in names if not name.endswith(".json")}
+    expected = {PATH, *world.beside, *(["trip/photo.txt"] if scenario.beside else [])}
+    if scenario.taken:
+        expected = {name.replace("photo", OTHER_STEM) for name in expected}
+    assert files == expected, f"not the names as without a crash: {files}"
     return had_record
 
 
@@ -216,7 +252,7 @@ def _has_record(work: Path) -> bool:
 def _laid_out_and_cut(root: Path, scenario: Scenario) -> World:
     world = lay_out(root, scenario)
     if scenario.cut is not None:
-        _kill(world, Scenario(scenario.before, scenario.move, scenario.taken), scenario.cut)
+        _kill(world, replace(scenario, act=scenario.before, cut=None), scenario.cut)
     return world
 
 
@@ -229,8 +265,9 @@ def _kill(world: World, scenario: Scenario, point: Point) -> None:
 
 
 def _run_child(world: World, scenario: Scenario, options: list[str]) -> int:
+    told = replace(scenario, cut=None)
     child = subprocess.Popen(
-        [sys.executable, __file__, "--child", scenario.act, scenario.move, str(world.inbox.parent)],
+        [sys.executable, __file__, "--child", str(world.inbox.parent), json.dumps(asdict(told))],
         env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"},
     )
     with child:
@@ -257,20 +294,21 @@ def _wait_for(child: subprocess.Popen[bytes], sign: str) -> None:
         time.sleep(0.002)
 
 
-def _child(act: str, move: str, root: Path) -> None:
+def _child(root: Path, scenario: Scenario) -> None:
     """Come to the point where the work begins, wait for strace, and do it."""
-    world = World.at(root, move=MOVES[move])
+    world = world_at(root, scenario)
+    world.beside = BESIDE if scenario.beside else {}
     delivery = world.delivery()
     delivery.open()
-    if act == "recover":
+    if scenario.act == "recover":
         _wait()
         delivery.recover()
         world.work_off(delivery)
-    elif act == "publish":
+    elif scenario.act == "publish":
         job = delivery.claim(world.settled(PATH))
         _wait()
         world.publish(delivery, job)
-    elif act == "revise":
+    elif scenario.act == "revise":
         _wait()
         delivery.revise(PATH, NEW_WORDS, LATER)
     else:
@@ -291,11 +329,11 @@ def main() -> int:
     parser.add_argument("--every", type=int, default=1, help="only every Nth point")
     parser.add_argument("--nested", type=int, default=7, help="every Nth point in every Nth recovery")
     parser.add_argument("--powercut", action="store_true", help="cut the power instead of killing")
-    parser.add_argument("--child", nargs=3, help=argparse.SUPPRESS)
+    parser.add_argument("--child", nargs=2, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.child:
-        act, move, root = arguments.child
-        _child(act, move, Path(root))
+        root, scenario = arguments.child
+        _child(Path(root), Scenario(**json.loads(scenario)))
     if arguments.powercut:
         from powercut import cut_everywhere as attack
     else:
@@ -305,19 +343,24 @@ def main() -> int:
             return 2
 
     scenarios = [
-        (Scenario(act, move, taken), arguments.every)
+        (Scenario(act, move, taken, beside), arguments.every)
         for move in MOVES
         for taken in (False, True)
-        for act in ("publish", "set_aside")
+        for act, beside in (("publish", False), ("publish", True), ("set_aside", False))
     ]
-    scenarios += [(Scenario("revise", move), arguments.every) for move in MOVES]
+    scenarios += [
+        (Scenario("revise", move, beside=beside), arguments.every)
+        for move in MOVES
+        for beside in (False, True)
+    ]
     if not arguments.powercut:
         step = arguments.every * arguments.nested
         scenarios += [
-            (Scenario("recover", move, cut=cut, before=act), step)
+            (Scenario("recover", move, beside=beside, cut=cut, before=act), step)
             for move in MOVES
+            for beside in (False, True)
             for act in ("publish", "revise")
-            for cut in points(Scenario(act, move))[::step]
+            for cut in points(Scenario(act, move, beside=beside))[::step]
         ]
     total = Score()
     for scenario, every in scenarios:

@@ -4,34 +4,43 @@ The only room that renames.  It may touch the four folders and nothing else; it 
 replaces a name that exists in done/ or failed/ (but for `revision`, which puts an image with a person's
 caption in the place of its twin), and removes an original only when its delivery is durable.
 
-At every instant, power loss included, an image that was complete in the inbox lies whole in the inbox, in
-done/ or in failed/.  The commit is one event: `X.caption.json` appears, with `X` complete beside it.
+At every instant, power loss included, an image that was complete in the inbox, and each file that lies beside
+it and travels with it, lies whole in the inbox, in done/ or in failed/.  The commit is one event:
+`X.caption.json` appears, with `X` complete beside it and all that came along.
 
-    claim     the attempt is counted durably, then the file is read once through one descriptor
+A delivery is a list of files, the pieces: the image, its companions (`company`), and what is made beside it.
+They are written, named, shown and recovered alike; most deliveries have one.
+
+    claim     what lies beside it is quiet; the attempt is counted durably, then the file is read once through
+              one descriptor
     1  write  done/.captiond/<job>.json    the redo record: the sidecar itself, all that spares the model
     2  write  done/.captiond/<job>.img     the image, described, with the original's time and permissions
-              done/.captiond/<job>.claim   which file was taken (path, inode, size, time, sha256), and the
-                                           name X, which was free for image and sidecar
-       fsync  the three files and their folder
-    3  move   <job>.img  -> done/X         without replacing; fsync done/.  Where X was taken meanwhile, the
-                                           next name is written into the claim, durably, and then tried
+              done/.captiond/<job>.1 ...   companions, copied a piece at a time, and what is merged or made;
+                                           then the record again, which tells of companions, and fsync
+              done/.captiond/<job>.claim   each piece: which file was taken (path, inode, size, times, sha256)
+                                           and what is shown of it; the name X, free for all and the record
+       fsync  the files and their folder
+    3  move   <job>.img  -> done/X, then <job>.1 ... -> beside it, without replacing; fsync done/.  Where a
+                                           name was taken meanwhile, all go back, and the next X is written
+                                           into the claim, durably, and then tried
     4  move   <job>.json -> done/X.caption.json    = commit; fsync done/
-       rename <job>.claim -> <job>.delivered       nothing but the original is left to do
-    5  grab   inbox/X -> inbox/.captiond/grab/<job>, look again, unlink; fsync both
+       rename <job>.claim -> <job>.delivered       nothing but the originals are left to do
+    5  grab   inbox/X -> inbox/.captiond/grab/<job>, look again, unlink; fsync both; likewise each companion
        fsync  done/.captiond/, remove <job>.delivered
 
-failed/ works the same way, with the untouched bytes and `X.error.json`.
+failed/ works the same way, with the untouched bytes and `X.error.json`; companions stay in the inbox, where
+`captiond retry` brings the image back to them.
 
-Why this order.  Until 5 the original lies in the inbox, so a crash before 4 can lose nothing; the record
+Why this order.  Until 5 the originals lie in the inbox, so a crash before 4 can lose nothing; the record
 comes first, so a crash after 1 needs the image's bytes and never the model.
 
-The claim serves a crash between 3 and 4: the image has left `.captiond/` then, for a name that depended on
-which names were free.  The claim, durable before the image moved, says which; that what lies there is ours
-is seen by its sha256.  So the same crash gives the same names.
+The claim serves a crash between 3 and 4: pieces have left `.captiond/` then, for names that depended on
+which were free.  The claim, durable before the first moves, says which; that what lies there is ours is seen
+by its sha256.  So the same crash gives the same names.
 
 The claim serves a crash after 4 too.  That the record has left `.captiond/` proves no commit (a power cut
 may have come before its first fsync), and that no sidecar is to be seen proves the contrary as little
-(whoever waits for sidecars may have taken both files away).  So an original is removed only where a
+(whoever waits for sidecars may have taken the files away).  So an original is removed only where a
 `.delivered` mark, made after the commit's fsync, or the sidecar itself in done/ says so; in doubt an image
 is captioned twice and never lost.  And the claim tells the original from the same bytes dropped anew under
 the same name: those have another inode and another time, and become `X~<first 8 of the sha256>`.
@@ -40,29 +49,36 @@ What recovery finds, and does (at the start, and at any later time for what a pa
 
     .delivered                           step 5
     .claim, and its sidecar in done/     mark, step 5
-    record, claim, image in place        steps 4, 5
-    record, whole image in .captiond/    steps 3, 4, 5   (with a new claim where there is none)
-    record, image torn or missing        the image is made anew from the inbox's bytes and the caption
-    ... and no such original             nothing is removed; told in `unresolved`
+    record, claim, every piece whole, in .captiond/ or in its place: steps 3, 4, 5
+    record, some piece torn or missing, or no claim: what is shown is hidden again, and step 2 is repeated
+                                         with the original, what lies beside it, and the record's caption
+    ... and no such original             the whole image in .captiond/ goes on; without one nothing is
+                                         removed, and that is told in `unresolved`
     no record                            temporary files: removed
+
+A companion that is being written makes its picture wait: at the claim nothing is charged, and later the
+record waits in `.captiond/`, so that the caption is not made again.  One that two pictures share belongs to
+the first that stages it, until that delivery is over (`Takers`, and over a crash the claim).
 
 Accepted risks.  Between the last look at an original and its rename to grab/ lie microseconds in which a
 writer may open it; it is looked at again afterwards, and put back if it changed or is held open for writing.
 Where another volume is mounted inside the inbox there is no such rename, only the look.  On file systems
 with neither rename flags nor links the delivered names are visible as empty files for an instant, and after
 a crash an empty file that is younger than the claim of its name counts as ours.  An original that cannot be
-taken out of the inbox after the commit stays there, is remembered, and is not delivered again (its claims
-answer TryLater and say why), as long as its content does not change.  Where a crash comes between the unlink
-and the removal of the mark, and the same bytes are dropped anew under the same name before the restart, and
-the file system gives them the very inode of the old ones, they count as delivered, which they are.
+taken out of the inbox after the commit stays there, is remembered and tried again (`leftovers`), and is not
+delivered again (its claims answer TryLater and say why), as long as its content does not change.  Where a
+crash comes between the unlink and the removal of the mark, and the same bytes are dropped anew under the same
+name before the restart, and the file system gives them the very inode of the old ones, they count as
+delivered, which they are.
 
-Inside: `deliver` (what the pipeline calls), `steps` (3 and 4), `originals` (the claimed file, and 5),
-`recovery`; `revision` (a person's words for what lies in done/) and `returns` (back into the inbox), which
-have protocols of their own; beneath them `traces` (the files in .captiond/), `places` (the folders), `moves`,
-`attributes`, `files`.
+Inside: `deliver` (what the pipeline calls), `staging` (2), `steps` (3 and 4), `leftovers` and `originals`
+(the claimed files, and 5), `recovery`; `revision` (a person's words for what lies in done/) and `returns`
+(back into the inbox), which have protocols of their own; beneath them `company` (what travels along),
+`traces` (the files in .captiond/), `places` (the folders), `moves`, `attributes`, `files`.
 """
 
 from captiond.delivery.deliver import Delivery, Finished
-from captiond.delivery.revision import Describe, Overtaken
+from captiond.delivery.revision import Overtaken
+from captiond.delivery.staging import Describe
 
 __all__ = ["Delivery", "Describe", "Finished", "Overtaken"]

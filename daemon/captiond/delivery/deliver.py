@@ -7,8 +7,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from contextlib import ExitStack, contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -18,12 +17,14 @@ from captiond.beneath import open_file, split
 from captiond.delivery import originals
 from captiond.delivery.attributes import Attributes
 from captiond.delivery.files import chunks, contents, enter, read, sha256_of
+from captiond.delivery.leftovers import Leftovers
 from captiond.delivery.moves import Move, exchange, move
 from captiond.delivery.places import Place, Places
 from captiond.delivery.recovery import Recovery
-from captiond.delivery.revision import Describe, Revisions
+from captiond.delivery.revision import Revisions
+from captiond.delivery.staging import Describe, Leaves, Staging, leaves_none
 from captiond.delivery.steps import SUFFIXES, Steps
-from captiond.delivery.traces import Claim, Trace, jobs
+from captiond.delivery.traces import PICTURE, Claim, Original, Piece, Trace, jobs
 from captiond.errors import Rejected, Surroundings, TryLater, as_surroundings
 from captiond.folders import refuse_nested
 from captiond.names import job_id, shown
@@ -38,8 +39,6 @@ from captiond.records import (
     Stamp,
 )
 
-STUCK_RETRY_SECONDS = 300.0
-
 
 class Finished(TryLater):
     """The claimed file was delivered just now, from what an earlier run or a pause had left."""
@@ -47,15 +46,6 @@ class Finished(TryLater):
     def __init__(self, delivered: Delivered) -> None:
         super().__init__(f"its delivery was begun before and is finished now: {shown(delivered.path)}")
         self.delivered = delivered
-
-
-@dataclass(frozen=True, slots=True)
-class _Stuck:
-    """A delivered original that could not be taken out of the inbox yet."""
-
-    place: str
-    job: str
-    claim: Claim
 
 
 class Delivery:
@@ -71,28 +61,49 @@ class Delivery:
         attempt_limit: int,
         max_file_bytes: int,
         embed: Describe,
+        settle_seconds: float = 0.0,
+        takes_text: bool = False,
+        xmp_on_stem: bool = False,
+        leaves: Leaves = leaves_none,
         clock: Callable[[], float] = time.monotonic,
         move: Move = move,
         exchange: Move = exchange,
     ) -> None:
+        """`takes_text`: whether `photo.txt` travels with its picture; `xmp_on_stem`: `photo.xmp` is made.
+
+        `leaves`: whether a path in the inbox is to stay there, whatever lies beside it.
+        """
         self._paths = {"inbox": inbox, "done": done, "failed": failed}
         self._places = Places()
         self._attempts = attempts
         self._attempt_limit = attempt_limit
         self._max_file_bytes = max_file_bytes
-        self._recovery = Recovery(attempts, attempt_limit, embed)
+        self._staging = Staging(embed, settle_seconds, takes_text, xmp_on_stem, leaves)
+        self._recovery = Recovery(attempts, attempt_limit, self._staging)
         self._revisions = Revisions(embed, move, exchange)
         self._clock = clock
         self._move = move
         self._freed = threading.Condition()
         self._in_work: set[tuple[str, str]] = set()
-        self._stuck: dict[str, _Stuck] = {}
+        self._leftovers = Leftovers(self._steps, self._working, clock)
         self.unresolved: tuple[Notice, ...] = ()
 
-    def change(self, *, attempt_limit: int, max_file_bytes: int, embed: Describe) -> None:
+    def change(
+        self,
+        *,
+        attempt_limit: int,
+        max_file_bytes: int,
+        embed: Describe,
+        takes_text: bool = False,
+        xmp_on_stem: bool = False,
+        leaves: Leaves = leaves_none,
+    ) -> None:
         """Other limits and another hand count for what is claimed, or recovered, from now on."""
         self._attempt_limit, self._max_file_bytes = attempt_limit, max_file_bytes
-        self._recovery.change(attempt_limit, embed)
+        self._recovery.attempt_limit = attempt_limit
+        staging = self._staging
+        staging.embed, staging.leaves = embed, leaves
+        staging.takes_text, staging.xmp_on_stem = takes_text, xmp_on_stem
         self._revisions.describe = embed
 
     def open(self) -> None:
@@ -108,15 +119,24 @@ class Delivery:
             undo.pop_all()
 
     def close(self) -> None:
+        """A last try for what is left; then the locks are let go."""
+        with suppress(Surroundings):
+            self._leftovers.try_at_last()
         self._places.close()
+
+    def tidy(self) -> None:
+        """Try again what could not be taken away, now and then: to be called often, and cheap."""
+        self._leftovers.tidy()
 
     def claim(self, settled: SettledFile) -> Job:
         """Count an attempt and read the file; of what is raised instead, only Rejected has charged it."""
         path, fingerprint = settled.path, settled.fingerprint
         inbox = self._places["inbox"]
-        self._free_stuck(inbox, path)
+        self._leftovers.must_not_hold(path)
         with originals.opened(inbox, path, fingerprint) as file:
             originals.must_be_removable(inbox, path)
+            with _ours(f"looking at what lies beside {shown(path)}"):
+                beside = self._staging.look(inbox, path)
             attempt = self._attempts.begin(path, fingerprint)
             self._refuse(settled, attempt)
             try:
@@ -130,8 +150,8 @@ class Delivery:
                 raise
         if earlier is not None:
             raise Finished(earlier)
-        job = job_id(path, sha256)
-        return Job(job, path, fingerprint, data, sha256, attempt, settled.noticed_at, self._clock())
+        job, now = job_id(path, sha256), self._clock()
+        return Job(job, path, fingerprint, data, sha256, attempt, settled.noticed_at, now, beside.notes)
 
     def forgive(self, work: Job | SettledFile) -> None:
         """Take back the attempt that `claim` counted, once, if it has not been taken back or settled yet."""
@@ -147,15 +167,23 @@ class Delivery:
         with self._working(steps), _ours(f"publishing {shown(job.path)}"):
             claim = self._recovery.roll_forward(steps)
             if claim is None:
-                attributes = _attributes(steps.inbox, job)
-                with _cleared_on_trouble(steps.trace):
-                    steps.trace.write_record(record, attributes.give_record)
-                    steps.trace.write_image([described.data], attributes.give)
-                    claim = steps.claim_for(job.path, job.fingerprint, job.sha256, published)
-                    steps.trace.write_claim(claim)
-                    steps.trace.sync()
-                claim = steps.commit(claim)
-            return self._delivered(steps, claim, job.fingerprint)
+                claim = steps.commit(self._staged(steps, job, described, record))
+            return self._delivered(steps, claim)
+
+    def _staged(self, steps: Steps, job: Job, described: Described, record: bytes) -> Claim:
+        """Step 2.  TryLater where what travels along is being written; the caption then waits on disk."""
+        attributes = _attributes(steps.inbox, job)
+        original = Original(job.path, job.fingerprint, job.sha256)
+        with _cleared_on_trouble(steps.trace):
+            steps.trace.write_record(record, attributes.give_record)
+            beside = self._staging.take(steps.inbox, job.path, job.id)
+            if beside.notes != job.notes:
+                told = sidecar.read(record)
+                format, text = told.format or "", told.caption or ""
+                described = self._staging.embed(job.data, format, text, notes=beside.notes)
+                record = sidecar.with_described(record, described)
+                steps.trace.write_record(record, attributes.give_record)
+            return self._staging.stage(steps, record, original, attributes, beside, described)
 
     def set_aside(
         self, path: str, fingerprint: Fingerprint, rejected: Rejected, attempt: int, stamp: Stamp
@@ -171,7 +199,7 @@ class Delivery:
                     _cleared_on_trouble(steps.trace),
                 ):
                     attributes = Attributes.of(file)
-                    steps.trace.write_image(chunks(file), attributes.give)
+                    steps.trace.write_piece(0, chunks(file), attributes.give)
                     sha256 = sha256_of(file)
                     originals.unchanged(file, fingerprint)
                     # A caption that waits on disk for its delivery is not to turn up beside this.
@@ -181,11 +209,11 @@ class Delivery:
                         return earlier
                     record = sidecar.compose_error(path, fingerprint, rejected, attempts, sha256, stamp)
                     steps.trace.write_record(record, attributes.give_record)
-                    claim = steps.claim_for(path, fingerprint, sha256, sha256)
+                    claim = steps.claim_for([Piece(PICTURE, sha256, Original(path, fingerprint, sha256))])
                     steps.trace.write_claim(claim)
                     steps.trace.sync()
                 claim = steps.commit(claim)
-            return self._delivered(steps, claim, fingerprint)
+            return self._delivered(steps, claim)
 
     def revise(self, path: str, caption: str, at: datetime, *, was: str | None = None) -> Delivered:
         """A person's caption for the image done/`path`, in it and in its sidecar; see `revision`.
@@ -207,12 +235,15 @@ class Delivery:
         delivered, unresolved = [], []
         for name in SUFFIXES:
             with _ours(f"recovering in folders.{name}"):
-                for job in jobs(self._places[name].work):
+                found = jobs(self._places[name].work)
+                for job in found:
+                    self._remember_companions(self._steps(name, job))
+                for job in found:
                     steps = self._steps(name, job)
-                    with self._working(steps, wait=False) as is_ours:
+                    with self._working(steps, wait=False) as is_ours, suppress(TryLater):
                         claim = self._recovery.roll_forward(steps) if is_ours else None
                         if claim is not None:
-                            is_told = claim.path in self._stuck
+                            is_told = claim.path in self._leftovers
                             finished = self._delivered(steps, claim)
                             delivered += [] if is_told else [finished]
                         elif is_ours and not steps.trace.is_empty():
@@ -229,6 +260,13 @@ class Delivery:
         except (OSError, Surroundings):
             record = None
         return sidecar.outcome(record or b"", delivered, datetime.now(UTC))
+
+    def _remember_companions(self, steps: Steps) -> None:
+        """Those that were on their way go with nobody else."""
+        with self._working(steps, wait=False) as is_ours:
+            for claim in (steps.trace.read_claim(), steps.trace.read_delivered()) if is_ours else ():
+                for companion in claim.companions if claim is not None else ():
+                    self._staging.takers.take(companion.path, steps.trace.job)
 
     def _steps(self, place: str, job: str) -> Steps:
         inbox, there = self._places["inbox"], self._places[place]
@@ -271,42 +309,13 @@ class Delivery:
                     return self._delivered(steps, claim)
         return None
 
-    def _delivered(self, steps: Steps, claim: Claim, fingerprint: Fingerprint | None = None) -> Delivered:
-        """Step 5.  The image is delivered whatever happens here, so nothing is raised: see `_free_stuck`."""
-        try:
-            is_gone = originals.remove(steps.inbox, steps.trace.job, claim, self._move, fingerprint)
-            if is_gone:
-                steps.trace.forget()
-        except OSError:
-            is_gone = False
-        if is_gone:
-            self._stuck.pop(claim.path, None)
-        else:
-            self._stuck[claim.path] = _Stuck(steps.place.name, steps.trace.job, claim)
+    def _delivered(self, steps: Steps, claim: Claim) -> Delivered:
+        """Step 5.  The image is delivered whatever happens here."""
+        self._leftovers.take_away(steps, claim)
         self._attempts.clear(claim.path)
         record = claim.name + steps.suffix
         return Delivered(
-            claim.name, record, claim.published_sha256, steps.place.name, claim.path, claim.sha256
-        )
-
-    def _free_stuck(self, inbox: Place, path: str) -> None:
-        """Finish step 5 of an earlier delivery of this path, so that it is not delivered twice."""
-        stuck = self._stuck.get(path)
-        if stuck is None:
-            return
-        reason = "a program has it open for writing"
-        try:
-            if originals.remove(inbox, stuck.job, stuck.claim, self._move):
-                Trace(self._places[stuck.place].work, stuck.job).forget()
-                del self._stuck[path]
-                return
-        except OSError as error:
-            reason = error.strerror or str(error)
-        raise TryLater(
-            f"it is delivered as {stuck.place}/{shown(stuck.claim.name)}, "
-            f"but cannot be taken out of the inbox: {reason}",
-            after_seconds=STUCK_RETRY_SECONDS,
-            advice="Remove it yourself, or let the user that runs captiond do it.",
+            claim.name, record, claim.published_sha256, steps.place.name, claim.path, claim.original.sha256
         )
 
     @contextmanager
@@ -322,9 +331,17 @@ class Delivery:
             yield is_ours
         finally:
             if is_ours:
+                self._let_go_of_companions(steps.trace)
                 with self._freed:
                     self._in_work.discard(key)
                     self._freed.notify_all()
+
+    def _let_go_of_companions(self, trace: Trace) -> None:
+        """Unless they are on their way: then they are this delivery's, and no other's."""
+        if self._staging.takers.have(trace.job):
+            with suppress(OSError):
+                if trace.is_unclaimed():
+                    self._staging.takers.release(trace.job)
 
 
 @contextmanager
@@ -338,11 +355,20 @@ def _ours(doing: str) -> Iterator[None]:
 
 @contextmanager
 def _cleared_on_trouble(trace: Trace) -> Iterator[None]:
-    """Nothing is shown yet, so nothing is kept: it may be what fills the disk."""
-    with ExitStack() as undo:
-        undo.callback(trace.clear)
+    """Nothing is shown yet, so nothing is kept: it may be what fills the disk.
+
+    But where a captioned image waits for what travels with it, its caption waits on disk.
+    """
+    try:
         yield
-        undo.pop_all()
+    except TryLater:
+        waits = trace.read_record() is not None
+        trace.clear(but=(trace.record, trace.image) if waits else ())
+        trace.sync()
+        raise
+    except BaseException:
+        trace.clear()
+        raise
 
 
 def _remove_temporaries(place: Place) -> None:

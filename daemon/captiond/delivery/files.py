@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import hashlib
 import os
+import signal
 import stat
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
@@ -103,12 +105,32 @@ def is_regular(file: int) -> bool:
     return stat.S_ISREG(os.fstat(file).st_mode)
 
 
+def is_held_by_writer(file: int) -> bool:
+    """Whether somebody has the file open for writing, where the kernel can tell."""
+    try:
+        fcntl.fcntl(file, fcntl.F_SETSIG, signal.SIGURG)  # a broken lease must not send SIGIO, which kills
+        fcntl.fcntl(file, fcntl.F_SETLEASE, fcntl.F_RDLCK)
+        fcntl.fcntl(file, fcntl.F_SETLEASE, fcntl.F_UNLCK)
+    except OSError as error:
+        return error.errno == errno.EAGAIN
+    return False
+
+
 def exists(folder: int, name: str) -> bool:
     try:
         os.stat(name, dir_fd=folder, follow_symlinks=False)
     except FileNotFoundError:
         return False
     return True
+
+
+def names_in(folder: int) -> list[str]:
+    # By a descriptor of our own: a listing moves a position that all duplicates of a descriptor share.
+    own = os.open(".", FOLDER, dir_fd=folder)
+    try:
+        return sorted(os.listdir(own))
+    finally:
+        os.close(own)
 
 
 def remove(folder: int, name: str) -> None:

@@ -8,17 +8,16 @@ if it is not what was claimed, it goes back under its name or, where that is tak
 from __future__ import annotations
 
 import errno
-import fcntl
 import os
-import signal
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 
 from captiond.beneath import open_file, open_folder, split
-from captiond.delivery.files import NO_FILE, enter, is_regular, sha256_of, sync_folder
+from captiond.delivery.files import NO_FILE, enter, is_held_by_writer, is_regular, sha256_of, sync_folder
 from captiond.delivery.moves import Move
 from captiond.delivery.places import WORK, Place
-from captiond.delivery.traces import Claim
+from captiond.delivery.traces import Claim, Original
 from captiond.errors import Surroundings, TryLater, as_surroundings
 from captiond.names import candidates
 from captiond.records import Fingerprint
@@ -79,45 +78,104 @@ def _not_opened(error: OSError) -> TryLater | Surroundings:
     return as_surroundings(error, "opening an image in the inbox")
 
 
-def remove(inbox: Place, job: str, claim: Claim, move: Move, fingerprint: Fingerprint | None = None) -> bool:
-    """Take the delivered original out of the inbox; whether nothing of it is left there.
+def remove(inbox: Place, job: str, claim: Claim, move: Move) -> bool:
+    """Take all that was delivered out of the inbox; whether nothing of it is left there.
 
-    False where a writer holds it open: what it writes must not be lost.  True also where a new file has the
-    name by now.  OSError where we may not remove it.
+    False where a writer holds something open: what it writes must not be lost.  True also where new files
+    have the names by now.  OSError where we may not remove one; the others are taken all the same.
     """
+    is_gone, trouble = True, None
     with ExitStack() as closing:
         grab = enter(inbox.work, GRAB)
         closing.callback(os.close, grab)
-        _put_back_left_over(inbox, grab, job, claim, move)
-        folder_name, name = split(claim.path)
-        try:
-            folder = open_folder(inbox.root, folder_name)
-            closing.callback(os.close, folder)
-            file = open_file(folder, name)
-            closing.callback(os.close, file)
-        except OSError as error:
-            if error.errno in NO_FILE:
-                return True
-            raise
-        if not _is_claimed(file, claim, fingerprint):
-            return True
-        seen = os.fstat(file)
-        try:
-            os.rename(name, job, src_dir_fd=folder, dst_dir_fd=grab)
-        except OSError as error:
-            if error.errno != errno.EXDEV:
+        for number, piece in enumerate(claim.pieces):
+            if piece.original is None:
+                continue
+            taking = _Taking(inbox, grab, f"{job}.{number}" if number else job, piece.original, move)
+            try:
+                is_gone &= taking.remove()
+            except OSError as error:
+                trouble = error
+    if trouble is not None:
+        raise trouble
+    return is_gone
+
+
+@dataclass(frozen=True, slots=True)
+class _Taking:
+    """One original on its way out."""
+
+    inbox: Place
+    grab: int
+    name: str  # in the grab
+    original: Original
+    move: Move
+
+    def remove(self) -> bool:
+        self._put_back_left_over()
+        folder_name, name = split(self.original.path)
+        with ExitStack() as closing:
+            try:
+                folder = open_folder(self.inbox.root, folder_name)
+                closing.callback(os.close, folder)
+                file = open_file(folder, name)
+                closing.callback(os.close, file)
+            except OSError as error:
+                if error.errno in NO_FILE:
+                    return True
                 raise
-            return _remove_in_place(folder, name, file, seen)
-        there = os.stat(job, dir_fd=grab, follow_symlinks=False)
-        changed = not os.path.samestat(there, seen) or _content_of(there) != _content_of(seen)
-        held = not changed and is_held_by_writer(file)
-        if changed or held:
-            _put_back(folder, name, grab, job, claim, move)
-        else:
-            os.unlink(job, dir_fd=grab)
-            sync_folder(grab)
-            sync_folder(folder)
-        return not held
+            if not _is_claimed(file, self.original):
+                return True
+            if is_held_by_writer(file):
+                return False  # nobody need see it gone for a moment
+            seen = os.fstat(file)
+            try:
+                os.rename(name, self.name, src_dir_fd=folder, dst_dir_fd=self.grab)
+            except OSError as error:
+                if error.errno != errno.EXDEV:
+                    raise
+                return _remove_in_place(folder, name, file, seen)
+            there = os.stat(self.name, dir_fd=self.grab, follow_symlinks=False)
+            changed = not os.path.samestat(there, seen) or _content_of(there) != _content_of(seen)
+            held = not changed and is_held_by_writer(file)
+            if changed or held:
+                self._put_back(folder, name)
+            else:
+                os.unlink(self.name, dir_fd=self.grab)
+                sync_folder(self.grab)
+                sync_folder(folder)
+            return not held
+
+    def _put_back_left_over(self) -> None:
+        """What a crash left between the grab and the unlink, or between the grab and putting it back."""
+        try:
+            file = open_file(self.grab, self.name)
+        except FileNotFoundError:
+            return
+        try:
+            if (
+                os.fstat(file).st_size == self.original.fingerprint.size
+                and sha256_of(file) == self.original.sha256
+            ):
+                os.unlink(self.name, dir_fd=self.grab)
+            else:
+                folder_name, name = split(self.original.path)
+                with self.inbox.folder(self.inbox.make_folder(folder_name)) as folder:
+                    self._put_back(folder, name)
+        finally:
+            os.close(file)
+
+    def _put_back(self, folder: int, name: str) -> None:
+        for free in candidates(name, self.original.sha256, suffix=""):
+            try:
+                self.move(self.grab, self.name, folder, free)
+                break
+            except FileExistsError:
+                if _same_file(self.grab, self.name, folder, free):  # linked back before a crash
+                    os.unlink(self.name, dir_fd=self.grab)
+                    break
+        sync_folder(folder)  # where it is now, before where it is no more
+        sync_folder(self.grab)
 
 
 def _remove_in_place(folder: int, name: str, file: int, seen: os.stat_result) -> bool:
@@ -131,65 +189,24 @@ def _remove_in_place(folder: int, name: str, file: int, seen: os.stat_result) ->
     return True
 
 
-def _is_claimed(file: int, claim: Claim, fingerprint: Fingerprint | None) -> bool:
+def _is_claimed(file: int, original: Original) -> bool:
     """Whether this is the very file that was delivered, and still has its content.
 
     Touched or renamed over with the same bytes it is; the same bytes dropped anew are a new file, known by
     another inode and another time.  Either alone does not tell: network file systems number anew.
     """
-    status = os.fstat(file)
-    if Fingerprint.of(status) == fingerprint:
+    status, then = os.fstat(file), original.fingerprint
+    if Fingerprint.of(status) == then:
         return True
-    if not is_regular(file) or status.st_size != claim.size:
+    if not is_regular(file) or status.st_size != then.size:
         return False
-    if status.st_ino != claim.inode and status.st_mtime_ns != claim.modified_ns:
+    if status.st_ino != then.inode and status.st_mtime_ns != then.modified_ns:
         return False
-    return sha256_of(file) == claim.sha256
+    return sha256_of(file) == original.sha256
 
 
 def _content_of(status: os.stat_result) -> tuple[int, int]:
     return status.st_size, status.st_mtime_ns  # the time of change changes with the rename
-
-
-def is_held_by_writer(file: int) -> bool:
-    """Whether somebody has the file open for writing, where the kernel can tell."""
-    try:
-        fcntl.fcntl(file, fcntl.F_SETSIG, signal.SIGURG)  # a broken lease must not send SIGIO, which kills
-        fcntl.fcntl(file, fcntl.F_SETLEASE, fcntl.F_RDLCK)
-        fcntl.fcntl(file, fcntl.F_SETLEASE, fcntl.F_UNLCK)
-    except OSError as error:
-        return error.errno == errno.EAGAIN
-    return False
-
-
-def _put_back_left_over(inbox: Place, grab: int, job: str, claim: Claim, move: Move) -> None:
-    """What a crash left between the grab and the unlink, or between the grab and putting it back."""
-    try:
-        file = open_file(grab, job)
-    except FileNotFoundError:
-        return
-    try:
-        if os.fstat(file).st_size == claim.size and sha256_of(file) == claim.sha256:
-            os.unlink(job, dir_fd=grab)
-        else:
-            folder_name, name = split(claim.path)
-            with inbox.folder(inbox.make_folder(folder_name)) as folder:
-                _put_back(folder, name, grab, job, claim, move)
-    finally:
-        os.close(file)
-
-
-def _put_back(folder: int, name: str, grab: int, job: str, claim: Claim, move: Move) -> None:
-    for free in candidates(name, claim.sha256, suffix=""):
-        try:
-            move(grab, job, folder, free)
-            break
-        except FileExistsError:
-            if _same_file(grab, job, folder, free):  # linked back before a crash
-                os.unlink(job, dir_fd=grab)
-                break
-    sync_folder(folder)  # where it is now, before where it is no more
-    sync_folder(grab)
 
 
 def _same_file(one: int, name: str, other: int, other_name: str) -> bool:

@@ -1,18 +1,20 @@
 """A person's words in place of the model's, for an image that lies in done/ with its sidecar.
 
-    1 write     done/.captiond/revise/<job>.img     the image, with the new description where it can
+    1 write     done/.captiond/revise/<job>.0       the image, with the new description where it can hold one
+      write     done/.captiond/revise/<job>.1 ...   the .xmp and .txt beside it, where they say the old words
       write     done/.captiond/revise/<job>.json    the sidecar that says the new words
       write     done/.captiond/revise/<job>.claim   whose they are, and the checksums of old and new
-      fsync     the three files and their folder
+      fsync     these files and their folder
     2 rename    done/X.caption.json -> <job>.old    from here on nobody is promised anything of X; fsync both
-    3 exchange  <job>.img <-> done/X                fsync both
+    3 exchange  <job>.0 <-> done/X, then the others likewise; fsync both
     4 move      <job>.json -> done/X.caption.json   = commit, without replacing; fsync
     5 remove    what is left, the claim last
 
 This is the one place where a file in done/ gives way to another, and only to its twin: X must be the very
 file of which its sidecar tells, and the exchange shows what it took.  A file that somebody else put there
-meanwhile, or writes into, goes back, and the words are refused.  Where a file system knows no exchange, X is
-looked at once more and renamed over: between the two lie microseconds.
+meanwhile, or writes into, goes back, and the words are refused; a file beside it that changed meanwhile just
+keeps what it says.  Where a file system knows no exchange, the file is looked at once more and renamed over:
+between the two lie microseconds.
 
 `settle` brings a begun revision to its end, the same way in the ordinary course and after a crash: forward
 where the image can be had, else back to the sidecar that lay there.  Where X is missing by then it is put
@@ -21,6 +23,7 @@ there again.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -28,20 +31,23 @@ import stat
 import threading
 from collections.abc import Collection, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
-from typing import Protocol
 
 from captiond import sidecar
 from captiond.beneath import split
+from captiond.companions import TEXT, XMP, Tail, tails
 from captiond.delivery.attributes import Attributes
+from captiond.delivery.company import MOST_NOTE_BYTES
 from captiond.delivery.files import (
     NO_FILE,
     READ,
     contents,
     enter,
     exists,
+    is_held_by_writer,
     is_regular,
+    names_in,
     read,
     remove,
     sha256_at,
@@ -50,22 +56,14 @@ from captiond.delivery.files import (
     write,
 )
 from captiond.delivery.moves import REFUSES_FLAG, Move
-from captiond.delivery.originals import is_held_by_writer
 from captiond.delivery.places import WORK, Place
+from captiond.delivery.staging import Describe
 from captiond.errors import TryLater
 from captiond.names import candidates, job_id, shown
-from captiond.records import Delivered, Described
+from captiond.records import Delivered, Notes
 
 _REVISE = "revise"
 _TIME_GRAIN_NS = 2_000_000_000  # FAT keeps every other second
-
-
-class Describe(Protocol):
-    """Lays a caption into an image of a format; a description that says one of `own` may be replaced."""
-
-    def __call__(
-        self, data: bytes, format: str, caption: str, /, *, own: Collection[str] = ...
-    ) -> Described: ...
 
 
 class Overtaken(TryLater):
@@ -104,7 +102,7 @@ class Revisions:
                 stands = True
             if not stands:
                 raise _changed(path)
-            return _delivered(path, told, revision.claim.new_image)
+            return _delivered(path, told, revision.claim.pieces[0].new)
 
     def recover(self, done: Place) -> None:
         """Bring to an end what a crash or a trouble left."""
@@ -113,7 +111,7 @@ class Revisions:
                 self._recover(done, work)
 
     def _recover(self, done: Place, work: int) -> None:
-        for job in sorted({name.partition(".")[0] for name in os.listdir(work)}):
+        for job in sorted({name.partition(".")[0] for name in names_in(work)}):
             claim = _claim_from(read(work, f"{job}.claim"))
             if claim is None:
                 _remove_all(work, job)
@@ -125,24 +123,34 @@ class Revisions:
     ) -> _Revision:
         """Step 1: all that is needed, durable, and nothing of it shown."""
         told = sidecar.read(record)
-        data, attributes = _image_of(done, path)
-        sha256 = hashlib.sha256(data).hexdigest()
-        if sha256 != told.published_sha256:
+        folder_name, name = split(path)
+        with _known(path), done.folder(folder_name) as folder:
+            image = _File.read(folder, name)
+            beside = _beside(folder, name)
+        if image.sha256 != told.published_sha256:
             raise _changed(path)
-        described = self.describe(data, told.format or "", caption, own=(told.caption or "",))
-        new_record = sidecar.revised(record, caption, described, at)
-        claim = _Claim(
-            path=path,
-            old_image=sha256,
-            new_image=hashlib.sha256(described.data).hexdigest(),
-            old_record=hashlib.sha256(record).hexdigest(),
-            new_record=hashlib.sha256(new_record).hexdigest(),
+        xmp, text = (beside[kind][1].data if kind in beside else None for kind in (XMP, TEXT))
+        own = (told.caption or "",)
+        described = self.describe(image.data, told.format or "", caption, notes=Notes(xmp, text), own=own)
+        files, contents, merged = [image], [described.data], {}
+        for kind, content in ((XMP, described.xmp), (TEXT, described.text)):
+            if content is not None and kind in beside and content != beside[kind][1].data:
+                tail, file = beside[kind]
+                files.append(file.at(at))
+                contents.append(content)
+                merged[tail.of(split(told.path)[1])] = content
+        new_record = sidecar.revised(record, caption, described, merged, at)
+        pieces = tuple(
+            _Piece(file.name, file.sha256, _sha256(content))
+            for file, content in zip(files, contents, strict=True)
         )
+        claim = _Claim(path, pieces, _sha256(record), _sha256(new_record))
         job = job_id(path, claim.new_record)
         with ExitStack() as undo:
             undo.callback(_remove_all, work, job)  # it may be what fills the disk
-            write(work, f"{job}.img", [described.data], attributes.give)
-            write(work, f"{job}.json", [new_record], attributes.give_record)
+            for number, (file, content) in enumerate(zip(files, contents, strict=True)):
+                write(work, f"{job}.{number}", [content], file.attributes.give)
+            write(work, f"{job}.json", [new_record], image.attributes.give_record)
             write(work, f"{job}.claim", [json.dumps(asdict(claim)).encode()])
             sync_folder(work)
             undo.pop_all()
@@ -150,12 +158,63 @@ class Revisions:
 
 
 @dataclass(frozen=True, slots=True)
+class _File:
+    """A file of done/ as it is before."""
+
+    name: str
+    data: bytes = field(repr=False)
+    attributes: Attributes
+
+    @classmethod
+    def read(cls, folder: int, name: str, *, most_bytes: int | None = None) -> _File:
+        """FileNotFoundError where there is no regular file of that name, or one of more bytes."""
+        file = os.open(name, READ, dir_fd=folder)
+        try:
+            size = os.fstat(file).st_size
+            if not is_regular(file) or (most_bytes is not None and size > most_bytes):
+                raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), name)
+            return cls(name, contents(file, size), Attributes.of(file))
+        finally:
+            os.close(file)
+
+    @property
+    def sha256(self) -> str:
+        return _sha256(self.data)
+
+    def at(self, moment: datetime) -> _File:
+        """What programs read beside an image they read again where its time is new."""
+        return replace(self, attributes=self.attributes.at(int(moment.timestamp() * 1e9)))
+
+
+def _beside(folder: int, name: str) -> dict[str, tuple[Tail, _File]]:
+    """The .xmp and the .txt beside an image, where they are there; of several the better known."""
+    found: dict[str, tuple[Tail, _File]] = {}
+    for tail in tails(text=True):
+        kind = tail.suffix.lower()
+        if kind in (XMP, TEXT) and kind not in found:
+            try:
+                found[kind] = tail, _File.read(folder, tail.of(name), most_bytes=MOST_NOTE_BYTES)
+            except OSError as error:
+                if error.errno not in NO_FILE | {errno.EACCES, errno.EPERM, errno.ENAMETOOLONG}:
+                    raise
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class _Piece:
+    """One file of done/, and the checksums by which old and new are told apart."""
+
+    name: str  # in the image's folder
+    old: str
+    new: str  # the same where an image's format holds no description
+
+
+@dataclass(frozen=True, slots=True)
 class _Claim:
-    """Which image of done/, and the checksums by which old and new are told apart."""
+    """Which image of done/, and all that is to change with it."""
 
     path: str
-    old_image: str
-    new_image: str  # the same where the format holds no description
+    pieces: tuple[_Piece, ...]  # the image first
     old_record: str
     new_record: str
 
@@ -169,9 +228,9 @@ class _Revision:
     move: Move
     exchange: Move
 
-    @property
-    def _image(self) -> str:
-        return f"{self.job}.img"
+    def _staged(self, number: int) -> str:
+        """The new piece; after the exchange the old one."""
+        return f"{self.job}.{number}"
 
     @property
     def _new(self) -> str:
@@ -195,7 +254,7 @@ class _Revision:
         with self.done.folder(self.done.make_folder(folder_name)) as folder:
             stands = self._show(folder, name)
             sync_folder(folder)
-            self._forget(folder, name)
+            self._forget(folder)
         return stands
 
     def _show(self, folder: int, name: str) -> bool:
@@ -206,49 +265,58 @@ class _Revision:
         self._drop_reservations(folder, (name, record))
         if not exists(self.work, self._old) or not exists(self.work, self._new):
             return False  # committed, or never begun; and somebody has taken the sidecar away since
-        is_new = self._show_image(folder, name)
+        is_new = self._show_image(folder)
+        for number in range(1, len(self.claim.pieces) if is_new else 0):
+            if self._is_to_come(folder, number):
+                self._swap(folder, number)
         try:
             self.move(self.work, self._new if is_new else self._old, folder, record)
         except FileExistsError:  # somebody else's sidecar lies there now
             return False
         return is_new
 
-    def _show_image(self, folder: int, name: str) -> bool:
+    def _show_image(self, folder: int) -> bool:
         """Whether the new image has its name; the old one keeps it where anything is not as it was."""
-        claim = self.claim
-        if sha256_at(self.work, self._old) != claim.old_record:
+        image = self.claim.pieces[0]
+        if sha256_at(self.work, self._old) != self.claim.old_record:
             return False  # another sidecar than we had read was taken away, a moment ago
-        there, staged = sha256_at(folder, name), sha256_at(self.work, self._image)
-        if there == claim.new_image:
+        there, staged = sha256_at(folder, image.name), sha256_at(self.work, self._staged(0))
+        if there == image.new:
             return True
-        if there == claim.old_image and staged == claim.new_image:
-            return self._swap(folder, name)
-        if not exists(folder, name) and staged is not None:
-            self.move(self.work, self._image, folder, name)
+        if self._is_to_come(folder, 0):
+            return self._swap(folder, 0)
+        if not exists(folder, image.name) and staged is not None:
+            self.move(self.work, self._staged(0), folder, image.name)
             sync_folder(folder)
-            return staged == claim.new_image
+            return staged == image.new
         # Changed by somebody else: before the exchange, or after it.
-        return there != claim.old_image and staged != claim.new_image
+        return there != image.old and staged != image.new
 
-    def _swap(self, folder: int, name: str) -> bool:
+    def _is_to_come(self, folder: int, number: int) -> bool:
+        piece = self.claim.pieces[number]
+        is_old = sha256_at(folder, piece.name) == piece.old
+        return is_old and sha256_at(self.work, self._staged(number)) == piece.new
+
+    def _swap(self, folder: int, number: int) -> bool:
         """Step 3, for the very file whose checksum is the old one and to which nobody writes; else False."""
-        file = os.open(name, READ, dir_fd=folder)
+        piece, staged = self.claim.pieces[number], self._staged(number)
+        file = os.open(piece.name, READ, dir_fd=folder)
         try:
             seen = os.fstat(file)
-            if sha256_of(file) != self.claim.old_image:
+            if sha256_of(file) != piece.old:
                 return False
             try:
-                self.exchange(self.work, self._image, folder, name)
+                self.exchange(self.work, staged, folder, piece.name)
             except OSError as error:
                 if error.errno not in REFUSES_FLAG:
                     raise
-                is_ours = _is_untouched(folder, name, seen, file)
+                is_ours = _is_untouched(folder, piece.name, seen, file)
                 if is_ours:
-                    os.rename(self._image, name, src_dir_fd=self.work, dst_dir_fd=folder)
+                    os.rename(staged, piece.name, src_dir_fd=self.work, dst_dir_fd=folder)
             else:
-                is_ours = _is_untouched(self.work, self._image, seen, file)
+                is_ours = _is_untouched(self.work, staged, seen, file)
                 if not is_ours:
-                    self.exchange(self.work, self._image, folder, name)
+                    self.exchange(self.work, staged, folder, piece.name)
         finally:
             os.close(file)
         sync_folder(folder)
@@ -267,13 +335,15 @@ class _Revision:
             if is_empty and there.st_mtime_ns >= claimed.st_mtime_ns - _TIME_GRAIN_NS:
                 remove(folder, name)
 
-    def _forget(self, folder: int, name: str) -> None:
-        """Step 5.  What turns out to be neither of our two images is somebody's, and kept."""
-        left = sha256_at(self.work, self._image)
-        if left not in (None, self.claim.old_image, self.claim.new_image):
-            for free in candidates(name, left or "", suffix=sidecar.CAPTION_SUFFIX):
+    def _forget(self, folder: int) -> None:
+        """Step 5.  What turns out to be neither the old file nor the new one is somebody's, and kept."""
+        for number, piece in enumerate(self.claim.pieces):
+            left = sha256_at(self.work, self._staged(number))
+            if left in (None, piece.old, piece.new):
+                continue
+            for free in candidates(piece.name, left or "", suffix=sidecar.CAPTION_SUFFIX):
                 try:
-                    self.move(self.work, self._image, folder, free)
+                    self.move(self.work, self._staged(number), folder, free)
                     break
                 except FileExistsError:
                     continue
@@ -282,12 +352,13 @@ class _Revision:
 
 
 def _remove_all(work: int, job: str) -> None:
-    for ending in ("img", "json", "old"):
-        remove(work, f"{job}.{ending}.new")
-        remove(work, f"{job}.{ending}")
+    claims = f"{job}.claim", f"{job}.claim.new"
+    for name in names_in(work):
+        if name.startswith(f"{job}.") and name not in claims:
+            remove(work, name)
     sync_folder(work)  # traces without a claim are forgotten; a claim without traces would be, too, but later
-    remove(work, f"{job}.claim.new")
-    remove(work, f"{job}.claim")
+    for name in claims:
+        remove(work, name)
 
 
 def _record_of(done: Place, path: str) -> tuple[bytes, sidecar.Sidecar]:
@@ -300,18 +371,6 @@ def _record_of(done: Place, path: str) -> tuple[bytes, sidecar.Sidecar]:
     if told.caption is None:
         raise KeyError(path)
     return record, told
-
-
-def _image_of(done: Place, path: str) -> tuple[bytes, Attributes]:
-    folder_name, name = split(path)
-    with _known(path), done.folder(folder_name) as folder:
-        file = os.open(name, READ, dir_fd=folder)
-    try:
-        if not is_regular(file):
-            raise KeyError(path)
-        return contents(file, os.fstat(file).st_size), Attributes.of(file)
-    finally:
-        os.close(file)
 
 
 def _delivered(path: str, told: sidecar.Sidecar, sha256: str) -> Delivered:
@@ -336,9 +395,14 @@ def _changed(path: str) -> TryLater:
 
 def _claim_from(text: bytes | None) -> _Claim | None:
     try:
-        return _Claim(**json.loads(text)) if text is not None else None
-    except (ValueError, TypeError):
+        told = json.loads(text or b"")
+        return _Claim(**{**told, "pieces": tuple(_Piece(**piece) for piece in told["pieces"])})
+    except (ValueError, TypeError, LookupError):
         return None
+
+
+def _sha256(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
 
 
 @contextmanager

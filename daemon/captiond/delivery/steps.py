@@ -1,4 +1,4 @@
-"""Steps 3 and 4: from traces in `.captiond/` to an image under its name, and then its record beside it.
+"""Steps 3 and 4: from traces in `.captiond/` to an image and its company under their names, then the record.
 
 One `Steps` is one delivery on its way into one place.  What was chosen is in the claim, durable before it is
 acted on, so that a crash after any line here leaves what `recovery` can read.
@@ -9,19 +9,19 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
 
 from captiond import sidecar
 from captiond.beneath import split
+from captiond.companions import Tail
 from captiond.delivery.files import exists, read, remove, sha256_at, sync_folder
 from captiond.delivery.moves import Move
 from captiond.delivery.places import Place
-from captiond.delivery.traces import Claim, Trace
+from captiond.delivery.traces import Claim, Piece, Trace
 from captiond.errors import TryLater
 from captiond.names import LONGEST_NAME, candidates, shown
-from captiond.records import Fingerprint
 
 SUFFIXES = {"done": sidecar.CAPTION_SUFFIX, "failed": sidecar.ERROR_SUFFIX}
 UNFIT_RETRY_SECONDS = 300.0
@@ -48,36 +48,28 @@ class Steps:
     def suffix(self) -> str:
         return SUFFIXES[self.place.name]
 
-    def claim_for(self, path: str, fingerprint: Fingerprint, sha256: str, published_sha256: str) -> Claim:
+    def claim_for(self, pieces: Sequence[Piece]) -> Claim:
         """A claim with the best name that is free just now."""
-        claim = Claim(
-            path=path,
-            inode=fingerprint.inode,
-            size=fingerprint.size,
-            modified_ns=fingerprint.modified_ns,
-            sha256=sha256,
-            name="",
-            published_sha256=published_sha256,
-        )
+        claim = Claim("", tuple(pieces))
         return replace(claim, name=next(self._free_names(claim)))
 
     def commit(self, claim: Claim) -> Claim:
-        """Show image and record under the first name that both can have; the claim with that name."""
+        """Show the pieces, then the record, under the first names that are free; the claim that says so."""
         for name in chain([claim.name], self._free_names(claim)):
             if name != claim.name:
                 claim = replace(claim, name=name)
                 self.trace.write_claim(claim)
                 self.trace.sync()
             try:
-                self._show_image(claim)
+                self._show_pieces(claim)
                 self._show_record(claim)
                 break
-            except FileExistsError:  # somebody took the name since we looked
-                self._hide_image(claim)
+            except FileExistsError:  # somebody took one of the names since we looked
+                self.hide(claim)
             except OSError as error:
                 if error.errno not in _UNFIT:
                     raise
-                self._hide_image(claim)
+                self.hide(claim)
                 self.trace.clear()
                 raise TryLater(
                     f"{self.place.path} cannot hold {shown(claim.name)}: {error.strerror}",
@@ -87,12 +79,16 @@ class Steps:
         self.trace.mark_delivered()
         return claim
 
-    def _show_image(self, claim: Claim) -> None:
-        if not self.trace.has_image():
-            return  # it lies there already
+    def _show_pieces(self, claim: Claim) -> None:
+        """The picture first; what lies there already stays."""
+        waiting = [number for number in range(len(claim.pieces)) if self.trace.has_piece(number)]
+        if not waiting:
+            return
         folder_name, name = split(claim.name)
         with self.place.folder(self.place.make_folder(folder_name)) as folder:
-            self.move(self.trace.work, self.trace.image, folder, name)
+            for number in waiting:
+                new_name = claim.pieces[number].tail.of(name)
+                self.move(self.trace.work, self.trace.piece(number), folder, new_name)
             sync_folder(folder)
 
     def _show_record(self, claim: Claim) -> None:
@@ -101,13 +97,17 @@ class Steps:
             self.move(self.trace.work, self.trace.record, folder, name + self.suffix)
             sync_folder(folder)
 
-    def _hide_image(self, claim: Claim) -> None:
-        """Undo `_show_image`, where it is done: the record's name is taken, so both need another."""
-        if self.trace.has_image():
+    def hide(self, claim: Claim) -> None:
+        """Undo `_show_pieces`, as far as it went: all need another name, or are to be made anew."""
+        gone = [number for number in range(len(claim.pieces)) if not self.trace.has_piece(number)]
+        ours = [number for number in gone if self._is_shown(claim, number)]
+        if not ours:
             return
         folder_name, name = split(claim.name)
         with self.place.folder(folder_name) as folder:
-            os.rename(name, self.trace.image, src_dir_fd=folder, dst_dir_fd=self.trace.work)
+            for number in ours:
+                old_name = claim.pieces[number].tail.of(name)
+                os.rename(old_name, self.trace.piece(number), src_dir_fd=folder, dst_dir_fd=self.trace.work)
             sync_folder(folder)
         self.trace.sync()
 
@@ -122,34 +122,45 @@ class Steps:
             return False
         # A person's words since, and what lies there is another image of the same original.
         published = claim.published_sha256 if told.is_edited else told.published_sha256
-        return (told.path, told.source_sha256, published) == (
-            claim.path,
-            claim.sha256,
-            claim.published_sha256,
-        )
+        said = told.path, told.source_sha256, published
+        return said == (claim.path, claim.original.sha256, claim.published_sha256)
 
-    def is_shown(self, claim: Claim) -> bool:
-        """Whether the name that was chosen, and free then, holds exactly our bytes."""
+    def is_whole(self, claim: Claim) -> bool:
+        """Whether each piece lies under the name that was chosen, and free then, or waits for it, whole."""
+        # Each is looked at, whatever the others are, since a look removes second names.
+        lacking = [
+            number
+            for number, piece in enumerate(claim.pieces)
+            if not self._is_shown(claim, number)
+            and sha256_at(self.trace.work, self.trace.piece(number)) != piece.sha256
+        ]
+        return not lacking
+
+    def _is_shown(self, claim: Claim, number: int) -> bool:
+        """Whether the piece's name holds exactly our bytes."""
+        piece = claim.pieces[number]
         folder_name, name = split(claim.name)
         try:
             with self.place.folder(folder_name) as folder:
-                if sha256_at(folder, name) != claim.published_sha256:
+                if sha256_at(folder, piece.tail.of(name)) != piece.sha256:
                     return False
                 sync_folder(folder)
         except (FileNotFoundError, NotADirectoryError):
             return False
-        self.trace.drop_image()  # its second name, where a crash came between link and unlink
+        self.trace.drop_piece(number)  # its second name, where a crash came between link and unlink
         return True
 
     def drop_reservations(self, claim: Claim) -> None:
         """Free the claimed names of the empty files with which a crash left them reserved.
 
-        The names were free when the claim was written: an empty file that is younger than it is ours.
+        The names were free when the claim was written: an empty file that is younger than it is ours, if what
+        it was to make room for still waits.
         """
         since = self.trace.claimed_at_ns() - _TIME_GRAIN_NS
         folder_name, name = split(claim.name)
+        waiting = [piece.tail for number, piece in enumerate(claim.pieces) if self.trace.has_piece(number)]
         with self.place.folder(self.place.make_folder(folder_name)) as folder:
-            for reserved in (name, name + self.suffix):
+            for reserved in (*(tail.of(name) for tail in waiting), name + self.suffix):
                 try:
                     there = os.stat(reserved, dir_fd=folder, follow_symlinks=False)
                 except FileNotFoundError:
@@ -158,13 +169,15 @@ class Steps:
                     remove(folder, reserved)
 
     def _free_names(self, claim: Claim) -> Iterator[str]:
-        """The delivered paths, from the best, whose names for image and record are both free."""
+        """The delivered paths of the picture, from the best, with which every name is free."""
         folder_name, name = split(claim.path)
         folder_name = self.place.make_folder(folder_name)
+        tails = [*(piece.tail for piece in claim.pieces), Tail(self.suffix)]
+        longest_suffix = max((tail.suffix for tail in tails if not tail.on_stem), key=len)
         with self.place.folder(folder_name) as folder:
             longest = min(LONGEST_NAME, os.fstatvfs(folder).f_namemax or LONGEST_NAME)
-        for candidate in candidates(name, claim.sha256, suffix=self.suffix, longest=longest):
+        for candidate in candidates(name, claim.original.sha256, suffix=longest_suffix, longest=longest):
             with self.place.folder(folder_name) as folder:
-                is_free = not exists(folder, candidate) and not exists(folder, candidate + self.suffix)
+                is_free = not any(exists(folder, tail.of(candidate)) for tail in tails)
             if is_free:
                 yield f"{folder_name}/{candidate}" if folder_name else candidate

@@ -19,16 +19,20 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from captiond import beneath
+from captiond.companions import pictures_of
 from captiond.errors import Surroundings, as_surroundings
 from captiond.inbox import mounts, root
-from captiond.inbox.ignore import Ignore
+from captiond.inbox.ignore import IMAGE_EXTENSIONS, NOT_AN_IMAGE, Ignore
 from captiond.inbox.look import look_into
 from captiond.inbox.settle import Book, Kind
 from captiond.inbox.survey import Survey
 from captiond.inbox.watch import Watcher, WatchState
+from captiond.names import shown
 from captiond.records import Fingerprint, SettledFile
 
-__all__ = ["Inbox", "InboxCounts", "WatchState"]
+__all__ = ["NOT_THERE", "Inbox", "InboxCounts", "WatchState"]
+
+NOT_THERE = "not there"
 
 _TICK_SECONDS = 0.1  # how long a stop may go unnoticed
 _BREATH_SECONDS = 0.05  # between two looks at hints, so that a busy writer does not keep us busy
@@ -155,8 +159,11 @@ class Inbox:
                 missed_events=self._survey.missed_events,
             )
 
-    def explain(self, path: str) -> str:
-        """One line: why the file `path` (relative to the inbox) is still there, or that it is not."""
+    def explain(self, path: str, *, takes_text: bool = False) -> str:
+        """One line: why the file `path` (relative to the inbox) is still there, or that it is not.
+
+        `takes_text`: whether `photo.txt` travels with `photo.jpg`.
+        """
         with self._lock:
             standing = self._book.explain(path, self._clock())
         if standing == "in work":
@@ -167,17 +174,31 @@ class Inbox:
                 if not stat.S_ISREG(found.st_mode):
                     return _explain_kind(found.st_mode)
                 if rule := self._ignore.rule(path):
-                    return f"ignored: {rule}"
+                    may_travel = rule == NOT_AN_IMAGE and not self._ignore.is_asked_for(path)
+                    of_picture = self._explain_companion(path, takes_text) if may_travel else None
+                    return of_picture or f"ignored: {rule}"
                 if standing is not None:
                     return standing
                 finding = look_into(descriptor, path, Fingerprint.of(found), trust_leases=True)
         except (FileNotFoundError, NotADirectoryError, ValueError):
-            return "not there"
+            return NOT_THERE
         except Surroundings as trouble:
             return trouble.message
         except OSError as error:
             return f"cannot be looked at: {error.strerror}"
         return _UNKNOWN[finding.kind].format(finding.reason)
+
+    def _explain_companion(self, path: str, takes_text: bool) -> str | None:
+        pictures = [
+            picture
+            for picture in pictures_of(path, IMAGE_EXTENSIONS, text=takes_text)
+            if self._ignore.rule(picture) is None
+        ]
+        for picture in pictures:
+            standing = self.explain(picture)
+            if standing != NOT_THERE:
+                return f"a companion of {shown(picture)} and travels with it; that one is {standing}"
+        return "a companion, and no picture that it may travel with is here" if pictures else None
 
     # A round of work
 
@@ -272,7 +293,7 @@ _UNKNOWN = {
     Kind.HELD: "held by a writer: a program still has it open for writing",
     Kind.CHANGED: "being written just now",
     Kind.UNREADABLE: "{}",
-    Kind.GONE: "not there",
+    Kind.GONE: NOT_THERE,
 }
 
 

@@ -79,6 +79,10 @@ class Ignore:
         """The rule that keeps us out of the folder `path`, whose last part is `name`."""
         return _first(_FOLDER_RULES, name) or (self._by_pattern(name, path) if self._patterns else None)
 
+    def is_asked_for(self, path: str) -> bool:
+        """Whether somebody's own pattern leaves the file `path` alone."""
+        return bool(self._patterns) and self._by_pattern(path.rpartition("/")[2], path) is not None
+
     def skips_file(self, name: str, path: str) -> bool:
         """Whether any rule leaves this file alone, without finding out which: for scans."""
         return not _is_image(name) or (bool(self._patterns) and self._by_pattern(name, path) is not None)
