@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import random
 import signal
 import subprocess
@@ -143,7 +144,8 @@ def test_what_it_met_before_does_not_decide(body: str, fake: FakeExiftool, tool:
 def test_one_that_was_ended_by_somebody(fake: FakeExiftool, tool: Exiftool) -> None:
     """Memory running out may end it between two files, which no file is to suffer for."""
     tool.place(DATA, BLOCK)
-    subprocess.run(["kill", "-KILL", *map(str, fake.alive)], check=True)
+    (process,) = fake.alive
+    os.kill(process, signal.SIGKILL)
     until(lambda: not fake.alive)
     assert tool.place(DATA, BLOCK) == DATA + BLOCK
 
