@@ -50,6 +50,8 @@ class Companion:
         except OSError as error:
             if error.errno in NO_FILE:
                 raise self._later("is gone") from error
+            if error.errno in (errno.EAGAIN, errno.ETXTBSY):  # somebody's lease, as Samba takes them
+                raise self._later("is held by a program") from error
             if error.errno in (errno.EACCES, errno.EPERM):
                 raise self._later(
                     "may not be read",
