@@ -37,6 +37,12 @@ class Tail:
         return (_stem(name) if self.on_stem else name) + self.suffix
 
 
+def names_of(name: str, tails: Iterable[Tail]) -> list[str]:
+    """What each tail makes of the picture's name."""
+    stem = _stem(name)
+    return [(stem if tail.on_stem else name) + tail.suffix for tail in tails]
+
+
 @cache
 def tails(*, text: bool) -> tuple[Tail, ...]:
     """All that may lie beside a picture; of each kind the better known first.

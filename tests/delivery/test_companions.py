@@ -27,7 +27,7 @@ from test_recovery import (
 
 from captiond.companions import pictures_of, tails
 from captiond.delivery import Finished, company, moves, returns, traces
-from captiond.errors import Rejected, TryLater
+from captiond.errors import Rejected, Surroundings, TryLater
 
 TAIL = "~" + hashlib.sha256(b"a picture").hexdigest()[:8]
 BESIDE = {
@@ -316,6 +316,32 @@ def test_a_companion_that_somebody_holds_open_is_waited_for(tmp_path: Path) -> N
         world.beside["photo.MOV"] = b"half a film, and the rest"
         world.caption(delivery, settled)
     world.check_quiet()
+
+
+def test_a_companion_that_may_not_be_opened_makes_its_picture_wait(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another's lease or a missing right concerns that picture alone, and says what helps."""
+    world = World.at(tmp_path)
+    settled = world.drop("photo.jpg")
+    world.drop_beside("photo.MOV", b"a film")
+    answers = {errno.EAGAIN: "is held by a program", errno.EACCES: "may not be read", errno.ENOENT: "is gone"}
+    with world.opened() as delivery:
+        for number, words in answers.items():
+            with monkeypatch.context() as patch, pytest.raises(TryLater, match=words):
+                patch.setattr(company, "open_file", _refusing(number))
+                delivery.claim(settled)
+        with monkeypatch.context() as patch, pytest.raises(Surroundings):
+            patch.setattr(company, "open_file", _refusing(errno.ESTALE))
+            delivery.claim(settled)
+        assert delivery.claim(settled).attempt == 1
+
+
+def _refusing(number: int) -> object:
+    def refuse(*_: object) -> int:
+        raise OSError(number, os.strerror(number))
+
+    return refuse
 
 
 def _kernel_tells_writers(file: Path) -> bool:

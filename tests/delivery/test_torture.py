@@ -17,14 +17,17 @@ REASON = missing_tool()
         (Scenario("publish", "flagged"), 15),
         (Scenario("publish", "linked", taken=True), 20),
         (Scenario("set_aside", "reserved"), 25),
+        (Scenario("publish", "flagged", beside=True), 3),
+        (Scenario("publish", "reserved", taken=True, beside=True), 40),
         (Scenario("recover", "flagged", cut=Point("fsync", 6)), 5),
+        (Scenario("recover", "linked", beside=True, cut=Point("fsync", 12)), 5),
         (Scenario("revise", "flagged", beside=True), 20),
     ],
     ids=str,
 )
 def test_a_kill_at_any_system_call_loses_and_doubles_nothing(scenario: Scenario, first: int) -> None:
     """Wherever the process is killed: one image, one record, the same name, and no second caption."""
-    score = sweep(scenario, every=16, first=first)
+    score = sweep(scenario, every=12, first=first)
     assert score.points
     assert not score.failures
 
@@ -35,6 +38,7 @@ def test_a_kill_at_any_system_call_loses_and_doubles_nothing(scenario: Scenario,
         Scenario("publish", "flagged", taken=True),
         Scenario("set_aside", "linked"),
         Scenario("publish", "reserved"),
+        Scenario("publish", "linked", beside=True),
         Scenario("revise", "flagged", beside=True),
         Scenario("revise", "reserved"),
     ],
@@ -42,6 +46,6 @@ def test_a_kill_at_any_system_call_loses_and_doubles_nothing(scenario: Scenario,
 )
 def test_a_power_cut_at_any_step_loses_and_doubles_nothing(scenario: Scenario) -> None:
     """Whatever a file system may have kept of what was not synced: the same holds."""
-    score = cut_everywhere(scenario, every=9)
+    score = cut_everywhere(scenario, every=13)
     assert score.points
     assert not score.failures

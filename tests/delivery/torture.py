@@ -12,6 +12,7 @@ that counts how often it is asked, and the folders must be as if nothing had hap
 from __future__ import annotations
 
 import argparse
+import atexit
 import hashlib
 import json
 import os
@@ -21,8 +22,12 @@ import signal
 import subprocess
 import sys
 import time
+import traceback
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
+from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -265,33 +270,87 @@ def _kill(world: World, scenario: Scenario, point: Point) -> None:
 
 
 def _run_child(world: World, scenario: Scenario, options: list[str]) -> int:
-    told = replace(scenario, cut=None)
-    child = subprocess.Popen(
-        [sys.executable, __file__, "--child", str(world.inbox.parent), json.dumps(asdict(told))],
-        env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"},
-    )
-    with child:
+    told = {"root": str(world.inbox.parent), **asdict(replace(scenario, cut=None))}
+    with _nursery().child(told) as pid:
         # It stops itself: a process that runs would make a few calls before strace looks at them.
-        _wait_for(child, "State:\tT")
-        command = ["strace", "-qq", "-f", *options, "-p", str(child.pid)]
+        _wait_for(pid, "State:\tT")
+        command = ["strace", "-qq", "-f", *options, "-p", str(pid)]
         with subprocess.Popen(command, stderr=subprocess.DEVNULL) as strace:
-            _wait_for(child, f"TracerPid:\t{strace.pid}\n")
-            child.send_signal(signal.SIGCONT)
-            status = child.wait(PATIENCE_SECONDS)
+            _wait_for(pid, f"TracerPid:\t{strace.pid}\n")
+            os.kill(pid, signal.SIGCONT)
+            status = _nursery().status()
             strace.wait(PATIENCE_SECONDS)
     if status not in (0, -signal.SIGKILL):
         raise RuntimeError(f"the child ended with {status}")
     return status
 
 
-def _wait_for(child: subprocess.Popen[bytes], sign: str) -> None:
+def _wait_for(pid: int, sign: str) -> None:
     until = time.monotonic() + PATIENCE_SECONDS
-    status = Path(f"/proc/{child.pid}/status")
-    while sign not in status.read_text():
-        if child.poll() is not None or time.monotonic() > until:
-            child.kill()
+    while sign not in (status := Path(f"/proc/{pid}/status").read_text()):
+        if "State:\tZ" in status or time.monotonic() > until:
             raise RuntimeError(f"the child did not come to {sign!r}")
-        time.sleep(0.002)
+        time.sleep(0.001)
+
+
+class Nursery:
+    """A process that has imported everything, and forks a child whenever it is asked for one."""
+
+    def __init__(self) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, __file__, "--nursery"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1", "PYTHONPATH": os.pathsep.join(sys.path)},
+        )
+
+    @contextmanager
+    def child(self, told: dict[str, Any]) -> Iterator[int]:
+        """Its process id; it does what it is told and ends, or else it is killed."""
+        assert self._process.stdin is not None
+        self._process.stdin.write(json.dumps(told) + "\n")
+        self._process.stdin.flush()
+        pid = self._answer()
+        try:
+            yield pid
+        except BaseException:
+            os.kill(pid, signal.SIGKILL)
+            raise
+
+    def status(self) -> int:
+        """How the child ended; negative for a signal."""
+        return self._answer()
+
+    def _answer(self) -> int:
+        assert self._process.stdout is not None
+        return int(self._process.stdout.readline())
+
+    def close(self) -> None:
+        self._process.communicate()
+
+
+@cache
+def _nursery() -> Nursery:
+    nursery = Nursery()
+    atexit.register(nursery.close)
+    return nursery
+
+
+def _bring_up() -> None:
+    """What a nursery does."""
+    for line in sys.stdin:
+        told = json.loads(line)
+        pid = os.fork()
+        if pid == 0:
+            try:
+                _child(Path(told.pop("root")), Scenario(**told))
+            finally:
+                traceback.print_exc()
+                os._exit(1)
+        print(pid, flush=True)
+        _, status = os.waitpid(pid, 0)
+        print(os.waitstatus_to_exitcode(status), flush=True)
 
 
 def _child(root: Path, scenario: Scenario) -> None:
@@ -329,11 +388,11 @@ def main() -> int:
     parser.add_argument("--every", type=int, default=1, help="only every Nth point")
     parser.add_argument("--nested", type=int, default=7, help="every Nth point in every Nth recovery")
     parser.add_argument("--powercut", action="store_true", help="cut the power instead of killing")
-    parser.add_argument("--child", nargs=2, help=argparse.SUPPRESS)
+    parser.add_argument("--nursery", action="store_true", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
-    if arguments.child:
-        root, scenario = arguments.child
-        _child(Path(root), Scenario(**json.loads(scenario)))
+    if arguments.nursery:
+        _bring_up()
+        return 0
     if arguments.powercut:
         from powercut import cut_everywhere as attack
     else:
