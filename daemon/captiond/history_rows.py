@@ -24,6 +24,7 @@ _MICROSECOND = timedelta(microseconds=1)
 # Thai to Khmer and what the East Asian widths call wide: scripts that put no spaces between words.
 _UNSPACED = range(0x0E00, 0x1800)
 _QUOTE = '"'
+_MOST_WORDS = 32  # FTS5 has a limit, too
 
 COLUMNS = (
     "id, at, folder, path, delivered, sha256, caption, model, kind, message, advice, format, width, height, "
@@ -109,7 +110,7 @@ def searching(
     search: str, *, folder: str | None, before: int | None, limit: int, by_words: bool
 ) -> tuple[str, list[object]]:
     """The query for a page of entries, and its values."""
-    wanted = well_formed(search).replace("\0", " ").split()
+    wanted = well_formed(search).replace("\0", " ").split()[:_MOST_WORDS]
     indexed = [word for word in wanted if by_words and _is_indexed(word)]
     conditions: list[str] = []
     values: list[object] = []
