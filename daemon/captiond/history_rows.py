@@ -41,6 +41,11 @@ _TABLES = (
     "CREATE INDEX IF NOT EXISTS by_path ON pictures (path)",
     "CREATE INDEX IF NOT EXISTS by_folder ON pictures (folder)",
     "CREATE INDEX IF NOT EXISTS by_delivered ON pictures (delivered)",
+    # Counting a million lines takes a tenth of a second, and whoever shows the numbers asks every second.
+    "CREATE TABLE IF NOT EXISTS totals (folder TEXT PRIMARY KEY, pictures INTEGER NOT NULL) WITHOUT ROWID",
+    """CREATE TRIGGER IF NOT EXISTS counted AFTER INSERT ON pictures BEGIN
+        INSERT INTO totals VALUES (new.folder, 1) ON CONFLICT DO UPDATE SET pictures = pictures + 1;
+    END""",
 )
 _WORDS = (
     "CREATE VIRTUAL TABLE IF NOT EXISTS words "
@@ -62,7 +67,7 @@ WHERE NOT EXISTS (
 REVISE = """
 UPDATE pictures SET first_caption = coalesce(first_caption, caption), caption = ?, edited_at = ? WHERE id = ?
 """
-COUNTS = "SELECT folder, count(*) FROM pictures GROUP BY folder"
+COUNTS = "SELECT folder, pictures FROM totals"
 WORDS_ADD = "INSERT INTO words (rowid, says, called) VALUES (?, ?, ?)"
 WORDS_REMOVE = "INSERT INTO words (words, rowid, says, called) VALUES ('delete', ?, ?, ?)"
 _LAST_WITH_WORDS = "SELECT coalesce(max(id), 0) FROM words_docsize"
