@@ -81,7 +81,7 @@ def test_one_learns_where_every_file_went_and_why(tmp_path: Path, jpeg: bytes) -
 
 
 def test_one_learns_of_pictures_that_somebody_took_away(tmp_path: Path, jpeg: bytes) -> None:
-    """The history knows them by either path; without it they are unknown, and nothing is made in its place."""
+    """The history knows them by either path; without it they are unknown, and none is made."""
     with FakeChatServer() as server:
         openai = {"backend": "openai", "id": server.model_id, "base_url": server.url}
         watch = {"settle_seconds": 0.2, "incomplete_after_seconds": 0.5}
