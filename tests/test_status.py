@@ -10,7 +10,9 @@ from typing import Any
 
 import pytest
 
+from captiond import asking
 from captiond.demo.samples import write_samples
+from captiond.settings import load
 from daemon_process import Place, captiond
 from fake_chat_server import FakeChatServer, fails
 
@@ -94,17 +96,22 @@ def test_one_learns_of_pictures_that_somebody_took_away(tmp_path: Path, jpeg: by
     for file in (*place.done.rglob("one.jpg*"), *place.failed.glob("bad.jpg*")):
         file.unlink()
     (place.done / "two.jpg.caption.json").unlink()
+    settings = load(place.settings, {}, tmp_path)
+
+    def told(path: str | Path) -> str:
+        found = asking.explain(settings, Path(path), tmp_path)
+        return f"{found.message} {found.advice}"
+
     assert [status(place)["counts"][name] for name in ("done", "failed", "waiting")] == [2, 1, 0]
+    assert f"UTC by fake-vision: {caption}" in explain(place, "trip/one.jpg")
     for path in ("trip/one.jpg", place.done / "trip/one.jpg.caption.json"):
-        told = explain(place, path)
-        assert f"UTC by fake-vision: {caption}" in told and "is not there any more" in told
-    assert "there without its record" in explain(place, "two.jpg")
-    failed = explain(place, place.inbox / "bad.jpg")
-    assert "It failed on" in failed and "never became whole" in failed
+        assert f"UTC by fake-vision: {caption}" in told(path) and "is not there any more" in told(path)
+    assert "there without its record" in told("two.jpg")
+    assert "It failed on" in told(place.inbox / "bad.jpg") and "never became whole" in told("bad.jpg")
     for file in (tmp_path / "state").iterdir():
         file.unlink()
-    assert "is not known" in explain(place, "trip/one.jpg", code=1)
-    assert status(place)["counts"]["done"] == 0
+    assert "is not known" in told("trip/one.jpg")
+    assert asking.status(settings).counts["done"] == 0
     assert list((tmp_path / "state").iterdir()) == []
 
 
