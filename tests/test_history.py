@@ -153,6 +153,7 @@ def test_a_search_finds_captions_and_names_by_all_its_words(opened: Opened, tmp_
         "\0",
         "\udcff",
         "'; DROP TABLE pictures; --",
+        "a " * 999,
     ):
         history.entries(search=nonsense)
     assert paths(history, search="beach", folder="failed") == ["beach.jpg"]

@@ -10,7 +10,9 @@ from typing import Any
 
 import pytest
 
+from captiond import asking
 from captiond.demo.samples import write_samples
+from captiond.settings import load
 from daemon_process import Place, captiond
 from fake_chat_server import FakeChatServer, fails
 
@@ -81,27 +83,35 @@ def test_one_learns_where_every_file_went_and_why(tmp_path: Path, jpeg: bytes) -
 
 
 def test_one_learns_of_pictures_that_somebody_took_away(tmp_path: Path, jpeg: bytes) -> None:
-    """The history knows them by either path, whether the daemon runs or not; without it they are unknown."""
-    place = Place(tmp_path, {"watch": {"settle_seconds": 0.2, "incomplete_after_seconds": 1.0}})
-    place.drop(jpeg, "trip/one.jpg")
-    place.drop(jpeg, "two.jpg")
-    place.drop(jpeg[: len(jpeg) // 2], "bad.jpg")
-    assert place.once().returncode == 1
+    """The history knows them by either path; without it they are unknown, and none is made."""
+    with FakeChatServer() as server:
+        openai = {"backend": "openai", "id": server.model_id, "base_url": server.url}
+        watch = {"settle_seconds": 0.2, "incomplete_after_seconds": 0.5}
+        place = Place(tmp_path, {"model": openai, "watch": watch})
+        place.drop(jpeg, "trip/one.jpg")
+        place.drop(jpeg, "two.jpg")
+        place.drop(jpeg[: len(jpeg) // 2], "bad.jpg")
+        assert place.once().returncode == 1
     caption = place.sidecar("trip/one.jpg")["caption"]
     for file in (*place.done.rglob("one.jpg*"), *place.failed.glob("bad.jpg*")):
         file.unlink()
     (place.done / "two.jpg.caption.json").unlink()
+    settings = load(place.settings, {}, tmp_path)
+
+    def told(path: str | Path) -> str:
+        found = asking.explain(settings, Path(path), tmp_path)
+        return f"{found.message} {found.advice}"
+
     assert [status(place)["counts"][name] for name in ("done", "failed", "waiting")] == [2, 1, 0]
-    for path in ("trip/one.jpg", place.done / "trip/one.jpg", place.done / "trip/one.jpg.caption.json"):
-        told = explain(place, path)
-        assert f"UTC by demo: {caption}" in told and "is not there any more" in told
-    assert "there without its record" in explain(place, "two.jpg")
-    failed = explain(place, place.inbox / "bad.jpg")
-    assert "It failed on" in failed and "never became whole" in failed
+    assert f"UTC by fake-vision: {caption}" in explain(place, "trip/one.jpg")
+    for path in ("trip/one.jpg", place.done / "trip/one.jpg.caption.json"):
+        assert f"UTC by fake-vision: {caption}" in told(path) and "is not there any more" in told(path)
+    assert "there without its record" in told("two.jpg")
+    assert "It failed on" in told(place.inbox / "bad.jpg") and "never became whole" in told("bad.jpg")
     for file in (tmp_path / "state").iterdir():
         file.unlink()
-    assert "is not known" in explain(place, "trip/one.jpg", code=1)
-    assert status(place)["counts"]["done"] == 0
+    assert "is not known" in told("trip/one.jpg")
+    assert asking.status(settings).counts["done"] == 0
     assert list((tmp_path / "state").iterdir()) == []
 
 

@@ -152,7 +152,7 @@ def _in_results(settings: Settings, name: str, delivered: str) -> Explanation:
 def _was(entry: Entry, folders: Folders) -> Explanation:
     file = getattr(folders, entry.folder) / entry.delivered
     here = "there without its record" if os.path.lexists(file) else "not there any more"
-    where = f"It was put into {file.parent} as {shown(file.name)}, and is {here}."
+    where = f"It was put into {shown(str(file.parent))} as {shown(file.name)}, and is {here}."
     when = f"{entry.at:%Y-%m-%d %H:%M} UTC"
     if entry.folder == "failed":
         return Explanation(f"It failed on {when}: {entry.message}", where)

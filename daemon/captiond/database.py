@@ -37,7 +37,7 @@ class Database:
         self._name = name
         self._prepare = prepare
         self._probe = probe
-        self._lock = threading.Lock()
+        self.lock = threading.Lock()  # held while `do` acts
         self._database: sqlite3.Connection | None = None
         self._number = 0
         self._least = 1  # those below are broken
@@ -45,7 +45,7 @@ class Database:
 
     def do(self, act: Callable[[sqlite3.Connection], Answer]) -> Answer:
         """Raises sqlite3.Error and OSError for what the surroundings do."""
-        with self._lock:
+        with self.lock:
             try:
                 return act(self._connection())
             except sqlite3.DatabaseError as error:
@@ -56,7 +56,7 @@ class Database:
             return act(self._connection())
 
     def close(self) -> None:
-        with self._lock:
+        with self.lock:
             self._forget_connection()
 
     def _connection(self) -> sqlite3.Connection:

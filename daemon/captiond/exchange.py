@@ -16,7 +16,13 @@ class TooLarge(httpx.HTTPError):
 
 
 def exchange(
-    client: httpx.Client, method: str, url: str, *, seconds: float, largest_bytes: int, **more: Any
+    client: httpx.Client,
+    method: str,
+    url: httpx.URL | str,
+    *,
+    seconds: float,
+    largest_bytes: int,
+    **more: Any,
 ) -> tuple[int, httpx.Headers, bytes]:
     """Status, headers and body.  Raises httpx.HTTPError.
 

@@ -24,6 +24,7 @@ _MICROSECOND = timedelta(microseconds=1)
 # Thai to Khmer and what the East Asian widths call wide: scripts that put no spaces between words.
 _UNSPACED = range(0x0E00, 0x1800)
 _QUOTE = '"'
+_MOST_WORDS = 32  # FTS5 has a limit, too
 
 COLUMNS = (
     "id, at, folder, path, delivered, sha256, caption, model, kind, message, advice, format, width, height, "
@@ -40,6 +41,11 @@ _TABLES = (
     "CREATE INDEX IF NOT EXISTS by_path ON pictures (path)",
     "CREATE INDEX IF NOT EXISTS by_folder ON pictures (folder)",
     "CREATE INDEX IF NOT EXISTS by_delivered ON pictures (delivered)",
+    # Counting a million lines takes a tenth of a second, and whoever shows the numbers asks every second.
+    "CREATE TABLE IF NOT EXISTS totals (folder TEXT PRIMARY KEY, pictures INTEGER NOT NULL) WITHOUT ROWID",
+    """CREATE TRIGGER IF NOT EXISTS counted AFTER INSERT ON pictures BEGIN
+        INSERT INTO totals VALUES (new.folder, 1) ON CONFLICT DO UPDATE SET pictures = pictures + 1;
+    END""",
 )
 _WORDS = (
     "CREATE VIRTUAL TABLE IF NOT EXISTS words "
@@ -61,7 +67,7 @@ WHERE NOT EXISTS (
 REVISE = """
 UPDATE pictures SET first_caption = coalesce(first_caption, caption), caption = ?, edited_at = ? WHERE id = ?
 """
-COUNTS = "SELECT folder, count(*) FROM pictures GROUP BY folder"
+COUNTS = "SELECT folder, pictures FROM totals"
 WORDS_ADD = "INSERT INTO words (rowid, says, called) VALUES (?, ?, ?)"
 WORDS_REMOVE = "INSERT INTO words (words, rowid, says, called) VALUES ('delete', ?, ?, ?)"
 _LAST_WITH_WORDS = "SELECT coalesce(max(id), 0) FROM words_docsize"
@@ -109,7 +115,7 @@ def searching(
     search: str, *, folder: str | None, before: int | None, limit: int, by_words: bool
 ) -> tuple[str, list[object]]:
     """The query for a page of entries, and its values."""
-    wanted = well_formed(search).replace("\0", " ").split()
+    wanted = well_formed(search).replace("\0", " ").split()[:_MOST_WORDS]
     indexed = [word for word in wanted if by_words and _is_indexed(word)]
     conditions: list[str] = []
     values: list[object] = []

@@ -14,7 +14,7 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, cast
 
 from captiond.errors import Rejected
 from captiond.names import is_utf8, shown
@@ -46,6 +46,7 @@ _ORDER = (
     "previous_description",
     "warnings", "timings_seconds", "attempts", "created_at", "generator",
 )  # fmt: skip
+_LARGEST_COUNT = 2**53  # what every reader of JSON knows exactly
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -269,19 +270,21 @@ def _text(value: object) -> str | None:
 
 
 def _count(value: object) -> int | None:
-    return value if isinstance(value, int) and not isinstance(value, bool) else None
+    is_count = isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= _LARGEST_COUNT
+    return cast(int, value) if is_count else None
 
 
 def _number(value: object) -> float | None:
-    return float(value) if isinstance(value, int | float) and math.isfinite(value) else None
+    """A finite one; JSON knows no others, and Python's reader does."""
+    return float(value) if isinstance(value, int | float) and abs(value) <= _LARGEST_COUNT else None
 
 
 def _moment(value: object) -> datetime | None:
     try:
         moment = datetime.fromisoformat(value) if isinstance(value, str) else None
-    except ValueError:
+        return moment.astimezone(UTC) if moment is not None and moment.tzinfo is not None else None
+    except (ValueError, OverflowError):  # a date at the end of the calendar
         return None
-    return moment.astimezone(UTC) if moment is not None and moment.tzinfo is not None else None
 
 
 def _laid(described: Described) -> dict[str, Any]:

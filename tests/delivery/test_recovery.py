@@ -86,6 +86,15 @@ def test_what_recovery_finished_is_told_as_if_nothing_had_happened(world: World)
         assert told.timings == Timings(0.1, 0.2, 0.3, 0.4)
         assert told.sha256 == hashlib.sha256(b"a picture").hexdigest()
         record = world.done / delivered.record
+        odd = json.loads(record.read_bytes())
+        odd |= {
+            "created_at": "9999-12-31T23:59:59-23:00",
+            "timings_seconds": {"queued": 10**400},
+            "attempts": -1,
+        }
+        record.write_text(json.dumps(odd | {"source": odd["source"] | {"width": 2**70}, "model": "mine"}))
+        told = delivery.outcome(delivered)
+        assert (told.caption, told.model, told.width, told.attempts, told.timings) == (WORDS, *[None] * 4)
         for foreign in (b'{"caption": "mine"}', b"", None):
             record.unlink()
             if foreign is not None:
