@@ -29,7 +29,6 @@ class Gate:
         self._trouble: Surroundings | None = None
         self._wait_seconds = FIRST_WAIT_SECONDS
         self._next_try = 0.0  # on the clock
-        self.pauses = 0  # how often it closed
         self._is_trying = False  # a picture was let through and has not reported back
         self.pauses = 0  # so far; a short one is over before anybody looks
 
@@ -47,7 +46,6 @@ class Gate:
             self._wait_seconds = (
                 FIRST_WAIT_SECONDS if is_new else min(2 * self._wait_seconds, LONGEST_WAIT_SECONDS)
             )
-            self.pauses += is_new
             self._trouble = trouble
             self.pauses += is_new
             self._is_trying = False
