@@ -1,7 +1,7 @@
 """Kills a daemon under load at random times, again and again; something restarts it each time.
 
-After each kill every picture and what travels with it must be whole in the inbox or in done/, and every sidecar
-must have both beside it; in the end everything must be delivered exactly once with the right caption.
+After each kill every picture and what travels with it must be whole in the inbox or in done/, and every
+sidecar must have both beside it; in the end everything must be delivered exactly once with the right caption.
 """
 
 from __future__ import annotations
