@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import subprocess
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -11,11 +13,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from captiond.metadata import TARGET, XMP_TARGET, beside, describe, xmp
+from captiond.metadata.jpeg_xmp import JpegXmp
+from captiond.metadata.refusal import Refused
 from captiond.records import Described, Written
 
-from .independent import needs_exiftool, needs_exiv2
+from .independent import exiftool_tags, needs_exiftool, needs_exiv2
+from .judging import copied
 from .making import CAPTION, PLAIN_XMP, saved, xmp_saying
 from .test_mutations import mutated
+from .test_real_files import FOLDER
 from .test_xmp import PACKETS, REFUSED, defaults, each_packet, others
 
 KEPT = "kept existing description"
@@ -161,6 +167,58 @@ def test_a_file_that_came_along_is_merged(existing: bytes) -> None:
     assert defaults(made.xmp) == [CAPTION]
     assert others(made.xmp) == others(existing)
     assert composed(made.xmp, replace=True).xmp == made.xmp
+
+
+def made_by_exiftool(file: Path) -> None:
+    tags = ["-XMP-dc:Title=Rex", "-XMP-dc:Description-de=SONY DSC", "-XMP:Rating=3", "-XMP-dc:Subject=dog"]
+    subprocess.run(["exiftool", "-config", "", "-q", *tags, str(file)], check=True)
+
+
+def made_by_exiv2(file: Path) -> None:
+    """As digiKam and darktable have it made."""
+    picture = file.with_suffix(".jpg")
+    picture.write_bytes(saved("JPEG"))
+    tags = ["set Xmp.dc.title lang=x-default Rex", "set Xmp.xmp.Rating 3", "set Xmp.dc.subject XmpBag dog"]
+    commands = [argument for tag in tags for argument in ("-M", tag)]
+    subprocess.run(["exiv2", *commands, str(picture)], check=True)
+    subprocess.run(["exiv2", "-eX", str(picture)], check=True)
+
+
+@needs_exiftool
+@pytest.mark.parametrize("make", [made_by_exiftool, pytest.param(made_by_exiv2, marks=needs_exiv2)])
+def test_files_of_other_programs_are_merged(make: Callable[[Path], None], tmp_path: Path) -> None:
+    """exiftool finds all tags that these wrote, and the caption beside them."""
+    file = tmp_path / "photo.xmp"
+    make(file)
+    before = exiftool_tags(tmp_path)[file.name]
+    made = composed(file.read_bytes())
+    assert made.written[0] == Written(beside.XMP_TARGET, "wrote")
+    file.write_bytes(made.xmp or b"")
+    after = exiftool_tags(tmp_path)[file.name]
+    assert after.pop("XMP-dc:Description") == [CAPTION]
+    assert after == before
+    assert {"XMP-dc:Title", "XMP-xmp:Rating", "XMP-dc:Subject"} <= before.keys()
+
+
+@needs_exiftool
+def test_real_packets_are_merged(tmp_path: Path) -> None:
+    """What cameras and programs wrote as XMP is merged where it lies beside a picture, or left as it was."""
+    packets = {}
+    for number, path in enumerate(sorted(FOLDER.rglob("*.[jJ][pP][gG]"))):
+        with suppress(Refused):
+            packet = JpegXmp.read(path.read_bytes()).packet
+            if packet:
+                packets[f"{number}.xmp"] = packet.rstrip(b"\0")
+    if not packets:
+        pytest.skip(f"no XMP in {FOLDER}: set CAPTIOND_IMAGES")
+    before = exiftool_tags(copied(tmp_path, "old", packets))
+    made = {name: composed(packet, replace=True, text=False) for name, packet in packets.items()}
+    merged = {name: one.xmp for name, one in made.items() if one.xmp is not None}
+    assert len(merged) >= 0.8 * len(packets), [one.written for one in made.values()]
+    for name, tags in exiftool_tags(copied(tmp_path, "new", merged)).items():
+        assert tags.pop("XMP-dc:Description") == [CAPTION]
+        before[name].pop("XMP-dc:Description", None)
+        assert tags == before[name]
 
 
 @each_packet

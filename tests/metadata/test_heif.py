@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import random
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pillow_heif
 import pytest
@@ -15,7 +16,8 @@ from captiond.metadata import TARGET, describe, heif, tiff_patch
 from captiond.metadata.refusal import Refused
 from captiond.records import Described, Written
 
-from .independent import needs_exiftool
+from .independent import exiftool_tags, needs_exiftool
+from .judging import copied, counted, judged
 from .making import CAPTION, camera_block, picture
 from .test_real_files import FOLDER
 
@@ -44,6 +46,13 @@ def seen(data: bytes) -> list[object]:
             image.seek(frame)
             frames.append((image.mode, image.size, image.tobytes()))
         return [frames, image.info.get("icc_profile"), image.info.get("xmp")]
+
+
+def is_decodable(data: bytes) -> bool:
+    try:
+        return bool(seen(data))
+    except (EOFError, OSError, ValueError, SyntaxError):
+        return False
 
 
 def exif_of(data: bytes) -> bytes:
@@ -169,16 +178,22 @@ def test_exiftool_writes(format: str, kind: str, place: heif.Place) -> None:
 
 
 @needs_exiftool
-def test_real_heic_files(place: heif.Place) -> None:
-    """Each is written with proof or refused with the very same bytes."""
-    files = [path for path in FOLDER.rglob("*") if path.suffix.lower() in (".heic", ".heif", ".avif")]
-    if not files:
-        pytest.skip(f"no HEIC or AVIF in {FOLDER}: set CAPTIOND_IMAGES")
-    for path in files:
+def test_real_files(place: heif.Place, tmp_path: Path) -> None:
+    """Each is written with proof, and clean to other readers, or refused with the very same bytes."""
+    paths = [path for path in FOLDER.rglob("*") if path.suffix.lower() in (".heic", ".heif", ".avif")]
+    old, new = {}, {}
+    for number, path in enumerate(paths):
         data = path.read_bytes()
         described = describe(data, "HEIF", CAPTION, replace=True, place=place)
-        assert (described.written[0].action == "wrote") == (described.data is not data)
-        assert "unexpected" not in (described.written[0].reason or "")
+        (one,) = described.written
+        assert (one.action == "wrote") == (described.data is not data)
+        assert "unexpected" not in (one.reason or "")
+        if is_decodable(data):
+            old[f"{number}.heic"], new[f"{number}.heic"] = data, described.data
+    if not old:
+        pytest.skip(f"no HEIC or AVIF in {FOLDER}: set CAPTIOND_IMAGES")
+    verdicts = judged(old, exiftool_tags(copied(tmp_path, "old", old)), copied(tmp_path, "new", new))
+    assert set(counted(verdicts)) <= {"clean", "refused"}, verdicts
 
 
 @pytest.mark.parametrize("seed", range(4))

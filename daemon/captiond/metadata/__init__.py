@@ -115,19 +115,13 @@ def describe(
     # A text that is written to several places is in none of them somebody else's.
     ours = [*map(policy.clean, own), *([text] if beside or {*blocks} - {"exif"} else [])]
     wish = _Wish(format, text, replace, {*ours, *map(iptc.shortened, ours)}, beside, place)
-    described = _untouched(data, TARGET, "skipped", SWITCHED_OFF)
-    if "exif" in blocks:
-        described = _attempted(_into_exif, TARGET, data, wish)
-    if "xmp" in blocks:
-        described = _joined(described, _attempted(_into_xmp, XMP_TARGET, described.data, wish))
-    if "iptc" in blocks:
-        described = _joined(described, _attempted(_into_iptc, IPTC_TARGET, described.data, wish))
-    return described
-
-
-def _joined(first: Described, second: Described) -> Described:
-    previous = first.previous_description or second.previous_description
-    return Described(second.data, first.written + second.written, previous)
+    done = [] if "exif" in blocks else [_untouched(data, TARGET, "skipped", SWITCHED_OFF)]
+    for block, (write, target) in _WRITERS.items():
+        if block in blocks:
+            done.append(_attempted(write, target, done[-1].data if done else data, wish))
+    written = tuple(one for described in done for one in described.written)
+    previous = policy.together(*(described.previous_description for described in done))
+    return Described(done[-1].data, written, previous)
 
 
 def _attempted(
@@ -204,6 +198,13 @@ def _into_iptc(data: bytes, container: Container, wish: _Wish) -> Described:
     holder.prove(new, block)
     previous = policy.decode(existing) if existing is not None else None
     return Described(new, (Written(IPTC_TARGET, "wrote"),), previous or None)
+
+
+_WRITERS = {
+    "exif": (_into_exif, TARGET),
+    "xmp": (_into_xmp, XMP_TARGET),
+    "iptc": (_into_iptc, IPTC_TARGET),
+}
 
 
 def _all_descriptions(container: Container) -> Iterator[str]:

@@ -74,12 +74,11 @@ def compose(
         made[XMP_TARGET] = _attempted(_xmp_file, wish, existing_xmp)
     if text:
         made[TEXT_TARGET] = _attempted(_text_file, wish, existing_text)
-    previous = dict.fromkeys(file.previous for file in made.values() if file.previous)
     return Beside(
         made[XMP_TARGET].content if XMP_TARGET in made else None,
         made[TEXT_TARGET].content if TEXT_TARGET in made else None,
         tuple(Written(target, file.action, file.reason) for target, file in made.items()),
-        "\n".join(previous) or None,
+        policy.together(*(file.previous for file in made.values())),
     )
 
 

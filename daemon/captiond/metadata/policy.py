@@ -94,3 +94,8 @@ def decide(
     said = (existing or "", *elsewhere)
     is_taken = any(is_by_person(one) and clean(one) not in own for one in said)
     return Decision.KEEP if is_taken else Decision.WRITE
+
+
+def together(*descriptions: str | None) -> str | None:
+    """What descriptions that made way said, each once."""
+    return "\n".join(dict.fromkeys(filter(None, descriptions))) or None
