@@ -61,6 +61,10 @@ class Attempts:
         self._charged[path] = fingerprint
         return begun
 
+    def is_begun(self, path: str) -> bool:
+        """Whether this process has counted an attempt that is neither forgiven nor cleared."""
+        return path in self._charged
+
     def forgive(self, path: str, fingerprint: Fingerprint) -> None:
         """Take back what `begin` counted last, once: it was not the image that failed.
 

@@ -273,6 +273,10 @@ def test_a_file_system_that_cannot_hold_a_companion_stops_no_others(tmp_path: Pa
         patch.setattr(os, "write", small)
         with pytest.raises(TryLater, match=r"cannot hold photo\.MOV"):
             world.caption(delivery, world.drop("photo.jpg"))
+        for _ in range(5):
+            with pytest.raises(TryLater, match=r"cannot hold photo\.MOV"):
+                delivery.claim(world.settled("photo.jpg"))
+            assert delivery.recover() == []
         world.caption(delivery, world.drop("other.jpg"))
         patch.undo()
         with pytest.raises(Finished):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -14,7 +15,7 @@ import pytest
 from delivery_world import MOVES, STAMP, WORDS, World, embed, users_files
 
 from captiond.delivery import Delivery, Finished, traces
-from captiond.errors import Rejected
+from captiond.errors import Rejected, Surroundings
 from captiond.records import Described, Timings, Written
 
 
@@ -247,6 +248,23 @@ def test_an_embedding_that_is_refused_starts_from_the_beginning(world: World) ->
         assert delivery.unresolved == ()
     assert os.listdir(world.done / ".captiond") == ["lock"]
     assert users_files(world.inbox) == ["trip/photo.jpg"]
+
+
+def test_a_full_disk_is_not_charged_to_what_is_recovered(world: World) -> None:
+    """However often recovery meets trouble while it makes an image anew, the image is delivered after it."""
+    crash_before(world, WRITING_THE_CLAIM)
+    with world.opened() as delivery:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(os, "write", _no_space)
+            for _ in range(5):
+                with pytest.raises(Surroundings):
+                    delivery.recover()
+        assert len(delivery.recover()) == 1
+    world.check_quiet()
+
+
+def _no_space(*_: object) -> None:
+    raise OSError(errno.ENOSPC, "No space left on device")
 
 
 def test_an_image_that_kills_recovery_is_given_up(world: World) -> None:

@@ -63,6 +63,7 @@ class Load:
         self.place = Place(root, {"watch": watch, "model": model} | settings)
         self.captions: dict[str, str] = {}  # of what was dropped, by its name
         self.originals: dict[str, str] = {}  # its sha256
+        self.beside: dict[str, str] = {}  # the same of files that travel with pictures
         self._next = 0
 
     def make(self, name: str = "", *, format: str = "JPEG") -> tuple[str, bytes]:
@@ -73,10 +74,15 @@ class Load:
         self.captions[name], self.originals[name] = caption, hashlib.sha256(data).hexdigest()
         return name, data
 
-    def drop(self, count: int, folder: str = "") -> list[str]:
+    def drop(self, count: int, folder: str = "", *, with_edits: bool = False) -> list[str]:
+        """Pictures, and with each of them an .AAE before it."""
         names = []
         for _ in range(count):
             name, data = self.make(f"{folder}/{self._next:05}.jpg" if folder else "")
+            if with_edits:
+                edit = name.replace(".jpg", ".AAE")
+                self.place.drop(data[::-1], edit)
+                self.beside[edit] = hashlib.sha256(data[::-1]).hexdigest()
             self.place.drop(data, name)
             names.append(name)
         return names
@@ -142,7 +148,11 @@ class Load:
             assert self.place.error(name)["kind"] == kind
             assert _sha256(self.place.failed / name) == self.originals[name]
         found = files_in(self.place.done)
-        assert found == {f"{name}{end}" for name in expected for end in ("", ".caption.json")}
+        assert found == {f"{name}{end}" for name in expected for end in ("", ".caption.json")} | {
+            *self.beside
+        }
+        for name, sha256 in self.beside.items():
+            assert _sha256(self.place.done / name) == sha256
         for name in expected:
             self.check_delivered(name)
         for folder in (self.place.inbox, self.place.done, self.place.failed):
@@ -153,7 +163,8 @@ class Load:
         """Whether it lies whole in the inbox, or in the daemon's hand on its way out."""
         grabbed = (self.place.inbox / ".captiond/grab").glob("*")
         files = [file for file in (self.place.inbox / name, *grabbed) if file.is_file()]
-        return any(_sha256(file) == self.originals[name] for file in files)
+        whole = self.beside[name] if name in self.beside else self.originals[name]
+        return any(_sha256(file) == whole for file in files)
 
     def check_delivered(self, name: str) -> None:
         record = json.loads((self.place.done / f"{name}.caption.json").read_bytes())

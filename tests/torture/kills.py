@@ -1,7 +1,7 @@
 """Kills a daemon under load at random times, again and again; something restarts it each time.
 
-After each kill every picture must be whole in the inbox or in done/, and every sidecar must have its picture
-beside it; in the end everything must be delivered exactly once with the right caption.
+After each kill every picture and what travels with it must be whole in the inbox or in done/, and every
+sidecar must have both beside it; in the end everything must be delivered exactly once with the right caption.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ LIMITS = {"attempts": 1_000}
 IN_THE_INBOX = 30
 LONGEST_LIFE_SECONDS = 0.8
 KILLED_WHILE_STARTING = 0.15
+WITH_EDITS = 0.5  # files that travel with their pictures
 
 
 def kill(root: Path, kills: int, seed: int) -> str:
@@ -27,14 +28,16 @@ def kill(root: Path, kills: int, seed: int) -> str:
     with loaded(root, seconds_per_answer=0.02, limits=LIMITS) as load:
         checked: set[str] = set()
         for _ in range(kills):
-            load.drop(IN_THE_INBOX - len(load.place.left_in_inbox()), folder=dice.choice(("", "trip", "a/b")))
+            missing = IN_THE_INBOX - len(load.place.left_in_inbox())
+            folder = dice.choice(("", "trip", "a/b"))
+            load.drop(missing, folder, with_edits=dice.random() < WITH_EDITS)
             _live_and_die(load, dice)
             _check_instant(load, checked)
         with load.running() as daemon:
             load.until_delivered(daemon)
         load.check()
         asked = load.server.seen.asked
-    return f"{len(load.captions)} pictures, asked {asked} times"
+    return f"{len(load.captions)} pictures, {len(load.beside)} companions, asked {asked} times"
 
 
 def _live_and_die(load: Load, dice: random.Random) -> None:
@@ -53,4 +56,8 @@ def _check_instant(load: Load, checked: set[str]) -> None:
             checked.add(name)
         elif name not in checked:
             assert name in done or load.has_original(name), f"{name} is nowhere"
+    for name in load.beside:
+        picture = name.replace(".AAE", ".jpg")
+        assert name in done or picture not in checked, f"{name} did not come along"
+        assert name in done or load.has_original(name), f"{name} is nowhere"
     assert not files_in(load.place.failed)

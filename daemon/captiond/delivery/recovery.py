@@ -22,7 +22,7 @@ from captiond.delivery.places import Place
 from captiond.delivery.staging import Staging
 from captiond.delivery.steps import Steps
 from captiond.delivery.traces import Claim, Original
-from captiond.errors import Rejected
+from captiond.errors import Rejected, TryLater
 from captiond.records import Described, Fingerprint, Notes
 
 _NO_FINGERPRINT = Fingerprint(0, 0, -1, 0, 0)  # like no file: nothing will be taken out of the inbox for it
@@ -78,8 +78,12 @@ class Recovery:
                 return None
             attributes = Attributes.of(file)
             anew = sidecar.with_companions(sidecar.with_described(record, described), ())
-            record = _rewritten(steps, record, anew, attributes)
-            return self._staging.stage(steps, record, original, attributes, beside, described)
+            try:
+                record = _rewritten(steps, record, anew, attributes)
+                return self._staging.stage(steps, record, original, attributes, beside, described)
+            except (TryLater, OSError):
+                self._attempts.forgive(told.path, original.fingerprint)
+                raise
 
     def _staged_as_it_lies(
         self, steps: Steps, record: bytes, original: Original, file: int | None
@@ -104,7 +108,9 @@ class Recovery:
             return None
         if hashlib.sha256(data).hexdigest() != told.source_sha256:
             return None
-        if self._attempts.begin(told.path, fingerprint) > self.attempt_limit:
+        # A claim that came upon these traces has counted already.
+        is_counted = self._attempts.is_begun(told.path)
+        if not is_counted and self._attempts.begin(told.path, fingerprint) > self.attempt_limit:
             return None
         try:
             return self._staging.embed(data, told.format, told.caption, notes=notes)
