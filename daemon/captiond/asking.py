@@ -153,11 +153,10 @@ def _was(entry: Entry, folders: Folders) -> Explanation:
     file = getattr(folders, entry.folder) / entry.delivered
     here = "there without its record" if os.path.lexists(file) else "not there any more"
     where = f"It was put into {shown(str(file.parent))} as {shown(file.name)}, and is {here}."
-    when = f"{entry.at:%Y-%m-%d %H:%M} UTC"
-    if entry.folder == "failed":
-        return Explanation(f"It failed on {when}: {entry.message}", where)
+    what = "failed" if entry.folder == "failed" else "was captioned"
     by = f" by {entry.model}" if entry.model is not None else ""
-    return Explanation(f"It was captioned on {when}{by}: {entry.caption}", where)
+    words = entry.caption or entry.message or "its record was gone before it was told"
+    return Explanation(f"It {what} on {entry.at:%Y-%m-%d %H:%M} UTC{by}: {words}", where)
 
 
 def _pictures_of(path: str) -> Iterator[str]:
