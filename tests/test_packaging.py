@@ -36,11 +36,11 @@ def lines_of(file: Path) -> list[str]:
     return [line for line in text.splitlines() if line.strip() and not line.startswith("#")]
 
 
-def unit_section(name: str) -> dict[str, list[str]]:
+def unit_section(name: str, unit: Path = UNIT) -> dict[str, list[str]]:
     """A section of the unit: each key with all that is assigned to it."""
     section: dict[str, list[str]] = {}
     inside = False
-    for line in lines_of(UNIT):
+    for line in lines_of(unit):
         if line.startswith("["):
             inside = line == f"[{name}]"
         elif inside:
@@ -129,6 +129,12 @@ def test_the_hardening_leaves_the_gpu_usable(service: dict[str, list[str]]) -> N
     assert service["MemoryDenyWriteExecute"] == ["no"]
     assert service["PrivateDevices"] == ["no"]
     assert "char-nvidia* rw" in service["DeviceAllow"]
+
+
+def test_a_newer_systemd_waits_for_a_reload() -> None:
+    """The drop-in changes the type and takes the kill away: systemd sends the signal by itself, once."""
+    drop_in = unit_section("Service", SYSTEMD / "notify-reload.conf")
+    assert drop_in == {"Type": ["notify-reload"], "ExecReload": [""]}
 
 
 def test_the_service_does_not_try_again_what_trying_cannot_mend(service: dict[str, list[str]]) -> None:
