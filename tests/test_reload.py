@@ -98,7 +98,9 @@ def test_a_running_daemon_follows_its_file_and_refuses_a_broken_one(tmp_path: Pa
             running.until(lambda: _delivered(place, "photo.jpg"))
             running.until((place.failed / "large.jpg.error.json").exists)
             assert place.sidecar("photo.jpg")["prompt"] == "Name the colour."
-            assert place.left_in_inbox() == ["kept.bak.jpg"]
+            running.until(
+                lambda: place.left_in_inbox() == ["kept.bak.jpg"]
+            )  # it leaves after its sidecar appears
 
             place.settings.write_text("caption:\n  promt: Say nothing.\n")
             running.process.send_signal(signal.SIGHUP)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -16,7 +15,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from captiond.errors import CannotStart, ExitCode
-from captiond.settings import DEFAULT_REVISION, Settings, load, refuse_unavailable, split_address
+from captiond.settings import DEFAULT_REVISION, Settings, load, split_address
 
 NOWHERE = Path("/nowhere/captiond.yaml")
 
@@ -357,25 +356,9 @@ def test_settings_import_quickly() -> None:
     assert done.stdout.strip() == "set()"
 
 
-@pytest.mark.parametrize(
-    ("key", "value"),
-    [
-        ("CAPTIOND_OUTPUT__TEXT_SIDECAR", "true"),
-        ("CAPTIOND_OUTPUT__XMP_SIDECAR", "always"),
-    ],
-)
-def test_what_this_version_cannot_do_is_refused_and_not_ignored(key: str, value: str, tmp_path: Path) -> None:
-    """Asking for what is not there yet ends the start with the key's name."""
-    settings = load(None, {key: value}, tmp_path, system_file=tmp_path / "none")
-    name = key.removeprefix("CAPTIOND_").replace("__", ".").lower()
-    with pytest.raises(CannotStart, match=re.escape(name)):
-        refuse_unavailable(settings)
-
-
 def test_all_blocks_of_metadata_are_available(tmp_path: Path) -> None:
     """EXIF, XMP and IPTC may be asked for together."""
     settings = load(
         None, {"CAPTIOND_OUTPUT__METADATA": "[exif, xmp, iptc]"}, tmp_path, system_file=tmp_path / "none"
     )
-    refuse_unavailable(settings)
     assert settings.output.metadata == ("exif", "xmp", "iptc")

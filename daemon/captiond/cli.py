@@ -373,9 +373,7 @@ def _settings(config: Path | None, model: str | None = None) -> Settings:
     from captiond import settings
 
     overrides = {} if model is None else {"model.id": model}
-    loaded = settings.load(config, os.environ, Path.cwd(), overrides=overrides)
-    settings.refuse_unavailable(loaded)
-    return loaded
+    return settings.load(config, os.environ, Path.cwd(), overrides=overrides)
 
 
 def _beneath(path: str, folder: Path) -> str:

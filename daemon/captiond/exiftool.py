@@ -1,52 +1,169 @@
 """Asks exiftool to put a finished EXIF block into a file whose parts would have to be moved: HEIC and AVIF.
 
-It gets copies in files that have no name, so that neither a user's file nor a folder is within its reach, and
-nothing is left behind whatever ends it.  One process for each file: nothing to restart, and a hostile file
-holds up no other.  What it gives back is proved elsewhere (`metadata.heif`); it is believed in nothing.
+One process is kept open, since starting one costs more than writing a file.  It gets copies in files that
+have no name, so that neither a user's file nor a folder is within its reach, and it ends with this process,
+however that ends.  What it gives back is proved elsewhere (`metadata.heif`); it is believed in nothing.
 """
 
 from __future__ import annotations
 
+import fcntl
+import os
+import secrets
+import select
 import shutil
+import signal
 import subprocess
+import threading
+import time
+from contextlib import ExitStack, suppress
 from tempfile import TemporaryFile
+from typing import IO
 
 from captiond.metadata.refusal import Refused
 
 TIMEOUT_SECONDS = 30.0
+FILES_EACH = 500  # by one process, so that nothing piles up in it
 _ROOM_BYTES = 1 << 20  # by which a file may grow, besides the block
+_CHUNK_BYTES = 1 << 20
 
 
-def place(data: bytes, block: bytes, *, timeout_seconds: float = TIMEOUT_SECONDS) -> bytes:
-    """The file with `block` for its EXIF, as exiftool has it.  Raises Refused where there is none."""
-    program = shutil.which("exiftool")
-    if program is None:
-        raise Refused("exiftool is not installed, which writes into HEIC and AVIF files")
-    try:
-        with TemporaryFile() as old, TemporaryFile() as exif, TemporaryFile() as new:
-            for file, content in ((old, data), (exif, block)):
-                file.write(content)
-                file.seek(0)
-            done = subprocess.run(
-                # No settings of a user's own; "-" is its stdin, and then its answer goes to stdout.
-                [program, "-config", "", f"-EXIF<=/dev/fd/{exif.fileno()}", "-"],
-                stdin=old,
-                stdout=new,
-                stderr=subprocess.DEVNULL,
-                pass_fds=[exif.fileno()],
-                start_new_session=True,  # Ctrl-C is meant for the daemon, which finishes what is in work
-                timeout=timeout_seconds,
-                check=False,
-            )
-            size = new.seek(0, 2)
-            if done.returncode or not 0 < size <= len(data) + len(block) + _ROOM_BYTES:
-                raise Refused(f"exiftool could not write into it (exit status {done.returncode})")
-            new.seek(0)
-            return new.read()
-    except subprocess.TimeoutExpired:
-        raise Refused(f"exiftool did not answer within {timeout_seconds:g} s") from None
-    except OSError as error:  # no room for the copies, no process to be had
-        raise Refused(f"exiftool could not be asked: {error}") from error
+class _Failed(Refused):
+    """It answered with nothing that can be used; another process might."""
+
+
+class Exiftool:
+    """At most one process, started at the first need for it; safe to call from several threads."""
+
+    def __init__(self, *, timeout_seconds: float = TIMEOUT_SECONDS, files_each: int = FILES_EACH) -> None:
+        self._timeout_seconds = timeout_seconds
+        self._files_each = files_each
+        self._lock = threading.Lock()
+        self._process: _Process | None = None
+
+    def place(self, data: bytes, block: bytes) -> bytes:
+        """The file with `block` for its EXIF, as exiftool has it.  Raises Refused where there is none."""
+        with self._lock:
+            try:
+                if self._process is not None:
+                    with suppress(_Failed):  # what the process met before must not decide about this file
+                        return self._answer(self._process, data, block)
+                self._process = _Process()
+                return self._answer(self._process, data, block)
+            except OSError as error:  # no room for the copies, no process to be had
+                raise Refused(f"exiftool could not be asked: {error}") from error
+
+    def close(self) -> None:
+        """End the process.  Whoever asks after this gets another one."""
+        with self._lock:
+            self._end()
+
+    def _answer(self, process: _Process, data: bytes, block: bytes) -> bytes:
+        with ExitStack() as ending:
+            ending.callback(self._end)
+            answer = process.answer(data, block, self._timeout_seconds)
+            if process.answered < self._files_each:
+                ending.pop_all()
+        return answer
+
+    def _end(self) -> None:
+        if self._process is not None:
+            self._process.end()
+            self._process = None
+
+
+class _Process:
+    """An exiftool that waits for arguments on its standard input, and two nameless files for it to read."""
+
+    def __init__(self) -> None:
+        program = shutil.which("exiftool")
+        if program is None:
+            raise Refused("exiftool is not installed, which writes into HEIC and AVIF files")
+        self.answered = 0
+        with ExitStack() as closing:
+            self._picture, self._exif = (closing.enter_context(TemporaryFile()) for _ in range(2))
+            theirs, ours = os.pipe()
+            closing.callback(os.close, ours)
+            try:
+                self._popen = subprocess.Popen(
+                    # No settings of a user's own.
+                    [program, "-config", "", "-stay_open", "True", "-@", "-"],
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.PIPE,
+                    stderr=subprocess.DEVNULL,
+                    bufsize=0,
+                    pass_fds=[self._picture.fileno(), self._exif.fileno(), theirs],
+                    start_new_session=True,  # Ctrl-C is meant for the daemon, which finishes what is in work
+                )
+                closing.callback(self._kill)
+                # Even where its standard input ends, exiftool goes on waiting.  Nothing is ever said through
+                # this pipe; once its other end is gone, the kernel sends a signal, which ends the group.
+                fcntl.fcntl(theirs, fcntl.F_SETOWN, -self._popen.pid)
+                fcntl.fcntl(theirs, fcntl.F_SETFL, fcntl.fcntl(theirs, fcntl.F_GETFL) | os.O_ASYNC)
+            finally:
+                os.close(theirs)
+            self.end = closing.pop_all().close
+
+    def answer(self, data: bytes, block: bytes, timeout_seconds: float) -> bytes:
+        """What exiftool makes of these.  Where that is Refused, the process is good for nothing any more."""
+        deadline = time.monotonic() + timeout_seconds
+        for file, content in ((self._picture, data), (self._exif, block)):
+            _fill(file, content)
+        number = secrets.randbits(62)  # which no file can foresee, to hold the end of an answer
+        success = f"status=0\n{{ready{number}}}\n".encode()
+        limit = len(data) + len(block) + _ROOM_BYTES
+        self._ask(number)
+        said = bytearray()
+        while not said.endswith(success.removeprefix(b"status=0\n")):
+            said += self._said(deadline, timeout_seconds)
+            if len(said) > limit:
+                raise _Failed("exiftool could not write into it (it says too much)")
+        for file in (self._picture, self._exif):
+            _fill(file, b"")
+        if not said.endswith(success):
+            raise _Failed("exiftool could not write into it")
+        self.answered += 1
+        return bytes(memoryview(said)[: -len(success)])
+
+    def _ask(self, number: int) -> None:
+        what = f"-EXIF<=/dev/fd/{self._exif.fileno()}", f"/dev/fd/{self._picture.fileno()}"
+        arguments = ["-q", "-q", "-o", "-", *what, "-echo3", "status=${status}", f"-execute{number}"]
+        assert self._popen.stdin is not None
+        try:
+            self._popen.stdin.write("".join(f"{one}\n" for one in arguments).encode())
+        except BrokenPipeError:
+            raise self._has_ended() from None
+
+    def _said(self, deadline: float, timeout_seconds: float) -> bytes:
+        """What it says next."""
+        assert self._popen.stdout is not None
+        poll = select.poll()
+        poll.register(self._popen.stdout, select.POLLIN)
+        if not poll.poll(1000 * max(0.0, deadline - time.monotonic())):
+            raise Refused(f"exiftool did not answer within {timeout_seconds:g} s")
+        said = self._popen.stdout.read(_CHUNK_BYTES)
+        if not said:
+            raise self._has_ended()
+        return bytes(said)
+
+    def _has_ended(self) -> _Failed:
+        with suppress(subprocess.TimeoutExpired):  # it may merely have closed its ends
+            self._popen.wait(3)
+        self._kill()
+        return _Failed(f"exiftool could not write into it (exit status {self._popen.returncode})")
+
+    def _kill(self) -> None:
+        if self._popen.poll() is None:  # else its number may be another's by now
+            os.killpg(self._popen.pid, signal.SIGKILL)
+        with self._popen:  # closes the pipes, and waits
+            pass
+
+
+def _fill(file: IO[bytes], content: bytes) -> None:
+    file.seek(0)
+    file.truncate()
+    file.write(content)
+    file.seek(0)
 
 
 def version() -> str | None:

@@ -18,12 +18,13 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
-from captiond import control, exiftool, logs, metadata, stopping, systemd
+from captiond import control, logs, metadata, stopping, systemd
 from captiond.answering import Answering
 from captiond.attempts import Attempts
 from captiond.captioners import Captioner
 from captiond.delivery import Delivery
 from captiond.errors import CannotStart, ExitCode, Surroundings
+from captiond.exiftool import Exiftool
 from captiond.folders import refuse_nested
 from captiond.gate import Gate
 from captiond.inbox import Inbox, mounts
@@ -98,7 +99,7 @@ def door_of(settings: Settings) -> Door | None:
     )
 
 
-def rules_of(settings: Settings) -> Rules:
+def rules_of(settings: Settings, exiftool: Exiftool) -> Rules:
     describe = partial(
         metadata.describe,
         replace=settings.output.description == "replace",
@@ -116,7 +117,8 @@ class Daemon:
         folders, watch, limits = settings.folders, settings.watch, settings.limits
         refuse_nested(folders.inbox, folders.done, folders.failed, folders.state)
         self._settings, self._reread = settings, reread
-        self._rules = rules_of(settings)
+        self._exiftool = Exiftool()
+        self._rules = rules_of(settings, self._exiftool)
         self._pipeline: Pipeline[Any] | None = None
         self._watchdog: Watchdog | None = None
         self.gate = Gate()
@@ -159,6 +161,7 @@ class Daemon:
             # Left in the reverse order: the door first, so that nobody asks any more; then the
             # model; the lock last, so that the next daemon finds everything at rest.
             self._refuse_bare_mount_points()
+            closing.callback(self._exiftool.close)
             self.delivery.open()
             closing.callback(self.attempts.close)
             closing.callback(self.delivery.close)
@@ -228,7 +231,7 @@ class Daemon:
         self._settings = settings = changed.settings
         limits = settings.limits
         # Begun pictures keep the object that they hold.
-        self._rules = rules = rules_of(settings)
+        self._rules = rules = rules_of(settings, self._exiftool)
         self.delivery.change(
             attempt_limit=limits.attempts, max_file_bytes=limits.max_file_bytes, embed=rules.describe
         )

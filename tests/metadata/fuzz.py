@@ -1,5 +1,7 @@
 """Damages real and made images for a while: each gets a caption that others find harmless, or back its bytes.
 
+So do made .xmp files, which are to lie beside an image.
+
 `make fuzz SECONDS=600 IMAGES=folder`; no part of the test suite.  An input that breaks the promise is kept in
 build/fuzz, with the seed that leads to it.
 """
@@ -17,6 +19,7 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from xml.etree import ElementTree
 
 from PIL import Image
 
@@ -25,14 +28,17 @@ from captiond.metadata import describe
 from .independent import is_exif, is_photoshop, is_xmp, jpeg_parts, pillow_description, png_parts, webp_parts
 from .judging import decodable
 from .making import CAPTION
+from .test_beside import COMPANIONS, composed
 from .test_jpeg import JPEGS
 from .test_mutations import seen
 from .test_png import PNGS
 from .test_tiff_files import TIFFS
 from .test_webp import WEBPS
+from .test_xmp import defaults, others
 
 BLOCKS = ("exif", "xmp", "iptc")
-MADE = {"JPEG": JPEGS, "PNG": PNGS, "TIFF": TIFFS, "WEBP": WEBPS}
+BESIDE = "XMP"  # no format of an image
+MADE = {"JPEG": JPEGS, "PNG": PNGS, "TIFF": TIFFS, "WEBP": WEBPS, BESIDE: COMPANIONS}
 LARGEST_BYTES = 1_000_000  # of a real file: larger ones only make the count smaller
 LARGEST_PIXELS = 2_000_000
 MEMORY_BYTES = 4 << 30
@@ -118,6 +124,24 @@ def verdict(data: bytes, format: str) -> str:
     return "wrote"
 
 
+def verdict_beside(data: bytes) -> str:
+    """The same for a file beside an image."""
+    with time_limit(INPUT_SECONDS):
+        made = composed(data, replace=True, text=False)
+    (one,) = made.written
+    assert "unexpected" not in (one.reason or ""), one.reason
+    assert (made.xmp is not None) == (one.action == "wrote"), one
+    if made.xmp is None:
+        return "refused"
+    try:
+        before, said = others(data), defaults(made.xmp)
+    except ElementTree.ParseError:  # it cannot read a "}" in the name of a namespace
+        return "wrote"
+    assert CAPTION in said, "the caption does not read back"
+    assert others(made.xmp) == before, "other parts changed"
+    return "wrote"
+
+
 def one_input(seed: str, files: list[tuple[str, bytes]]) -> tuple[str, bytes]:
     draw = random.Random(seed)
     if draw.random() < 0.1:
@@ -142,7 +166,8 @@ def main() -> int:
         seed = f"{asked.seed}-{counts.total()}"
         format, data = one_input(seed, files)
         try:
-            counts[f"{format} {verdict(data, format)}"] += 1
+            found = verdict_beside(data) if format == BESIDE else verdict(data, format)
+            counts[f"{format} {found}"] += 1
         except Exception as error:  # whatever it is, it is what was looked for
             counts[f"{format} BROKEN"] += 1
             kept = Path("build/fuzz", f"{seed}.{format.lower()}")

@@ -107,7 +107,11 @@ def pixels(data: bytes) -> list[object]:
 # What depends on the file rather than on the image, and absolute places, which a longer EXIF moves.
 _OF_THE_FILE = ("System", "ExifTool")
 _OF_PLACES = ("Offset", "Offsets", "Start", "ExifByteOrder", "CurrentIPTCDigest", "FileSize")
-_OF_VP8X = frozenset({"File:FileType", "RIFF:WebP_Flags", "RIFF:ImageWidth", "RIFF:ImageHeight"})
+# An extended WebP says more of itself; in a HEIC the EXIF lies amid the data of its image.
+_OF_CONTAINERS = frozenset(
+    {"File:FileType", "RIFF:WebP_Flags", "RIFF:ImageWidth", "RIFF:ImageHeight"}
+    | {"QuickTime:MediaData", "QuickTime:MediaDataSize"}
+)
 
 Tags = dict[str, list[str]]  # group:name -> values; "warnings" -> what exiftool complains of
 
@@ -127,7 +131,7 @@ def exiftool_tags(folder: Path) -> dict[str, Tags]:
             name = re.sub(r":Copy\d+:", ":", tag)
             if name in ("ExifTool:Warning", "ExifTool:Error"):
                 seen["warnings"].append(str(value))
-            elif not (name.startswith(_OF_THE_FILE) or name.endswith(_OF_PLACES) or name in _OF_VP8X):
+            elif not (name.startswith(_OF_THE_FILE) or name.endswith(_OF_PLACES) or name in _OF_CONTAINERS):
                 seen[name] = sorted([*seen.get(name, []), str(value)])
     return found
 

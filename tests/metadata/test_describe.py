@@ -74,6 +74,18 @@ def test_a_second_model_does_not_overwrite_the_first(format: str) -> None:
     assert replaced.previous_description == "One dog."
 
 
+def test_all_that_is_replaced_is_told() -> None:
+    """What a person wrote into EXIF and, otherwise, into XMP can both be found again."""
+    blocks = ("exif", "xmp")
+    data = describe(PLAIN, "JPEG", "Our dog").data
+    data = describe(data, "JPEG", "Bello at the sea", replace=True, blocks=("xmp",)).data
+    assert describe(data, "JPEG", CAPTION, replace=True, blocks=blocks).previous_description == (
+        "Our dog\nBello at the sea"
+    )
+    same = describe(PLAIN, "JPEG", "Our dog", blocks=blocks).data
+    assert describe(same, "JPEG", CAPTION, replace=True, blocks=blocks).previous_description == "Our dog"
+
+
 def test_a_mistake_of_ours_leaves_the_image_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever goes wrong inside becomes a refusal that names it."""
 

@@ -65,7 +65,7 @@ def defaults(packet: bytes) -> list[str]:
     """What the description says in its default language, by an independent parser."""
     root = ElementTree.fromstring(packet.rstrip(b"\0"))
     items = (item for one in root.iter(DESCRIPTION) for item in one.iter(f"{RDF}li"))
-    return ["".join(item.itertext()) for item in items if item.get(LANGUAGE) == "x-default"]
+    return ["".join(item.itertext()) for item in items if item.get(LANGUAGE, "").lower() == "x-default"]
 
 
 def others(packet: bytes) -> list[object]:
@@ -74,12 +74,13 @@ def others(packet: bytes) -> list[object]:
     parents = {child: parent for parent in root.iter() for child in parent}
     for one in list(root.iter(DESCRIPTION)):
         for item in one.iter(f"{RDF}li"):
-            if item.get(LANGUAGE) == "x-default":
+            if item.get(LANGUAGE, "").lower() == "x-default":
                 parents[item].remove(item)
         if not any(True for _ in one.iter(f"{RDF}li")):
             parents[one].remove(one)
-    for resource in root.iter(f"{RDF}Description"):
-        if not len(resource) and set(resource.attrib) <= {f"{RDF}about", "about"}:
+    for resource in list(root.iter(f"{RDF}Description")):
+        is_empty = not len(resource) and not (resource.text or "").strip()
+        if is_empty and set(resource.attrib) <= {f"{RDF}about", "about"}:
             parents[resource].remove(resource)
     return [(one.tag, one.attrib, (one.text or "").strip()) for one in root.iter()]
 

@@ -9,10 +9,10 @@ say.  What cannot be proved safe is refused, with the very same bytes and the re
 
 from __future__ import annotations
 
-import struct
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
+from itertools import chain
 from typing import Protocol
 
 from captiond.records import Described, Written
@@ -24,8 +24,8 @@ from .jpeg_iptc import JpegIptc
 from .jpeg_xmp import JpegXmp
 from .png import Png
 from .png_xmp import PngXmp
-from .policy import Decision
-from .refusal import Refused
+from .policy import SWITCHED_OFF, Decision
+from .refusal import MISTAKES, Refused
 from .tiff_file import TiffFile
 from .tiff_xmp import TiffXmp
 from .webp import WebP
@@ -34,17 +34,6 @@ from .webp_xmp import WebPXmp
 TARGET = "exif:ImageDescription"
 XMP_TARGET = "xmp:dc:description"
 IPTC_TARGET = "iptc:Caption-Abstract"
-
-# What a slip of ours over hostile bytes would raise.
-_MISTAKES = (
-    LookupError,
-    ValueError,
-    TypeError,
-    AttributeError,
-    ArithmeticError,
-    RecursionError,
-    struct.error,
-)
 
 
 class Container(Protocol):
@@ -78,12 +67,12 @@ class _Wish:
     format: str
     text: str
     replace: bool
-    knows_itself: bool  # the text is written to several places, and in none of them is it somebody else's
+    own: Collection[str]  # what is nobody else's word, wherever it stands
+    beside: Collection[str]  # what is said about the image outside of it
     place: Place | None
 
-    def by_others(self, descriptions: Iterable[str]) -> Iterator[str]:
-        own = {self.text, iptc.shortened(self.text)} if self.knows_itself else ()
-        return (said for said in descriptions if said not in own)
+    def decide(self, existing: str | None, elsewhere: Iterator[str]) -> Decision:
+        return policy.decide(existing, chain(self.beside, elsewhere), replace=self.replace, own=self.own)
 
 
 _READERS: Mapping[str, Callable[[bytes], Container]] = {
@@ -111,28 +100,28 @@ def describe(
     replace: bool = False,
     blocks: Collection[str] = ("exif",),
     place: Place | None = None,
+    beside: Collection[str] = (),
+    own: Collection[str] = (),
 ) -> Described:
     """Lay `caption` into the image as its description, unless a person or a program needs the one there.
 
     `format` is Pillow's name, `replace` overrides a person's description, `blocks` are the kinds of
     metadata that are wanted, each of which is written or refused on its own.  `place` puts a block into HEIC
-    and AVIF files; without it they are left alone.  Never raises, whatever the bytes: see `Written.action`
-    and its reason.
+    and AVIF files; without it they are left alone.  `beside` are descriptions found outside of the image,
+    which count as those inside; `own` are captions of ours that may make way.  Never raises, whatever the
+    bytes: see `Written.action` and its reason.
     """
-    wish = _Wish(format, policy.clean(caption), replace, knows_itself=bool({*blocks} - {"exif"}), place=place)
-    described = _untouched(data, TARGET, "skipped", "switched off")
-    if "exif" in blocks:
-        described = _attempted(_into_exif, TARGET, data, wish)
-    if "xmp" in blocks:
-        described = _joined(described, _attempted(_into_xmp, XMP_TARGET, described.data, wish))
-    if "iptc" in blocks:
-        described = _joined(described, _attempted(_into_iptc, IPTC_TARGET, described.data, wish))
-    return described
-
-
-def _joined(first: Described, second: Described) -> Described:
-    previous = first.previous_description or second.previous_description
-    return Described(second.data, first.written + second.written, previous)
+    text = policy.clean(caption)
+    # A text that is written to several places is in none of them somebody else's.
+    ours = [*map(policy.clean, own), *([text] if beside or {*blocks} - {"exif"} else [])]
+    wish = _Wish(format, text, replace, {*ours, *map(iptc.shortened, ours)}, beside, place)
+    done = [] if "exif" in blocks else [_untouched(data, TARGET, "skipped", SWITCHED_OFF)]
+    for block, (write, target) in _WRITERS.items():
+        if block in blocks:
+            done.append(_attempted(write, target, done[-1].data if done else data, wish))
+    written = tuple(one for described in done for one in described.written)
+    previous = policy.together(*(described.previous_description for described in done))
+    return Described(done[-1].data, written, previous)
 
 
 def _attempted(
@@ -151,7 +140,7 @@ def _attempted(
         return write(data, read(data), wish)
     except Refused as refused:
         return _untouched(data, target, "refused", str(refused))
-    except _MISTAKES as error:  # ours, and no reason to keep the image from being delivered as it was
+    except MISTAKES as error:  # ours, and no reason to keep the image from being delivered as it was
         return _untouched(data, target, "refused", f"unexpectedly: {type(error).__name__}: {error}")
 
 
@@ -161,7 +150,7 @@ def _into_exif(data: bytes, container: Container, wish: _Wish) -> Described:
     if existing == value:
         return Described(data, (Written(TARGET, "wrote"),))
     previous = policy.decode(existing) if existing is not None else None
-    decision = policy.decide(previous, wish.by_others(container.descriptions()), replace=wish.replace)
+    decision = wish.decide(previous, container.descriptions())
     if decision is not Decision.WRITE:
         return _untouched(data, TARGET, "kept", decision.value)
     new_block = tiff_patch.describe(block, value) if block else tiff_patch.fresh(value)
@@ -176,7 +165,7 @@ def _into_exif(data: bytes, container: Container, wish: _Wish) -> Described:
 def _into_xmp(data: bytes, container: Container, wish: _Wish) -> Described:
     if wish.format not in _PACKETS:
         return _untouched(data, XMP_TARGET, "skipped", f"XMP is not written into {wish.format} files")
-    decision = policy.decide(None, wish.by_others(_all_descriptions(container)), replace=wish.replace)
+    decision = wish.decide(None, _all_descriptions(container))
     if decision is not Decision.WRITE:
         return _untouched(data, XMP_TARGET, "kept", decision.value)
     holder = _PACKETS[wish.format](data)
@@ -196,7 +185,7 @@ def _into_iptc(data: bytes, container: Container, wish: _Wish) -> Described:
     holder = JpegIptc.read(container) if isinstance(container, Jpeg) else None
     if holder is None:
         return _untouched(data, IPTC_TARGET, "skipped", "it has no IPTC")
-    decision = policy.decide(None, wish.by_others(_all_descriptions(container)), replace=wish.replace)
+    decision = wish.decide(None, _all_descriptions(container))
     if decision is not Decision.WRITE:
         return _untouched(data, IPTC_TARGET, "kept", decision.value)
     old = iptc.Datasets.read(holder.resources.iptc or b"")
@@ -209,6 +198,13 @@ def _into_iptc(data: bytes, container: Container, wish: _Wish) -> Described:
     holder.prove(new, block)
     previous = policy.decode(existing) if existing is not None else None
     return Described(new, (Written(IPTC_TARGET, "wrote"),), previous or None)
+
+
+_WRITERS = {
+    "exif": (_into_exif, TARGET),
+    "xmp": (_into_xmp, XMP_TARGET),
+    "iptc": (_into_iptc, IPTC_TARGET),
+}
 
 
 def _all_descriptions(container: Container) -> Iterator[str]:

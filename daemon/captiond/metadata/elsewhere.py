@@ -26,10 +26,17 @@ def in_xmp(packet: bytes) -> Iterator[str]:
     end = packet.find(b"</" + name, start) if start >= 0 else -1
     if end >= 0:
         inner = packet[packet.find(b">", start) + 1 : end]
-        yield unescape(_TAG.sub(" ", inner.decode(errors="replace"))).strip()
+        yield _plain(_TAG.sub(" ", inner.decode(errors="replace")))
     attribute = re.search(rb"\s" + re.escape(name) + rb"\s*=\s*(?:\"([^\"]*)\"|'([^']*)')", packet)
     if attribute:
-        yield unescape((attribute[1] or attribute[2] or b"").decode(errors="replace")).strip()
+        yield _plain((attribute[1] or attribute[2] or b"").decode(errors="replace"))
+
+
+def _plain(text: str) -> str:
+    try:
+        return unescape(text).strip()
+    except ValueError:  # a character with a number of more than 4,300 digits
+        return text.strip()
 
 
 def in_photoshop(resources: bytes) -> Iterator[str]:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from enum import Enum
+
+SWITCHED_OFF = "switched off"  # the reason for a block that nobody asked for
 
 _BREAKS = re.compile(r"\s*[\x00-\x1f\x7f-\x9f\u2028\u2029]+\s*")
 _SURROGATES = re.compile(r"[\ud800-\udfff]")
@@ -81,10 +83,19 @@ def is_by_person(text: str | None) -> bool:
     return bool(line) and (len(line) > _LONGEST_JUNK or _JUNK.fullmatch(line) is None)
 
 
-def decide(existing: str | None, elsewhere: Iterable[str], *, replace: bool) -> Decision:
-    """May a caption take the place of `existing`, given what XMP and IPTC say?"""
+def decide(
+    existing: str | None, elsewhere: Iterable[str], *, replace: bool, own: Collection[str] = ()
+) -> Decision:
+    """May a caption take the place of `existing`, given what is said elsewhere?  `own` are our words."""
     if existing and (_READ_BY_PROGRAMS.match(existing) or _OME.search(existing)):
         return Decision.KEEP_FOR_PROGRAMS
-    if not replace and (is_by_person(existing) or any(map(is_by_person, elsewhere))):
-        return Decision.KEEP
-    return Decision.WRITE
+    if replace:
+        return Decision.WRITE
+    said = (existing or "", *elsewhere)
+    is_taken = any(is_by_person(one) and clean(one) not in own for one in said)
+    return Decision.KEEP if is_taken else Decision.WRITE
+
+
+def together(*descriptions: str | None) -> str | None:
+    """What descriptions that made way said, each once."""
+    return "\n".join(dict.fromkeys(filter(None, descriptions))) or None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Iterable
 from itertools import islice
 from typing import TypeVar
@@ -13,6 +14,17 @@ _CHUNK = 1 << 20  # bytes compared at a time, so that a big file is not copied t
 class Refused(Exception):
     """This image cannot be proved safe to write into; the message says why."""
 
+
+# What a slip of ours over hostile bytes would raise.
+MISTAKES = (
+    LookupError,
+    ValueError,
+    TypeError,
+    AttributeError,
+    ArithmeticError,
+    RecursionError,
+    struct.error,
+)
 
 Part = TypeVar("Part")
 

@@ -29,13 +29,14 @@ _EXTENDED = b"HasExtendedXMP"  # XMP Specification, part 3, 1.1.3.1
 _PADDING = re.compile(rb"(?<=>)([ \t\r\n]*)(<\?xpacket end=[\"']w[\"']\?>\s*)\Z")
 _NAME = re.compile(rb"<([^\s/>]+)")
 
-_PACKET = """<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>
-<x:xmpmeta xmlns:x="adobe:ns:meta/">
+_WHOLE = """<x:xmpmeta xmlns:x="adobe:ns:meta/">
  <rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">
   %s
  </rdf:RDF>
 </x:xmpmeta>
-<?xpacket end="%s"?>"""
+"""
+_PACKET = '<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>\n%s<?xpacket end="%s"?>'
+_FILE = '<?xml version="1.0" encoding="UTF-8"?>\n%s'
 
 
 class _Change(NamedTuple):
@@ -109,7 +110,12 @@ class Packet:
 
 def fresh(text: str, *, is_writable: bool) -> bytes:
     """A packet that holds the description and nothing else."""
-    return (_PACKET % (_element(text, ""), "w" if is_writable else "r")).encode()
+    return (_PACKET % (_WHOLE % _element(text, ""), "w" if is_writable else "r")).encode()
+
+
+def fresh_file(text: str) -> bytes:
+    """What stands in a file of its own, which needs no packet around it (XMP Specification, part 3, 2)."""
+    return (_FILE % (_WHOLE % _element(text, ""))).encode()
 
 
 def prove(old: Packet | None, data: bytes, text: str) -> None:

@@ -16,13 +16,12 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from captiond.errors import CannotStart, ExitCode
 from captiond.settings.explain import explain
 from captiond.settings.refusals import refusal
 from captiond.settings.schema import DEFAULT_REVISION, KEYS, Settings, split_address
 from captiond.settings.sources import PREFIX, Given, from_environment, from_file, make_paths_absolute, parse
 
-__all__ = ["DEFAULT_REVISION", "Settings", "load", "refuse_unavailable", "split_address"]
+__all__ = ["DEFAULT_REVISION", "Settings", "load", "split_address"]
 
 SYSTEM_FILE = Path("/etc/captiond/captiond.yaml")
 
@@ -62,21 +61,6 @@ def load(
     if problems:
         raise refusal("\n".join(problems))
     return settings
-
-
-def refuse_unavailable(settings: Settings) -> None:
-    """CannotStart for what this version knows and cannot do yet; doing nothing would look like a promise."""
-    asked = {
-        "output.xmp_sidecar": settings.output.xmp_sidecar == "always",
-        "output.text_sidecar": settings.output.text_sidecar,
-    }
-    unavailable = [key for key, is_asked in asked.items() if is_asked]
-    if unavailable:
-        raise CannotStart(
-            f"this version cannot do yet what is asked for by {', '.join(f'`{key}`' for key in unavailable)}",
-            exit_code=ExitCode.WRONG_SETTINGS,
-            advice="Leave these keys out or at their defaults.",
-        )
 
 
 def _choose(path: Path | None, environ: Mapping[str, str], cwd: Path, system_file: Path) -> Path | None:

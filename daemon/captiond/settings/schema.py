@@ -144,6 +144,7 @@ class Output(_Section):
     metadata: Annotated[tuple[Literal["exif", "xmp", "iptc"], ...], Field(strict=False)] = ("exif",)
     exiftool: Literal["auto", "never"] = "auto"
     xmp_sidecar: Literal["auto", "always", "never"] = "auto"
+    xmp_sidecar_name: Literal["full", "stem"] = "full"
     text_sidecar: bool = False
 
 
