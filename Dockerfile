@@ -3,7 +3,8 @@
 #   docker build -t captiond .
 #   docker run --rm --network none captiond demo
 #
-# From the package index PyTorch comes with CUDA.  For machines without an NVIDIA card, a much smaller image:
+# PyTorch comes with CUDA 12.6, which drivers from 2024 on run, for cards from Maxwell to Hopper.  For newer cards
+# (Blackwell: RTX 50, B200) take .../whl/cu130; for machines without an NVIDIA card, a much smaller image:
 #
 #   docker build -t captiond --build-arg TORCH_INDEX=https://download.pytorch.org/whl/cpu .
 #
@@ -35,11 +36,11 @@ FROM base
 # It puts captions into HEIC and AVIF (docs/metadata.md).
 RUN apt-get update && apt-get install -y --no-install-recommends libimage-exiftool-perl && rm -rf /var/lib/apt/lists/*
 # The dependencies first: gigabytes that stay as they are while only our own code changes.
-ARG TORCH_INDEX=
+ARG TORCH_INDEX=https://download.pytorch.org/whl/cu126
 RUN --mount=type=cache,target=/root/.cache/pip \
     --mount=type=bind,from=requirements,source=/src/requirements.txt,target=/tmp/requirements.txt \
     --mount=type=bind,source=constraints.txt,target=/tmp/constraints.txt \
-    pip install ${TORCH_INDEX:+--extra-index-url "$TORCH_INDEX"} -c /tmp/constraints.txt -r /tmp/requirements.txt
+    pip install --extra-index-url "$TORCH_INDEX" -c /tmp/constraints.txt -r /tmp/requirements.txt
 RUN --mount=type=bind,from=wheel,source=/wheel,target=/wheel \
     pip install --no-cache-dir --no-deps /wheel/*.whl
 COPY config/docker.yaml /etc/captiond/captiond.yaml

@@ -88,6 +88,11 @@ class FakeChatServer:
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}/v1"
 
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The section `model` of a daemon that asks this server."""
+        return {"backend": "openai", "id": self.model_id, "base_url": self.url}
+
     def __enter__(self) -> FakeChatServer:
         self._thread.start()
         return self

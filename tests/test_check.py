@@ -264,7 +264,7 @@ def test_a_cache_that_cannot_hold_the_model_is_told(tmp_path: Path, monkeypatch:
 @pytest.mark.parametrize(
     ("build", "has_nvidia", "in_container", "advice"),
     [
-        (None, True, True, "without TORCH_INDEX"),
+        (None, True, True, "leave TORCH_INDEX alone"),
         ("12.6", True, False, "too old"),
         ("12.6", False, True, "--gpus all"),
         ("12.6", False, False, "Install the driver"),
@@ -276,6 +276,24 @@ def test_why_there_is_no_gpu_is_told(
     """A torch without CUDA, an old driver, a container without the card and a bare machine are told apart."""
     _, told = check_host.why_no_gpu(build, has_nvidia=has_nvidia, in_container=in_container)
     assert advice in told
+
+
+@pytest.mark.parametrize(
+    ("capability", "architectures", "runs"),
+    [
+        ((8, 9), ["sm_75", "sm_80", "sm_86"], True),
+        ((12, 0), ["sm_80", "sm_86", "sm_90"], False),
+        ((12, 0), ["sm_90", "compute_90"], True),
+        ((7, 0), ["sm_75", "sm_80"], False),
+        ((9, 0), ["sm_90a", "sm_100"], True),
+        ((8, 0), ["sm_86", "compute_86"], False),
+    ],
+)
+def test_a_card_that_torch_was_not_built_for_is_known(
+    capability: tuple[int, int], architectures: list[str], runs: bool
+) -> None:
+    """A newer or older card than the build knows is told before the first picture meets it."""
+    assert check_host.is_built_for(capability, architectures) is runs
 
 
 def test_a_server_that_does_not_see_is_told(build: Build) -> None:

@@ -14,6 +14,8 @@ import jsonschema
 from captiond.demo.samples import write_samples
 from captiond.sidecar import json_schema
 from daemon_process import Place, captiond, environment
+from fake_chat_server import FakeChatServer
+from faults.load import picture
 
 GOLDEN = Path(__file__).parent / "phi3v" / "golden"
 
@@ -36,13 +38,19 @@ def test_caption_prints_json_in_the_order_given(tmp_path: Path) -> None:
     assert sorted(path.name for path in tmp_path.iterdir()) == ["captiond.yaml"]
 
 
-def test_caption_prints_plain_captions_for_people(tmp_path: Path) -> None:
+def test_caption_prints_plain_captions_for_people(place: Place) -> None:
     """One file: just its caption.  Several: each behind its name."""
-    samples = write_samples(tmp_path)[:2]
-    one = captiond("caption", samples[0].path, "--model", "demo")
-    assert (one.returncode, one.stdout) == (0, f"{samples[0].caption}\n"), one.stderr
-    both = captiond("caption", *(sample.path for sample in samples), "--model", "demo")
-    assert both.stdout.splitlines() == [f"{sample.path}: {sample.caption}" for sample in samples]
+    files, captions = [place.root / "a.jpg", place.root / "b.jpg"], []
+    for number, file in enumerate(files):
+        data, caption = picture(number)
+        file.write_bytes(data)
+        captions.append(caption)
+    one = captiond("caption", files[0], "-c", place.settings)
+    assert (one.returncode, one.stdout) == (0, f"{captions[0]}\n"), one.stderr
+    both = captiond("caption", *files, "-c", place.settings)
+    assert both.stdout.splitlines() == [
+        f"{file}: {caption}" for file, caption in zip(files, captions, strict=True)
+    ]
 
 
 def test_the_demo_shows_right_captions_and_a_page(tmp_path: Path) -> None:
@@ -98,11 +106,10 @@ def test_check_tells_line_by_line_what_is_wrong(tmp_path: Path) -> None:
     assert wrong.returncode == 75 and str(place.done) in wrong.stdout and "->" in wrong.stdout
 
 
-def test_retry_puts_failed_images_back(tmp_path: Path) -> None:
+def test_retry_puts_failed_images_back(place: Place) -> None:
     """`retry` puts what failed back into the inbox, all or those named, and the next run captions it; a path
     that it does not know makes the exit code 1."""
-    place = Place(tmp_path)
-    sample = write_samples(tmp_path / "drawn")[0]
+    mended, caption = picture(1)
     for name in ("one.jpg", "trip/two.jpg"):
         place.drop(b"This was never a picture, whatever its name says.", name)
     assert place.once().returncode == 1
@@ -112,9 +119,9 @@ def test_retry_puts_failed_images_back(tmp_path: Path) -> None:
     assert named.returncode == 0 and place.left_in_inbox() == ["trip/two.jpg"], named.stderr
     rest = captiond("retry", "-c", place.settings)
     assert rest.returncode == 0 and place.left_in_inbox() == ["one.jpg", "trip/two.jpg"]
-    (place.inbox / "one.jpg").write_bytes(sample.path.read_bytes())  # mended meanwhile
+    (place.inbox / "one.jpg").write_bytes(mended)
     assert place.once().returncode == 1
-    assert place.sidecar("one.jpg")["caption"] == sample.caption
+    assert place.sidecar("one.jpg")["caption"] == caption
     assert place.error("trip/two.jpg")["attempts"] == 1
     assert not (place.failed / "one.jpg.error.json").exists()
 
@@ -129,10 +136,11 @@ def test_help_does_not_load_the_model_libraries() -> None:
     assert loaded.stdout.strip() == "[]"
 
 
-def test_once_shows_progress_on_a_terminal_and_only_there(tmp_path: Path) -> None:
+def test_once_shows_progress_on_a_terminal_and_only_there(tmp_path: Path, server: FakeChatServer) -> None:
     """On a terminal `run --once` shows a bar with count and rate below the log lines; elsewhere none."""
-    place = Place(tmp_path, {"log": {"format": "auto"}})
-    samples = write_samples(place.inbox)
+    place = Place(tmp_path, {"log": {"format": "auto"}, "model": server.settings})
+    for number in range(12):
+        place.drop(picture(number)[0], f"{number}.jpg")
     ours, theirs = pty.openpty()
     command = [sys.executable, "-m", "captiond", "run", "--once", "-c", str(place.settings)]
     process = subprocess.Popen(
@@ -150,6 +158,6 @@ def test_once_shows_progress_on_a_terminal_and_only_there(tmp_path: Path) -> Non
         shown += chunk
     os.close(ours)
     assert process.wait() == 0
-    assert f"{len(samples)}/{len(samples)}".encode() in shown and b"/s" in shown and b"captioned" in shown
-    place.drop(samples[0].caption.encode(), "not-a-picture.txt")
+    assert b"12/12" in shown and b"/s" in shown and b"captioned" in shown
+    place.drop(b"words", "not-a-picture.txt")
     assert "\x1b[" not in place.once().stderr

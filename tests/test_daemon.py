@@ -22,6 +22,7 @@ from captiond.demo.scenes import Scene, draw, random_scene
 from captiond.sidecar import json_schema
 from daemon_process import Place, Running, captiond
 from fake_chat_server import FakeChatServer, fails
+from faults.load import picture
 
 ORIENTATION = 0x0112
 
@@ -72,9 +73,8 @@ def _exif_description(path: Path) -> str:
     return description.decode()
 
 
-def test_the_picture_itself_is_not_changed(tmp_path: Path) -> None:
+def test_the_picture_itself_is_not_changed(place: Place) -> None:
     """Pixels, EXIF tags, permissions and the time to the nanosecond are those of the original."""
-    place = Place(tmp_path)
     exif = Image.Exif()
     exif[0x010F], exif[ORIENTATION] = "A camera", 1
     data = _encoded(_scene(1), exif=exif, quality=90)
@@ -90,16 +90,20 @@ def test_the_picture_itself_is_not_changed(tmp_path: Path) -> None:
     assert status.st_mtime_ns == 1_600_000_000_123_456_789 and status.st_mode & 0o777 == 0o640
 
 
-def test_what_cannot_be_read_fails_with_its_reason_and_its_bytes(tmp_path: Path) -> None:
+def test_what_cannot_be_read_fails_with_its_reason_and_its_bytes(
+    tmp_path: Path, server: FakeChatServer
+) -> None:
     """A broken picture goes to failed/ byte for byte with a reason; its neighbours are delivered."""
-    place = Place(tmp_path, {"watch": {"settle_seconds": 0.2, "incomplete_after_seconds": 0.5}})
-    good, broken = _encoded(_scene(2)), b"GIF? No: this was never a picture."
+    watch = {"settle_seconds": 0.2, "incomplete_after_seconds": 0.5}
+    place = Place(tmp_path, {"watch": watch, "model": server.settings})
+    good, caption = picture(0)
+    broken = b"GIF? No: this was never a picture."
     place.drop(good, "trip/good.jpg")
     place.drop(broken, "trip/broken.jpg")
     place.drop(good[: len(good) // 2], "trip/half.jpg")
     finished = place.once()
     assert finished.returncode == 1, finished.stderr
-    assert place.sidecar("trip/good.jpg")["caption"] == _scene(2).caption
+    assert place.sidecar("trip/good.jpg")["caption"] == caption
     assert (place.failed / "trip/broken.jpg").read_bytes() == broken
     assert place.error("trip/broken.jpg")["kind"] == "unreadable"
     assert (place.failed / "trip/half.jpg").read_bytes() == good[: len(good) // 2]
@@ -107,9 +111,8 @@ def test_what_cannot_be_read_fails_with_its_reason_and_its_bytes(tmp_path: Path)
     assert place.left_in_inbox() == []
 
 
-def test_what_is_no_picture_stays_untouched(tmp_path: Path) -> None:
+def test_what_is_no_picture_stays_untouched(tmp_path: Path, place: Place) -> None:
     """Documents, hidden and temporary names and links stay in the inbox and are not failures."""
-    place = Place(tmp_path)
     for name in ("letter.pdf", ".photo.jpg.Xy12Zw", "photo.jpg.part", ".DS_Store"):
         place.drop(b"not ours", name)
     outside = tmp_path / "outside.jpg"
@@ -126,29 +129,28 @@ def test_what_is_no_picture_stays_untouched(tmp_path: Path) -> None:
     assert not any(path.is_file() for path in place.done.glob("*")) and outside.exists()
 
 
-def test_names_are_kept_and_never_taken_twice(tmp_path: Path) -> None:
+def test_names_are_kept_and_never_taken_twice(place: Place) -> None:
     """Sub-folders, spaces, accents and bytes that are not UTF-8 stay; a taken name gets another."""
-    place = Place(tmp_path)
     (place.done / "photo.jpg").write_bytes(b"somebody's")
     odd = os.fsdecode(b"caf\xe9.jpg")
-    names = {"photo.jpg": 4, "a b/Grüße aus Köln.jpg": 5, odd: 6}
-    for name, seed in names.items():
-        place.drop(_encoded(_scene(seed)), name)
+    captions = {}
+    for number, name in enumerate(("photo.jpg", "a b/Grüße aus Köln.jpg", odd)):
+        data, captions[name] = picture(number)
+        place.drop(data, name)
     finished = place.once()
     assert finished.returncode == 0, finished.stderr
     assert (place.done / "photo.jpg").read_bytes() == b"somebody's"
     (other,) = place.done.glob("photo~*.jpg")
-    assert place.sidecar(other.name)["caption"] == _scene(4).caption
-    assert place.sidecar("a b/Grüße aus Köln.jpg")["caption"] == _scene(5).caption
+    assert place.sidecar(other.name)["caption"] == captions["photo.jpg"]
+    assert place.sidecar("a b/Grüße aus Köln.jpg")["caption"] == captions["a b/Grüße aus Köln.jpg"]
     record = place.sidecar(odd)
-    assert record["caption"] == _scene(6).caption
+    assert record["caption"] == captions[odd]
     assert bytes.fromhex(record["source"]["name_hex"]) == b"caf\xe9.jpg"
 
 
-def test_a_picture_still_being_written_is_waited_for(tmp_path: Path) -> None:
+def test_a_picture_still_being_written_is_waited_for(place: Place) -> None:
     """A slow writer gets the time it needs; the caption is that of the whole picture."""
-    place = Place(tmp_path)
-    data = _encoded(_scene(7, 3), "PNG")
+    data, caption = picture(5_000, format="PNG")
     with place.running() as running:
         with (place.inbox / "slow.png").open("wb") as writer:
             for start in range(0, len(data), len(data) // 3 + 1):
@@ -157,78 +159,73 @@ def test_a_picture_still_being_written_is_waited_for(tmp_path: Path) -> None:
                 time.sleep(0.4)  # twice as long as a file must be quiet
                 assert not _delivered(place, "slow.png")
         running.until(lambda: _delivered(place, "slow.png"))
-    assert place.sidecar("slow.png")["caption"] == _scene(7, 3).caption
+    assert place.sidecar("slow.png")["caption"] == caption
     assert place.sidecar("slow.png")["source"]["bytes"] == len(data)
 
 
-def test_one_line_tells_one_pictures_story(tmp_path: Path) -> None:
+def test_one_line_tells_one_pictures_story(place: Place) -> None:
     """The log holds exactly one line for a delivered picture, with its caption and timings."""
-    place = Place(tmp_path)
-    place.drop(_encoded(_scene(8)), "photo.jpg")
+    data, caption = picture(8)
+    place.drop(data, "photo.jpg")
     finished = place.once()
     lines = [json.loads(line) for line in finished.stderr.splitlines()]
     stories = [line for line in lines if line.get("file") == "photo.jpg"]
     assert len(stories) == 1 and stories[0]["event"] == "captioned"
-    assert stories[0]["caption"] == _scene(8).caption and stories[0]["total"] > 0
+    assert stories[0]["caption"] == caption and stories[0]["total"] > 0
 
 
-def test_a_second_daemon_on_the_same_inbox_is_refused(tmp_path: Path) -> None:
+def test_a_second_daemon_on_the_same_inbox_is_refused(place: Place) -> None:
     """One inbox has one daemon; the other says so and exits with 75."""
-    place = Place(tmp_path)
     with place.running():
         second = place.once()
     assert second.returncode == 75 and "another" in second.stderr
 
 
-def test_stopping_finishes_what_is_in_work(tmp_path: Path) -> None:
+def test_stopping_finishes_what_is_in_work(place: Place, server: FakeChatServer) -> None:
     """SIGTERM in the middle of a load of pictures exits 0 and leaves every picture whole in one place."""
-    place = Place(tmp_path)
     names = [f"{number:02}.jpg" for number in range(40)]
     with place.running() as running:
+        server.seconds_per_answer = 0.2
         for number, name in enumerate(names):
-            place.drop(_encoded(_scene(number)), name)
+            place.drop(picture(number)[0], name)
         running.until(lambda: any(_delivered(place, name) for name in names))
+    server.seconds_per_answer = 0.0
+    assert any((place.inbox / name).exists() for name in names)
     for number, name in enumerate(names):
         is_delivered, is_waiting = _delivered(place, name), (place.inbox / name).exists()
         assert is_delivered != is_waiting, name
         if is_delivered:
-            assert place.sidecar(name)["caption"] == _scene(number).caption
+            assert place.sidecar(name)["caption"] == picture(number)[1]
     assert [path.name for path in place.done.glob(".captiond/*") if path.is_file()] == ["lock"]
     assert place.once().returncode == 0 and all(_delivered(place, name) for name in names)
 
 
-def test_a_second_signal_leaves_at_once(tmp_path: Path) -> None:
+def test_a_second_signal_leaves_at_once(place: Place, server: FakeChatServer) -> None:
     """Whoever insists gets the terminal back, while a server keeps the first stop waiting."""
-    with FakeChatServer() as server:
-        model = {"backend": "openai", "id": server.model_id, "base_url": server.url}
-        place = Place(tmp_path, {"model": model})
-        running = Running(place, {})
-        running.until(lambda: "watching" in running.log())
-        server.seen.clear()  # the daemon's own question at the start
-        server.seconds_per_answer = 30
-        place.drop(_encoded(_scene(9)), "photo.jpg")
-        running.until(lambda: server.seen)
-        running.process.send_signal(signal.SIGINT)
-        running.until(lambda: "stopping" in running.log())
-        running.process.send_signal(signal.SIGINT)
-        assert running.process.wait(5) == 128 + signal.SIGINT
+    running = Running(place, {})
+    running.until(lambda: "watching" in running.log())
+    server.seen.clear()  # the daemon's own question at the start
+    server.seconds_per_answer = 30
+    place.drop(picture(9)[0], "photo.jpg")
+    running.until(lambda: server.seen)
+    running.process.send_signal(signal.SIGINT)
+    running.until(lambda: "stopping" in running.log())
+    running.process.send_signal(signal.SIGINT)
+    assert running.process.wait(5) == 128 + signal.SIGINT
     assert (place.inbox / "photo.jpg").exists() and not _delivered(place, "photo.jpg")
 
 
-def test_a_dead_server_pauses_and_charges_no_picture(tmp_path: Path) -> None:
+def test_a_dead_server_pauses_and_charges_no_picture(place: Place, server: FakeChatServer) -> None:
     """While the model server is down everything waits in the inbox; when it is back all are delivered at
     their first attempt and failed/ stays empty."""
-    with FakeChatServer() as server:
-        model = {"backend": "openai", "id": server.model_id, "base_url": server.url}
-        place = Place(tmp_path, {"model": model})
-        with place.running() as running:
-            server.always = fails(503)
-            for number in range(5):
-                place.drop(_encoded(_scene(number)), f"{number}.jpg")
-            running.until(lambda: "paused" in running.log())
-            assert len(place.left_in_inbox()) == 5
-            server.always = None
-            running.until(lambda: all(_delivered(place, f"{number}.jpg") for number in range(5)))
+    with place.running() as running:
+        server.always = fails(503)
+        for number in range(5):
+            place.drop(picture(number)[0], f"{number}.jpg")
+        running.until(lambda: "paused" in running.log())
+        assert len(place.left_in_inbox()) == 5
+        server.always = None
+        running.until(lambda: all(_delivered(place, f"{number}.jpg") for number in range(5)))
     assert not list(place.failed.glob("*.jpg*"))
     assert {place.sidecar(f"{number}.jpg")["attempts"] for number in range(5)} == {1}
 

@@ -29,7 +29,7 @@ def _picture(shade: int = 100) -> bytes:
 
 
 def _place(root: Path, server: FakeChatServer) -> Place:
-    return Place(root, {"model": {"backend": "openai", "id": server.model_id, "base_url": server.url}})
+    return Place(root, {"model": server.settings})
 
 
 def _rewrite(place: Place, **sections: dict[str, Any]) -> None:

@@ -287,6 +287,15 @@ def test_what_the_server_says_about_one_picture_sets_it_aside(
     assert (caught.value.kind, caught.value.stage) == ("refused_by_server", "caption")
 
 
+def test_a_server_that_refuses_every_picture_fails_none(
+    server: FakeChatServer, captioner: RemoteCaptioner
+) -> None:
+    """Started anew without its vision part it answers 400 to all: that is the server's trouble."""
+    server.script = [fails(400, "fake-vision is not a multimodal model")] * 2
+    with pytest.raises(Surroundings, match=r"takes no pictures any more: .* not a multimodal model"):
+        ask(captioner)
+
+
 @pytest.mark.parametrize(
     "step", [answers(None, refusal="I cannot help with that."), answers("", finish_reason="content_filter")]
 )

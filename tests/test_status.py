@@ -15,6 +15,7 @@ from captiond.demo.samples import write_samples
 from captiond.settings import load
 from daemon_process import Place, captiond
 from fake_chat_server import FakeChatServer, fails
+from faults.load import picture
 
 
 def status(place: Place) -> dict[str, Any]:
@@ -36,15 +37,12 @@ def health(place: Place) -> tuple[int, str]:
 
 
 @pytest.fixture
-def jpeg(tmp_path: Path) -> bytes:
-    return next(
-        sample.path for sample in write_samples(tmp_path / "samples") if sample.path.suffix == ".jpg"
-    ).read_bytes()
+def jpeg() -> bytes:
+    return picture(5_000)[0]
 
 
-def test_without_a_daemon_one_learns_what_waits_for_it(tmp_path: Path, jpeg: bytes) -> None:
+def test_without_a_daemon_one_learns_what_waits_for_it(place: Place, jpeg: bytes) -> None:
     """Stopped is a state too: what waits is counted, `explain` says that nobody works, `health` fails."""
-    place = Place(tmp_path)
     place.drop(jpeg, "trip/one.jpg")
     place.drop(b"words", "letter.doc")
     found = status(place)
@@ -55,9 +53,12 @@ def test_without_a_daemon_one_learns_what_waits_for_it(tmp_path: Path, jpeg: byt
     assert health(place) == (1, "unhealthy: no daemon serves this inbox\n")
 
 
-def test_one_learns_where_every_file_went_and_why(tmp_path: Path, jpeg: bytes) -> None:
+def test_one_learns_where_every_file_went_and_why(
+    tmp_path: Path, server: FakeChatServer, jpeg: bytes
+) -> None:
     """Delivered, renamed, failed, ignored, link, foreign: each has its answer while the daemon runs."""
-    place = Place(tmp_path, {"watch": {"settle_seconds": 0.2, "incomplete_after_seconds": 1.0}})
+    watch = {"settle_seconds": 0.2, "incomplete_after_seconds": 1.0}
+    place = Place(tmp_path, {"watch": watch, "model": server.settings})
     (place.done / "same.jpg").write_bytes(b"somebody's own")
     with place.running() as daemon:
         place.drop(jpeg, "one.jpg")
@@ -69,7 +70,7 @@ def test_one_learns_where_every_file_went_and_why(tmp_path: Path, jpeg: bytes) -
         found = status(place)
         assert (found["state"], found["counts"]["done"], found["counts"]["failed"]) == ("watching", 2, 1)
         assert (found["model"], found["process"]) == (
-            {"id": "demo", "device": "cpu", "loaded": True},
+            {"id": server.model_id, "device": None, "loaded": True},
             daemon.process.pid,
         )
         assert caption in explain(place, "one.jpg")
@@ -115,9 +116,8 @@ def test_one_learns_of_pictures_that_somebody_took_away(tmp_path: Path, jpeg: by
     assert list((tmp_path / "state").iterdir()) == []
 
 
-def test_what_a_file_waits_for_is_told(tmp_path: Path, jpeg: bytes) -> None:
+def test_what_a_file_waits_for_is_told(place: Place, jpeg: bytes) -> None:
     """A file that somebody still writes, and one that is not whole, are told apart."""
-    place = Place(tmp_path)
     with place.running() as daemon, (place.inbox / "held.jpg").open("wb") as writer:
         writer.write(jpeg)
         writer.flush()
@@ -127,24 +127,22 @@ def test_what_a_file_waits_for_is_told(tmp_path: Path, jpeg: bytes) -> None:
         daemon.until(lambda: "held by a writer" in explain(place, "held.jpg"))
 
 
-def test_a_paused_daemon_says_why_and_is_not_healthy(tmp_path: Path, jpeg: bytes) -> None:
+def test_a_paused_daemon_says_why_and_is_not_healthy(
+    place: Place, server: FakeChatServer, jpeg: bytes
+) -> None:
     """With its server in trouble it pauses; `status`, `explain` and `health` all name the reason."""
-    with FakeChatServer() as server:
-        openai = {"backend": "openai", "id": server.model_id, "base_url": server.url}
-        place = Place(tmp_path, {"model": openai})
-        with place.running() as daemon:
-            server.always = fails(503)
-            place.drop(jpeg, "one.jpg")
-            daemon.until(lambda: status(place)["state"] == "paused")
-            assert "503" in status(place)["pause_reason"]
-            assert "503" in explain(place, "one.jpg")
-            code, said = health(place)
-            assert code == 1 and said.startswith("unhealthy: paused")
+    with place.running() as daemon:
+        server.always = fails(503)
+        place.drop(jpeg, "one.jpg")
+        daemon.until(lambda: status(place)["state"] == "paused")
+        assert "503" in status(place)["pause_reason"]
+        assert "503" in explain(place, "one.jpg")
+        code, said = health(place)
+        assert code == 1 and said.startswith("unhealthy: paused")
 
 
-def test_a_killed_daemon_is_not_taken_for_a_living_one(tmp_path: Path) -> None:
+def test_a_killed_daemon_is_not_taken_for_a_living_one(tmp_path: Path, place: Place) -> None:
     """Its socket stays behind; nobody answers there, and the next daemon takes its place."""
-    place = Place(tmp_path)
     with pytest.raises(AssertionError), place.running() as daemon:
         os.kill(daemon.process.pid, signal.SIGKILL)
         daemon.process.wait()
@@ -156,8 +154,8 @@ def test_a_killed_daemon_is_not_taken_for_a_living_one(tmp_path: Path) -> None:
     assert not list((tmp_path / "state").glob("*.sock"))
 
 
-def test_a_daemon_in_a_deep_folder_can_be_asked(tmp_path: Path) -> None:
+def test_a_daemon_in_a_deep_folder_can_be_asked(tmp_path: Path, server: FakeChatServer) -> None:
     """An address longer than a socket's may be is no obstacle."""
-    place = Place(tmp_path / ("d" * 60) / ("e" * 60))
+    place = Place(tmp_path / ("d" * 60) / ("e" * 60), {"model": server.settings})
     with place.running():
         assert health(place) == (0, "healthy\n")

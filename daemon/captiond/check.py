@@ -372,8 +372,13 @@ def _device(model: Model) -> CheckResult:
                 "Count them in `nvidia-smi`; the first is cuda:0.  Or set model.device to auto.",
                 ExitCode.WRONG_SETTINGS,
             )
-        free, total = torch.cuda.mem_get_info(number)
         name = torch.cuda.get_device_name(number)
+        capability = torch.cuda.get_device_capability(number)
+        if not check_host.is_built_for(capability, torch.cuda.get_arch_list()):
+            message = f"cuda:{number}, {name}, for which this torch (CUDA {torch.version.cuda}) was not built"
+            advice = "Install the build of torch for a CUDA version that knows this card (docs/container.md)."
+            return CheckResult("device", False, message, advice, ExitCode.WRONG_SETTINGS)
+        free, total = torch.cuda.mem_get_info(number)
         return CheckResult("device", True, f"cuda:{number}, {name}, {_size(free)} of {_size(total)} free")
     has_mps = torch.backends.mps.is_available()
     if model.device == "mps" and not has_mps:

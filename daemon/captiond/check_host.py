@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Collection
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -59,7 +60,7 @@ def why_no_gpu(cuda_build: str | None, *, has_nvidia: bool, in_container: bool) 
     if cuda_build is None:
         return (
             "this torch is a build without CUDA",
-            "Install captiond without the CPU index of PyTorch; in a container, build without TORCH_INDEX.",
+            "Install captiond without the CPU index of PyTorch; in a container, leave TORCH_INDEX alone.",
         )
     if has_nvidia:
         return (
@@ -72,6 +73,22 @@ def why_no_gpu(cuda_build: str | None, *, has_nvidia: bool, in_container: bool) 
             "Install the NVIDIA Container Toolkit on the host, and start with `--gpus all`.",
         )
     return "there is no NVIDIA driver", "Install the driver, then look at `nvidia-smi`."
+
+
+def is_built_for(capability: tuple[int, int], architectures: Collection[str]) -> bool:
+    """Whether a build for `architectures` (`sm_86`, `compute_90`) runs on a card of this compute capability.
+
+    Machine code runs on cards of the same major version and no older minor one, PTX on every later card: CUDA
+    C++ Programming Guide, "Application Compatibility".
+    """
+    for name in architectures:
+        kind, _, digits = name.partition("_")
+        number = "".join(filter(str.isdigit, digits))  # sm_90a
+        built_for = int(number[:-1] or 0), int(number[-1:] or 0)
+        is_later = built_for <= capability
+        if is_later and (kind == "compute" or built_for[0] == capability[0]):
+            return True
+    return not architectures
 
 
 def has_nvidia() -> bool:

@@ -58,9 +58,8 @@ class Process(Running):
 class Load:
     def __init__(self, root: Path, server: FakeChatServer, settings: dict[str, dict[str, Any]]) -> None:
         self.server = server
-        model = {"backend": "openai", "id": server.model_id, "base_url": server.url}
         watch = {"settle_seconds": 0.2, "rescan_seconds": 1}
-        self.place = Place(root, {"watch": watch, "model": model} | settings)
+        self.place = Place(root, {"watch": watch, "model": server.settings} | settings)
         self.captions: dict[str, str] = {}  # of what was dropped, by its name
         self.originals: dict[str, str] = {}  # its sha256
         self.beside: dict[str, str] = {}  # the same of files that travel with pictures

@@ -173,7 +173,11 @@ class RemoteCaptioner:
         return Question(as_jpeg(picture.image), request)
 
     def caption(self, question: Question) -> Caption:
-        raw, finish_reason, usage = self._ask(question)
+        try:
+            raw, finish_reason, usage = self._ask(question)
+        except Rejected as refused:
+            self._must_take_others(refused)
+            raise
         text = clean(raw)
         is_cut = finish_reason == "length"
         limit = question.request.max_new_tokens
@@ -197,6 +201,19 @@ class RemoteCaptioner:
             finish_reason="length" if is_cut else "stop",
             notices=(cut,) if is_cut else (),
         )
+
+    def _must_take_others(self, refused: Rejected) -> None:
+        """Surroundings where the server refuses a plain picture as well.
+
+        Started anew with another model, or with too little context, it would have the whole inbox set aside.
+        """
+        try:
+            self._ask(_plain("red"))
+        except Rejected:
+            raise Surroundings(
+                f"the server takes no pictures any more: {refused.message}",
+                advice="Look at how the server was started; work goes on by itself.",
+            ) from refused
 
     def close(self) -> None:
         self._closing.set()  # whoever waits for a busy server waits no more

@@ -1,0 +1,23 @@
+"""What many tests begin with: a model server that answers at once, and the folders of a daemon asking it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from daemon_process import Place
+from fake_chat_server import FakeChatServer
+
+
+@pytest.fixture
+def server() -> Iterator[FakeChatServer]:
+    with FakeChatServer() as running:
+        yield running
+
+
+@pytest.fixture
+def place(tmp_path: Path, server: FakeChatServer) -> Place:
+    """A daemon here starts in no time: it loads no model of its own."""
+    return Place(tmp_path, {"model": server.settings})
