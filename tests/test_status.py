@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 
 from captiond import asking
-from captiond.demo.samples import write_samples
 from captiond.settings import load
 from daemon_process import Place, captiond
 from fake_chat_server import FakeChatServer, fails
