@@ -298,23 +298,20 @@ class _Revision:
         return is_old and sha256_at(self.work, self._staged(number)) == piece.new
 
     def _swap(self, folder: int, number: int) -> bool:
-        """Step 3, for the very file whose checksum is the old one and to which nobody writes; else False."""
+        """Step 3, if what it takes is the very file whose checksum is the old one; else it is undone."""
         piece, staged = self.claim.pieces[number], self._staged(number)
         file = os.open(piece.name, READ, dir_fd=folder)
         try:
-            seen = os.fstat(file)
-            if sha256_of(file) != piece.old:
-                return False
             try:
                 self.exchange(self.work, staged, folder, piece.name)
             except OSError as error:
                 if error.errno not in REFUSES_FLAG:
                     raise
-                is_ours = _is_untouched(folder, piece.name, seen, file)
+                is_ours = _is_still(folder, piece.name, file, piece.old)
                 if is_ours:
                     os.rename(staged, piece.name, src_dir_fd=self.work, dst_dir_fd=folder)
             else:
-                is_ours = _is_untouched(self.work, staged, seen, file)
+                is_ours = _is_still(self.work, staged, file, piece.old)
                 if not is_ours:
                     self.exchange(self.work, staged, folder, piece.name)
         finally:
@@ -378,12 +375,11 @@ def _delivered(path: str, told: sidecar.Sidecar, sha256: str) -> Delivered:
     return Delivered(path, record, sha256, "done", told.path, told.source_sha256)
 
 
-def _is_untouched(folder: int, name: str, seen: os.stat_result, file: int) -> bool:
-    """Whether the name leads to the file that was seen, and nobody has written or writes into it."""
+def _is_still(folder: int, name: str, file: int, sha256: str) -> bool:
+    """Whether the name leads to this very file, and nobody has written or writes into it."""
     there = os.stat(name, dir_fd=folder, follow_symlinks=False)
-    is_same = os.path.samestat(there, seen)
-    is_equal = (there.st_size, there.st_mtime_ns) == (seen.st_size, seen.st_mtime_ns)
-    return is_same and is_equal and not is_held_by_writer(file)
+    is_same = os.path.samestat(there, os.fstat(file))
+    return is_same and not is_held_by_writer(file) and sha256_of(file) == sha256
 
 
 def _changed(path: str) -> TryLater:
