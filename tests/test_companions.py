@@ -7,7 +7,7 @@ from pathlib import Path
 
 import jsonschema
 
-from captiond.sidecar import json_schema
+from captiond.sidecar_schema import json_schema
 from daemon_process import captiond
 from faults.load import files_in, loaded
 

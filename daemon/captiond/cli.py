@@ -331,9 +331,9 @@ def bench(
 @app.command()
 def schema() -> None:
     """Print the JSON Schema of the sidecar."""
-    from captiond import sidecar
+    from captiond import sidecar_schema
 
-    print(json.dumps(sidecar.json_schema(), indent=2))
+    print(json.dumps(sidecar_schema.json_schema(), indent=2))
 
 
 @app.command()

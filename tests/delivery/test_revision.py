@@ -12,11 +12,11 @@ import pytest
 from delivery_world import LATER, MOVES, NEW_WORDS, WORDS, World, embed_beside, no_exchange, users_files
 from jsonschema import Draft202012Validator
 
-from captiond import sidecar
 from captiond.delivery import moves
 from captiond.delivery.traces import Trace
 from captiond.errors import Surroundings, TryLater
 from captiond.records import Described, Fingerprint, Written
+from captiond.sidecar_schema import json_schema
 
 PATH = os.fsdecode(b"trip/\xff.jpg")
 
@@ -66,7 +66,7 @@ def test_a_persons_words_take_the_place_of_the_models(world: World) -> None:
     status = (world.done / PATH).stat()
     assert (status.st_mtime_ns, status.st_mode & 0o777) == (1_234_567_890_123_456_789, 0o640)
     assert record.stat().st_mode & 0o777 == 0o640
-    Draft202012Validator(sidecar.json_schema()).validate(after)
+    Draft202012Validator(json_schema()).validate(after)
     world.check_quiet()
 
 

@@ -19,8 +19,9 @@ from captiond import sidecar
 from captiond.errors import Rejected
 from captiond.names import is_utf8
 from captiond.records import Accompanied, Described, Fingerprint, Job, ModelIdentity, Stamp, Timings, Written
+from captiond.sidecar_schema import json_schema
 
-VALIDATOR = Draft202012Validator(sidecar.json_schema(), format_checker=Draft202012Validator.FORMAT_CHECKER)
+VALIDATOR = Draft202012Validator(json_schema(), format_checker=Draft202012Validator.FORMAT_CHECKER)
 TIMINGS = Timings(queued=0.4, decode=0.03, caption=0.9, publish=0.02)
 DATA = b"a picture"
 
@@ -102,7 +103,7 @@ def test_the_sidecar_of_the_manual() -> None:
 
 def test_the_schema_is_a_schema() -> None:
     """What `captiond schema` prints is valid JSON Schema 2020-12."""
-    Draft202012Validator.check_schema(sidecar.json_schema())
+    Draft202012Validator.check_schema(json_schema())
 
 
 def test_the_schema_knows_every_key() -> None:
@@ -113,7 +114,7 @@ def test_the_schema_knows_every_key() -> None:
     companions = [Accompanied(os.fsdecode(b"\xff.xmp"), "0" * 64, 9, "merged")]
     accompanied = sidecar.with_companions(composed, companions)
     record = json.loads(sidecar.revised(accompanied, "Rex.", described, {}, STAMP.created_at))
-    schema = sidecar.json_schema()
+    schema = json_schema()
 
     def check(value: Any, schema: dict[str, Any]) -> None:
         if isinstance(value, dict):
