@@ -12,6 +12,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 
 from captiond import pictures
+from captiond.budget import Budget
 from captiond.errors import Rejected
 from captiond.records import Fingerprint
 
@@ -19,6 +20,7 @@ SIDE_PIXELS = 320
 QUALITY = 82
 KEPT_BYTES = 32 * 1024 * 1024
 # Pictures that wait for their captions are decoded meanwhile; they come first.
+PIXELS_TOGETHER = 50_000_000
 DECODING_TOGETHER = max(1, (os.cpu_count() or 1) // 2)
 
 
@@ -28,6 +30,7 @@ class Thumbnails:
     def __init__(self, max_pixels: Callable[[], int], *, max_file_bytes: int) -> None:
         self._max_pixels = max_pixels
         self._max_file_bytes = max_file_bytes
+        self._pixels = Budget(PIXELS_TOGETHER)
         self._decoding = threading.BoundedSemaphore(DECODING_TOGETHER)
         self._keeping = threading.Lock()
         self._kept: OrderedDict[Fingerprint, bytes] = OrderedDict()
@@ -42,7 +45,9 @@ class Thumbnails:
         if fingerprint.size > self._max_file_bytes:
             raise Rejected("too_large", "the file is larger than limits.max_file_bytes", stage="decode")
         with self._decoding:
-            thumbnail = _made(read(), self._max_pixels())
+            data = read()
+            with self._pixels.holding(pictures.declared_pixels(data)):
+                thumbnail = _made(data, self._max_pixels())
         self._keep(fingerprint, thumbnail)
         return thumbnail
 
