@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from captiond import metadata
 from captiond.metadata import beside, policy
 from captiond.metadata.heif import Place
+from captiond.metadata.policy import together
 from captiond.records import NO_NOTES, Described, Notes
 
 
@@ -65,7 +66,7 @@ class Describing:
         return replace(
             described,
             written=described.written + made.written,
-            previous_description=described.previous_description or made.previous_description,
+            previous_description=together(described.previous_description, made.previous_description),
             xmp=made.xmp,
             text=made.text,
         )

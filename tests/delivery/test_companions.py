@@ -131,6 +131,31 @@ def test_a_name_taken_at_the_last_moment_moves_all(tmp_path: Path) -> None:
     world.check_quiet()
 
 
+def test_what_is_changed_before_the_sidecar_appears_is_delivered_anew(tmp_path: Path) -> None:
+    """Whoever changes a picture as soon as it is shown keeps that; no sidecar appears without its picture."""
+    world = World.at(tmp_path)
+    drop_all(world)
+
+    def rude(source: int, name: str, target: int, new_name: str) -> None:
+        if new_name == "photo.jpg.caption.json" and not (world.done / "trip" / new_name).exists():
+            (world.done / "trip/photo.jpg").write_bytes(b"turned by somebody")
+            (world.done / "trip/photo.jpg.caption.json").write_bytes(b"somebody's")
+        moves.move(source, name, target, new_name)
+
+    world.move = rude
+    with world.opened() as delivery:
+        with pytest.raises(TryLater, match="changed what was shown"):
+            world.caption(delivery, world.settled("trip/photo.jpg"))
+        with pytest.raises(Finished) as finished:
+            delivery.claim(world.settled("trip/photo.jpg"))
+    assert finished.value.delivered.path == f"trip/photo{TAIL}.jpg"
+    assert (world.done / "trip/photo.jpg").read_bytes() == b"turned by somebody"
+    (world.done / "trip/photo.jpg").unlink()
+    (world.done / "trip/photo.jpg.caption.json").unlink()
+    assert world.asked == 1
+    world.check_quiet()
+
+
 def test_names_that_are_long_or_not_utf8(tmp_path: Path) -> None:
     """A companion's name is shortened with its picture's, and told byte for byte."""
     world = World.at(tmp_path)

@@ -46,6 +46,6 @@ def test_a_kill_at_any_system_call_loses_and_doubles_nothing(scenario: Scenario,
 )
 def test_a_power_cut_at_any_step_loses_and_doubles_nothing(scenario: Scenario) -> None:
     """Whatever a file system may have kept of what was not synced: the same holds."""
-    score = cut_everywhere(scenario, every=13)
+    score = cut_everywhere(scenario, every=31 if scenario.beside else 13)
     assert score.points
     assert not score.failures

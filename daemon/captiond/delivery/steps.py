@@ -66,6 +66,9 @@ class Steps:
                 break
             except FileExistsError:  # somebody took one of the names since we looked
                 self.hide(claim)
+                if not all(map(self.trace.has_piece, range(len(claim.pieces)))):
+                    # It is theirs now; what recovery makes of the traces is whole again.
+                    raise TryLater("somebody changed what was shown of it before it was delivered") from None
             except OSError as error:
                 if error.errno not in _UNFIT:
                     raise
