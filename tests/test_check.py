@@ -142,6 +142,16 @@ def test_a_dead_server_is_told(build: Build) -> None:
     assert "http://127.0.0.1:1/v1 cannot be reached" in result.message
 
 
+def test_a_webhook_that_nobody_answers_is_a_warning(build: Build) -> None:
+    """Pictures are captioned without it; a token that cannot be read keeps the daemon from its start."""
+    result = found(build(notify__url="http://127.0.0.1:1/hook"))["notify"]
+    assert result.ok is None and "127.0.0.1 cannot be reached" in result.message
+    result = found(build(notify__url="http://127.0.0.1:1/hook", notify__token_file="/nowhere/token"))[
+        "notify"
+    ]
+    assert (result.ok, result.exit_code) == (False, ExitCode.WRONG_SETTINGS)
+
+
 def test_a_missing_key_file_is_told(build: Build) -> None:
     """A key file that is not there is a wrong setting: 78."""
     result = found(build(model__api_key_file="/nowhere/key"))["server"]

@@ -5,9 +5,8 @@ from __future__ import annotations
 import io
 import socket
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 
 import httpx
 import pytest
@@ -45,93 +44,96 @@ def samples(text: str) -> Samples:
     }
 
 
-@contextmanager
-def watched(root: Path, server: FakeChatServer) -> Iterator[tuple[Place, Running, httpx.Client]]:
+@dataclass(frozen=True)
+class Watched:
     """A daemon on a model server, and somebody who may ask for its metrics."""
-    model = {"backend": "openai", "id": server.model_id, "base_url": server.url}
-    port = free_port()
-    nobody = {"url": "http://127.0.0.1:1/hook"}
-    place = Place(root, {"model": model, "http": {"listen": f"127.0.0.1:{port}"}, "notify": nobody})
-    headers = {"Authorization": f"Bearer {TOKEN}"}
-    with (
-        place.running(CAPTIOND_HTTP__TOKEN=TOKEN) as daemon,
-        httpx.Client(base_url=f"http://127.0.0.1:{port}", headers=headers, trust_env=False) as client,
-    ):
-        yield place, daemon, client
+
+    place: Place
+    daemon: Running
+    server: FakeChatServer
+    client: httpx.Client
+
+    def now(self) -> Samples:
+        return samples(self.client.get("/metrics").raise_for_status().text)
 
 
-def test_prometheus_reads_what_happened(tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
+    with FakeChatServer() as server:
+        model = {"backend": "openai", "id": server.model_id, "base_url": server.url}
+        port = free_port()
+        nobody = {"url": "http://127.0.0.1:1/hook"}
+        settings = {"model": model, "http": {"listen": f"127.0.0.1:{port}"}, "notify": nobody}
+        place = Place(tmp_path_factory.mktemp("daemon"), settings)
+        headers = {"Authorization": f"Bearer {TOKEN}"}
+        with (
+            place.running(CAPTIOND_HTTP__TOKEN=TOKEN) as daemon,
+            httpx.Client(base_url=f"http://127.0.0.1:{port}", headers=headers, trust_env=False) as client,
+        ):
+            yield Watched(place, daemon, server, client)
+
+
+def test_prometheus_reads_what_happened(watched: Watched) -> None:
     """Pictures, failures by kind, stages, the inbox, a pause, the server's requests, and the process."""
-    began = datetime.now(UTC).timestamp()
-    with FakeChatServer() as server, watched(tmp_path, server) as (place, daemon, client):
-
-        def now() -> Samples:
-            return samples(client.get("/metrics").raise_for_status().text)
-
-        place.drop(png(20), "one.png")
-        place.drop(png(30), "two.png")
-        place.drop(b"\x89PNG\r\n\x1a\n" + png(20)[50:], "bad.png")
-        place.drop(b"words", "letter.doc")
-        daemon.until(lambda: now()["captiond_inbox_files", "ignored"] == 1)
-        daemon.until(lambda: now()["captiond_stage_duration_seconds_count", "publish"] == 2)
-        daemon.until(lambda: now()["captiond_pictures_total", "failed"] == 1)
-        found = now()
-        assert found["captiond_pictures_total", "captioned"] == 2
-        assert (
-            found["captiond_pictures_total", "failed"] == found["captiond_failures_total", "unreadable"] == 1
-        )
-        for stage in ("queued", "decode", "caption", "publish"):
-            assert found["captiond_stage_duration_seconds_count", stage] == 2
-        assert 0 < found["captiond_stage_duration_seconds_sum", "queued"] < 60
-        assert found["captiond_inbox_files", "waiting"] == found["captiond_inbox_files", "in_work"] == 0
-        assert (found["captiond_paused",], found["captiond_healthy",], found["captiond_pauses_total",]) == (
-            0,
-            1,
-            0,
-        )
-        assert (
-            found["captiond_model_loaded",] == 1
-            and found["captiond_model_info", "openai", "fake-vision"] == 1
-        )
-        assert found["captiond_server_requests_total",] == len(server.seen)
-        assert found["captiond_server_requests_in_flight",] == 0
-        assert began - 5 < found["process_start_time_seconds",] < datetime.now(UTC).timestamp()
-        assert found["captiond_webhook_notices_waiting",] == 3
-        assert found["captiond_webhook_notices_total", "delivered"] == 0
-        assert not [name for name, *_ in found if "gpu" in name]
-        server.always = fails(500)
-        place.drop(png(40), "three.png")
-        daemon.until(lambda: now()["captiond_paused",] == 1)
-        found = now()
-        assert (found["captiond_healthy",], found["captiond_pauses_total",]) == (0, 1)
-        server.always = None
-        daemon.until(lambda: now()["captiond_pictures_total", "captioned"] == 3)
-        assert (now()["captiond_paused",], now()["captiond_pauses_total",]) == (0, 1)
+    place, daemon, server, now = watched.place, watched.daemon, watched.server, watched.now
+    place.drop(png(20), "one.png")
+    place.drop(png(30), "two.png")
+    place.drop(b"\x89PNG\r\n\x1a\n" + png(20)[50:], "bad.png")
+    place.drop(b"words", "letter.doc")
+    daemon.until(lambda: now()["captiond_inbox_files", "ignored"] == 1)
+    daemon.until(lambda: now()["captiond_stage_duration_seconds_count", "publish"] == 2)
+    daemon.until(lambda: now()["captiond_pictures_total", "failed"] == 1)
+    found = now()
+    assert found["captiond_pictures_total", "captioned"] == 2
+    assert found["captiond_pictures_total", "failed"] == found["captiond_failures_total", "unreadable"] == 1
+    for stage in ("queued", "decode", "caption", "publish"):
+        assert found["captiond_stage_duration_seconds_count", stage] == 2
+    assert 0 < found["captiond_stage_duration_seconds_sum", "queued"] < 60
+    assert found["captiond_inbox_files", "waiting"] == found["captiond_inbox_files", "in_work"] == 0
+    assert (found["captiond_paused",], found["captiond_healthy",], found["captiond_pauses_total",]) == (
+        0,
+        1,
+        0,
+    )
+    assert found["captiond_model_loaded",] == 1 and found["captiond_model_info", "openai", "fake-vision"] == 1
+    assert found["captiond_server_requests_total",] == len(server.seen)
+    assert found["captiond_server_requests_in_flight",] == 0
+    now_seconds = datetime.now(UTC).timestamp()
+    assert now_seconds - 600 < found["process_start_time_seconds",] < now_seconds
+    assert found["captiond_webhook_notices_waiting",] == 3
+    assert found["captiond_webhook_notices_total", "delivered"] == 0
+    assert not [name for name, *_ in found if "gpu" in name]
+    server.always = fails(500)
+    place.drop(png(40), "three.png")
+    daemon.until(lambda: now()["captiond_paused",] == 1)
+    found = now()
+    assert (found["captiond_healthy",], found["captiond_pauses_total",]) == (0, 1)
+    server.always = None
+    daemon.until(lambda: now()["captiond_pictures_total", "captioned"] == 3)
+    assert (now()["captiond_paused",], now()["captiond_pauses_total",]) == (0, 1)
 
 
-def test_who_may_ask_and_how_it_is_answered(tmp_path: Path) -> None:
+def test_who_may_ask_and_how_it_is_answered(watched: Watched) -> None:
     """The token is wanted; the two formats are called what they are, are parsed, and HEAD has no body."""
-    with FakeChatServer() as server, watched(tmp_path, server) as (_, _, client):
-        answer = client.get("/metrics")
-        assert answer.headers["Content-Type"] == "text/plain; version=0.0.4; charset=utf-8"
-        families = {family.name: family for family in plain(answer.text)}
-        ours = {name for name in families if name.startswith("captiond_")}
-        assert {"captiond_build", "captiond_missed_events"} <= ours | {
-            name.removesuffix("_info") for name in ours
-        }
-        assert all(
-            family.documentation for family in families.values() if not family.name.endswith("_created")
-        )
-        modern = client.get("/metrics", headers={"Accept": "application/openmetrics-text; version=1.0.0"})
-        assert modern.headers["Content-Type"].startswith("application/openmetrics-text; version=1.0.0")
-        assert "captiond_pictures" in {family.name for family in openmetrics(modern.text)}
-        head = client.head("/metrics")
-        assert head.is_success and not head.content
-        assert head.headers["Content-Type"] == answer.headers["Content-Type"]
-        assert client.post("/metrics").status_code == 405
-        assert client.get("/metrics", headers={"Authorization": "Bearer wrong"}).status_code == 401
-        assert client.get("/metrics", headers={"Origin": "http://evil.example"}).status_code == 403
-        assert client.get("/metrics", headers={"Host": "evil.example"}).status_code == 421
+    client = watched.client
+    answer = client.get("/metrics")
+    assert answer.headers["Content-Type"] == "text/plain; version=0.0.4; charset=utf-8"
+    families = {family.name: family for family in plain(answer.text)}
+    ours = {name for name in families if name.startswith("captiond_")}
+    assert {"captiond_build", "captiond_missed_events"} <= ours | {
+        name.removesuffix("_info") for name in ours
+    }
+    assert all(family.documentation for family in families.values() if not family.name.endswith("_created"))
+    modern = client.get("/metrics", headers={"Accept": "application/openmetrics-text; version=1.0.0"})
+    assert modern.headers["Content-Type"].startswith("application/openmetrics-text; version=1.0.0")
+    assert "captiond_pictures" in {family.name for family in openmetrics(modern.text)}
+    head = client.head("/metrics")
+    assert head.is_success and not head.content
+    assert head.headers["Content-Type"] == answer.headers["Content-Type"]
+    assert client.post("/metrics").status_code == 405
+    assert client.get("/metrics", headers={"Authorization": "Bearer wrong"}).status_code == 401
+    assert client.get("/metrics", headers={"Origin": "http://evil.example"}).status_code == 403
+    assert client.get("/metrics", headers={"Host": "evil.example"}).status_code == 421
 
 
 @pytest.mark.parametrize("is_lost", [False, True])
