@@ -27,7 +27,8 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 REPOSITORY = Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(REPOSITORY / "tests"), str(REPOSITORY / "daemon")]  # where the daemon's process is
+sys.path[:0] = [str(REPOSITORY / "tests"), str(REPOSITORY / "daemon")]
+os.environ["PYTHONPATH"] = str(REPOSITORY / "daemon")  # this very checkout is measured
 
 from daemon_process import Place, Running  # noqa: E402
 

@@ -76,6 +76,7 @@ class RemoteCaptioner:
     ) -> None:
         """`base_url` ends where the API does: http://vllm:8000/v1."""
         self._url = base_url.rstrip("/")
+        self._addresses = {path: httpx.URL(self._url + path) for path in ("/models", "/chat/completions")}
         self._identity = ModelIdentity(model_id, backend="openai")
         self._capacity = max_concurrency
         self._timeout_seconds = timeout_seconds
@@ -258,7 +259,9 @@ class RemoteCaptioner:
         deadline = time.monotonic() + self._timeout_seconds
         body = bytearray()
         try:
-            with self._client.stream(method, self._url + path, content=asked, headers=_JSON) as response:
+            with self._client.stream(
+                method, self._addresses[path], content=asked, headers=_JSON
+            ) as response:
                 for chunk in response.iter_bytes():
                     body += chunk
                     if time.monotonic() > deadline:
