@@ -1,8 +1,10 @@
-"""What the daemon's benchmarks share: pictures, a model server, a daemon's process, a table with its targets.
+"""What the daemon's benchmarks share: pictures, a model server, a daemon's process, a table with its
+targets.
 
-Every benchmark states its workload in its docstring, runs with sane defaults as one command, in under a minute
-with `--quick`, prints a table and what became of each target, and writes the same as JSON with `--json FILE`.
-Whatever is compared is measured in the same run, one after the other in turns, since the machine may be shared.
+Every benchmark states its workload in its docstring, runs with sane defaults as one command, in under a
+minute with `--quick`, prints a table and what became of each target, and writes the same as JSON with
+`--json FILE`. Whatever is compared is measured in the same run, one after the other in turns, since the
+machine may be shared.
 """
 
 from __future__ import annotations
@@ -41,7 +43,7 @@ MIB = 1 << 20
 
 
 def photo(megapixels: int, seed: int = 0) -> bytes:
-    """A JPEG as a camera makes it: detail at all scales, edges, a sensor's noise, EXIF with make and model."""
+    """A JPEG as a camera makes it: detail at all scales, edges, a sensor's noise, EXIF with a make."""
     width, height = SIZES[megapixels]
     rng = np.random.default_rng(seed)
     light = np.zeros((height, width, 3), np.float32)
@@ -56,7 +58,7 @@ def photo(megapixels: int, seed: int = 0) -> bytes:
     image = Image.fromarray(np.clip(light + 128, 0, 255).astype(np.uint8))
     draw = ImageDraw.Draw(image)
     for _ in range(40):
-        x, y, r = (int(rng.integers(0, width)), int(rng.integers(0, height)), int(rng.integers(3, width // 8)))
+        x, y, r = (int(rng.integers(low, high)) for low, high in ((0, width), (0, height), (3, width // 4)))
         colour = tuple(int(one) for one in rng.integers(0, 256, 3))
         draw.ellipse((x, y, x + r, y + r), outline=colour, width=max(1, r // 30))
     grainy = np.asarray(image, np.float32) + rng.normal(0, 2.7, (height, width, 1))
@@ -200,12 +202,14 @@ def _status(process: int, key: str) -> int:
     return next(1024 * int(line.split()[1]) for line in lines if line.startswith(f"{key}:"))
 
 
-def delivered(place: Place) -> int:
-    return sum(name.endswith(".caption.json") for name in os.listdir(place.done))
+def delivered(folder: Path) -> int:
+    """How many sidecars lie in a folder of done/, which may not be there yet."""
+    names = os.listdir(folder) if folder.exists() else []
+    return sum(name.endswith(".caption.json") for name in names)
 
 
-def until(condition: Callable[[], bool], running: Running, *, every: float = 0.01, within: float = 600.0) -> None:
-    deadline = time.monotonic() + within
+def until(condition: Callable[[], bool], running: Running, *, every: float = 0.01) -> None:
+    deadline = time.monotonic() + 3600
     while not condition():
         if running.process.poll() is not None or time.monotonic() > deadline:
             raise RuntimeError(f"it came to nothing; the daemon said:\n{running.log()[-3000:]}")

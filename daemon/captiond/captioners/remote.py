@@ -259,9 +259,7 @@ class RemoteCaptioner:
         deadline = time.monotonic() + self._timeout_seconds
         body = bytearray()
         try:
-            with self._client.stream(
-                method, self._addresses[path], content=asked, headers=_JSON
-            ) as response:
+            with self._client.stream(method, self._addresses[path], content=asked, headers=_JSON) as response:
                 for chunk in response.iter_bytes():
                     body += chunk
                     if time.monotonic() > deadline:
