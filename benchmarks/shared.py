@@ -61,7 +61,7 @@ def photo(megapixels: int, seed: int = 0) -> bytes:
         x, y, r = (int(rng.integers(low, high)) for low, high in ((0, width), (0, height), (3, width // 4)))
         colour = tuple(int(one) for one in rng.integers(0, 256, 3))
         draw.ellipse((x, y, x + r, y + r), outline=colour, width=max(1, r // 30))
-    grainy = np.asarray(image, np.float32) + rng.normal(0, 2.7, (height, width, 1))
+    grainy = np.asarray(image, np.float32) + rng.normal(0, 4.0, (height, width, 1))
     exif = Image.Exif()
     exif.update({271: "Maker", 272: "Model", 306: "2026:01:01 12:00:00"})
     buffer = io.BytesIO()

@@ -4,7 +4,7 @@ An image that kills the process leaves no other trace than this count.  It lies 
 nobody's images; a database that is missing or broken is begun anew, which costs a few counts and harms no
 file.  A broken one is left where it is, for whoever wants to look at it, and the next number is used.
 
-A count is durable before its `begin` returns.  Threads that begin at the same time share the wait for the disk:
+A count is durable before its `begin` returns.  Threads that begin together share the wait for the disk:
 whoever comes first writes down all that wait, and the others find it done.
 """
 
