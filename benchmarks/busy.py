@@ -1,10 +1,11 @@
 """How much of the time the daemon keeps a model busy that serves one picture after the other.
 
-Workload: JPEGs of 12 megapixels as telephones take them, and two cores.  The model takes 60 ms a picture and
-none of the cores: once as a local one, behind the published model's image processor (4 crops of 336 pixels) in
-the daemon's own process; once as a chat-completions server in a process of its own that answers one question
-at a time, with one and with two in flight.  The figure is the pictures times 60 ms, over the time from the
-first question that reached the model to the last answer.  The floor is 1: a model that never waits.
+Workload: JPEGs of 12 megapixels as telephones take them, and two cores.  The model takes 60 ms a picture
+and none of the cores: once as a local one, behind the published model's image processor (4 crops of 336
+pixels) in the daemon's own process; once as a chat-completions server in a process of its own that answers
+one question at a time, with one and with two in flight.  The figure is the pictures times 60 ms, over the
+time from the first question that reached the model to the last answer.  The floor is 1: a model that never
+waits.
 """
 
 from __future__ import annotations
@@ -130,7 +131,8 @@ def main() -> None:
         "a server, two in flight": lambda: with_a_server(photos, count, given.seconds, 2),
     }
     megabytes = sum(map(len, photos)) / len(photos) / 1e6
-    workload = f"{count} JPEGs of 12 MP and {megabytes:.1f} MB, {given.seconds * 1000:g} ms each, {rounds} rounds"
+    each = f"{megabytes:.1f} MB, {given.seconds * 1000:g} ms each"
+    workload = f"{count} JPEGs of 12 MP and {each}, {rounds} rounds"
     report = Report("busy", workload)
     shares = [{name: measure() for name, measure in ways.items()} for _ in range(rounds)]
     for name in ways:
