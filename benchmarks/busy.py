@@ -21,6 +21,7 @@ from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 from shared import (
+    THIS_CHECKOUT,
     Report,
     Target,
     cpu_seconds,
@@ -125,7 +126,7 @@ def with_a_server(photos: list[bytes], count: int, seconds: float, in_flight: in
             watch={"settle_seconds": 0.05},
         )
         fill(place.inbox, photos, count)
-        with place.running() as running:
+        with place.running(**THIS_CHECKOUT) as running:
             before = cpu_seconds(running.process.pid)
             until(lambda: delivered(place.done) == count, running, every=0.02)
             spent = cpu_seconds(running.process.pid) - before

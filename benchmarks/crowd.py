@@ -24,6 +24,7 @@ from typing import Any
 
 from shared import (
     MIB,
+    THIS_CHECKOUT,
     Place,
     Report,
     Running,
@@ -44,7 +45,7 @@ FIRST_SECONDS, MORE_MEMORY_MIB = 5.0, 150.0
 
 def start(place: Place) -> tuple[Running, float]:
     began = time.monotonic()
-    return Running(place, {}), began
+    return Running(place, THIS_CHECKOUT), began
 
 
 def end(running: Running) -> None:

@@ -8,6 +8,7 @@ from start to exit, ten times; the floor beside it is a Python that imports clic
 
 from __future__ import annotations
 
+import os
 import statistics
 import subprocess
 import sys
@@ -15,7 +16,18 @@ import tempfile
 import time
 from pathlib import Path
 
-from shared import MIB, Report, Target, cpu_seconds, memory_bytes, model_server, options, place_for, until
+from shared import (
+    MIB,
+    THIS_CHECKOUT,
+    Report,
+    Target,
+    cpu_seconds,
+    memory_bytes,
+    model_server,
+    options,
+    place_for,
+    until,
+)
 
 SHARE_OF_A_CORE, HELP_SECONDS = 0.01, 0.3
 
@@ -26,7 +38,7 @@ def idling(url: str, ignored: int, seconds: float) -> tuple[float, int]:
         place = place_for(Path(folder), url)
         for number in range(ignored):
             (place.inbox / f"{number:05}.txt").write_bytes(b"")
-        with place.running() as running:
+        with place.running(**THIS_CHECKOUT) as running:
             until(lambda: '"watching"' in running.log(), running)
             time.sleep(5.0)
             began, before = time.monotonic(), cpu_seconds(running.process.pid)
@@ -39,10 +51,10 @@ def idling(url: str, ignored: int, seconds: float) -> tuple[float, int]:
 
 def answering(command: list[str], times: int) -> float:
     """Median seconds from start to exit."""
-    seconds = []
+    seconds, environment = [], {**os.environ, **THIS_CHECKOUT}
     for _ in range(times):
         began = time.monotonic()
-        subprocess.run([sys.executable, *command], check=True, capture_output=True)
+        subprocess.run([sys.executable, *command], check=True, capture_output=True, env=environment)
         seconds.append(time.monotonic() - began)
     return statistics.median(seconds)
 

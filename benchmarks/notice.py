@@ -12,7 +12,19 @@ import tempfile
 import time
 from pathlib import Path
 
-from shared import Place, Report, Target, model_server, numbered, options, photo, place_for, quantile, until
+from shared import (
+    THIS_CHECKOUT,
+    Place,
+    Report,
+    Target,
+    model_server,
+    numbered,
+    options,
+    photo,
+    place_for,
+    quantile,
+    until,
+)
 
 SETTLE = 1.0  # seconds; the default
 MORE = 0.25
@@ -20,7 +32,7 @@ MORE = 0.25
 
 def notices(place: Place, count: int) -> list[float]:
     data, seconds = photo(0), []
-    with place.running() as running:
+    with place.running(**THIS_CHECKOUT) as running:
         time.sleep(1.0)
         for number in range(count):
             sidecar = place.done / f"{number}.jpg.caption.json"

@@ -30,6 +30,7 @@ from urllib.parse import urlsplit
 from PIL import Image
 
 from shared import (
+    THIS_CHECKOUT,
     Report,
     Target,
     cpu_seconds,
@@ -59,7 +60,7 @@ def by_the_daemon(url: str, photos: list[bytes], count: int, in_flight: int) -> 
         )
         fill(place.root / "ready", photos, count)
         os.sync()
-        with place.running() as running:
+        with place.running(**THIS_CHECKOUT) as running:
             cpu, began = cpu_seconds(running.process.pid), time.perf_counter()
             (place.root / "ready").rename(place.inbox / "new")
             until(lambda: delivered(place.done / "new") == count, running, every=0.02)
