@@ -49,14 +49,16 @@ def idling(url: str, ignored: int, seconds: float) -> tuple[float, int]:
     return share, resident
 
 
-def answering(command: list[str], times: int) -> float:
-    """Median seconds from start to exit."""
-    seconds, environment = [], {**os.environ, **THIS_CHECKOUT}
+def answering(commands: dict[str, list[str]], times: int) -> dict[str, float]:
+    """Median seconds from start to exit, measured in turns."""
+    environment = {**os.environ, **THIS_CHECKOUT}
+    seconds: dict[str, list[float]] = {name: [] for name in commands}
     for _ in range(times):
-        began = time.monotonic()
-        subprocess.run([sys.executable, *command], check=True, capture_output=True, env=environment)
-        seconds.append(time.monotonic() - began)
-    return statistics.median(seconds)
+        for name, command in commands.items():
+            began = time.monotonic()
+            subprocess.run([sys.executable, *command], check=True, capture_output=True, env=environment)
+            seconds[name].append(time.monotonic() - began)
+    return {name: statistics.median(found) for name, found in seconds.items()}
 
 
 def main() -> None:
@@ -71,10 +73,10 @@ def main() -> None:
         share, resident = idling(server.url, given.ignored, seconds)
     report.add(what="share of a core", figure=share, floor=floor)
     report.add(what="resident MiB", figure=resident / MIB, floor=floor_bytes / MIB)
-    helping = answering(["-m", "captiond", "--help"], 10)
-    report.add(what="captiond --help, s", figure=helping, floor=answering(["-c", "import click"], 10))
+    found = answering({"help": ["-m", "captiond", "--help"], "floor": ["-c", "import click"]}, 10)
+    report.add(what="captiond --help, s", figure=found["help"], floor=found["floor"])
     report.targets.append(Target("share of a core while idle", share, SHARE_OF_A_CORE))
-    report.targets.append(Target("seconds until --help has answered", helping, HELP_SECONDS))
+    report.targets.append(Target("seconds until --help has answered", found["help"], HELP_SECONDS))
     report.give(given.json)
 
 
