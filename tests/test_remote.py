@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import socket
 import threading
@@ -21,6 +22,7 @@ from hypothesis import strategies as st
 from PIL import Image, ImageCms
 from structlog.testing import capture_logs
 
+from captiond import pictures
 from captiond.captioners import Captioner, remote
 from captiond.captioners import answers as answers_module
 from captiond.captioners.remote import Question, RemoteCaptioner
@@ -101,14 +103,45 @@ def test_a_picture_goes_out_and_a_caption_comes_back(
 
 @pytest.mark.parametrize(
     ("size", "sent"),
-    [((4096, 1024), (2048, 512)), ((30, 3000), (20, 2048)), ((9000, 1), (2048, 1)), ((2048, 9), (2048, 9))],
+    [
+        ((4096, 1024), (2048, 512)),
+        ((30, 3000), (20, 2048)),
+        ((9000, 1), (2048, 1)),
+        ((2048, 9), (2048, 9)),
+        ((4032, 3024), (2016, 1512)),
+        ((1998, 6000), (666, 2000)),
+        ((2000, 6000), (683, 2048)),
+    ],
 )
 def test_large_pictures_are_made_smaller(
     server: FakeChatServer, captioner: RemoteCaptioner, size: tuple[int, int], sent: tuple[int, int]
 ) -> None:
-    """No side is longer than 2048 pixels on the wire, the proportions stay, small pictures are left alone."""
+    """No side is longer than 2048 pixels on the wire, the proportions stay, small pictures are left alone.
+
+    Where whole steps come close to that, nothing in between is computed.
+    """
     ask(captioner, picture(size=size))
     assert server.seen[0].image.size == sent
+
+
+def test_photographs_of_telephones_are_decoded_at_a_half_and_sent_so(
+    server: FakeChatServer, captioner: RemoteCaptioner
+) -> None:
+    """12 megapixels are never there in full: the decoder makes what is sent."""
+    buffer = io.BytesIO()
+    Image.new("RGB", (4032, 3024), "teal").save(buffer, "JPEG")
+    decoded = pictures.decode(buffer.getvalue(), max_pixels=20_000_000, needed_side=captioner.needed_side)
+    assert decoded.image.size == (2016, 1512)
+    ask(captioner, decoded)
+    assert server.seen[0].image.size == (2016, 1512)
+
+
+def test_any_prompt_arrives_as_it_is(server: FakeChatServer, captioner: RemoteCaptioner) -> None:
+    """Quotation marks, backslashes and what looks like our own request are words like others."""
+    prompt = 'What is "url": ""? \\ {"image_url": {"url": ""}} \u2028 \N{CAT FACE}\n'
+    captioner.caption(captioner.prepare(picture(), CaptionRequest(prompt, 160)))
+    assert server.seen[0].prompt == prompt
+    assert server.seen[0].image.size == picture().image.size
 
 
 def test_nothing_of_the_files_metadata_is_sent(server: FakeChatServer, captioner: RemoteCaptioner) -> None:

@@ -14,7 +14,7 @@ from typing import cast
 
 import numpy as np
 import pillow_heif
-from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageCms, ImageOps, UnidentifiedImageError
 
 from captiond.errors import Rejected
 from captiond.records import Notice, Picture, PictureFacts
@@ -106,11 +106,13 @@ def _reason(error: BaseException) -> str:
 
 def _upright(image: Image.Image) -> tuple[Image.Image, tuple[Notice, ...]]:
     try:
-        return ImageOps.exif_transpose(image), ()
+        # Asked first, since `exif_transpose` copies what needs no turning.
+        is_turned = image.getexif().get(ExifTags.Base.Orientation, 1) != 1
+        return ImageOps.exif_transpose(image) if is_turned else image, ()
     except _UNREADABLE as error:
         # A broken EXIF block says nothing about the pixels, which are whole.
         message = f"the EXIF block cannot be read ({_reason(error)}); orientation unknown"
-        return image.copy(), (Notice("orientation_unknown", message),)
+        return image, (Notice("orientation_unknown", message),)
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:

@@ -49,6 +49,9 @@ NO_MEMORY_RETRY_SECONDS = 60.0
 LEFT_ALONE_SECONDS = 300.0  # where even setting aside went wrong in a way nobody foresaw
 LONGEST_STEP_BACK_SECONDS = 30.0
 
+# However few the model serves at once, so many are on their way to it or wait for a slow disk after it.
+LEAST_BESIDE_DECODING = 6
+
 # A file is held while it is in work, and is there twice or three times while it is described and written.
 FILE_BYTES_TOGETHER = 512 * 1024 * 1024
 # Three or four bytes each, and as much again while modes are converted; one picture of more is decoded alone.
@@ -92,7 +95,7 @@ class Pipeline(Generic[Question]):
         self._tell = tell
         self._clock = clock
         cores = os.cpu_count() or 1
-        self._workers = captioner.capacity + cores
+        self._workers = max(captioner.capacity, LEAST_BESIDE_DECODING) + cores
         # Decoding on more threads than cores gains nothing and holds that many whole pictures in memory.
         self._decoding = threading.BoundedSemaphore(cores)
         self._bytes = Budget(FILE_BYTES_TOGETHER)

@@ -32,14 +32,6 @@ class Fingerprint:
 
 
 @dataclass(frozen=True, slots=True)
-class Sighting:
-    """One regular file as one scan of the inbox saw it."""
-
-    path: str
-    fingerprint: Fingerprint
-
-
-@dataclass(frozen=True, slots=True)
 class SettledFile:
     """A file that is complete: quiet for long enough, held by no writer, its container whole.
 

@@ -365,6 +365,8 @@ def _json(answer: Mapping[str, Any]) -> bytes:
 def _plain(value: Any) -> Any:
     """`value` without what JSON cannot hold: lone surrogates become U+FFFD, NaN and infinities null."""
     if isinstance(value, str):
+        if value.isascii():
+            return value
         # By way of UTF-16 two halves of a character that a server sent apart are joined again.
         return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
     if isinstance(value, float):

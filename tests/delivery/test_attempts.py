@@ -155,3 +155,72 @@ def test_threads_count_together(opened: Opened, tmp_path: Path) -> None:
     for thread in threads:
         thread.join()
     assert attempts.count("a.jpg", FILE) == 40
+
+
+def test_threads_share_the_wait_for_the_disk(
+    opened: Opened, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those that come while one is being written down are all written down in the next step."""
+    attempts = opened(tmp_path)
+    steps, slow = [], Attempts._count_all
+
+    def count_all(self: Attempts, database: sqlite3.Connection) -> None:
+        if not steps:  # the first has the others come while it writes
+            steps.append(1)
+            slow(self, database)
+            for thread in others:
+                thread.start()
+            while len(self._asked) < len(others):
+                pass
+            return
+        steps.append(len(self._asked))
+        slow(self, database)
+
+    monkeypatch.setattr(Attempts, "_count_all", count_all)
+    begun: list[int] = []
+    others = [
+        threading.Thread(target=lambda name=name: begun.append(attempts.begin(name, FILE)))
+        for name in ("b.jpg", "c.jpg", "d.jpg")
+    ]
+    assert attempts.begin("a.jpg", FILE) == 1
+    for thread in others:
+        thread.join()
+    assert begun == [1, 1, 1] and steps == [1, 3]
+    assert opened(tmp_path).begun() == {"a.jpg", "b.jpg", "c.jpg", "d.jpg"}
+
+
+def test_what_is_dropped_anew_after_its_delivery_counts_from_one(opened: Opened, tmp_path: Path) -> None:
+    """A delivery that could not be written down is, before the next attempt of the same path is."""
+    folder, away = tmp_path / "state", tmp_path / "away"
+    folder.mkdir()
+    attempts = opened(folder)
+    attempts.begin("a.jpg", FILE)
+    attempts.close()
+    folder.rename(away)
+    attempts.clear("a.jpg")
+    away.rename(folder)
+    assert attempts.begin("a.jpg", FILE) == 1
+    assert opened(folder).count("a.jpg", FILE) == 1
+
+
+def test_trouble_with_counting_is_told_to_each_that_waits(opened: Opened, tmp_path: Path) -> None:
+    """Nobody is taken for counted who is not, and who was not is not counted later."""
+    folder = tmp_path / "state"
+    attempts = opened(folder)
+    told: list[str] = []
+
+    def begin(name: str) -> None:
+        try:
+            attempts.begin(name, FILE)
+        except Surroundings:
+            told.append(name)
+
+    threads = [threading.Thread(target=begin, args=(f"{number}.jpg",)) for number in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(told) == 8
+    folder.mkdir()
+    assert attempts.begin("a.jpg", FILE) == 1
+    assert attempts.begun() == {"a.jpg"}

@@ -427,3 +427,20 @@ def test_the_folders_take_turns_in_the_real_inbox(box: Path) -> None:
     with taking(box, settle_seconds=0.1) as (_, taker):
         assert until(lambda: len(taker.taken) == 201)
         assert taker.paths.index("other/late.png") <= 1
+
+
+def test_a_crowd_does_not_keep_the_first_waiting(box: Path) -> None:
+    """Of many files in one folder the first is given out while most are still to be looked at again."""
+    names = {f"{number}.png" for number in range(1000)}
+    for name in names:
+        (box / name).write_bytes(PNG)
+    inbox, stop = an_inbox(box, settle_seconds=0.05, method="polling"), threading.Event()
+    inbox.start()
+    taken: list[str] = []
+    for settled in inbox.settled(stop, once=True):
+        assert taken or inbox.counts().settling > len(names) / 2
+        taken.append(settled.path)
+        (box / settled.path).unlink()
+        inbox.done(settled.path)
+    assert len(taken) == len(names) and set(taken) == names
+    inbox.close()

@@ -22,7 +22,7 @@ from PIL import Image
 
 from captiond import __version__
 from captiond.captioners.answers import complaint, count, read, retry_after
-from captiond.captioners.jpeg import LONGEST_SIDE, as_jpeg
+from captiond.captioners.jpeg import LEAST_SIDE, as_jpeg
 from captiond.captioners.text import clean
 from captiond.errors import CannotStart, ExitCode, Rejected, Surroundings, TryLater, Verdict
 from captiond.exchange import TooLarge, exchange
@@ -49,6 +49,7 @@ NO_THINKING: tuple[dict[str, Any], ...] = (
     {"reasoning_effort": "none"},
     {},
 )
+_JSON = {"Content-Type": "application/json"}
 PROBE = CaptionRequest("Which colour is this image? Answer with one word.", 16)
 
 
@@ -78,6 +79,7 @@ class RemoteCaptioner:
     ) -> None:
         """`base_url` ends where the API does: http://vllm:8000/v1."""
         self._url = base_url.rstrip("/")
+        self._addresses = {path: httpx.URL(self._url + path) for path in ("/models", "/chat/completions")}
         self._identity = ModelIdentity(model_id, backend="openai")
         self._capacity = max_concurrency
         self._timeout_seconds = timeout_seconds
@@ -167,7 +169,7 @@ class RemoteCaptioner:
         raise AssertionError("the last way has no field that could be refused")
 
     def needed_side(self, width: int, height: int) -> int | None:
-        return LONGEST_SIDE
+        return LEAST_SIDE // 2  # whoever decodes keeps twice as many, and what came so is sent as it is
 
     def prepare(self, picture: Picture, request: CaptionRequest) -> Question:
         return Question(as_jpeg(picture.image), request)
@@ -232,15 +234,15 @@ class RemoteCaptioner:
 
     def _ask(self, question: Question) -> tuple[str, str, dict[str, Any]]:
         """What the server said: text, why it ended, token counts."""
-        payload = self._payload(question)
+        asked = self._body(question)
         with self._in_flight:
-            status, headers, body = self._send("POST", "/chat/completions", payload)
+            status, headers, body = self._send("POST", "/chat/completions", asked)
             if status in BUSY and (seconds := retry_after(headers.get("retry-after"))) is not None:
                 log.info("the server asks to wait", url=self._url, seconds=seconds)
                 self._closing.wait(seconds)
                 with self._counting:
                     self._requests_repeated += 1
-                status, _, body = self._send("POST", "/chat/completions", payload)
+                status, _, body = self._send("POST", "/chat/completions", asked)
         if status != 200:
             verdict = self._verdict(status, body)
             raise self._blame(question, verdict) if status == 500 else verdict
@@ -261,27 +263,24 @@ class RemoteCaptioner:
             return trouble
         return TryLater(f"{trouble.message} (again, while it answers others)", advice=trouble.advice)
 
-    def _payload(self, question: Question) -> dict[str, Any]:
-        uri = "data:image/jpeg;base64," + base64.b64encode(question.jpeg).decode("ascii")
-        return {
+    def _body(self, question: Question) -> bytes:
+        """What is sent, in JSON.  The picture is put in as bytes: it is long, and has nothing to escape."""
+        content = [
+            {"type": "image_url", "image_url": {"url": ""}},
+            {"type": "text", "text": question.request.prompt},
+        ]
+        payload = {
             "model": self._identity.id,
-            "messages": [
-                {
-                    "role": "user",
-                    "content": [
-                        {"type": "image_url", "image_url": {"url": uri}},
-                        {"type": "text", "text": question.request.prompt},
-                    ],
-                }
-            ],
+            "messages": [{"role": "user", "content": content}],
             "max_tokens": question.request.max_new_tokens,
             "temperature": 0,
             **self._no_thinking,
         }
+        # Nowhere else: a quotation mark within a text has a backslash before it.
+        before, key, after = json.dumps(payload).encode().partition(b'"url": "')
+        return b"".join((before, key, b"data:image/jpeg;base64,", base64.b64encode(question.jpeg), after))
 
-    def _send(
-        self, method: str, path: str, payload: dict[str, Any] | None
-    ) -> tuple[int, httpx.Headers, bytes]:
+    def _send(self, method: str, path: str, asked: bytes | None) -> tuple[int, httpx.Headers, bytes]:
         """One request, bounded in time and size."""
         if self._closing.is_set():
             raise Surroundings("captiond is stopping")
@@ -290,10 +289,11 @@ class RemoteCaptioner:
                 return exchange(
                     self._client,
                     method,
-                    self._url + path,
+                    self._addresses[path],
                     seconds=self._timeout_seconds,
                     largest_bytes=LARGEST_ANSWER_BYTES,
-                    json=payload,
+                    content=asked,
+                    headers=_JSON,
                 )
         except (httpx.ReadTimeout, httpx.WriteTimeout):
             raise Surroundings(

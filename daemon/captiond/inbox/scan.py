@@ -1,20 +1,18 @@
 """The truth about the inbox: what lies in it now.
 
-Reads names and lstat beneath an opened root, one folder at a time, and never follows a link.  Opens no
-file.  Folders and files may vanish or change their kind while they are looked at.
+Reads names and lstat beneath an opened root, one folder or some names at a time, and never follows a link.
+Opens no file.  Folders and files may vanish or change their kind while they are looked at.
 """
 
 from __future__ import annotations
 
 import errno
 import os
-import stat
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from captiond import beneath
 from captiond.inbox.ignore import OWN_FOLDER, Ignore
-from captiond.records import Fingerprint, Sighting
 
 # A folder that went away, or that a file or a link took the place of.
 _VANISHED = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP})
@@ -22,11 +20,11 @@ _VANISHED = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP})
 
 @dataclass(slots=True)
 class Listing:
-    """What one folder holds; paths are relative to the root, ignored names to the folder."""
+    """What one folder holds by its names; the folders in it are relative to the root, all else to it."""
 
     folder: str
     folders: list[str] = field(default_factory=list)
-    files: list[Sighting] = field(default_factory=list)
+    images: list[str] = field(default_factory=list)  # by their names; `look_at` tells what they are
     ignored: set[str] = field(default_factory=set)
     is_closed: bool = False  # whether we may not look into it
 
@@ -57,7 +55,7 @@ def list_folder(root: int, folder: str, ignore: Ignore) -> Listing | None:
                 elif not entry.is_file(follow_symlinks=False) or ignore.skips_file(name, path):
                     listing.ignored.add(name)
                 else:
-                    _sight(entry, path, listing)
+                    listing.images.append(name)
     except OSError as error:
         if error.errno not in _VANISHED:
             raise
@@ -96,15 +94,6 @@ def _lstat(folder: int, name: str) -> os.stat_result | None:
         raise
 
 
-def _sight(entry: os.DirEntry[str], path: str, listing: Listing) -> None:
-    try:
-        found = entry.stat(follow_symlinks=False)
-    except FileNotFoundError:
-        return
-    if stat.S_ISREG(found.st_mode):
-        listing.files.append(Sighting(path, Fingerprint.of(found)))
-
-
 def count(root: int, ignore: Ignore) -> tuple[int, int]:
     """How many images lie beneath the root, and how many names are ignored."""
     pending, images, ignored = [""], 0, 0
@@ -112,6 +101,6 @@ def count(root: int, ignore: Ignore) -> tuple[int, int]:
         listing = list_folder(root, pending.pop(), ignore)
         if listing is not None:
             pending += listing.folders
-            images += len(listing.files)
+            images += len(listing.images)
             ignored += len(listing.ignored)
     return images, ignored

@@ -120,10 +120,10 @@ class Book:
 
     # What is to be done
 
-    def due(self, now: float) -> list[str]:
-        """The files to be looked at again now."""
-        again = []
-        while self._due and self._due[0][0] <= now:
+    def due(self, now: float, at_most: int | None = None) -> list[str]:
+        """The files to be looked at again now, those that have been due for longest first."""
+        again: list[str] = []
+        while self._due and self._due[0][0] <= now and len(again) != at_most:
             due_at, path = heapq.heappop(self._due)
             if not self._is_due_then(due_at, path):
                 continue

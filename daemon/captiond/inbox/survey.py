@@ -1,7 +1,8 @@
 """Keeps the book true by looking into the inbox: where hints point, at what is due, and everywhere in turn.
 
-Reads names and lstat only.  Hints make it quick; what makes it right is the full scan, which goes on in
-slices while files wait to be handed out.
+Reads names and lstat only.  Hints make it quick; what makes it right is the full scan.  Whatever may be many
+files is looked at in slices, so that nobody waits for a crowd: files to be handed out, files that are due, a
+stop.
 """
 
 from __future__ import annotations
@@ -11,7 +12,8 @@ import math
 import stat
 import threading
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from typing import NamedTuple
 
 from captiond import beneath
 from captiond.inbox.ignore import Ignore
@@ -20,7 +22,8 @@ from captiond.inbox.settle import Book
 from captiond.inbox.watch import Hints
 from captiond.records import Fingerprint
 
-_SLICE_SECONDS = 0.05  # how long a full scan may keep a waiting file from being handed out
+_SLICE_SECONDS = 0.02  # how long a full scan may keep a waiting file from being handed out
+_SLICE_FILES = 200  # looked at in one go; on a slow share, each is a question to its server
 _GRACE_SECONDS = 5.0  # how late a hint may come before it counts as missed
 _REVISIT_SECONDS = (0.5, 2.0)  # files land in a new folder before the kernel is asked to watch it
 
@@ -84,15 +87,15 @@ class Survey:
         self._visit(root, hints.folders | self._revisits_due(now))
         self._glance(root, hints.paths, hinted=True)
         with self._lock:
-            due = self._book.due(now)
+            due = self._book.due(now, _SLICE_FILES)
         self._glance(root, hints.own.union(due), hinted=False)
         return self._scan_on(root, stop, interval_seconds)
 
     def _visit(self, root: int, folders: Iterable[str]) -> None:
         """Folders that something happened to, with all that lies in them."""
-        pending = [folder for folder in folders if self._ignore.folders_above(f"{folder}/") is None]
+        pending = [_Part(folder) for folder in folders if self._ignore.folders_above(f"{folder}/") is None]
         while pending:
-            pending += self._list(root, pending.pop(), hinted=True)
+            pending += self._take(root, pending.pop(), hinted=True)
 
     def _glance(self, root: int, paths: Iterable[str], *, hinted: bool) -> None:
         """Files that something happened to, or that are due."""
@@ -101,27 +104,34 @@ class Survey:
             folder, name = beneath.split(path)
             by_folder[folder].append(name)
         for folder, names in by_folder.items():
-            if hinted and self._ignore.folders_above(f"{folder}/") is not None:
-                continue
-            prefix = f"{folder}/" if folder else ""
-            earliest = self._clock()
-            found = look_at(root, folder, names)
-            latest = self._clock()
-            with self._lock:
-                ignored = self._folders.get(folder, set())
-                for name, status in found:
-                    path = prefix + name
-                    if hinted:
-                        self._suspects.pop(path, None)
-                    if status is None:
-                        self._book.forget(path)
-                        ignored.discard(name)
-                    elif not stat.S_ISREG(status.st_mode) or self._ignore.skips_file(name, path):
-                        self._book.forget(path)
-                        ignored.add(name)
-                    else:
-                        ignored.discard(name)
-                        self._book.observe(path, Fingerprint.of(status), earliest, latest, hinted=hinted)
+            if not hinted or self._ignore.folders_above(f"{folder}/") is None:
+                self._look_at(root, folder, names, hinted=hinted)
+
+    def _look_at(
+        self, root: int, folder: str, names: Iterable[str], *, hinted: bool, scanned: bool = False
+    ) -> None:
+        prefix = f"{folder}/" if folder else ""
+        earliest = self._clock()
+        found = look_at(root, folder, names)
+        latest = self._clock()
+        with self._lock:
+            ignored = self._folders.get(folder, set())
+            for name, status in found:
+                path = prefix + name
+                if hinted:
+                    self._suspects.pop(path, None)
+                if status is None:
+                    self._book.forget(path)
+                    ignored.discard(name)
+                elif not stat.S_ISREG(status.st_mode) or self._ignore.skips_file(name, path):
+                    self._book.forget(path)
+                    ignored.add(name)
+                else:
+                    ignored.discard(name)
+                    seen = Fingerprint.of(status)
+                    is_first = self._book.observe(path, seen, earliest, latest, hinted=hinted)
+                    if is_first and scanned and self._scan.is_news:
+                        self._suspects[path] = latest
 
     def _scan_on(self, root: int, stop: threading.Event, interval_seconds: float) -> bool:
         scan = self._scan
@@ -133,11 +143,9 @@ class Survey:
             with self._lock:
                 self._book.begin_sweep()
         while scan.pending:
-            if stop.is_set() or (self._book.waiting and self._clock() > began + _SLICE_SECONDS):
+            if stop.is_set() or (self._clock() > began + _SLICE_SECONDS and self._is_wanted()):
                 break
-            folder = scan.pending.pop()
-            scan.visited.add(folder)
-            scan.pending += self._list(root, folder, hinted=False)
+            scan.pending += self._take(root, scan.pending.pop(), hinted=False)
         now = self._clock()
         scan.spent_seconds += now - began
         if scan.pending:
@@ -157,11 +165,24 @@ class Survey:
         for path in late:
             del self._suspects[path]
 
-    def _list(self, root: int, folder: str, *, hinted: bool) -> list[str]:
-        """Takes note of one folder; gives the folders in it."""
-        earliest = self._clock()
+    def _is_wanted(self) -> bool:
+        """Whether files wait to be handed out, or to be looked at again."""
+        with self._lock:
+            return self._book.waiting > 0 or self._book.next_due() <= self._clock()
+
+    def _take(self, root: int, part: _Part, *, hinted: bool) -> list[_Part]:
+        """Take note of a part of the inbox; gives the parts that were found in it."""
+        if part.names is None:
+            return self._list(root, part.folder, hinted=hinted)
+        self._look_at(root, part.folder, part.names, hinted=hinted, scanned=not hinted)
+        return []
+
+    def _list(self, root: int, folder: str, *, hinted: bool) -> list[_Part]:
+        """Take note of the names in a folder; gives its files, in slices, and the folders in it."""
         listing = list_folder(root, folder, self._ignore)
-        latest = self._clock()
+        now = self._clock()
+        if not hinted:
+            self._scan.visited.add(folder)
         with self._lock:
             if listing is None:
                 self._folders.pop(folder, None)
@@ -170,17 +191,12 @@ class Survey:
             (self._closed.add if listing.is_closed else self._closed.discard)(folder)
             is_new = folder not in self._folders
             self._folders[folder] = listing.ignored
-            for sighting in listing.files:
-                path = sighting.path
-                is_first = self._book.observe(path, sighting.fingerprint, earliest, latest, hinted=hinted)
-                if hinted:
-                    self._suspects.pop(path, None)
-                elif is_first and self._scan.is_news:
-                    self._suspects[path] = latest
         if is_new and self._scan.is_news:
             for delay in _REVISIT_SECONDS:
-                heapq.heappush(self._revisits, (latest + delay, folder))
-        return listing.folders
+                heapq.heappush(self._revisits, (now + delay, folder))
+        names, slices = listing.images, range(0, len(listing.images), _SLICE_FILES)
+        parts = [_Part(folder, names[at : at + _SLICE_FILES]) for at in slices]
+        return [*map(_Part, listing.folders), *parts]
 
     def _revisits_due(self, now: float) -> set[str]:
         due = set()
@@ -189,11 +205,18 @@ class Survey:
         return due
 
 
+class _Part(NamedTuple):
+    """A folder whose names are to be listed, or some of the files in it that are to be looked at."""
+
+    folder: str
+    names: Sequence[str] | None = None
+
+
 class _FullScan:
     """One full scan under way, and when the next one is due."""
 
     def __init__(self) -> None:
-        self.pending: list[str] = []
+        self.pending: list[_Part] = []
         self.visited: set[str] = set()
         self.due_at = -math.inf
         self.spent_seconds = 0.0
@@ -205,7 +228,7 @@ class _FullScan:
         self.pending, self.is_over, self.due_at = [], True, -math.inf
 
     def begin(self, now: float) -> None:
-        self.pending, self.visited = [""], set()
+        self.pending, self.visited = [_Part("")], set()
         self.is_over, self.spent_seconds, self._began_at = False, 0.0, now
 
     def end(self, now: float, interval_seconds: float) -> None:

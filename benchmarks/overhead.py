@@ -1,0 +1,167 @@
+"""What the daemon costs for each picture, against the bare minimum done by hand.
+
+Workload: JPEGs as cameras make them, of 1 and of 12 megapixels, and a model server in a process of its own
+that answers at once.  By hand, on as many threads as the daemon has requests in flight: read, decode (12
+megapixels at a half, by Pillow's draft mode), encode, ask over a kept connection, copy the original to
+done/, sync it, write a JSON and sync it, sync the folder, unlink the original.  No hash, no caption in the
+picture, no proof, no count of attempts, and nothing that would survive a crash in between.  Both are timed
+from the moment at which the pictures lie in the inbox until the last JSON is in done/, in turns; the
+figures are medians.  The daemon's time has in it that it notices the pictures and lets them settle for 50
+ms.
+"""
+
+from __future__ import annotations
+
+import base64
+import http.client
+import io
+import json
+import multiprocessing
+import os
+import statistics
+import tempfile
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, NamedTuple
+from urllib.parse import urlsplit
+
+from PIL import Image
+
+from shared import (
+    THIS_CHECKOUT,
+    Report,
+    Target,
+    cpu_seconds,
+    delivered,
+    fill,
+    model_server,
+    options,
+    photo,
+    place_for,
+    until,
+)
+
+LIMIT = 1.5  # times the minimum
+SENT_SIDE, LEAST_SIDE, SENT_QUALITY = 2048, 2000, 90  # as the daemon sends them
+PROMPT = "Describe what is shown in this image."
+
+
+class Cost(NamedTuple):
+    seconds: float
+    cpu_seconds: float
+
+
+def by_the_daemon(url: str, photos: list[bytes], count: int, in_flight: int) -> Cost:
+    with tempfile.TemporaryDirectory() as folder:
+        place = place_for(
+            Path(folder), url, model={"max_concurrency": in_flight}, watch={"settle_seconds": 0.05}
+        )
+        fill(place.root / "ready", photos, count)
+        os.sync()
+        with place.running(**THIS_CHECKOUT) as running:
+            cpu, began = cpu_seconds(running.process.pid), time.perf_counter()
+            (place.root / "ready").rename(place.inbox / "new")
+            until(lambda: delivered(place.done / "new") == count, running, every=0.02)
+            seconds = time.perf_counter() - began
+            cpu = cpu_seconds(running.process.pid) - cpu
+        return Cost(seconds, cpu)
+
+
+def by_hand(url: str, photos: list[bytes], count: int, in_flight: int) -> Cost:
+    """In a fresh process; what it needs is imported and its threads are up before the time counts."""
+    context = multiprocessing.get_context("spawn")
+    with tempfile.TemporaryDirectory() as folder:
+        inbox, done = Path(folder, "inbox"), Path(folder, "done")
+        fill(inbox, photos, count)
+        done.mkdir()
+        os.sync()
+        answer = context.Queue()
+        work = context.Process(target=_work, args=(url, inbox, done, in_flight, answer))
+        work.start()
+        cost = answer.get()
+        work.join()
+        assert len(list(done.glob("*.json"))) == count and not list(inbox.iterdir())
+    return Cost(*cost)
+
+
+def _work(url: str, inbox: Path, done: Path, in_flight: int, answer: Any) -> None:
+    kept = threading.local()
+
+    def each(name: str) -> None:
+        if not hasattr(kept, "server"):
+            kept.server = http.client.HTTPConnection(urlsplit(url).netloc)
+        _by_hand(kept.server, inbox / name, done)
+
+    Image.init()
+    names = sorted(os.listdir(inbox))
+    with ThreadPoolExecutor(in_flight) as pool:
+        began, cpu = time.perf_counter(), time.process_time()
+        list(pool.map(each, names))
+        answer.put((time.perf_counter() - began, time.process_time() - cpu))
+
+
+def _by_hand(server: http.client.HTTPConnection, file: Path, done: Path) -> None:
+    data = file.read_bytes()
+    with Image.open(io.BytesIO(data)) as image:
+        if image.width >= 2 * LEAST_SIDE:
+            image.draft("RGB", (image.width // 2, image.height // 2))
+        image.thumbnail((SENT_SIDE, SENT_SIDE))
+        sent = io.BytesIO()
+        image.save(sent, "JPEG", quality=SENT_QUALITY)
+    uri = "data:image/jpeg;base64," + base64.b64encode(sent.getvalue()).decode()
+    picture = {"type": "image_url", "image_url": {"url": uri}}
+    content = [picture, {"type": "text", "text": PROMPT}]
+    question = {"model": "none", "messages": [{"role": "user", "content": content}], "max_tokens": 160}
+    server.request("POST", "/v1/chat/completions", json.dumps(question))
+    said = json.loads(server.getresponse().read())["choices"][0]["message"]["content"]
+    _write(done / file.name, data)
+    _write(done / f"{file.name}.json", json.dumps({"caption": said, "source": file.name}).encode())
+    folder = os.open(done, os.O_RDONLY)
+    os.fsync(folder)
+    os.close(folder)
+    file.unlink()
+
+
+def _write(file: Path, data: bytes) -> None:
+    with file.open("xb") as writing:
+        writing.write(data)
+        writing.flush()
+        os.fsync(writing.fileno())
+
+
+def main() -> None:
+    parser = options(__doc__)
+    parser.add_argument("--pictures", type=int, help="of 1 megapixel; a fifth of 12")
+    parser.add_argument("--in-flight", type=int, default=8)
+    parser.add_argument("--rounds", type=int, help="of each, in turns")
+    given = parser.parse_args()
+    count = given.pictures or (80 if given.quick else 300)
+    rounds = given.rounds or (1 if given.quick else 5)
+    workload = f"{given.in_flight} in flight, a server that answers at once, {rounds} rounds"
+    report = Report("overhead", workload)
+    with model_server() as server:
+        for megapixels, pictures in ((1, count), (12, count // 5)):
+            photos = [photo(megapixels, seed) for seed in range(1 if given.quick else 3)]
+            work = (server.url, photos, pictures, given.in_flight)
+            costs = [(by_hand(*work), by_the_daemon(*work)) for _ in range(rounds)]
+            for kind in Cost._fields:
+                ours = [1000 * getattr(one, kind) / pictures for _, one in costs]
+                floor = [1000 * getattr(one, kind) / pictures for one, _ in costs]
+                times = statistics.median(a / b for a, b in zip(ours, floor, strict=True))
+                report.add(
+                    picture=f"{megapixels} MP",
+                    megabytes=len(photos[0]) / 1e6,
+                    pictures=pictures,
+                    what=kind.replace("_", " "),
+                    daemon_ms=statistics.median(ours),
+                    by_hand_ms=statistics.median(floor),
+                    times=times,
+                )
+                report.targets.append(Target(f"{kind} for {megapixels} MP, times the minimum", times, LIMIT))
+    report.give(given.json)
+
+
+if __name__ == "__main__":
+    main()
