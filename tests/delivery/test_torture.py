@@ -1,7 +1,8 @@
-"""A sample of the crashes and power cuts that torture.py and powercut.py try one by one."""
+"""A sample of the crashes and power cuts that torture.py, powercut.py and monkey.py try one by one."""
 
 from __future__ import annotations
 
+import monkey
 import pytest
 from powercut import cut_everywhere
 
@@ -49,3 +50,9 @@ def test_a_power_cut_at_any_step_loses_and_doubles_nothing(scenario: Scenario) -
     score = cut_everywhere(scenario, every=31 if scenario.beside else 13)
     assert score.points
     assert not score.failures
+
+
+def test_random_trouble_with_companions_loses_and_doubles_nothing() -> None:
+    """Crashes and errors at random calls, names taken, companions shared and changed meanwhile."""
+    for seed in range(50):
+        monkey.run(seed)

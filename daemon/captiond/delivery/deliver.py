@@ -301,8 +301,9 @@ class Delivery:
         """Finish what a pause interrupted for this very file, so that it is not made a second time."""
         for place, identity in identities.items():
             steps = self._steps(place, job_id(path, identity))
-            if steps.trace.is_empty():
-                continue
+            with _ours(f"looking for what was begun of {shown(path)}"):
+                if steps.trace.is_empty():
+                    continue
             with self._working(steps), _ours(f"finishing {shown(path)}"):
                 claim = self._recovery.roll_forward(steps)
                 if claim is not None:
