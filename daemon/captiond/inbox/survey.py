@@ -12,7 +12,7 @@ import math
 import stat
 import threading
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from captiond import beneath
@@ -105,7 +105,8 @@ class Survey:
             by_folder[folder].append(name)
         for folder, names in by_folder.items():
             if not hinted or self._ignore.folders_above(f"{folder}/") is None:
-                self._look_at(root, folder, names, hinted=hinted)
+                for some in _slices(names):
+                    self._look_at(root, folder, some, hinted=hinted)
 
     def _look_at(
         self, root: int, folder: str, names: Iterable[str], *, hinted: bool, scanned: bool = False
@@ -194,8 +195,7 @@ class Survey:
         if is_new and self._scan.is_news:
             for delay in _REVISIT_SECONDS:
                 heapq.heappush(self._revisits, (now + delay, folder))
-        names, slices = listing.images, range(0, len(listing.images), _SLICE_FILES)
-        parts = [_Part(folder, names[at : at + _SLICE_FILES]) for at in slices]
+        parts = [_Part(folder, names) for names in _slices(listing.images)]
         return [*map(_Part, listing.folders), *parts]
 
     def _revisits_due(self, now: float) -> set[str]:
@@ -235,3 +235,7 @@ class _FullScan:
         # A slow share is not to be scanned all the time.
         self.due_at = max(self._began_at + interval_seconds, now + 9 * self.spent_seconds)
         self.is_over = self.is_news = True
+
+
+def _slices(names: Sequence[str]) -> Iterator[Sequence[str]]:
+    return (names[at : at + _SLICE_FILES] for at in range(0, len(names), _SLICE_FILES))
