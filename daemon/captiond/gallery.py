@@ -22,7 +22,7 @@ import structlog
 from captiond import sidecar
 from captiond.beneath import open_file
 from captiond.delivery import Delivery, Overtaken
-from captiond.delivery.files import NO_FILE, contents, is_regular
+from captiond.delivery.files import contents, is_regular, known
 from captiond.delivery.returns import failures, put_back
 from captiond.errors import Surroundings, as_surroundings
 from captiond.history import Entry, History
@@ -225,14 +225,8 @@ def cleaned(caption: str) -> str:
 @contextmanager
 def _file(root: int, path: str) -> Iterator[int]:
     """A regular file beneath `root`; KeyError where there is none."""
-    try:
+    with known(path):
         file = open_file(root, path)
-    except ValueError as error:
-        raise KeyError(path) from error
-    except OSError as error:
-        if error.errno in NO_FILE:
-            raise KeyError(path) from error
-        raise
     try:
         if not is_regular(file):
             raise KeyError(path)

@@ -9,7 +9,7 @@ import os
 import signal
 import stat
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from typing import TypeVar
 
 Seen = TypeVar("Seen")
@@ -161,3 +161,16 @@ def sync_folder(folder: int) -> None:
     except OSError as error:
         if error.errno not in _CANNOT_SYNC_FOLDERS:
             raise
+
+
+@contextmanager
+def known(path: str) -> Iterator[None]:
+    """Raise KeyError where there is no such file, or what lies there tells nothing (ValueError)."""
+    try:
+        yield
+    except ValueError as error:
+        raise KeyError(path) from error
+    except OSError as error:
+        if error.errno in NO_FILE:
+            raise KeyError(path) from error
+        raise

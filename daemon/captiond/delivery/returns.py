@@ -27,11 +27,11 @@ from captiond import sidecar
 from captiond.beneath import folder_of, open_file, open_folder, split
 from captiond.delivery.attributes import Attributes
 from captiond.delivery.files import (
-    NO_FILE,
     chunks,
     enter,
     exists,
     is_regular,
+    known,
     read,
     remove,
     sha256_at,
@@ -78,7 +78,7 @@ class _Folders:
     move: Move
 
     def put_back(self, path: str) -> str:
-        with _known(path), folder_of(self.failed, path) as (folder, name):
+        with known(path), folder_of(self.failed, path) as (folder, name):
             record = read(folder, name + sidecar.ERROR_SUFFIX) or b""
             told = sidecar.read(record)
         job = job_id(path, hashlib.sha256(record).hexdigest())
@@ -102,7 +102,7 @@ class _Folders:
             remove(self.written, job)
 
     def _write(self, job: str, path: str) -> None:
-        with _known(path):
+        with known(path):
             file = open_file(self.failed, path)
         try:
             if not is_regular(file):
@@ -145,19 +145,6 @@ class _Folders:
         sync_folder(self.traces)  # a record without a claim is forgotten, a claim without a record undone
         remove(self.traces, f"{job}.claim")
         remove(self.traces, f"{job}.claim.new")
-
-
-@contextmanager
-def _known(path: str) -> Iterator[None]:
-    """Raise KeyError where there is no such file, or nothing that tells why it failed."""
-    try:
-        yield
-    except ValueError as error:
-        raise KeyError(path) from error
-    except OSError as error:
-        if error.errno in NO_FILE:
-            raise KeyError(path) from error
-        raise
 
 
 @contextmanager

@@ -47,6 +47,7 @@ from captiond.delivery.files import (
     exists,
     is_held_by_writer,
     is_regular,
+    known,
     names_in,
     read,
     remove,
@@ -124,7 +125,7 @@ class Revisions:
         """Step 1: all that is needed, durable, and nothing of it shown."""
         told = sidecar.read(record)
         folder_name, name = split(path)
-        with _known(path), done.folder(folder_name) as folder:
+        with known(path), done.folder(folder_name) as folder:
             image = _File.read(folder, name)
             beside = _beside(folder, name)
         if image.sha256 != told.published_sha256:
@@ -362,7 +363,7 @@ def _record_of(done: Place, path: str) -> tuple[bytes, sidecar.Sidecar]:
     if WORK in path.split("/"):
         raise KeyError(path)
     folder_name, name = split(path)
-    with _known(path), done.folder(folder_name) as folder:
+    with known(path), done.folder(folder_name) as folder:
         record = read(folder, name + sidecar.CAPTION_SUFFIX) or b""
         told = sidecar.read(record)
     if told.caption is None:
@@ -408,16 +409,3 @@ def _work(done: Place) -> Iterator[int]:
         yield work
     finally:
         os.close(work)
-
-
-@contextmanager
-def _known(path: str) -> Iterator[None]:
-    """Raise KeyError where there is no such file, or nothing of ours that tells of it."""
-    try:
-        yield
-    except ValueError as error:
-        raise KeyError(path) from error
-    except OSError as error:
-        if error.errno in NO_FILE:
-            raise KeyError(path) from error
-        raise
