@@ -24,6 +24,8 @@ from tempfile import TemporaryDirectory
 TESTS = Path(__file__).parent.parent
 sys.path += [str(TESTS), str(Path(__file__).parent)]
 SWEEP = TESTS / "delivery" / "torture.py"
+MONKEY = TESTS / "delivery" / "monkey.py"
+MONKEY_SECONDS = 120
 KILLS = 200
 KILLERS = 2
 
@@ -68,6 +70,18 @@ def power_cuts(name: str, scale: float) -> Outcome:
     return _sweep(name, "--powercut", "--every", str(max(1, round(1 / scale))))
 
 
+def random_trouble(name: str, scale: float) -> Outcome:
+    seconds = max(2, round(MONKEY_SECONDS * scale))
+
+    def act(_: Path) -> str:
+        command = [sys.executable, str(MONKEY), "--seconds", str(seconds), "--seed", str(time.time_ns())]
+        ended = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert ended.returncode == 0, ended.stderr[-3000:]
+        return ended.stdout.strip()
+
+    return _timed(name, f"{seconds} seconds", act)
+
+
 def _sweep(name: str, *options: str) -> Outcome:
     """The sweeps of a single delivery, which are a program of their own."""
     began = time.monotonic()
@@ -100,7 +114,7 @@ def parts() -> dict[str, Callable[[str, float], Outcome]]:
 
     by_name: dict[str, Callable[[str, float], Outcome]] = {"crash_points": crash_points}
     by_name |= {f"kills_{number + 1}": kills for number in range(KILLERS)}
-    by_name["power_cuts"] = power_cuts
+    by_name |= {"power_cuts": power_cuts, "random_trouble": random_trouble}
     return by_name | {module.__name__.removeprefix("faults."): fault for module in every.FAULTS}
 
 

@@ -116,7 +116,16 @@ class Delivery:
                 os.close(enter(self._places["inbox"].work, originals.GRAB))
                 for name in SUFFIXES:
                     _remove_temporaries(self._places[name])
+                self._remember_companions(self._places["done"].work)
             undo.pop_all()
+
+    def _remember_companions(self, work: int) -> None:
+        """Those that were on their way when an earlier process ended go with nobody else."""
+        for job in jobs(work):
+            trace = Trace(work, job)
+            for claim in (trace.read_claim(), trace.read_delivered()):
+                for companion in claim.companions if claim is not None else ():
+                    self._staging.takers.take(companion.path, job)
 
     def close(self) -> None:
         """A last try for what is left; then the locks are let go."""
@@ -235,10 +244,7 @@ class Delivery:
         delivered, unresolved = [], []
         for name in SUFFIXES:
             with _ours(f"recovering in folders.{name}"):
-                found = jobs(self._places[name].work)
-                for job in found:
-                    self._remember_companions(self._steps(name, job))
-                for job in found:
+                for job in jobs(self._places[name].work):
                     steps = self._steps(name, job)
                     with self._working(steps, wait=False) as is_ours, suppress(TryLater):
                         claim = self._recovery.roll_forward(steps) if is_ours else None
@@ -260,13 +266,6 @@ class Delivery:
         except (OSError, Surroundings):
             record = None
         return sidecar.outcome(record or b"", delivered, datetime.now(UTC))
-
-    def _remember_companions(self, steps: Steps) -> None:
-        """Those that were on their way go with nobody else."""
-        with self._working(steps, wait=False) as is_ours:
-            for claim in (steps.trace.read_claim(), steps.trace.read_delivered()) if is_ours else ():
-                for companion in claim.companions if claim is not None else ():
-                    self._staging.takers.take(companion.path, steps.trace.job)
 
     def _steps(self, place: str, job: str) -> Steps:
         inbox, there = self._places["inbox"], self._places[place]
