@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import xml.etree.ElementTree as ElementTree
+from itertools import pairwise
 from pathlib import Path
 
 import jsonschema
@@ -50,6 +52,8 @@ def test_a_live_photo_with_its_edits_travels_as_one(tmp_path: Path) -> None:
         }
         assert "came along" in explained("photo.AAE")
         assert "belongs to" in explained(place.done / "photo.txt")
+        said = [json.loads(line) for line in daemon.log().splitlines() if '"later"' in line]
+        assert said and all(one["reason"] != next["reason"] for one, next in pairwise(said))
     assert (place.done / "photo.MOV").read_bytes() == b"the beginning and the end"
     assert (place.done / "photo.txt").read_text() == load.captions[name] + "\n"
     record = place.sidecar(name)

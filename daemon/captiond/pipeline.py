@@ -9,6 +9,7 @@ room owns no folder and no device.
 
 from __future__ import annotations
 
+import logging
 import os
 import threading
 import time
@@ -48,6 +49,7 @@ UNFORESEEN_RETRY_SECONDS = 10.0
 NO_MEMORY_RETRY_SECONDS = 60.0
 LEFT_ALONE_SECONDS = 300.0  # where even setting aside went wrong in a way nobody foresaw
 LONGEST_STEP_BACK_SECONDS = 30.0
+REMEMBERED_REASONS = 10_000
 
 # However few the model serves at once, so many are on their way to it or wait for a slow disk after it.
 LEAST_BESIDE_DECODING = 6
@@ -102,6 +104,7 @@ class Pipeline(Generic[Question]):
         self._pixels = Budget(PIXELS_TOGETHER)
         self._suspects = set(suspects)
         self._troubled: dict[str, int] = {}  # how often a picture met trouble with the surroundings
+        self._told: dict[str, str] = {}  # what a picture that waits was last said to wait for
         self._ending: CannotStart | None = None
 
     def run(self, stop: threading.Event, *, once: bool = False) -> None:
@@ -194,7 +197,12 @@ class Pipeline(Generic[Question]):
             )
 
     def _leave(self, settled: SettledFile, later: TryLater) -> None:
-        log.info("later", file=settled.path, reason=later.message)
+        # A film may be copied for an hour beside a picture that asks for it once a second.
+        is_news = self._told.get(settled.path) != later.message
+        if len(self._told) >= REMEMBERED_REASONS:
+            self._told.clear()
+        self._told[settled.path] = later.message
+        log.log(logging.INFO if is_news else logging.DEBUG, "later", file=settled.path, reason=later.message)
         self._inbox.release(settled.path, after_seconds=later.after_seconds, reason=later.message)
 
     def _deliver(self, job: Job, rules: Rules) -> None:
@@ -235,6 +243,7 @@ class Pipeline(Generic[Question]):
     def _finish(self, job: Job, outcome: Outcome, timings: Timings) -> None:
         self._inbox.done(job.path)
         self._troubled.pop(job.path, None)
+        self._told.pop(job.path, None)
         self._gate.open()
         self._tell(outcome)
         log.info(
