@@ -38,12 +38,12 @@ format: install ## put the code into the house format
 bench: install ## measure everything (an hour; QUICK=1: minutes; IMAGES=FOLDER: metadata too); JSON in build/bench
 	@mkdir -p build/bench
 	$(BIN)/python training/evaluate.py $(if $(QUICK),--scenes 100)
-	$(BIN)/python benchmarks/cpu_model.py $(if $(QUICK),--pictures 16) --json | tee build/bench/cpu_model.json
-	-$(BIN)/python benchmarks/daemon.py $(if $(QUICK),--quick) --json build/bench/daemon.json
-	$(BIN)/python benchmarks/remote.py $(if $(QUICK),--quick) --json build/bench/remote.json
 	$(if $(IMAGES),$(BIN)/python benchmarks/metadata.py $(IMAGES) --json | tee build/bench/metadata.json)
 	@if $(BIN)/python -c 'import sys, torch; sys.exit(not torch.cuda.is_available())'; then \
 		$(BIN)/python benchmarks/gpu.py --out build/bench/gpu.json; else echo 'No GPU: benchmarks/gpu.py is left out.'; fi
+	@for name in cpu_model alternatives remote daemon; do echo "benchmarks/$$name.py"; \
+		$(BIN)/python benchmarks/$$name.py $(if $(QUICK),--quick) --json build/bench/$$name.json || wrong="$$wrong $$name"; done; \
+		test -z "$$wrong" || { echo "Failed, or missed a target:$$wrong"; exit 1; }
 
 torture: install ## kill, cut, stop and starve the daemon at full size (10 to 15 minutes; as root: all of it)
 	OMP_NUM_THREADS=1 $(BIN)/python tests/torture/run.py

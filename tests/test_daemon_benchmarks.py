@@ -1,4 +1,4 @@
-"""The benchmarks run: what they measure with is itself right."""
+"""What the daemon is measured with is itself right."""
 
 from __future__ import annotations
 
