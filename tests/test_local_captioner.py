@@ -39,8 +39,9 @@ class FakeEngine:
 
     model = FakeModel()
 
-    def __init__(self, fits: int = 1000) -> None:
+    def __init__(self, fits: int = 1000, trouble: RuntimeError | None = None) -> None:
         self.fits = fits
+        self.trouble = trouble or torch.OutOfMemoryError("no room")
         self.batches: list[int] = []
         self.threads: set[int] = set()
         self.may_go_on = threading.Event()
@@ -65,7 +66,7 @@ class FakeEngine:
         self.threads.add(threading.get_ident())
         self.batches.append(len(batch))
         if len(batch) > self.fits:
-            raise torch.OutOfMemoryError("no room")
+            raise self.trouble
         if 0 in batch:
             raise RuntimeError("shapes do not match")
         return [Answer(f"Shade {shade}." if shade != 255 else "", 5, 3, True) for shade in batch]
@@ -143,6 +144,26 @@ def test_out_of_memory_shrinks_the_batches_and_fails_nobody() -> None:
     engine.batches.clear()
     _ask_all(captioner, engine, shades)
     assert max(engine.batches) <= 2
+
+
+@pytest.mark.parametrize(
+    "trouble",
+    [
+        RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 64 bytes."),
+        RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
+        torch.AcceleratorError("CUDA error: out of memory"),
+    ],
+    ids=["cpu", "cublas", "outside-the-allocator"],
+)
+def test_memory_that_runs_out_elsewhere_fails_nobody_either(trouble: RuntimeError) -> None:
+    """However it is told that memory is short, batches shrink; no picture and no card is blamed for it."""
+    engine = FakeEngine(fits=3, trouble=trouble)
+    captioner = _with(engine, batch_size=8)
+    shades = list(range(10, 20))
+    assert _ask_all(captioner, engine, shades) == [f"Shade {shade}." for shade in shades]
+    engine.fits = 0
+    with pytest.raises(Surroundings, match="out of memory"):
+        captioner.caption(captioner.prepare(_blank(), REQUEST))
 
 
 def test_out_of_memory_for_a_single_picture_is_the_surroundings_trouble() -> None:

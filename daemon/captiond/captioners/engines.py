@@ -104,10 +104,7 @@ class Phi3VEngine:
 
     def __init__(self, model: phi3v.Phi3VForCausalLM, processor: phi3v.Phi3VProcessor) -> None:
         self.model, self._processor = model, processor
-        is_squeezed = getattr(model, "is_quantized", False)
-        # Squeezed matrices ask the GPU for numbers in the middle of a step, which no recorded graph may do.
-        with_graphs = model.device.type == "cuda" and not is_squeezed
-        self._decoder = phi3v.Decoder(model, processor.stop_ids, with_graphs=with_graphs)
+        self._decoder = phi3v.Decoder(model, processor.stop_ids)
         self._dtype = model.model.norm.weight.dtype  # of the computation, also where weights are squeezed
 
     def needed_side(self, width: int, height: int) -> int | None:

@@ -200,20 +200,27 @@ class LocalCaptioner:
                 with self._lock:
                     asked = self._in_work.pop(id(prepared))
                 asked.answer.set_result(answer)
-        except torch.OutOfMemoryError as error:
-            if size == 1:
-                raise Surroundings(
-                    f"out of memory on {self._identity.device}: {error}", advice=_MEMORY_ADVICE
-                ) from error
-            self._batch_size = size // 2
-            log.warning("out of memory: smaller batches from now on", batch_size=self._batch_size)
-            with self._lock:
-                self._queue.extendleft(reversed(self._in_work.values()))
-                self._in_work.clear()
-        except torch.AcceleratorError as error:
-            raise _lost(self._identity.device, error) from error
+        except RuntimeError as error:
+            if _is_out_of_memory(error):
+                self._shrink(size, error)
+            elif isinstance(error, torch.AcceleratorError):
+                raise _lost(self._identity.device, error) from error
+            else:
+                raise
         if torch.cuda.is_available() and size != self._batch_size:
             torch.cuda.empty_cache()
+
+    def _shrink(self, size: int, error: Exception) -> None:
+        """Half as many at once from now on; those in work are asked again, in their order."""
+        if size == 1:
+            raise Surroundings(
+                f"out of memory on {self._identity.device}: {error}", advice=_MEMORY_ADVICE
+            ) from error
+        self._batch_size = size // 2
+        log.warning("out of memory: smaller batches from now on", batch_size=self._batch_size)
+        with self._lock:
+            self._queue.extendleft(reversed(self._in_work.values()))
+            self._in_work.clear()
 
     def _more(self, room: int) -> list[Any]:
         """The next questions for the model, at most `room`."""
@@ -273,12 +280,14 @@ class LocalCaptioner:
             questions = [engine.prepare(Image.new("RGB", (64, 64), "gray"), "Describe this.", 1)]
             for _ in engine.answers(lambda room: [questions.pop()] if questions else [], 1):
                 pass
-        except torch.OutOfMemoryError as error:
-            raise Surroundings(
-                f"the model does not fit on {place.device}: {error}", advice=_MEMORY_ADVICE
-            ) from error
-        except torch.AcceleratorError as error:
-            raise _lost(place.device, error) from error
+        except RuntimeError as error:
+            if _is_out_of_memory(error):
+                raise Surroundings(
+                    f"the model does not fit on {place.device}: {error}", advice=_MEMORY_ADVICE
+                ) from error
+            if isinstance(error, torch.AcceleratorError):
+                raise _lost(place.device, error) from error
+            raise
         except (OSError, ValueError, KeyError, ImportError) as error:
             raise CannotStart(
                 f"model.id: {self._model_id} cannot be loaded: {error}",
@@ -323,6 +332,12 @@ class LocalCaptioner:
         )
 
 
+def _is_out_of_memory(error: RuntimeError) -> bool:
+    """Also where torch has no class of its own for it: on the CPU, in cuBLAS, and outside its allocator."""
+    said = str(error)
+    return isinstance(error, torch.OutOfMemoryError) or any(words in said for words in _NO_MEMORY)
+
+
 def _lost(device: str | None, error: Exception) -> _CardLost:
     """The card fell off its bus, or a kernel failed: CUDA answers nothing else in this process."""
     return _CardLost(
@@ -332,6 +347,7 @@ def _lost(device: str | None, error: Exception) -> _CardLost:
     )
 
 
+_NO_MEMORY = ("out of memory", "can't allocate memory", "CUBLAS_STATUS_ALLOC_FAILED")
 _MEMORY_ADVICE = (
     "Close what else uses the card, or set model.quantization to int8 or int4, model.num_crops lower or "
     "model.batch_size to 1."
