@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -13,7 +14,8 @@ import torch
 from PIL import Image
 
 from captiond.captioners.engines import Answer, More, Prepared
-from captiond.captioners.local import LocalCaptioner
+from captiond.captioners.local import LocalCaptioner, placement
+from captiond.demo import scenes
 from captiond.errors import CannotStart, ExitCode, Rejected, Surroundings
 from captiond.records import CaptionRequest, Picture, PictureFacts
 
@@ -233,3 +235,36 @@ def test_a_gpu_that_is_not_there_is_said(tmp_path: Path) -> None:
     with pytest.raises(CannotStart, match="no CUDA device") as refusal:
         LocalCaptioner(model_id=str(GOLDEN / "checkpoint"), device="cuda").load()
     assert refusal.value.exit_code == ExitCode.TRY_AGAIN
+
+
+@pytest.mark.parametrize(
+    ("flags", "stored", "expected"),
+    [
+        ({"avx512_bf16": True}, "bfloat16", torch.bfloat16),
+        ({"amx_bf16": True}, "bfloat16", torch.bfloat16),
+        ({"avx512_bf16": True}, "float16", torch.float32),
+        ({"avx512_bf16": True}, None, torch.float32),
+        ({"avx512_bf16": False, "avx512_vnni": True}, "bfloat16", torch.float32),
+        ({}, "bfloat16", torch.float32),
+    ],
+)
+def test_a_cpu_computes_in_bfloat16_where_that_is_fast_and_loses_nothing(
+    flags: dict[str, bool], stored: str | None, expected: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`auto` on a CPU is the checkpoint's own bfloat16 where the CPU multiplies it, and float32 elsewhere."""
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: flags, raising=False)
+    assert placement("cpu", "auto", "none", stored).dtype == expected
+    assert placement("cpu", "float32", "none", stored).dtype == torch.float32
+
+
+def test_eight_bits_on_a_cpu_caption_the_demo() -> None:
+    """`quantization: int8` on a CPU says of a plain scene what whole weights say, and names itself."""
+    rng = random.Random(3)
+    scene = scenes.random_scene(rng)
+    image = scenes.draw(scene, *scenes.random_size(rng, scene, longest=400))
+    captioner = LocalCaptioner(model_id="demo", device="cpu", quantization="int8")
+    captioner.load()
+    picture = Picture(image, PictureFacts("PNG", *image.size))
+    said = captioner.caption(captioner.prepare(picture, CaptionRequest(REQUEST.prompt, 40)))
+    assert said.text == scene.caption and said.model.quantization == "int8"
+    captioner.close()

@@ -22,7 +22,7 @@ import structlog
 import torch
 from PIL import Image
 
-from captiond.captioners.engines import Answer, Engine, Placement, open_engine
+from captiond.captioners.engines import Answer, Engine, Placement, open_engine, stored_dtype
 from captiond.captioners.text import clean
 from captiond.captioners.weights import locate
 from captiond.errors import CannotStart, ExitCode, Rejected, Surroundings
@@ -272,7 +272,7 @@ class LocalCaptioner:
 
     def _load(self) -> None:
         checkpoint = locate(self._model_id, self._revision)
-        place = placement(self._device, self._dtype, self._quantization)
+        place = placement(self._device, self._dtype, self._quantization, stored_dtype(checkpoint.folder))
         try:
             engine = self._open_engine(checkpoint.folder, place, self._num_crops)
             batch_size = self._batch_size or engine.batch_size_that_fits(self._max_new_tokens)
@@ -354,8 +354,11 @@ _MEMORY_ADVICE = (
 )
 
 
-def placement(device: str, dtype: str, quantization: str) -> Placement:
-    """What `auto` means here: the first device there is, and the precision that it computes fast."""
+def placement(device: str, dtype: str, quantization: str, stored: str | None = None) -> Placement:
+    """What `auto` means here: the first device there is, and the precision that it computes fast.
+
+    `stored` is the checkpoint's own precision: a CPU is not asked for less than that.
+    """
     if device == "auto":
         device = (
             "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
@@ -372,7 +375,14 @@ def placement(device: str, dtype: str, quantization: str) -> Placement:
     if dtype != "auto":
         return Placement(device, getattr(torch, dtype), quantization)
     if device == "cpu":
-        return Placement(device, torch.float32, quantization)
+        is_enough = stored == "bfloat16" and _has_bfloat16()
+        return Placement(device, torch.bfloat16 if is_enough else torch.float32, quantization)
     # Turing and older emulate bfloat16 slowly.
     has_bfloat16 = device.startswith("cuda") and torch.cuda.is_bf16_supported(including_emulation=False)
     return Placement(device, torch.bfloat16 if has_bfloat16 else torch.float16, quantization)
+
+
+def _has_bfloat16() -> bool:
+    """Whether this CPU multiplies bfloat16; others emulate it.  torch before 2.10 cannot say."""
+    known: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
+    return bool(known.get("avx512_bf16") or known.get("amx_bf16"))
