@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 import weakref
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,6 +14,7 @@ import torch
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from captiond.captioners.measuring import Bench, memory_table
 from captiond.phi3v import Decoder, Phi3VConfig, Phi3VForCausalLM, Request, memory, speed
 from captiond.phi3v.generation import PREFILL_TOKENS, _groups, _Row
 from daemon_process import captiond
@@ -37,6 +40,7 @@ def test_bench_measures_the_configured_model() -> None:
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
     assert [row["batch_size"] for row in found["rows"]] == [1, 2]
+    assert found["out_of_memory"] == []
     assert found["fastest_batch_size"] in (1, 2) and found["auto_batch_size"] >= 1
     for row in found["rows"]:
         assert row["pictures_per_second"] == pytest.approx(row["pictures"] / row["seconds"])
@@ -130,6 +134,20 @@ def test_what_answers_take_is_foreseen(rows: int, num_crops: int, full: Phi3VFor
     assert 0.4 * aside < peak.most < aside
 
 
+def test_a_batch_that_does_not_fit_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where memory runs out, what was measured before stands, and larger batches are not tried."""
+
+    def measure(*_: Any, batch_size: int, num_crops: int, **__: Any) -> tuple[int, int]:
+        if batch_size > 4:
+            raise torch.OutOfMemoryError("no room")
+        return batch_size, num_crops
+
+    monkeypatch.setattr(speed, "measure", measure)
+    bench = Bench(speed.random_model("tiny", torch.device("cpu"), torch.float32), None)
+    assert list(bench.measured([16, 1, 8, 4], [2], new_tokens=1, rounds=1)) == [(1, 2), (4, 2)]
+    assert bench.too_large == [(8, 2)]
+
+
 def test_what_fits_grows_with_the_card_and_shrinks_with_the_picture() -> None:
     """More memory or smaller weights never fit fewer pictures; more crops or longer captions never more."""
 
@@ -142,6 +160,21 @@ def test_what_fits_grows_with_the_card_and_shrinks_with_the_picture() -> None:
     assert 0 < rows(8, "int8") < rows(8, "int4")
     assert rows(24, num_crops=16) < rows(24) < rows(24, num_crops=1)
     assert rows(24, new=1000) < rows(24)
+
+
+def test_the_documented_table_is_the_computed_one() -> None:
+    """docs/gpu.md says of each card what `captiond bench --memory` computes."""
+    page = (Path(__file__).parent.parent / "docs" / "gpu.md").read_text(encoding="utf-8")
+    told = {
+        (int(card), quantization, num_crops): 0 if cell == "too small" else int(cell)
+        for card, quantization, cells in re.findall(r"^\| (\d+) GB \| (\w+) \| (.*) \|$", page, re.MULTILINE)
+        for num_crops, cell in zip((1, 4, 16), cells.split(" | "), strict=True)
+    }
+    fits = {
+        (fit.card_gigabytes, fit.quantization, fit.num_crops): fit.batch_size
+        for fit in memory_table((1, 4, 16), 160)
+    }
+    assert {key: rows for key, rows in fits.items() if rows or key in told} == told
 
 
 def test_the_floor_of_one_h200_is_known() -> None:

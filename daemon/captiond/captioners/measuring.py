@@ -36,7 +36,8 @@ class Bench:
     def __init__(self, model: phi3v.Phi3VForCausalLM, fits: int | None) -> None:
         self.model = model
         self.fits = fits  # what batch_size auto would be, where it is known
-        self.rates = speed.rates(model.device)
+        self.rates = speed.rates(model.device, model.dtype)
+        self.too_large: list[tuple[int, int]] = []  # batch size and crops that memory ran out at
         self._decoder = phi3v.Decoder(model, ())
 
     def measured(
@@ -56,6 +57,7 @@ class Bench:
                         decoder=self._decoder,
                     )
                 except torch.OutOfMemoryError:
+                    self.too_large.append((batch_size, num_crops))
                     break
 
 
