@@ -17,6 +17,7 @@ from captiond.captioners.engines import Answer, More, Prepared
 from captiond.captioners.local import LocalCaptioner, placement
 from captiond.demo import scenes
 from captiond.errors import CannotStart, ExitCode, Rejected, Surroundings
+from captiond.phi3v import Decoder
 from captiond.records import CaptionRequest, Picture, PictureFacts
 
 GOLDEN = Path(__file__).parent / "phi3v" / "golden"
@@ -146,6 +147,30 @@ def test_out_of_memory_shrinks_the_batches_and_fails_nobody() -> None:
     engine.batches.clear()
     _ask_all(captioner, engine, shades)
     assert max(engine.batches) <= 2
+
+
+def test_memory_that_runs_out_in_the_middle_changes_no_caption(
+    golden: LocalCaptioner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Rows whose step finds no memory are asked anew, fewer at once, and say what they say alone."""
+    names = ("square_336", "pano_1344x336") * 3
+    questions = [golden.prepare(_picture(name), REQUEST) for name in names]
+    alone = [golden.caption(question).text for question in questions]
+    step, at_once = Decoder._decode, []
+
+    def too_large(decoder: Decoder, rows: int, seen: int) -> None:
+        at_once.append(rows)
+        if rows > 1:
+            raise torch.OutOfMemoryError("no room")
+        step(decoder, rows, seen)
+
+    monkeypatch.setattr(Decoder, "_decode", too_large)
+    # The loop holds its step since it made its cache; another number of slots makes it a new one.
+    monkeypatch.setattr(golden, "_batch_size", 2)
+    with ThreadPoolExecutor(6) as callers:
+        said = list(callers.map(lambda question: golden.caption(question).text, questions))
+    assert said == alone
+    assert 2 in at_once and golden._batch_size == 1
 
 
 @pytest.mark.parametrize(
