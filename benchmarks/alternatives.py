@@ -234,7 +234,7 @@ def main() -> None:
     parser.add_argument("--batch-size", type=int, default=8)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--threads", type=int, default=1, help="of torch, here and in the server")
-    parser.add_argument("--quick", action="store_true", help="32 pictures, 3 rounds")
+    parser.add_argument("--quick", action="store_true", help="48 pictures, 2 rounds")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write what is found here as well")
     parser.add_argument("--serve", type=int, metavar="PORT", help=argparse.SUPPRESS)
     given = parser.parse_args()
@@ -242,7 +242,7 @@ def main() -> None:
         serve(given.serve)
         return
     if given.quick:
-        given.pictures, given.rounds = 32, 3
+        given.pictures, given.rounds = 48, 2
     logging.set_verbosity_error()
     logging.disable_progress_bar()
     torch.set_num_threads(given.threads)
