@@ -172,7 +172,8 @@ def serve(port: int) -> None:
     MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES["phi3_v"] = "Phi3VForCausalLM"
     from transformers.cli.transformers import main as transformers_main
 
-    sys.argv = ["transformers", "serve", "--host", "127.0.0.1", "--port", str(port), "--device", "cpu"]
+    where = ["--host", "127.0.0.1", "--port", str(port), "--device", "cpu", "--dtype", "float32"]
+    sys.argv = ["transformers", "serve", *where]
     transformers_main()
 
 
