@@ -238,6 +238,8 @@ def test_quantization_without_its_library_is_told(build: Build, monkeypatch: pyt
     quantization = check._quantization(build(model__quantization="int4").model)
     assert (quantization.ok, quantization.exit_code) == (False, ExitCode.WRONG_SETTINGS)
     assert "captiond[quant]" in (quantization.advice or "")
+    ours = check._quantization(build(model__quantization="int8", model__device="cpu").model)
+    assert ours.ok is None and "Phi-3.5-vision" in ours.message
 
 
 def test_the_device_is_the_one_that_torch_sees(build: Build) -> None:

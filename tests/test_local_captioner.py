@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -13,8 +14,10 @@ import torch
 from PIL import Image
 
 from captiond.captioners.engines import Answer, More, Prepared
-from captiond.captioners.local import LocalCaptioner
+from captiond.captioners.local import LocalCaptioner, placement
+from captiond.demo import scenes
 from captiond.errors import CannotStart, ExitCode, Rejected, Surroundings
+from captiond.phi3v import Decoder
 from captiond.records import CaptionRequest, Picture, PictureFacts
 
 GOLDEN = Path(__file__).parent / "phi3v" / "golden"
@@ -39,8 +42,9 @@ class FakeEngine:
 
     model = FakeModel()
 
-    def __init__(self, fits: int = 1000) -> None:
+    def __init__(self, fits: int = 1000, trouble: RuntimeError | None = None) -> None:
         self.fits = fits
+        self.trouble = trouble or torch.OutOfMemoryError("no room")
         self.batches: list[int] = []
         self.threads: set[int] = set()
         self.may_go_on = threading.Event()
@@ -65,7 +69,7 @@ class FakeEngine:
         self.threads.add(threading.get_ident())
         self.batches.append(len(batch))
         if len(batch) > self.fits:
-            raise torch.OutOfMemoryError("no room")
+            raise self.trouble
         if 0 in batch:
             raise RuntimeError("shapes do not match")
         return [Answer(f"Shade {shade}." if shade != 255 else "", 5, 3, True) for shade in batch]
@@ -145,6 +149,50 @@ def test_out_of_memory_shrinks_the_batches_and_fails_nobody() -> None:
     assert max(engine.batches) <= 2
 
 
+def test_memory_that_runs_out_in_the_middle_changes_no_caption(
+    golden: LocalCaptioner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Rows whose step finds no memory are asked anew, fewer at once, and say what they say alone."""
+    names = ("square_336", "pano_1344x336") * 3
+    questions = [golden.prepare(_picture(name), REQUEST) for name in names]
+    alone = [golden.caption(question).text for question in questions]
+    step, at_once = Decoder._decode, []
+
+    def too_large(decoder: Decoder, rows: int, seen: int) -> None:
+        at_once.append(rows)
+        if rows > 1:
+            raise torch.OutOfMemoryError("no room")
+        step(decoder, rows, seen)
+
+    monkeypatch.setattr(Decoder, "_decode", too_large)
+    # The loop holds its step since it made its cache; another number of slots makes it a new one.
+    monkeypatch.setattr(golden, "_batch_size", 2)
+    with ThreadPoolExecutor(6) as callers:
+        said = list(callers.map(lambda question: golden.caption(question).text, questions))
+    assert said == alone
+    assert 2 in at_once and golden._batch_size == 1
+
+
+@pytest.mark.parametrize(
+    "trouble",
+    [
+        RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 64 bytes."),
+        RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
+        torch.AcceleratorError("CUDA error: out of memory"),
+    ],
+    ids=["cpu", "cublas", "outside-the-allocator"],
+)
+def test_memory_that_runs_out_elsewhere_fails_nobody_either(trouble: RuntimeError) -> None:
+    """However it is told that memory is short, batches shrink; no picture and no card is blamed for it."""
+    engine = FakeEngine(fits=3, trouble=trouble)
+    captioner = _with(engine, batch_size=8)
+    shades = list(range(10, 20))
+    assert _ask_all(captioner, engine, shades) == [f"Shade {shade}." for shade in shades]
+    engine.fits = 0
+    with pytest.raises(Surroundings, match="out of memory"):
+        captioner.caption(captioner.prepare(_blank(), REQUEST))
+
+
 def test_out_of_memory_for_a_single_picture_is_the_surroundings_trouble() -> None:
     """If not even one picture fits, the work pauses; the picture is not blamed."""
     captioner = _with(engine := FakeEngine(), batch_size=2)
@@ -212,3 +260,36 @@ def test_a_gpu_that_is_not_there_is_said(tmp_path: Path) -> None:
     with pytest.raises(CannotStart, match="no CUDA device") as refusal:
         LocalCaptioner(model_id=str(GOLDEN / "checkpoint"), device="cuda").load()
     assert refusal.value.exit_code == ExitCode.TRY_AGAIN
+
+
+@pytest.mark.parametrize(
+    ("flags", "stored", "expected"),
+    [
+        ({"avx512_bf16": True}, "bfloat16", torch.bfloat16),
+        ({"amx_bf16": True}, "bfloat16", torch.bfloat16),
+        ({"avx512_bf16": True}, "float16", torch.float32),
+        ({"avx512_bf16": True}, None, torch.float32),
+        ({"avx512_bf16": False, "avx512_vnni": True}, "bfloat16", torch.float32),
+        ({}, "bfloat16", torch.float32),
+    ],
+)
+def test_a_cpu_computes_in_bfloat16_where_that_is_fast_and_loses_nothing(
+    flags: dict[str, bool], stored: str | None, expected: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`auto` on a CPU is the checkpoint's own bfloat16 where the CPU multiplies it, and float32 elsewhere."""
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: flags, raising=False)
+    assert placement("cpu", "auto", "none", stored).dtype == expected
+    assert placement("cpu", "float32", "none", stored).dtype == torch.float32
+
+
+def test_eight_bits_on_a_cpu_caption_the_demo() -> None:
+    """`quantization: int8` on a CPU says of a plain scene what whole weights say, and names itself."""
+    rng = random.Random(3)
+    scene = scenes.random_scene(rng)
+    image = scenes.draw(scene, *scenes.random_size(rng, scene, longest=400))
+    captioner = LocalCaptioner(model_id="demo", device="cpu", quantization="int8")
+    captioner.load()
+    picture = Picture(image, PictureFacts("PNG", *image.size))
+    said = captioner.caption(captioner.prepare(picture, CaptionRequest(REQUEST.prompt, 40)))
+    assert said.text == scene.caption and said.model.quantization == "int8"
+    captioner.close()

@@ -343,6 +343,9 @@ def _missing(model: Model) -> CheckResult:
 
 def _quantization(model: Model) -> CheckResult:
     if importlib.util.find_spec("bitsandbytes") is None:
+        if (model.device, model.quantization) == ("cpu", "int8"):
+            said = "int8 on the CPU is captiond's own for Phi-3.5-vision; other models need bitsandbytes"
+            return CheckResult("quantization", None, said, "For those: pip install 'captiond[quant]'.")
         return CheckResult(
             "quantization",
             False,

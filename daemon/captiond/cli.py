@@ -278,7 +278,8 @@ def bench(
     chosen = settings.model
     if memory:
         fits = measuring.memory_table(crops or (1, 4, 16), settings.caption.max_new_tokens)
-        _print_rows([fit._asdict() for fit in fits], as_json)
+        nothing = {} if as_json else {"batch_size": "too small"}
+        _print_rows([fit._asdict() | ({} if fit.batch_size else nothing) for fit in fits], as_json)
         return ExitCode.OK
     print("loading the model ...", file=sys.stderr, flush=True)
     opened = measuring.open_bench(
@@ -303,9 +304,11 @@ def bench(
         rows = [one.as_json() for one in found]
         fastest = best.batch_size if best else None
         whole = {**device, "rows": rows, "auto_batch_size": opened.fits, "fastest_batch_size": fastest}
+        whole["out_of_memory"] = opened.too_large
         print(json.dumps(whole))
         return ExitCode.OK
-    print(f"{opened.model.device}: {rates.bytes_per_second / 1e9:.0f} GB/s, ", end="")
+    precision = str(opened.model.dtype).removeprefix("torch.")
+    print(f"{opened.model.device}, {precision}: {rates.bytes_per_second / 1e9:.0f} GB/s, ", end="")
     print(f"{rates.flops_per_second / 1e12:.2f} TFLOP/s measured")
     rows = [
         {
@@ -320,6 +323,8 @@ def bench(
         for one in found
     ]
     _print_rows(rows, as_json=False)
+    for batch_size, num_crops in opened.too_large:
+        print(f"Out of memory from batch {batch_size} on at num_crops {num_crops}.")
     if best:
         told = f"; auto would take {opened.fits}" if opened.fits else ""
         print(

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import torch
-from phi3v_goldens import CASE, CASES, CHECKPOINT, LOGIT_TOLERANCE, greedy, logits
+from phi3v_goldens import CASE, CASES, CHECKPOINT, LOGIT_TOLERANCE, batch_of, greedy, logits
 from safetensors.torch import load_file, save_file
 from torch import nn
 from transformers import (
@@ -27,8 +27,10 @@ from captiond.phi3v import (
     Phi3VImageProcessor,
     Phi3VProcessor,
     load,
+    multiplies_int8,
     quantization_config,
     register,
+    squeeze,
 )
 
 SQUARE = CASE["square_336-c1"]
@@ -273,6 +275,40 @@ def test_eight_bits_stay_near(processor: Phi3VProcessor) -> None:
     found = logits(squeezed, SQUARE.batch(processor), logits_to_keep=1)[0, -1]
     assert torch.cosine_similarity(found, SQUARE.tensor("last_logits").reshape(-1), dim=0) > 0.98
     assert len(greedy(squeezed, SQUARE.batch(processor), max_new_tokens=4)[0]) == 4
+
+
+@pytest.mark.skipif(not multiplies_int8(), reason="this CPU's products of whole numbers are cut off")
+def test_eight_bits_on_the_cpu_stay_near(processor: Phi3VProcessor) -> None:
+    """Squeezed for a CPU, the decoder alone is in 8 bits, near the original, and no row hangs on another."""
+    squeezed, _ = load(CHECKPOINT, dtype=torch.float32, attn_implementation="sdpa")
+    whole = {
+        name: module.weight for name, module in squeezed.named_modules() if isinstance(module, nn.Linear)
+    }
+    squeeze(squeezed)
+    for name, weight in whole.items():
+        module: Any = squeezed.get_submodule(name)
+        assert module.weight.dtype == (torch.int8 if name.startswith("model.layers.") else torch.float32)
+        if module.weight.dtype == torch.int8:
+            step = module.scales.T
+            assert ((module.weight * step - weight).abs() <= step * 0.501).all()
+    cases = [SQUARE, CASE["tall_480x640-c4"]]
+    found = logits(squeezed, batch_of(cases, processor), logits_to_keep=1)[:, 0]
+    for row, case in zip(found, cases, strict=True):
+        assert torch.cosine_similarity(row, case.tensor("last_logits").reshape(-1), dim=0) > 0.98
+        alone = logits(squeezed, case.batch(processor), logits_to_keep=1)[0, -1]
+        assert torch.allclose(row, alone, rtol=0, atol=0.05)
+
+
+def test_whole_numbers_that_are_cut_off_are_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A CPU whose sums of two products stay below 16 bits is not trusted with 8-bit weights."""
+
+    def cutting_off(left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
+        pairs = left.int()[:, :, None] * right.int()
+        sums = pairs.unflatten(1, (-1, 2)).sum(dim=2).clamp(-32768, 32767 - 8192)
+        return sums.sum(dim=1).int()
+
+    monkeypatch.setattr(torch, "_int_mm", cutting_off)
+    assert not multiplies_int8()
 
 
 def test_the_goldens_are_all_there() -> None:

@@ -76,7 +76,7 @@ def test_a_step_for_more_rows_than_there_are_changes_nothing(
     processor: Phi3VProcessor, sdpa: Phi3VForCausalLM, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The few shapes that CUDA graphs are recorded for, taken without graphs: idle slots disturb nobody."""
-    monkeypatch.setattr("captiond.phi3v.generation.StepGraphs", lambda step: step)
+    monkeypatch.setattr("captiond.phi3v.generation.StepGraphs", lambda step, device: step)
     cases = SHORT[:7]
     decoder = Decoder(sdpa, (), with_graphs=True)
     requests = [_request(case, processor) for case in cases]

@@ -88,13 +88,17 @@ def open_engine(folder: Path, place: Placement, num_crops: int) -> Engine:
         "dtype": place.dtype,
         "device_map": _device_map(folder, place),
     }
-    if place.quantization != "none":
+    is_ours = _config(folder).get("model_type") == "phi3_v"
+    is_by_us = is_ours and place.device == "cpu" and place.quantization == "int8" and phi3v.multiplies_int8()
+    if place.quantization != "none" and not is_by_us:
         loading["quantization_config"] = phi3v.quantization_config(
             8 if place.quantization == "int8" else 4, compute_dtype=place.dtype
         )
-    if _model_type(folder) != "phi3_v":
+    if not is_ours:
         return AutoEngine(folder, loading)
     model, processor = phi3v.load(folder, num_crops=num_crops, attn_implementation="sdpa", **loading)
+    if is_by_us:
+        phi3v.squeeze(model)
     # What lies on several devices, or partly in the computer's memory, is left to the library's own loop.
     return Phi3VEngine(model, processor) if phi3v.can_decode(model) else SpreadPhi3VEngine(model, processor)
 
@@ -104,10 +108,7 @@ class Phi3VEngine:
 
     def __init__(self, model: phi3v.Phi3VForCausalLM, processor: phi3v.Phi3VProcessor) -> None:
         self.model, self._processor = model, processor
-        is_squeezed = getattr(model, "is_quantized", False)
-        # Squeezed matrices ask the GPU for numbers in the middle of a step, which no recorded graph may do.
-        with_graphs = model.device.type == "cuda" and not is_squeezed
-        self._decoder = phi3v.Decoder(model, processor.stop_ids, with_graphs=with_graphs)
+        self._decoder = phi3v.Decoder(model, processor.stop_ids)
         self._dtype = model.model.norm.weight.dtype  # of the computation, also where weights are squeezed
 
     def needed_side(self, width: int, height: int) -> int | None:
@@ -283,9 +284,19 @@ def _left_padded(rows: list[torch.Tensor], value: int) -> torch.Tensor:
     return torch.cat([torch.nn.functional.pad(row, (longest - row.shape[1], 0), value=value) for row in rows])
 
 
-def _model_type(folder: Path) -> str:
-    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    return str(config.get("model_type", ""))
+def stored_dtype(folder: Path) -> str | None:
+    """The precision that the checkpoint says it is in; what is wrong with it is said when it is loaded."""
+    try:
+        config = _config(folder)
+    except (OSError, ValueError):
+        return None
+    found = config.get("dtype") or config.get("torch_dtype")
+    return found if isinstance(found, str) else None
+
+
+def _config(folder: Path) -> dict[str, Any]:
+    config: dict[str, Any] = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    return config
 
 
 # Beside the weights a card must hold the key-value cache, the activations and CUDA's own context.

@@ -22,7 +22,7 @@ import structlog
 import torch
 from PIL import Image
 
-from captiond.captioners.engines import Answer, Engine, Placement, open_engine
+from captiond.captioners.engines import Answer, Engine, Placement, open_engine, stored_dtype
 from captiond.captioners.text import clean
 from captiond.captioners.weights import locate
 from captiond.errors import CannotStart, ExitCode, Rejected, Surroundings
@@ -211,20 +211,27 @@ class LocalCaptioner:
                 with self._lock:
                     asked = self._in_work.pop(id(prepared))
                 asked.answer.set_result(answer)
-        except torch.OutOfMemoryError as error:
-            if size == 1:
-                raise Surroundings(
-                    f"out of memory on {self._identity.device}: {error}", advice=_MEMORY_ADVICE
-                ) from error
-            self._batch_size = size // 2
-            log.warning("out of memory: smaller batches from now on", batch_size=self._batch_size)
-            with self._lock:
-                self._queue.extendleft(reversed(self._in_work.values()))
-                self._in_work.clear()
-        except torch.AcceleratorError as error:
-            raise _lost(self._identity.device, error) from error
+        except RuntimeError as error:
+            if _is_out_of_memory(error):
+                self._shrink(size, error)
+            elif isinstance(error, torch.AcceleratorError):
+                raise _lost(self._identity.device, error) from error
+            else:
+                raise
         if torch.cuda.is_available() and size != self._batch_size:
             torch.cuda.empty_cache()
+
+    def _shrink(self, size: int, error: Exception) -> None:
+        """Half as many at once from now on; those in work are asked again, in their order."""
+        if size == 1:
+            raise Surroundings(
+                f"out of memory on {self._identity.device}: {error}", advice=_MEMORY_ADVICE
+            ) from error
+        self._batch_size = size // 2
+        log.warning("out of memory: smaller batches from now on", batch_size=self._batch_size)
+        with self._lock:
+            self._queue.extendleft(reversed(self._in_work.values()))
+            self._in_work.clear()
 
     def _more(self, room: int) -> list[Any]:
         """The next questions for the model, at most `room`."""
@@ -276,7 +283,7 @@ class LocalCaptioner:
 
     def _load(self) -> None:
         checkpoint = locate(self._model_id, self._revision)
-        place = placement(self._device, self._dtype, self._quantization)
+        place = placement(self._device, self._dtype, self._quantization, stored_dtype(checkpoint.folder))
         try:
             engine = self._open_engine(checkpoint.folder, place, self._num_crops)
             batch_size = self._batch_size or engine.batch_size_that_fits(self._max_new_tokens)
@@ -284,12 +291,14 @@ class LocalCaptioner:
             questions = [engine.prepare(Image.new("RGB", (64, 64), "gray"), "Describe this.", 1)]
             for _ in engine.answers(lambda room: [questions.pop()] if questions else [], 1):
                 pass
-        except torch.OutOfMemoryError as error:
-            raise Surroundings(
-                f"the model does not fit on {place.device}: {error}", advice=_MEMORY_ADVICE
-            ) from error
-        except torch.AcceleratorError as error:
-            raise _lost(place.device, error) from error
+        except RuntimeError as error:
+            if _is_out_of_memory(error):
+                raise Surroundings(
+                    f"the model does not fit on {place.device}: {error}", advice=_MEMORY_ADVICE
+                ) from error
+            if isinstance(error, torch.AcceleratorError):
+                raise _lost(place.device, error) from error
+            raise
         except (OSError, ValueError, KeyError, ImportError) as error:
             raise CannotStart(
                 f"model.id: {self._model_id} cannot be loaded: {error}",
@@ -334,6 +343,12 @@ class LocalCaptioner:
         )
 
 
+def _is_out_of_memory(error: RuntimeError) -> bool:
+    """Also where torch has no class of its own for it: on the CPU, in cuBLAS, and outside its allocator."""
+    said = str(error)
+    return isinstance(error, torch.OutOfMemoryError) or any(words in said for words in _NO_MEMORY)
+
+
 def _lost(device: str | None, error: Exception) -> _CardLost:
     """The card fell off its bus, or a kernel failed: CUDA answers nothing else in this process."""
     return _CardLost(
@@ -343,14 +358,18 @@ def _lost(device: str | None, error: Exception) -> _CardLost:
     )
 
 
+_NO_MEMORY = ("out of memory", "can't allocate memory", "CUBLAS_STATUS_ALLOC_FAILED")
 _MEMORY_ADVICE = (
     "Close what else uses the card, or set model.quantization to int8 or int4, model.num_crops lower or "
     "model.batch_size to 1."
 )
 
 
-def placement(device: str, dtype: str, quantization: str) -> Placement:
-    """What `auto` means here: the first device there is, and the precision that it computes fast."""
+def placement(device: str, dtype: str, quantization: str, stored: str | None = None) -> Placement:
+    """What `auto` means here: the first device there is, and the precision that it computes fast.
+
+    `stored` is the checkpoint's own precision: a CPU is not asked for less than that.
+    """
     if device == "auto":
         device = (
             "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
@@ -367,7 +386,14 @@ def placement(device: str, dtype: str, quantization: str) -> Placement:
     if dtype != "auto":
         return Placement(device, getattr(torch, dtype), quantization)
     if device == "cpu":
-        return Placement(device, torch.float32, quantization)
+        is_enough = stored == "bfloat16" and _has_bfloat16()
+        return Placement(device, torch.bfloat16 if is_enough else torch.float32, quantization)
     # Turing and older emulate bfloat16 slowly.
     has_bfloat16 = device.startswith("cuda") and torch.cuda.is_bf16_supported(including_emulation=False)
     return Placement(device, torch.bfloat16 if has_bfloat16 else torch.float16, quantization)
+
+
+def _has_bfloat16() -> bool:
+    """Whether this CPU multiplies bfloat16; others emulate it.  torch before 2.10 cannot say."""
+    known: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
+    return bool(known.get("avx512_bf16") or known.get("amx_bf16"))

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import torch
 
 from captiond import phi3v
-from captiond.captioners.engines import Phi3VEngine, open_engine
+from captiond.captioners.engines import Phi3VEngine, open_engine, stored_dtype
 from captiond.captioners.local import placement
 from captiond.captioners.weights import locate
 from captiond.errors import CannotStart, ExitCode, Surroundings
@@ -36,7 +36,8 @@ class Bench:
     def __init__(self, model: phi3v.Phi3VForCausalLM, fits: int | None) -> None:
         self.model = model
         self.fits = fits  # what batch_size auto would be, where it is known
-        self.rates = speed.rates(model.device)
+        self.rates = speed.rates(model.device, model.dtype)
+        self.too_large: list[tuple[int, int]] = []  # batch size and crops that memory ran out at
         self._decoder = phi3v.Decoder(model, ())
 
     def measured(
@@ -56,6 +57,7 @@ class Bench:
                         decoder=self._decoder,
                     )
                 except torch.OutOfMemoryError:
+                    self.too_large.append((batch_size, num_crops))
                     break
 
 
@@ -74,11 +76,14 @@ def open_bench(
 
     Raises CannotStart for a model of another family, or one that is spread over several devices.
     """
-    place = placement(device, dtype, quantization)
     try:
         if random_size is not None:
+            # As the published checkpoint is stored.
+            place = placement(device, dtype, quantization, "bfloat16")
             return Bench(speed.random_model(random_size, torch.device(place.device), place.dtype), None)
-        engine = open_engine(locate(model_id, revision).folder, place, num_crops)
+        folder = locate(model_id, revision).folder
+        place = placement(device, dtype, quantization, stored_dtype(folder))
+        engine = open_engine(folder, place, num_crops)
     except torch.OutOfMemoryError as error:
         raise Surroundings(
             f"the model does not fit on {place.device}: {error}", advice="See `captiond bench --memory`."

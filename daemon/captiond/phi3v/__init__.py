@@ -11,7 +11,7 @@ from captiond.phi3v.image_processing import Phi3VImageProcessor, image_token_cou
 from captiond.phi3v.loading import load, register
 from captiond.phi3v.modeling import Phi3VForCausalLM
 from captiond.phi3v.processing import Answer, Phi3VProcessor, build_prompt
-from captiond.phi3v.quantization import quantization_config
+from captiond.phi3v.quantization import multiplies_int8, quantization_config, squeeze
 from captiond.phi3v.tokens import TokenizerMismatch, check_tokenizer, stop_token_ids
 
 __all__ = [
@@ -30,7 +30,9 @@ __all__ = [
     "image_token_count",
     "load",
     "memory",
+    "multiplies_int8",
     "quantization_config",
     "register",
+    "squeeze",
     "stop_token_ids",
 ]

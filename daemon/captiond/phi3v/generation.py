@@ -59,14 +59,8 @@ class Request:
             orders.append([len(crops) + index for index in order])
             crops += distinct
         stacked = torch.stack(crops).to(dtype)
-        return cls(
-            ids,
-            tuple(_runs(types.tolist())),
-            stacked.pin_memory() if pin else stacked,
-            orders,
-            layouts,
-            max_new_tokens,
-        )
+        ready = _pinned(stacked) if pin else stacked
+        return cls(ids, tuple(_runs(types.tolist())), ready, orders, layouts, max_new_tokens)
 
 
 class Said(NamedTuple):
@@ -112,7 +106,7 @@ class Decoder:
         check_every: int = CHECK_EVERY,
         with_graphs: bool | None = None,
     ) -> None:
-        """`with_graphs` None: where the model lies on a CUDA device.
+        """`with_graphs` None: where the model lies on a CUDA device, and its weights are whole.
 
         Raises ValueError for a model that `can_decode` refuses.
         """
@@ -123,7 +117,9 @@ class Decoder:
         self._prefill_tokens = prefill_tokens
         self._check_every = check_every
         self._device = model.device
-        self._with_graphs = model.device.type == "cuda" if with_graphs is None else with_graphs
+        # Squeezed matrices ask the GPU for numbers in the middle of a step, which no recorded graph may do.
+        may_record = model.device.type == "cuda" and not getattr(model, "is_quantized", False)
+        self._with_graphs = may_record if with_graphs is None else with_graphs
         config = model.config
         is_long = model.model.rotary_emb.rope_type == "longrope"
         self._short_limit = config.original_max_position_embeddings if is_long else None
@@ -175,7 +171,7 @@ class Decoder:
             if self._cache.slots == slots and self._cache.length == length:
                 return
         self._cache = None
-        self._step = StepGraphs(self._decode) if self._with_graphs else self._decode
+        self._step = StepGraphs(self._decode, self._device) if self._with_graphs else self._decode
         length = _rounded(length, CACHE_STEP)
         model, device = self._model, self._device
         self._last = torch.zeros(slots, dtype=torch.int64, device=device)
@@ -330,7 +326,7 @@ class Decoder:
         """To the device, on a GPU without waiting for what it is still doing."""
         if self._device.type != "cuda":
             return tensor.to(self._device)
-        return tensor.pin_memory().to(self._device, non_blocking=True)
+        return _pinned(tensor).to(self._device, non_blocking=True)
 
 
 def can_decode(model: Phi3VForCausalLM) -> bool:
@@ -338,6 +334,14 @@ def can_decode(model: Phi3VForCausalLM) -> bool:
     config = model.config
     places = {parameter.device for parameter in model.parameters()}
     return config._attn_implementation == "sdpa" and config.sliding_window is None and len(places) == 1
+
+
+def _pinned(tensor: torch.Tensor) -> torch.Tensor:
+    """Where a GPU copies from without anybody waiting; where no more can be had, as it is."""
+    try:
+        return tensor.pin_memory()
+    except RuntimeError:
+        return tensor
 
 
 def _groups(rows: list[_Row], tokens: int) -> Iterator[list[_Row]]:

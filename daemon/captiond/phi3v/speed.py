@@ -67,7 +67,7 @@ SIZES: dict[str, dict[str, Any]] = {
 
 
 class Rates(NamedTuple):
-    """What the device does at best: bytes read or written, and 16-bit (on a CPU 32-bit) operations."""
+    """What the device does at best: bytes read or written, and 16-bit (on a CPU the network's) operations."""
 
     bytes_per_second: float
     flops_per_second: float
@@ -152,11 +152,11 @@ def prompts(model: Phi3VForCausalLM, num_crops: int) -> list[BatchFeature]:
     return found
 
 
-def rates(device: torch.device) -> Rates:
+def rates(device: torch.device, dtype: torch.dtype = torch.float32) -> Rates:
     """The device's own speed, by a copy and a matrix product large enough for it."""
     on_gpu = device.type == "cuda"
     count, side = (1 << 29, 8192) if on_gpu else (1 << 25, 1024)
-    dtype = torch.bfloat16 if on_gpu else torch.float32
+    dtype = torch.bfloat16 if on_gpu else dtype
     source = torch.zeros(count, dtype=torch.int16, device=device)
     target = torch.empty_like(source)
     copying = best_seconds(lambda: target.copy_(source), device)
