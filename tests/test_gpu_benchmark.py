@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
-# What a machine lent for its GPU lacks, though captiond or its network use it elsewhere.
+# What a bare GPU machine lacks, though captiond or its network use it elsewhere.
 ABSENT = (
     "accelerate", "bitsandbytes", "torchvision", "structlog", "pydantic", "pydantic_settings", "watchdog",
     "pillow_heif", "fastapi", "uvicorn", "prometheus_client", "piexif", "hypothesis", "pytest",
