@@ -50,6 +50,7 @@ NO_MEMORY_RETRY_SECONDS = 60.0
 LEFT_ALONE_SECONDS = 300.0  # where even setting aside went wrong in a way nobody foresaw
 LONGEST_STEP_BACK_SECONDS = 30.0
 REMEMBERED_REASONS = 10_000
+LEAST_PUBLISHING = 2  # at once: one may wait for the disk
 
 # However few the model serves at once, so many are on their way to it or wait for a slow disk after it.
 LEAST_BESIDE_DECODING = 6
@@ -100,6 +101,9 @@ class Pipeline(Generic[Question]):
         self._workers = max(captioner.capacity, LEAST_BESIDE_DECODING) + cores
         # Decoding on more threads than cores gains nothing and holds that many whole pictures in memory.
         self._decoding = threading.BoundedSemaphore(cores)
+        # A delivery is two hundred small calls, at each of which its thread lets go of the interpreter: more
+        # of them at once only hand it to and fro, which took a sixth of the whole time on two cores.
+        self._publishing = threading.BoundedSemaphore(max(cores, LEAST_PUBLISHING))
         self._bytes = Budget(FILE_BYTES_TOGETHER)
         self._pixels = Budget(PIXELS_TOGETHER)
         self._suspects = set(suspects)
@@ -220,7 +224,8 @@ class Pipeline(Generic[Question]):
             publish=self._clock() - captioned,
         )
         record = sidecar.compose(job, facts, caption, described, timings, _stamp())
-        delivered = self._delivery.publish(job, described, record)
+        with self._publishing:
+            delivered = self._delivery.publish(job, described, record)
         self._finish(job, sidecar.outcome(record, delivered, datetime.now(UTC)), timings)
 
     def _question(self, job: Job, rules: Rules) -> tuple[Question, PictureFacts, float]:

@@ -7,9 +7,11 @@ that folder with `/` between the parts; bytes that are not UTF-8 stand in them a
 
 from __future__ import annotations
 
+import hashlib
 import os
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -141,7 +143,7 @@ class Written:
     reason: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)  # without slots, where no checksum could be kept
 class Described:
     """An image's bytes after the caption was laid into them (or the very same bytes), and what was done.
 
@@ -154,6 +156,11 @@ class Described:
     previous_description: str | None = None  # what a replaced description said
     xmp: bytes | None = field(default=None, repr=False)
     text: bytes | None = field(default=None, repr=False)
+
+    @cached_property
+    def sha256(self) -> str:
+        """Of the image's bytes."""
+        return hashlib.sha256(self.data).hexdigest()
 
 
 @dataclass(frozen=True, slots=True)

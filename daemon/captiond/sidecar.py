@@ -290,7 +290,7 @@ def _moment(value: object) -> datetime | None:
 def _laid(described: Described) -> dict[str, Any]:
     previous = described.previous_description
     return {
-        "published": {"sha256": hashlib.sha256(described.data).hexdigest()},
+        "published": {"sha256": described.sha256},
         "written": [
             {"target": one.target, "action": one.action}
             | ({} if one.reason is None else {"reason": one.reason})

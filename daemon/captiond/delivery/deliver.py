@@ -168,9 +168,8 @@ class Delivery:
 
     def publish(self, job: Job, described: Described, record: bytes) -> Delivered:
         """Deliver to done/; Surroundings where it cannot be, and then the same call may be made again."""
-        published = hashlib.sha256(described.data).hexdigest()
         told = sidecar.read(record)
-        if (told.path, told.source_sha256, told.published_sha256) != (job.path, job.sha256, published):
+        if (told.path, told.source_sha256, told.published_sha256) != (job.path, job.sha256, described.sha256):
             raise ValueError("the record tells of another image")
         steps = self._steps("done", job.id)
         with self._working(steps), _ours(f"publishing {shown(job.path)}"):
@@ -299,10 +298,11 @@ class Delivery:
     def _finish_earlier(self, path: str, identities: Mapping[str, str]) -> Delivered | None:
         """Finish what a pause interrupted for this very file, so that it is not made a second time."""
         for place, identity in identities.items():
-            steps = self._steps(place, job_id(path, identity))
+            job = job_id(path, identity)
             with _ours(f"looking for what was begun of {shown(path)}"):
-                if steps.trace.is_empty():
+                if Trace(self._places[place].work, job).is_empty():
                     continue
+            steps = self._steps(place, job)
             with self._working(steps), _ours(f"finishing {shown(path)}"):
                 claim = self._recovery.roll_forward(steps)
                 if claim is not None:

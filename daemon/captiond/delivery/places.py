@@ -140,16 +140,21 @@ class Places:
 
     def __getitem__(self, name: str) -> Place:
         """The folder that its path means now; Surroundings where that is nothing, or not ours."""
+        place = self._opened[name]
+        try:
+            # Without the lock: every picture looks several times, and would wait for all others that do.
+            return place if place.stands() else self._reopened(name)
+        except OSError as error:
+            raise as_surroundings(error, f"looking at folders.{name}") from error
+        except CannotStart as trouble:
+            raise Surroundings(trouble.message, advice=trouble.advice) from trouble
+
+    def _reopened(self, name: str) -> Place:
         with self._lock:
             place = self._opened[name]
-            try:
-                if not place.stands():
-                    self._opened[name] = place.reopened()
-                    self._replaced.append(place)
-            except OSError as error:
-                raise as_surroundings(error, f"looking at folders.{name}") from error
-            except CannotStart as trouble:
-                raise Surroundings(trouble.message, advice=trouble.advice) from trouble
+            if not place.stands():  # nor did another thread open it meanwhile
+                self._opened[name] = place.reopened()
+                self._replaced.append(place)
             return self._opened[name]
 
     def close(self) -> None:
