@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import math
+import os
 from typing import cast
 
 from PIL import Image, ImageCms
@@ -15,10 +16,12 @@ JPEG_QUALITY = 90
 
 def as_jpeg(image: Image.Image) -> bytes:
     profile = image.info.get("icc_profile")
-    buffer = io.BytesIO()
-    # The empty comment, else Pillow hands the file's on.
-    _in_srgb(_fitted(image), profile).save(buffer, "JPEG", quality=JPEG_QUALITY, comment=b"")
-    return buffer.getvalue()
+    # Into a file, though one of memory: only then does Pillow let other threads run while it encodes.
+    with os.fdopen(os.memfd_create("jpeg", os.MFD_CLOEXEC), "w+b", buffering=0) as file:
+        # The empty comment, else Pillow hands the file's on.
+        _in_srgb(_fitted(image), profile).save(file, "JPEG", quality=JPEG_QUALITY, comment=b"")
+        file.seek(0)
+        return file.read()
 
 
 def _fitted(image: Image.Image) -> Image.Image:

@@ -33,9 +33,8 @@ def write(
     `give` sets attributes of the open file before it is synced.
     """
     new = f"{name}.new"
-    remove(folder, new)
     with ExitStack() as undo:
-        file = os.open(new, NEW, 0o600, dir_fd=folder)
+        file = _open_anew(folder, new)
         undo.callback(remove, folder, new)  # it may be what fills the disk
         try:
             expected = 0
@@ -52,6 +51,14 @@ def write(
             os.close(file)
         os.rename(new, name, src_dir_fd=folder, dst_dir_fd=folder)
         undo.pop_all()
+
+
+def _open_anew(folder: int, name: str) -> int:
+    try:
+        return os.open(name, NEW, 0o600, dir_fd=folder)
+    except FileExistsError:  # a crash left one half written
+        os.unlink(name, dir_fd=folder)
+        return os.open(name, NEW, 0o600, dir_fd=folder)
 
 
 def read(folder: int, name: str) -> bytes | None:
