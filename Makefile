@@ -45,7 +45,7 @@ bench: install ## measure everything (an hour; QUICK=1: minutes; IMAGES=FOLDER: 
 		$(BIN)/python benchmarks/$$name.py $(if $(QUICK),--quick) --json build/bench/$$name.json || wrong="$$wrong $$name"; done; \
 		test -z "$$wrong" || { echo "Failed, or missed a target:$$wrong"; exit 1; }
 
-torture: install ## kill, cut, stop and starve the daemon at full size (10 to 15 minutes; as root: all of it)
+torture: install ## kill, cut, stop and starve the daemon at full size (8 minutes; as root: all of it)
 	OMP_NUM_THREADS=1 $(BIN)/python tests/torture/run.py
 
 fuzz: install ## damage images for SECONDS (600), also those of the folder IMAGES: none may be harmed
