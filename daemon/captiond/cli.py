@@ -19,6 +19,8 @@ from captiond.errors import CannotStart, ExitCode, Surroundings, Verdict
 from captiond.names import shown
 
 if TYPE_CHECKING:
+    from captiond.captioners.measuring import Bench
+    from captiond.phi3v.speed import Measured
     from captiond.settings import Settings
 
 config_option = click.option(
@@ -297,6 +299,11 @@ def bench(
     for one in opened.measured(wanted, crops or (chosen.num_crops,), new_tokens=new_tokens, rounds=rounds):
         print(f"batch {one.batch_size}, num_crops {one.num_crops}: done", file=sys.stderr, flush=True)
         found.append(one)
+    _print_bench(opened, found, as_json)
+    return ExitCode.OK
+
+
+def _print_bench(opened: Bench, found: list[Measured], as_json: bool) -> None:
     rates = opened.rates
     best = max(found, key=lambda one: one.pictures_per_second, default=None)
     if as_json:
@@ -306,7 +313,7 @@ def bench(
         whole = {**device, "rows": rows, "auto_batch_size": opened.fits, "fastest_batch_size": fastest}
         whole["out_of_memory"] = opened.too_large
         print(json.dumps(whole))
-        return ExitCode.OK
+        return
     precision = str(opened.model.dtype).removeprefix("torch.")
     print(f"{opened.model.device}, {precision}: {rates.bytes_per_second / 1e9:.0f} GB/s, ", end="")
     print(f"{rates.flops_per_second / 1e12:.2f} TFLOP/s measured")
@@ -330,7 +337,6 @@ def bench(
         print(
             f"Fastest of these: model.batch_size {best.batch_size}, model.num_crops {best.num_crops}{told}."
         )
-    return ExitCode.OK
 
 
 @app.command()

@@ -14,17 +14,6 @@ from __future__ import annotations
 import errno
 from enum import IntEnum
 
-# What the surroundings answer with.  EACCES and EPERM are here for folders; a single file that may not
-# be read is told apart by whoever opens it.  ESTALE, ENODEV, ENXIO, ENOTCONN and EHOSTDOWN come from
-# mounts that went away, ENOENT from folders of ours that did.
-SURROUNDING_ERRNOS = frozenset(
-    {
-        errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.ESTALE, errno.EACCES, errno.EPERM,
-        errno.ENODEV, errno.ENXIO, errno.ENOTCONN, errno.EHOSTDOWN, errno.ETIMEDOUT, errno.ENOENT,
-        errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOLCK, errno.EREMOTEIO,
-    }
-)  # fmt: skip
-
 
 class ExitCode(IntEnum):
     """What the process tells its caller; the table stands in the README."""
