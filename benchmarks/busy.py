@@ -97,8 +97,9 @@ def with_a_local_model(photos: list[bytes], count: int, seconds: float) -> Busy:
 
 def _run_with_a_local_model(settings_file: Path, seconds: float, answer: Any) -> None:
     _on_two_cores()
-    from captiond import logs, service, settings
+    from captiond import logs, settings
     from captiond.captioners.local import LocalCaptioner
+    from captiond.service import daemon
 
     engines: list[OneAtATime] = []
 
@@ -106,12 +107,12 @@ def _run_with_a_local_model(settings_file: Path, seconds: float, answer: Any) ->
         engines.append(OneAtATime(folder, seconds))
         return engines[-1]
 
-    service.captioner_of = lambda _: LocalCaptioner(model_id="demo", device="cpu", open_engine=open_engine)
+    daemon.captioner_of = lambda _: LocalCaptioner(model_id="demo", device="cpu", open_engine=open_engine)
     loaded = settings.load(settings_file, {}, settings_file.parent)
     logs.configure("warning", "json")
-    daemon = service.Daemon(loaded)
+    running = daemon.Daemon(loaded)
     before = time.process_time()
-    daemon.run(once=True)
+    running.run(once=True)
     asked, answered = engines[0].asked_at[1:], engines[0].answered_at  # the first was asked while loading
     cpu_seconds = (time.process_time() - before - engines[0].loaded_in_cpu_seconds) / len(asked)
     answer.put((len(asked) * seconds / (answered[-1] - asked[0]), cpu_seconds))

@@ -13,10 +13,10 @@ from pathlib import Path
 import pytest
 from huggingface_hub import constants
 
-from captiond import check, check_host
-from captiond.check import CheckResult, checks
+from captiond.commands import check, check_host
+from captiond.commands.check import CheckResult, checks
+from captiond.delivery.nesting import refuse_nested
 from captiond.errors import CannotStart, ExitCode
-from captiond.folders import refuse_nested
 from captiond.settings import Settings, load
 from daemon_process import Place, captiond
 from fake_chat_server import FakeChatServer, answers
@@ -163,7 +163,7 @@ def test_torch_is_left_alone_where_a_server_runs_the_model(tmp_path: Path) -> No
     code = """
 import sys
 from pathlib import Path
-from captiond.check import checks
+from captiond.commands.check import checks
 from captiond.settings import load
 keys = {"model.backend": "openai", "model.base_url": "http://127.0.0.1:1/v1"}
 list(checks(load(None, {}, Path.cwd(), overrides=keys)))

@@ -12,7 +12,7 @@ from pathlib import Path
 import jsonschema
 
 from captiond.demo.samples import write_samples
-from captiond.sidecar_schema import json_schema
+from captiond.sidecar.schema import json_schema
 from daemon_process import Place, captiond, environment
 from fake_chat_server import FakeChatServer
 from faults.load import picture

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import jsonschema
 
-from captiond.sidecar_schema import json_schema
+from captiond.sidecar.schema import json_schema
 from daemon_process import captiond
 from faults.load import files_in, loaded
 

@@ -19,7 +19,7 @@ from PIL import Image
 
 from captiond.demo.samples import write_samples
 from captiond.demo.scenes import Scene, draw, random_scene
-from captiond.sidecar_schema import json_schema
+from captiond.sidecar.schema import json_schema
 from daemon_process import Place, Running, captiond
 from fake_chat_server import FakeChatServer, fails
 from faults.load import picture

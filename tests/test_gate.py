@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 
 from captiond.errors import Surroundings
-from captiond.gate import LONGEST_WAIT_SECONDS, Gate
+from captiond.pipeline.gate import LONGEST_WAIT_SECONDS, Gate
 
 FULL = Surroundings("the disk is full", advice="Free some space.")
 

@@ -15,9 +15,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from captiond import history_rows
 from captiond.errors import Surroundings
-from captiond.history import History, looked_into
+from captiond.history import History, looked_into, rows
 from captiond.records import Outcome, Timings
 from daemon_process import Place
 from fake_chat_server import FakeChatServer
@@ -47,8 +46,8 @@ def opened() -> Iterator[Opened]:
 def any_sqlite(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """With full text search compiled into SQLite, and as if it were not."""
     if request.param != "fts5":
-        without = history_rows._WORDS.replace("fts5", "a_module_that_nobody_has")
-        monkeypatch.setattr(history_rows, "_WORDS", without)
+        without = rows._WORDS.replace("fts5", "a_module_that_nobody_has")
+        monkeypatch.setattr(rows, "_WORDS", without)
 
 
 def captioned(
@@ -196,7 +195,7 @@ def test_lines_of_a_sqlite_without_search_are_found_later(
 ) -> None:
     """After a change of SQLite everything is searched, whichever wrote it."""
     with monkeypatch.context() as without:
-        without.setattr(history_rows, "_WORDS", "CREATE VIRTUAL TABLE words USING a_module_that_nobody_has")
+        without.setattr(rows, "_WORDS", "CREATE VIRTUAL TABLE words USING a_module_that_nobody_has")
         filled(opened(tmp_path), captioned("a.jpg", "A cat.")).close()
     history = filled(opened(tmp_path), captioned("b.jpg", "A cat."))
     assert paths(history, search="cat") == ["b.jpg", "a.jpg"]

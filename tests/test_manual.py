@@ -9,8 +9,8 @@ import sys
 import pytest
 from click.testing import CliRunner
 
-from captiond import manual
 from captiond.cli import app
+from captiond.commands import manual
 from daemon_process import captiond, environment
 
 

@@ -16,16 +16,16 @@ import pytest
 from PIL import Image
 
 from captiond import pictures, pipeline
-from captiond.attempts import Attempts
 from captiond.delivery import Delivery
-from captiond.describing import Describing
+from captiond.delivery.attempts import Attempts
 from captiond.errors import CannotStart, ExitCode, Surroundings
-from captiond.gate import Gate
 from captiond.inbox import Inbox
+from captiond.metadata.describing import Describing
 from captiond.pipeline import Pipeline, Rules
+from captiond.pipeline.gate import Gate
 from captiond.records import Caption, CaptionRequest, Fingerprint, ModelIdentity, Outcome, Picture
+from captiond.service.upkeep import Upkeep
 from captiond.status import Tally
-from captiond.upkeep import Upkeep
 
 REQUEST = CaptionRequest("Describe what is shown in this image.", 160)
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from captiond import asking
+from captiond.commands import inspect
 from captiond.settings import load
 from daemon_process import Place, captiond
 from fake_chat_server import FakeChatServer, fails
@@ -99,7 +99,7 @@ def test_one_learns_of_pictures_that_somebody_took_away(tmp_path: Path, jpeg: by
     settings = load(place.settings, {}, tmp_path)
 
     def told(path: str | Path) -> str:
-        found = asking.explain(settings, Path(path), tmp_path)
+        found = inspect.explain(settings, Path(path), tmp_path)
         return f"{found.message} {found.advice}"
 
     assert [status(place)["counts"][name] for name in ("done", "failed", "waiting")] == [2, 1, 0]
@@ -111,7 +111,7 @@ def test_one_learns_of_pictures_that_somebody_took_away(tmp_path: Path, jpeg: by
     for file in (tmp_path / "state").iterdir():
         file.unlink()
     assert "is not known" in told("trip/one.jpg")
-    assert asking.status(settings).counts["done"] == 0
+    assert inspect.status(settings).counts["done"] == 0
     assert list((tmp_path / "state").iterdir()) == []
 
 

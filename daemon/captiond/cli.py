@@ -89,15 +89,16 @@ def run(config: Path | None, once: bool) -> ExitCode:
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
 def caption(files: tuple[Path, ...], config: Path | None, model: str | None, as_json: bool) -> ExitCode:
     """Caption files where they lie, print, change nothing."""
-    from captiond import looking, service
+    from captiond.commands.caption import caption_files
+    from captiond.service.daemon import captioner_of, request_of
 
     settings = _settings(config, model)
     _configure_logs(settings, quieter=True)
     failed = 0
-    looks = looking.caption_files(
+    looks = caption_files(
         files,
-        service.captioner_of(settings),
-        service.request_of(settings),
+        captioner_of(settings),
+        request_of(settings),
         max_pixels=settings.limits.max_pixels,
         max_file_bytes=settings.limits.max_file_bytes,
     )
@@ -119,7 +120,7 @@ def caption(files: tuple[Path, ...], config: Path | None, model: str | None, as_
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line, each as soon as it is known.")
 def check(config: Path | None, as_json: bool) -> ExitCode:
     """Look at settings, folders, disk, model files, GPU and watcher: what is wrong, and what to do."""
-    from captiond.check import checks
+    from captiond.commands.check import checks
 
     settings = _settings(config)
     _configure_logs(settings, quieter=True)
@@ -144,13 +145,13 @@ def check(config: Path | None, as_json: bool) -> ExitCode:
 @click.option("--json", "as_json", is_flag=True, help="One JSON object.")
 def status(config: Path | None, as_json: bool) -> ExitCode:
     """Show what the running daemon does; of a stopped one, what waits for it."""
-    from captiond import asking
+    from captiond.commands import inspect
 
-    found = asking.status(_settings(config))
+    found = inspect.status(_settings(config))
     if as_json:
-        print(json.dumps(asking.as_json(found), indent=2))
+        print(json.dumps(inspect.as_json(found), indent=2))
         return ExitCode.OK
-    for name, text in asking.lines(found):
+    for name, text in inspect.lines(found):
         print(f"{name:8}  {_printable(text)}")
     return ExitCode.OK
 
@@ -164,11 +165,11 @@ def explain(path: Path, config: Path | None, as_json: bool) -> ExitCode:
 
     PATH lies in one of the folders, or is a path beneath the inbox.
     """
-    from captiond import asking
+    from captiond.commands import inspect
 
-    found = asking.explain(_settings(config), path, Path.cwd())
+    found = inspect.explain(_settings(config), path, Path.cwd())
     if as_json:
-        print(json.dumps({"path": shown(str(path)), **asking.as_json(found)}, ensure_ascii=False))
+        print(json.dumps({"path": shown(str(path)), **inspect.as_json(found)}, ensure_ascii=False))
     else:
         print(_printable(found.message), file=sys.stdout if found.is_known else sys.stderr)
         if found.advice:
@@ -180,10 +181,10 @@ def explain(path: Path, config: Path | None, as_json: bool) -> ExitCode:
 @config_option
 def health(config: Path | None) -> ExitCode:
     """Leave with 0 only if the daemon sees its inbox, its loops move and its model works; else with 1."""
-    from captiond import asking
+    from captiond.commands import inspect
 
     try:
-        trouble = asking.status(_settings(config)).why_unhealthy()
+        trouble = inspect.status(_settings(config)).why_unhealthy()
     except Surroundings as unseen:
         trouble = unseen.message
     print(f"unhealthy: {_printable(trouble)}" if trouble else "healthy")
@@ -198,15 +199,15 @@ def retry(paths: tuple[str, ...], config: Path | None) -> ExitCode:
 
     PATH is a file in the failed folder, or its path beneath it.  The daemon may run meanwhile.
     """
-    from captiond.delivery import returns
+    from captiond.delivery import retry
 
     folders = _settings(config).folders
-    failures = returns.failures(folders.failed)
+    failures = retry.failures(folders.failed)
     wanted = [_beneath(path, folders.failed) for path in paths] or failures
     code = ExitCode.OK
     for path in wanted:
         try:
-            back = returns.put_back(path, inbox=folders.inbox, failed=folders.failed)
+            back = retry.put_back(path, inbox=folders.inbox, failed=folders.failed)
         except KeyError:
             print(f"{_printable(path)}: no such failed image in {folders.failed}", file=sys.stderr)
             code = ExitCode.SOME_FAILED
@@ -342,9 +343,9 @@ def _print_bench(opened: Bench, found: list[Measured], as_json: bool) -> None:
 @app.command()
 def schema() -> None:
     """Print the JSON Schema of the sidecar."""
-    from captiond import sidecar_schema
+    from captiond.sidecar import schema
 
-    print(json.dumps(sidecar_schema.json_schema(), indent=2))
+    print(json.dumps(schema.json_schema(), indent=2))
 
 
 @app.command()
@@ -365,7 +366,7 @@ def completion(shell: str) -> None:
 @app.command()
 def man() -> None:
     """Print the manual page: `captiond man | man -l -`."""
-    from captiond import manual
+    from captiond.commands import manual
 
     print(manual.page(app), end="")
 
@@ -402,9 +403,10 @@ def _configure_logs(settings: Settings, *, quieter: bool = False) -> None:
 
 
 def _serve(settings: Settings, *, once: bool, reread: Callable[[], Settings] | None = None) -> ExitCode:
-    from captiond import progress, service
+    from captiond.commands import progress
+    from captiond.service.daemon import Daemon
 
-    daemon = service.Daemon(settings, reread=reread)
+    daemon = Daemon(settings, reread=reread)
     with progress.shown(daemon, sys.stderr, wanted=once):
         daemon.run(once=once)
     return ExitCode.SOME_FAILED if once and daemon.tally.failed else ExitCode.OK

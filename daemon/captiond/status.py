@@ -5,8 +5,8 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from captiond.records import Outcome
@@ -70,7 +70,7 @@ class Status:
     last_error: str | None
     started_at: str | None
     process: int | None
-    hanging: str | None  # what has not moved for long, if anything: see `watchdog`
+    hanging: str | None  # what has not moved for long, if anything: see `service.heartbeat`
 
     def why_unhealthy(self) -> str | None:
         """Why nobody should rely on it now; None where it is well."""
@@ -83,3 +83,30 @@ class Status:
         if self.hanging is not None:
             return f"it stands still: {self.hanging} hangs"
         return None
+
+
+@dataclass(frozen=True, slots=True)
+class Gauges:
+    """What a captioner can tell of its device, or of its server, without waiting for either."""
+
+    memory_used_bytes: int | None = None  # of the device, by everybody
+    memory_bytes: int | None = None
+    requests_in_flight: int | None = None
+    requests: int | None = None  # since the start
+    requests_repeated: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Measures:
+    files: Mapping[str, int]  # in the inbox: waiting, settling, in_work, ignored, unreadable
+    missed_events: int
+    captioned: int
+    failures: Mapping[str, int]  # by kind
+    is_healthy: bool
+    is_paused: bool
+    pauses: int
+    model: Mapping[str, str]
+    is_model_loaded: bool
+    captioner: Gauges = Gauges()
+    notices: Mapping[str, int] = field(default_factory=dict)  # of the webhook, by result
+    notices_waiting: int | None = None

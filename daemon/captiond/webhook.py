@@ -19,10 +19,10 @@ import httpx
 import structlog
 
 from captiond import __version__, sidecar
-from captiond.aside import Aside
-from captiond.exchange import asked_to_wait, exchange
 from captiond.names import job_id
 from captiond.records import Outcome
+from captiond.support.background import Aside
+from captiond.support.http import asked_to_wait, exchange
 
 log = structlog.get_logger(__name__)
 

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from captiond import sidecar
-from captiond.attempts import Attempts
 from captiond.delivery import Delivery, Describe, moves
+from captiond.delivery.attempts import Attempts
 from captiond.errors import Rejected
 from captiond.records import (
     NO_NOTES,

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from captiond.attempts import Attempts
+from captiond.delivery.attempts import Attempts
 from captiond.errors import Surroundings
 from captiond.records import Fingerprint
 
@@ -53,7 +53,7 @@ def test_a_remount_does_not_forget(opened: Opened, tmp_path: Path) -> None:
 def test_the_count_outlives_a_kill(opened: Opened, tmp_path: Path) -> None:
     """A process that is killed right after `begin` has been counted."""
     code = (
-        "import os, signal, sys; from pathlib import Path; from captiond.attempts import Attempts;"
+        "import os, signal, sys; from pathlib import Path; from captiond.delivery.attempts import Attempts;"
         "from captiond.records import Fingerprint;"
         "Attempts(Path(sys.argv[1])).begin('a.jpg', Fingerprint(1, 2, 3, 4, 5));"
         "os.kill(os.getpid(), signal.SIGKILL)"

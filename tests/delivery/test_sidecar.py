@@ -19,7 +19,7 @@ from captiond import sidecar
 from captiond.errors import Rejected
 from captiond.names import is_utf8
 from captiond.records import Accompanied, Described, Fingerprint, Job, ModelIdentity, Stamp, Timings, Written
-from captiond.sidecar_schema import json_schema
+from captiond.sidecar.schema import json_schema
 
 VALIDATOR = Draft202012Validator(json_schema(), format_checker=Draft202012Validator.FORMAT_CHECKER)
 TIMINGS = Timings(queued=0.4, decode=0.03, caption=0.9, publish=0.02)

@@ -10,8 +10,8 @@ from __future__ import annotations
 
 from typing import Protocol, TypeVar
 
-from captiond.measures import Gauges
 from captiond.records import Caption, CaptionRequest, ModelIdentity, Picture
+from captiond.status import Gauges
 
 Question = TypeVar("Question")
 

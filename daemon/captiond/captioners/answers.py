@@ -6,8 +6,8 @@ import json
 from typing import Any
 
 from captiond.errors import Rejected, TryLater
-from captiond.exchange import asked_to_wait
 from captiond.names import well_formed
+from captiond.support.http import asked_to_wait
 
 LONGEST_RETRY_AFTER_SECONDS = 30.0
 

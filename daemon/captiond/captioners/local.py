@@ -26,8 +26,8 @@ from captiond.captioners.engines import Answer, Engine, Placement, open_engine, 
 from captiond.captioners.text import clean
 from captiond.captioners.weights import locate
 from captiond.errors import CannotStart, ExitCode, Rejected, Surroundings
-from captiond.measures import Gauges
 from captiond.records import Caption, CaptionRequest, ModelIdentity, Notice, Picture
+from captiond.status import Gauges
 
 log = structlog.get_logger(__name__)
 

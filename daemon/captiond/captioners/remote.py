@@ -25,9 +25,9 @@ from captiond.captioners.answers import complaint, count, read, retry_after
 from captiond.captioners.jpeg import LEAST_SIDE, as_jpeg
 from captiond.captioners.text import clean
 from captiond.errors import CannotStart, ExitCode, Rejected, Surroundings, TryLater, Verdict
-from captiond.exchange import TooLarge, exchange
-from captiond.measures import Gauges
 from captiond.records import Caption, CaptionRequest, ModelIdentity, Notice, Picture
+from captiond.status import Gauges
+from captiond.support.http import TooLarge, exchange
 
 log = structlog.get_logger(__name__)
 

@@ -1,14 +1,14 @@
 """Delivery: from a claimed file in the inbox to a committed caption, or to failed/ with the reason.
 
 The only room that renames.  It may touch the four folders and nothing else; it never follows a link, never
-replaces a name that exists in done/ or failed/ (but for `revision`, which puts an image with a person's
+replaces a name that exists in done/ or failed/ (but for `edit`, which puts an image with a person's
 caption in the place of its twin), and removes an original only when its delivery is durable.
 
 At every instant, power loss included, an image that was complete in the inbox, and each file that lies beside
 it and travels with it, lies whole in the inbox, in done/ or in failed/.  The commit is one event:
 `X.caption.json` appears, with `X` complete beside it and all that came along.
 
-A delivery is a list of files, the pieces: the image, its companions (`company`), and what is made beside it.
+A delivery is a list of files, the pieces: the image, its companions (`companions`), and what is made beside it.
 They are written, named, shown and recovered alike; most deliveries have one.
 
     claim     what lies beside it is quiet; the attempt is counted durably, then the file is read once through
@@ -72,13 +72,13 @@ name before the restart, and the file system gives them the very inode of the ol
 delivered, which they are.
 
 Inside: `deliver` (what the pipeline calls), `staging` (2), `steps` (3 and 4), `leftovers` and `originals`
-(the claimed files, and 5), `recovery`; `revision` (a person's words for what lies in done/) and `returns`
-(back into the inbox), which have protocols of their own; beneath them `company` (what travels along),
-`traces` (the files in .captiond/), `places` (the folders), `moves`, `attributes`, `files`.
+(the claimed files, and 5), `recovery`; `edit` (a person's words for what lies in done/) and `retry`
+(back into the inbox), which have protocols of their own; beneath them `companions` (what travels along),
+`journal` (the files in .captiond/), `folders` (the folders), `moves`, `attributes`, `files`.
 """
 
 from captiond.delivery.deliver import Delivery, Finished
-from captiond.delivery.revision import Overtaken
+from captiond.delivery.edit import Overtaken
 from captiond.delivery.staging import Describe
 
 __all__ = ["Delivery", "Describe", "Finished", "Overtaken"]

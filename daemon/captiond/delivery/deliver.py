@@ -12,21 +12,20 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from captiond import sidecar
-from captiond.attempts import Attempts
-from captiond.beneath import open_file, split
 from captiond.delivery import originals
+from captiond.delivery.attempts import Attempts
 from captiond.delivery.attributes import Attributes
+from captiond.delivery.edit import Revisions
 from captiond.delivery.files import chunks, contents, enter, read, sha256_of
+from captiond.delivery.folders import Place, Places
+from captiond.delivery.journal import PICTURE, Claim, Original, Piece, Trace, jobs
 from captiond.delivery.leftovers import Leftovers
 from captiond.delivery.moves import Move, exchange, move
-from captiond.delivery.places import Place, Places
+from captiond.delivery.nesting import refuse_nested
 from captiond.delivery.recovery import Recovery
-from captiond.delivery.revision import Revisions
 from captiond.delivery.staging import Describe, Leaves, Staging, leaves_none
 from captiond.delivery.steps import SUFFIXES, Steps
-from captiond.delivery.traces import PICTURE, Claim, Original, Piece, Trace, jobs
 from captiond.errors import Rejected, Surroundings, TryLater, as_surroundings
-from captiond.folders import refuse_nested
 from captiond.names import job_id, shown
 from captiond.records import (
     Delivered,
@@ -38,6 +37,7 @@ from captiond.records import (
     SettledFile,
     Stamp,
 )
+from captiond.support.openat import open_file, split
 
 
 class Finished(TryLater):
@@ -224,7 +224,7 @@ class Delivery:
             return self._delivered(steps, claim)
 
     def revise(self, path: str, caption: str, at: datetime, *, was: str | None = None) -> Delivered:
-        """A person's caption for the image done/`path`, in it and in its sidecar; see `revision`.
+        """A person's caption for the image done/`path`, in it and in its sidecar; see `edit`.
 
         KeyError where no captioned image has that path; TryLater where somebody has changed it since,
         Overtaken where it does not say any more what it `was`.

@@ -12,8 +12,8 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 from captiond.delivery import originals
+from captiond.delivery.journal import Claim
 from captiond.delivery.steps import Steps
-from captiond.delivery.traces import Claim
 from captiond.errors import TryLater
 from captiond.names import shown
 

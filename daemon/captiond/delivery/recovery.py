@@ -13,17 +13,17 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from captiond import sidecar
-from captiond.attempts import Attempts
-from captiond.beneath import open_file, split
+from captiond.delivery.attempts import Attempts
 from captiond.delivery.attributes import Attributes
-from captiond.delivery.company import Company
+from captiond.delivery.companions import Company
 from captiond.delivery.files import NO_FILE, contents, is_regular, sha256_at, sha256_of
-from captiond.delivery.places import Place
+from captiond.delivery.folders import Place
+from captiond.delivery.journal import Claim, Original
 from captiond.delivery.staging import Staging
 from captiond.delivery.steps import Steps
-from captiond.delivery.traces import Claim, Original
 from captiond.errors import Rejected, TryLater
 from captiond.records import Described, Fingerprint, Notes
+from captiond.support.openat import open_file, split
 
 _NO_FINGERPRINT = Fingerprint(0, 0, -1, 0, 0)  # like no file: nothing will be taken out of the inbox for it
 

@@ -14,18 +14,18 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from captiond import sidecar
-from captiond.beneath import split
-from captiond.companions import TEXT, XMP, Tail
-from captiond.delivery import company
+from captiond.delivery import companions
 from captiond.delivery.attributes import Attributes
-from captiond.delivery.company import Companion, Company, Takers
+from captiond.delivery.companions import Companion, Company, Takers
 from captiond.delivery.files import chunks
-from captiond.delivery.places import Place
+from captiond.delivery.folders import Place
+from captiond.delivery.journal import PICTURE, Claim, Original, Piece
 from captiond.delivery.steps import UNFIT_RETRY_SECONDS, Steps
-from captiond.delivery.traces import PICTURE, Claim, Original, Piece
 from captiond.errors import TryLater
 from captiond.names import shown
 from captiond.records import Accompanied, Described, Notes
+from captiond.sidecar.companions import TEXT, XMP, Tail
+from captiond.support.openat import split
 
 
 class Describe(Protocol):
@@ -74,7 +74,7 @@ class Staging:
         return self._look(inbox, path, lambda beside: self.takers.take(beside, job))
 
     def _look(self, inbox: Place, path: str, may_take: Callable[[str], bool]) -> Company:
-        return company.look(
+        return companions.look(
             inbox,
             path,
             text=self.takes_text,

@@ -14,14 +14,14 @@ from dataclasses import dataclass, replace
 from itertools import chain
 
 from captiond import sidecar
-from captiond.beneath import split
-from captiond.companions import Tail
 from captiond.delivery.files import exists, read, remove, sha256_at, sync_folder
+from captiond.delivery.folders import Place
+from captiond.delivery.journal import Claim, Piece, Trace
 from captiond.delivery.moves import Move
-from captiond.delivery.places import Place
-from captiond.delivery.traces import Claim, Piece, Trace
 from captiond.errors import TryLater
 from captiond.names import LONGEST_NAME, candidates, shown
+from captiond.sidecar.companions import Tail
+from captiond.support.openat import split
 
 SUFFIXES = {"done": sidecar.CAPTION_SUFFIX, "failed": sidecar.ERROR_SUFFIX}
 UNFIT_RETRY_SECONDS = 300.0

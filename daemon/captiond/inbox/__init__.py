@@ -18,8 +18,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from captiond import beneath
-from captiond.companions import pictures_of
 from captiond.errors import Surroundings, as_surroundings
 from captiond.inbox import mounts, root
 from captiond.inbox.ignore import IMAGE_EXTENSIONS, NOT_AN_IMAGE, Ignore
@@ -29,6 +27,8 @@ from captiond.inbox.survey import Survey
 from captiond.inbox.watch import Watcher, WatchState
 from captiond.names import shown
 from captiond.records import Fingerprint, SettledFile
+from captiond.sidecar.companions import pictures_of
+from captiond.support import openat
 
 __all__ = ["NOT_THERE", "Inbox", "InboxCounts", "WatchState"]
 
@@ -128,7 +128,7 @@ class Inbox:
     def open(self, path: str) -> int:
         """A descriptor of the file for reading; whoever reads must look at its fstat first."""
         with root.opened(self._path) as descriptor:
-            return beneath.open_file(descriptor, path)
+            return openat.open_file(descriptor, path)
 
     def done(self, path: str) -> None:
         """The file has left the inbox; what lies there under its name now is another one."""
@@ -169,7 +169,7 @@ class Inbox:
         if standing == "in work":
             return standing
         try:
-            with root.opened(self._path) as descriptor, beneath.folder_of(descriptor, path) as (folder, name):
+            with root.opened(self._path) as descriptor, openat.folder_of(descriptor, path) as (folder, name):
                 found = os.stat(name, dir_fd=folder, follow_symlinks=False)
                 if not stat.S_ISREG(found.st_mode):
                     return _explain_kind(found.st_mode)

@@ -10,12 +10,12 @@ import os
 import pwd
 import stat
 
-from captiond import beneath
 from captiond.errors import as_surroundings
 from captiond.inbox.hold import is_held
 from captiond.inbox.settle import Finding, Kind
 from captiond.inbox.whole import find_lack
 from captiond.records import Fingerprint
+from captiond.support import openat
 
 _GONE = Finding(Kind.GONE)
 _HELD = Finding(Kind.HELD)
@@ -26,7 +26,7 @@ _OURS = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ESTALE, errno
 def look_into(root: int, path: str, expected: Fingerprint, *, trust_leases: bool) -> Finding:
     """What a look into the quiet file `path`, last seen as `expected`, finds."""
     try:
-        descriptor = beneath.open_file(root, path)
+        descriptor = openat.open_file(root, path)
     except OSError as error:
         return _could_not_open(error)
     try:

@@ -14,10 +14,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from captiond import beneath
 from captiond.errors import Surroundings, as_surroundings
 from captiond.inbox import mounts
 from captiond.inbox.ignore import OWN_FOLDER
+from captiond.support import openat
 
 MARKER = "inbox"
 
@@ -73,7 +73,7 @@ def write_marker(inbox: Path, root: int) -> None:
     except FileExistsError:
         pass
     try:
-        folder = beneath.open_folder(root, OWN_FOLDER)
+        folder = openat.open_folder(root, OWN_FOLDER)
         try:
             _write(folder)
         finally:

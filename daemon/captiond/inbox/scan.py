@@ -11,8 +11,8 @@ import os
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from captiond import beneath
 from captiond.inbox.ignore import OWN_FOLDER, Ignore
+from captiond.support import openat
 
 # A folder that went away, or that a file or a link took the place of.
 _VANISHED = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP})
@@ -77,7 +77,7 @@ def look_at(root: int, folder: str, names: Iterable[str]) -> list[tuple[str, os.
 
 def _open(root: int, folder: str) -> int | None:
     try:
-        return beneath.open_folder(root, folder)
+        return openat.open_folder(root, folder)
     except OSError as error:
         # The root itself was opened a moment ago; trouble with it must not look like an empty inbox.
         if folder and error.errno in _VANISHED:

@@ -15,12 +15,12 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
-from captiond import beneath
 from captiond.inbox.ignore import Ignore
 from captiond.inbox.scan import list_folder, look_at
 from captiond.inbox.settle import Book
 from captiond.inbox.watch import Hints
 from captiond.records import Fingerprint
+from captiond.support import openat
 
 _SLICE_SECONDS = 0.02  # how long a full scan may keep a waiting file from being handed out
 _SLICE_FILES = 200  # looked at in one go; on a slow share, each is a question to its server
@@ -101,7 +101,7 @@ class Survey:
         """Files that something happened to, or that are due."""
         by_folder = defaultdict(list)
         for path in paths:
-            folder, name = beneath.split(path)
+            folder, name = openat.split(path)
             by_folder[folder].append(name)
         for folder, names in by_folder.items():
             if not hinted or self._ignore.folders_above(f"{folder}/") is None:

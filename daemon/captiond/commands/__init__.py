@@ -1,0 +1,1 @@
+"""What the commands do, one file each; `cli` turns arguments into calls and prints what comes back."""

@@ -1,0 +1,418 @@
+"""What `captiond check` looks at before anybody relies on it: one result for each thing that can be wrong.
+
+It leaves everything as it was: the one thing it writes is a small hidden file, removed at once, since only
+that proves that a folder can be written to.  It downloads nothing and creates no folder.  Torch is loaded
+only where it would run the model.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import pwd
+import stat
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from captiond import exiftool
+from captiond.commands import check_host
+from captiond.delivery.nesting import refuse_nested
+from captiond.errors import CannotStart, ExitCode, Verdict
+from captiond.inbox import mounts
+from captiond.settings import Settings
+from captiond.settings.schema import Folders, Model, Notify, Watch
+from captiond.support import openat
+
+OWN_FOLDER = ".captiond"  # scans of the inbox leave it alone
+LEAST_FREE_BYTES = 100_000_000
+LEAST_FREE_INODES = 1_000
+INOTIFY_LIMIT = Path("/proc/sys/fs/inotify/max_user_watches")
+
+
+@dataclass(frozen=True, slots=True)
+class CheckResult:
+    """What was found.  ok: True is fine, None works but is worth a look, False keeps the daemon from work."""
+
+    name: str
+    ok: bool | None
+    message: str
+    advice: str | None = None
+    exit_code: ExitCode = ExitCode.TRY_AGAIN  # where ok is False
+
+
+def checks(settings: Settings) -> Iterator[CheckResult]:
+    """Every check that these settings call for, the cheap ones first."""
+    yield _settings(settings)
+    yield _clock(datetime.now(UTC))
+    yield _nesting(settings.folders)
+    for name, folder in _named(settings.folders):
+        yield _folder(name, folder)
+    yield from _disks(settings)
+    yield _watcher(settings.watch, settings.folders.inbox)
+    if settings.notify.url is not None:
+        yield _webhook(settings.notify)
+    if settings.output.exiftool == "auto" and "exif" in settings.output.metadata:
+        yield _exiftool()
+    if settings.model.backend == "openai":
+        yield _server(settings.model)
+    else:
+        yield _model(settings.model)
+        if settings.model.quantization != "none":
+            yield _quantization(settings.model)
+        yield _device(settings.model)
+
+
+def _webhook(notify: Notify) -> CheckResult:
+    """Never False but for a token that cannot be read: pictures are captioned without anybody being told."""
+    from captiond.webhook import why_unreachable
+
+    try:
+        notify.read_token()
+    except CannotStart as verdict:
+        return _wrong("notify", verdict)
+    trouble = why_unreachable(notify.url or "", notify.timeout_seconds)
+    if trouble is not None:
+        return CheckResult("notify", None, *trouble)
+    return CheckResult("notify", True, "notify.url answers")
+
+
+def _settings(settings: Settings) -> CheckResult:
+    where = f"read from {settings.source}" if settings.source else "no file: the defaults and the environment"
+    return CheckResult("settings", True, where)
+
+
+def _clock(now: datetime) -> CheckResult:
+    if trouble := check_host.clock_trouble(now):
+        return CheckResult("clock", None, *trouble)
+    return CheckResult("clock", True, f"{now:%Y-%m-%d %H:%M} UTC")
+
+
+# ---- folders -------------------------------------------------------------------------------------
+
+
+def _named(folders: Folders) -> list[tuple[str, Path]]:
+    return [(f"folders.{name}", getattr(folders, name)) for name in ("inbox", "done", "failed", "state")]
+
+
+def _nesting(folders: Folders) -> CheckResult:
+    try:
+        refuse_nested(folders.inbox, folders.done, folders.failed, folders.state)
+    except CannotStart as verdict:
+        return _wrong("folders", verdict)
+    return CheckResult("folders", True, "side by side")
+
+
+def _folder(name: str, folder: Path) -> CheckResult:
+    user = _user()
+    if mounts.is_waiting_for_its_mount(folder):
+        return CheckResult(
+            name, False, f"{folder} lies on a volume of /etc/fstab that is not mounted", "Mount it."
+        )
+    try:
+        found = folder.stat()
+        _write_into(folder)
+    except FileNotFoundError:
+        return CheckResult(
+            name, False, f"{folder} does not exist", f"Create it so that {user} may write to it."
+        )
+    except NotADirectoryError:
+        return CheckResult(name, False, f"{folder} is no folder", f"Set {name} to a folder.")
+    except OSError as error:
+        return CheckResult(
+            name,
+            False,
+            f"{folder} cannot be written to by {user}: {error.strerror}",
+            f"If {user} is the user that runs the daemon, give it read and write permission."
+            if isinstance(error, PermissionError)
+            else None,
+        )
+    if found.st_mode & stat.S_ISVTX and os.geteuid() not in (0, found.st_uid):
+        return CheckResult(
+            name,
+            None,
+            f"{folder} has its sticky bit set, so {user} cannot move what others put there",
+            f"Remove it: chmod -t {folder}",
+        )
+    return CheckResult(name, True, f"{folder}, writable for {user}")
+
+
+def _write_into(folder: Path) -> None:
+    """Writes one byte into a hidden file and takes it away again, with its hidden folder if that was new."""
+    root = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        is_new = False
+        try:
+            os.mkdir(OWN_FOLDER, dir_fd=root)
+            is_new = True
+        except FileExistsError:
+            pass
+        try:
+            _write_and_remove(root, f"check-{os.getpid()}")
+        finally:
+            if is_new:
+                try:
+                    os.rmdir(OWN_FOLDER, dir_fd=root)
+                except OSError:
+                    pass  # a daemon that started meanwhile has put something there
+    finally:
+        os.close(root)
+
+
+def _write_and_remove(root: int, name: str) -> None:
+    own = openat.open_folder(root, OWN_FOLDER)
+    try:
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+        descriptor = os.open(name, flags, 0o600, dir_fd=own)
+        try:
+            os.write(descriptor, b"\n")
+            os.fsync(descriptor)  # a full disk, or a quota on a network share, may speak up only now
+        finally:
+            os.close(descriptor)
+            os.unlink(name, dir_fd=own)
+    finally:
+        os.close(own)
+
+
+def _user() -> str:
+    try:
+        return pwd.getpwuid(os.geteuid()).pw_name
+    except KeyError:  # a container that was given a number
+        return f"user {os.geteuid()}"
+
+
+def _disks(settings: Settings) -> Iterator[CheckResult]:
+    """Free space, once for each file system that is written to."""
+    places: dict[int, list[tuple[str, Path]]] = {}
+    for name, folder in _named(settings.folders):
+        try:
+            places.setdefault(folder.stat().st_dev, []).append((name.removeprefix("folders."), folder))
+        except OSError:
+            continue  # told above
+    for folders in places.values():
+        try:
+            disk = os.statvfs(folders[0][1])
+        except OSError:
+            continue
+        free = disk.f_bavail * disk.f_frsize
+        message = f"{_size(free)} free for {', '.join(name for name, _ in folders)}"
+        if free < LEAST_FREE_BYTES:
+            yield CheckResult(
+                "disk", False, message, "Free some space; the daemon pauses while there is none."
+            )
+        elif free < settings.limits.max_file_bytes:
+            yield CheckResult(
+                "disk", None, message, "Less than one file of limits.max_file_bytes: free some."
+            )
+        elif disk.f_files and disk.f_favail < LEAST_FREE_INODES:
+            yield CheckResult("disk", None, f"{message}, but {disk.f_favail} inodes", "Remove some files.")
+        else:
+            yield CheckResult("disk", True, message)
+
+
+# ---- the watcher ---------------------------------------------------------------------------------
+
+
+def _watcher(watch: Watch, inbox: Path) -> CheckResult:
+    filesystem = mounts.filesystem_of(inbox)
+    is_silent = mounts.is_silent(filesystem)
+    polling = f"polling every {watch.poll_interval_seconds:g} s"
+    if watch.method == "polling":
+        return CheckResult("watcher", True, polling)
+    if is_silent and watch.method == "auto":
+        return CheckResult("watcher", True, f"{polling}, since {filesystem} sends no events")
+    if is_silent:
+        return CheckResult(
+            "watcher",
+            None,
+            f"{filesystem} sends no events for what other machines write, and watch.method is native",
+            f"Set watch.method to auto; until then new files are found every {watch.rescan_seconds:g} s.",
+        )
+    limit = _inotify_limit()
+    folders = _count_folders(inbox, limit)
+    message = f"events of {filesystem or 'the file system'}, {folders} of at most {limit} folders"
+    if folders * 10 >= limit * 9:
+        return CheckResult(
+            "watcher",
+            None,
+            message,
+            f"Raise the limit: sysctl fs.inotify.max_user_watches={max(2 * limit, 524_288)}",
+        )
+    return CheckResult("watcher", True, message)
+
+
+def _inotify_limit() -> int:
+    try:
+        return int(INOTIFY_LIMIT.read_text())
+    except (OSError, ValueError):
+        return 1_000_000  # the kernel does not tell
+
+
+def _count_folders(inbox: Path, enough: int) -> int:
+    count = 0
+    for _ in os.walk(inbox):
+        count += 1
+        if count >= enough:
+            break
+    return count
+
+
+# ---- the model -----------------------------------------------------------------------------------
+
+
+def _exiftool() -> CheckResult:
+    """True where there is none, too: it is a choice, and no picture fails by it."""
+    version = exiftool.version()
+    if version is None:
+        message = "not installed; with it (libimage-exiftool-perl), HEIC and AVIF carry their captions, too"
+        return CheckResult("exiftool", True, message)
+    return CheckResult("exiftool", True, f"{version}, for HEIC and AVIF")
+
+
+def _server(model: Model) -> CheckResult:
+    from captiond.captioners.remote import RemoteCaptioner
+
+    try:
+        key = model.read_api_key()
+        captioner = RemoteCaptioner(
+            base_url=model.base_url or "",
+            model_id=model.id,
+            api_key=key.get_secret_value() if key else None,
+            timeout_seconds=model.timeout_seconds,
+        )
+        with closing(captioner):
+            captioner.load()
+            may_be_blind = captioner.may_be_blind
+    except Verdict as verdict:
+        return _wrong("server", verdict)
+    if may_be_blind:
+        return CheckResult(
+            "server",
+            None,
+            f"{model.id} on {model.base_url} says the same of a red and of a blue picture",
+            "It may not see pictures: choose a model that does, or start the server with its vision part.",
+        )
+    return CheckResult("server", True, f"{model.id} on {model.base_url} has described a picture")
+
+
+def _model(model: Model) -> CheckResult:
+    """Where the checkpoint lies; what is missing is not downloaded here."""
+    from captiond.captioners import weights
+
+    try:
+        if model.id == "demo" or Path(model.id).is_dir() or model.id.startswith(("/", ".", "~")):
+            folder = weights.locate(model.id, model.revision).folder
+            if not (folder / "config.json").is_file():
+                raise CannotStart(
+                    f"{folder} holds no checkpoint",
+                    exit_code=ExitCode.WRONG_SETTINGS,
+                    advice="Install captiond anew, or set model.id to another model.",
+                )
+            return CheckResult("model", True, f"{model.id} lies in {folder}")
+        checkpoint = weights.cached(model.id, model.revision)
+    except Verdict as verdict:
+        return _wrong("model", verdict)
+    if checkpoint is not None:
+        return CheckResult("model", True, f"{model.id} lies in {checkpoint.folder}")
+    return _missing(model)
+
+
+def _missing(model: Model) -> CheckResult:
+    from huggingface_hub import constants
+
+    at = f" --revision {model.revision}" if model.revision else ""
+    message = f"{model.id} is not in the cache {constants.HF_HUB_CACHE}"
+    if constants.HF_HUB_OFFLINE:
+        return CheckResult(
+            "model",
+            False,
+            f"{message}, and HF_HUB_OFFLINE forbids to download it",
+            f"Run `hf download {model.id}{at}` where there is a network, and point HF_HOME at its cache; "
+            "or set model.id to a checkpoint folder.",
+        )
+    in_container = check_host.is_in_container()
+    if trouble := check_host.cache_trouble(Path(constants.HF_HUB_CACHE), in_container=in_container):
+        return CheckResult("model", None, f"{message}; {trouble[0]}", trouble[1])
+    return CheckResult(
+        "model",
+        None,
+        f"{message}; the first start downloads it",
+        f"To have it now: hf download {model.id}{at}",
+    )
+
+
+def _quantization(model: Model) -> CheckResult:
+    if importlib.util.find_spec("bitsandbytes") is None:
+        if (model.device, model.quantization) == ("cpu", "int8"):
+            said = "int8 on the CPU is captiond's own for Phi-3.5-vision; other models need bitsandbytes"
+            return CheckResult("quantization", None, said, "For those: pip install 'captiond[quant]'.")
+        return CheckResult(
+            "quantization",
+            False,
+            f"{model.quantization} needs bitsandbytes, which is not installed",
+            "pip install 'captiond[quant]', or set model.quantization to none.",
+            ExitCode.WRONG_SETTINGS,
+        )
+    return CheckResult("quantization", True, f"{model.quantization} by bitsandbytes")
+
+
+def _device(model: Model) -> CheckResult:
+    try:
+        import torch
+    except ImportError as error:
+        return CheckResult("device", False, f"torch cannot be loaded: {error}", "Install captiond anew.")
+    cards = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if model.device.startswith("cuda") or (model.device == "auto" and cards):
+        number = int(model.device.partition(":")[2] or 0)
+        if not cards:
+            why, advice = _why_no_gpu(torch.version.cuda)
+            return CheckResult("device", False, f"model.device is {model.device}, and {why}", advice)
+        if number >= cards:
+            return CheckResult(
+                "device",
+                False,
+                f"model.device is {model.device}, and torch sees {cards} CUDA devices",
+                "Count them in `nvidia-smi`; the first is cuda:0.  Or set model.device to auto.",
+                ExitCode.WRONG_SETTINGS,
+            )
+        name = torch.cuda.get_device_name(number)
+        capability = torch.cuda.get_device_capability(number)
+        if not check_host.is_built_for(capability, torch.cuda.get_arch_list()):
+            message = f"cuda:{number}, {name}, for which this torch (CUDA {torch.version.cuda}) was not built"
+            advice = "Install the build of torch for a CUDA version that knows this card (docs/container.md)."
+            return CheckResult("device", False, message, advice, ExitCode.WRONG_SETTINGS)
+        free, total = torch.cuda.mem_get_info(number)
+        return CheckResult("device", True, f"cuda:{number}, {name}, {_size(free)} of {_size(total)} free")
+    has_mps = torch.backends.mps.is_available()
+    if model.device == "mps" and not has_mps:
+        return CheckResult(
+            "device", False, "model.device is mps, and torch sees none", "Set model.device to auto."
+        )
+    if model.device == "mps" or (model.device == "auto" and has_mps):
+        return CheckResult("device", True, "mps")
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    message = f"cpu, {cores} cores"
+    if model.device == "cpu" or model.id == "demo":
+        return CheckResult("device", True, message)
+    why, advice = _why_no_gpu(torch.version.cuda)
+    return CheckResult("device", None, f"{message}, where a picture may take a minute: {why}", advice)
+
+
+def _why_no_gpu(cuda_build: str | None) -> check_host.Words:
+    return check_host.why_no_gpu(
+        cuda_build, has_nvidia=check_host.has_nvidia(), in_container=check_host.is_in_container()
+    )
+
+
+# ---- words ---------------------------------------------------------------------------------------
+
+
+def _wrong(name: str, verdict: Verdict) -> CheckResult:
+    exit_code = verdict.exit_code if isinstance(verdict, CannotStart) else ExitCode.TRY_AGAIN
+    return CheckResult(name, False, verdict.message, verdict.advice, exit_code)
+
+
+def _size(count: int) -> str:
+    return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.0f} MB"

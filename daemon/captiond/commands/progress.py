@@ -1,0 +1,63 @@
+"""A progress bar under `run --once` on a terminal: done, rate, time to finish.  Log lines scroll above it."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import TYPE_CHECKING, TextIO
+
+from captiond import logs
+
+if TYPE_CHECKING:
+    from captiond.service.daemon import Daemon
+
+REFRESH_SECONDS = 0.2
+
+
+@contextmanager
+def shown(daemon: Daemon, stream: TextIO, *, wanted: bool) -> Iterator[None]:
+    """While this lasts, show how far `daemon` is; only if `wanted` and somebody is looking."""
+    if not (wanted and stream.isatty()):
+        yield
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
+    console = Console(file=stream)
+    columns = (BarColumn(), MofNCompleteColumn(), TextColumn("{task.description}"))
+    with Progress(*columns, console=console) as bar, logs.above(console):
+        task = bar.add_task("starting", total=None)
+        ended = threading.Event()
+
+        def refresh() -> None:
+            while not ended.wait(REFRESH_SECONDS):
+                done, total, text = _state(daemon)
+                bar.update(task, completed=done, total=total, description=text)
+
+        refreshing = threading.Thread(target=refresh, name="progress", daemon=True)
+        refreshing.start()
+        try:
+            yield
+        finally:
+            ended.set()
+            refreshing.join()
+            done, total, text = _state(daemon)
+            bar.update(task, completed=done, total=total, description=text)
+
+
+def _state(daemon: Daemon) -> tuple[int, int, str]:
+    tally, counts = daemon.tally, daemon.inbox.counts()
+    finished = tally.done + tally.failed
+    remaining = counts.waiting + counts.settling + counts.in_work
+    parts = [f"{tally.rate_per_second():.1f}/s"]
+    seconds = tally.seconds_to_finish(remaining)
+    if remaining and seconds is not None:
+        parts.append(f"{timedelta(seconds=round(seconds))} left")
+    if tally.failed:
+        parts.append(f"{tally.failed} failed")
+    trouble = daemon.gate.trouble
+    if trouble is not None:
+        parts.append(f"paused: {trouble.message}")
+    return finished, finished + remaining, "  ".join(parts)

@@ -1,0 +1,186 @@
+"""What lies beside a picture in the inbox and travels with it; looked for by name, for a folder may be large.
+
+Opens nothing but regular files beneath the inbox, and changes nothing.  A file that is still being written
+makes its picture wait.  What belongs to two pictures goes with the first that asks for it.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import islice
+from threading import Lock
+
+from captiond.delivery.files import NO_FILE, contents, is_held_by_writer
+from captiond.delivery.folders import Place
+from captiond.errors import TryLater
+from captiond.names import shown
+from captiond.records import NO_NOTES, Fingerprint, Notes
+from captiond.sidecar.companions import TEXT, XMP, Tail, names_of, notes_of, tails
+from captiond.support.openat import open_file, split
+
+MOST_NOTE_BYTES = 16 * 1024 * 1024
+CHANGING_RETRY_SECONDS = 1.0
+FORBIDDEN_RETRY_SECONDS = 60.0
+
+# Listing a folder of so few names costs less than asking for each that a companion may have.
+_FEW_NAMES = 400
+_FEW_NAMES_BYTES = 16 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Companion:
+    path: str  # in the inbox
+    tail: Tail
+    fingerprint: Fingerprint
+
+    @property
+    def kind(self) -> str:
+        return self.tail.suffix.lower()
+
+    @contextmanager
+    def opened(self, inbox: Place) -> Iterator[int]:
+        """Open for reading, and what was seen, before as after; else TryLater."""
+        try:
+            file = open_file(inbox.root, self.path)
+        except OSError as error:
+            if error.errno in NO_FILE:
+                raise self._later("is gone") from error
+            if error.errno in (errno.EAGAIN, errno.ETXTBSY):  # somebody's lease, as Samba takes them
+                raise self._later("is held by a program") from error
+            if error.errno in (errno.EACCES, errno.EPERM):
+                raise self._later(
+                    "may not be read",
+                    FORBIDDEN_RETRY_SECONDS,
+                    "Give the user that runs captiond read permission on that file.",
+                ) from error
+            raise
+        try:
+            self._must_be_unchanged(file)
+            yield file
+            self._must_be_unchanged(file)
+        finally:
+            os.close(file)
+
+    def must_be_quiet(self, file: int, settle_seconds: float, now: float) -> None:
+        """TryLater where somebody writes, or did a moment ago.  A time that is far ahead says nothing."""
+        changes = self.fingerprint.modified_ns, self.fingerprint.changed_ns
+        quiet_seconds = min(abs(now - at_ns / 1e9) for at_ns in changes)
+        if quiet_seconds < settle_seconds:
+            raise self._later("was changed a moment ago", settle_seconds - quiet_seconds)
+        if is_held_by_writer(file):
+            raise self._later("is still open for writing")
+
+    def _must_be_unchanged(self, file: int) -> None:
+        if Fingerprint.of(os.fstat(file)) != self.fingerprint:
+            raise self._later("is being changed")
+
+    def _later(
+        self, why: str, after_seconds: float = CHANGING_RETRY_SECONDS, advice: str | None = None
+    ) -> TryLater:
+        message = f"{shown(self.path)}, which travels with it, {why}"
+        return TryLater(message, after_seconds=after_seconds, advice=advice)
+
+
+@dataclass(frozen=True, slots=True)
+class Company:
+    """All that travels with one picture, and the words in it."""
+
+    companions: tuple[Companion, ...] = ()
+    notes: Notes = NO_NOTES
+
+    def first(self, kind: str) -> Companion | None:
+        return next((companion for companion in self.companions if companion.kind == kind), None)
+
+
+class Takers:
+    """Which delivery each companion goes with, from the first that asks until that one is over."""
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._jobs: dict[str, str] = {}
+
+    def take(self, path: str, job: str) -> bool:
+        """Whether the companion is this job's, from now on if not before."""
+        with self._lock:
+            return self._jobs.setdefault(path, job) == job
+
+    def are_without(self, path: str) -> bool:
+        with self._lock:
+            return path not in self._jobs
+
+    def have(self, job: str) -> bool:
+        with self._lock:
+            return job in self._jobs.values()
+
+    def release(self, job: str) -> None:
+        with self._lock:
+            self._jobs = {path: taker for path, taker in self._jobs.items() if taker != job}
+
+
+def look(
+    inbox: Place, path: str, *, text: bool, settle_seconds: float, now: float, may_take: Callable[[str], bool]
+) -> Company:
+    """What travels with the picture `path`, all of it quiet; TryLater where some of it is not."""
+    companions: list[Companion] = []
+    noted: dict[str, bytes | None] = {}  # by kind; None: too large
+    for companion in _found(inbox, path, text=text):
+        if not may_take(companion.path):
+            continue
+        with companion.opened(inbox) as file:
+            companion.must_be_quiet(file, settle_seconds, now)
+            if companion.kind in (XMP, TEXT) and companion.kind not in noted:
+                size = companion.fingerprint.size
+                noted[companion.kind] = contents(file, size) if size <= MOST_NOTE_BYTES else None
+        companions.append(companion)
+    unread = frozenset(kind[1:] for kind, content in noted.items() if content is None)
+    return Company(tuple(companions), Notes(noted.get(XMP), noted.get(TEXT), unread))
+
+
+def _found(inbox: Place, path: str, *, text: bool) -> list[Companion]:
+    """The regular files that may travel with it.  Of two names that differ in case only, the first."""
+    folder_name, name = split(path)
+    found: dict[str, Companion] = {}
+    try:
+        with inbox.folder(folder_name) as folder:
+            there = _there(folder, name, tails(text=text))
+            there += [tail for tail in map(notes_of, there) if tail is not None]
+            for tail in there:
+                status = _regular(folder, tail.of(name))
+                if status is not None:
+                    found.setdefault(
+                        tail.of(name).casefold(), Companion(tail.of(path), tail, Fingerprint.of(status))
+                    )
+    except OSError as error:
+        if error.errno not in NO_FILE:
+            raise
+    return list(found.values())
+
+
+def _there(folder: int, name: str, possible: tuple[Tail, ...]) -> list[Tail]:
+    """Those of the possible names that are there."""
+    if os.fstat(folder).st_size <= _FEW_NAMES_BYTES:
+        with os.scandir(folder) as entries:
+            names = [entry.name for entry in islice(entries, _FEW_NAMES)]
+        if len(names) < _FEW_NAMES:
+            stem = Tail("", on_stem=True).of(name)
+            alike = {other for other in names if other.startswith(stem) and other != name}
+            wanted = zip(possible, names_of(name, possible), strict=True) if alike else ()
+            return [tail for tail, beside in wanted if beside in alike]
+    # Half the cost of a stat, which raises for each name that is not there.
+    wanted = zip(possible, names_of(name, possible), strict=True)
+    return [tail for tail, beside in wanted if os.access(beside, os.F_OK, dir_fd=folder)]
+
+
+def _regular(folder: int, name: str) -> os.stat_result | None:
+    try:
+        status = os.stat(name, dir_fd=folder, follow_symlinks=False)
+    except OSError as error:
+        if error.errno in NO_FILE | {errno.ENAMETOOLONG}:
+            return None
+        raise
+    return status if stat.S_ISREG(status.st_mode) else None

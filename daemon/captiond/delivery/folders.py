@@ -1,0 +1,213 @@
+"""One of our folders, held open: its `.captiond/` beside users' files, its lock, and whether it still stands.
+
+Everything is done relative to descriptors that are opened once, so that a folder that is swapped or
+unmounted while we run cannot lead work astray: `stands` compares what the path means now with what was
+opened.  Links beneath a folder are never followed.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+import secrets
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from errno import EACCES, ELOOP, ENOTDIR
+from pathlib import Path
+
+from captiond.delivery.files import FOLDER, enter
+from captiond.errors import CannotStart, ExitCode, Surroundings, as_surroundings
+from captiond.names import candidates
+from captiond.support.openat import open_folder
+
+WORK = ".captiond"
+_LOCK = "lock"
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    name: str  # inbox, done or failed
+    path: Path
+    root: int
+    work: int  # the folder .captiond/ in it
+    lock: int
+    token: str  # what this process wrote into the lock, to know the folder again after a remount
+
+    @classmethod
+    def open(cls, name: str, path: Path, token: str | None = None) -> Place:
+        """Open the folder and take its lock; CannotStart where either cannot be."""
+        token = token or f"{os.getpid()}\n{secrets.token_hex(16)}\n"
+        with ExitStack() as undo:
+            try:
+                path = path.resolve(strict=True)
+                root = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+                undo.callback(os.close, root)
+                if not os.access(path, os.W_OK | os.X_OK):
+                    raise PermissionError(EACCES, "it is not writable", str(path))
+                work = enter(root, WORK)
+                undo.callback(os.close, work)
+                lock = _take_lock(path, work, token)
+            except (OSError, RuntimeError) as error:  # RuntimeError: a loop of links, before Python 3.13
+                raise _cannot_open(name, path, error) from error
+            undo.pop_all()
+        return cls(name, path, root, work, lock, token)
+
+    def stands(self) -> bool:
+        """Whether path and descriptors still mean the same folder; OSError where the path means nothing."""
+        there = self.path.stat()
+        if not os.path.samestat(there, os.fstat(self.root)):
+            return False
+        try:
+            work = os.stat(WORK, dir_fd=self.root, follow_symlinks=False)
+            lock = os.stat(_LOCK, dir_fd=self.work, follow_symlinks=False)
+        except FileNotFoundError:
+            return False
+        return os.path.samestat(work, os.fstat(self.work)) and os.path.samestat(lock, os.fstat(self.lock))
+
+    def reopened(self) -> Place:
+        """The folder that has our path now, if it may be taken for ours.
+
+        A folder made anew in the same file system is: somebody cleared it.  In another file system it is
+        only if it carries our token; else it is what lies under a mount that went away, and what we
+        delivered there would be hidden when the mount comes back.
+        """
+        if self.path.stat().st_dev != os.fstat(self.root).st_dev and self._token_there() != self.token:
+            raise CannotStart(
+                f"folders.{self.name} ({self.path}) is not the folder that it was at the start",
+                exit_code=ExitCode.TRY_AGAIN,
+                advice="Is its volume mounted?  If the new folder is meant, restart captiond.",
+            )
+        fcntl.flock(self.lock, fcntl.LOCK_UN)  # the new path may still lead to the very same lock
+        return Place.open(self.name, self.path, self.token)
+
+    def close(self) -> None:
+        for descriptor in (self.lock, self.work, self.root):
+            os.close(descriptor)
+
+    @contextmanager
+    def folder(self, folder: str) -> Iterator[int]:
+        descriptor = open_folder(self.root, folder)
+        try:
+            yield descriptor
+        finally:
+            os.close(descriptor)
+
+    def make_folder(self, folder: str) -> str:
+        """Make sure, durably, that `folder` is there; where a part of it is a file or a link, beside that."""
+        made: list[str] = []
+        descriptor = os.open(".", FOLDER, dir_fd=self.root)
+        try:
+            for part in folder.split("/") if folder else ():
+                if part in ("", ".", "..", WORK):
+                    raise ValueError(f"not a folder for deliveries: {folder!r}")
+                digest = hashlib.sha256(os.fsencode(part)).hexdigest()
+                for name in candidates(part, digest, suffix=""):
+                    try:
+                        inner = enter(descriptor, name)
+                    except OSError as error:
+                        if error.errno not in (ENOTDIR, ELOOP):
+                            raise
+                    else:
+                        break
+                os.close(descriptor)
+                descriptor = inner
+                made.append(name)
+        finally:
+            os.close(descriptor)
+        return "/".join(made)
+
+    def _token_there(self) -> str | None:
+        try:
+            return (self.path / WORK / _LOCK).read_text()
+        except (OSError, ValueError):
+            return None
+
+
+class Places:
+    """The three opened folders by name, each looked at once more whenever it is asked for."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._opened: dict[str, Place] = {}
+        self._replaced: list[Place] = []  # kept open: another thread may be in the middle of using one
+
+    def open(self, paths: Mapping[str, Path]) -> None:
+        for name, path in paths.items():
+            self._opened[name] = Place.open(name, path)
+
+    def __getitem__(self, name: str) -> Place:
+        """The folder that its path means now; Surroundings where that is nothing, or not ours."""
+        place = self._opened[name]
+        try:
+            # Without the lock: every picture looks several times, and would wait for all others that do.
+            return place if place.stands() else self._reopened(name)
+        except OSError as error:
+            raise as_surroundings(error, f"looking at folders.{name}") from error
+        except CannotStart as trouble:
+            raise Surroundings(trouble.message, advice=trouble.advice) from trouble
+
+    def _reopened(self, name: str) -> Place:
+        with self._lock:
+            place = self._opened[name]
+            if not place.stands():  # nor did another thread open it meanwhile
+                self._opened[name] = place.reopened()
+                self._replaced.append(place)
+            return self._opened[name]
+
+    def close(self) -> None:
+        with self._lock:
+            for place in (*self._opened.values(), *self._replaced):
+                place.close()
+            self._opened.clear()
+            self._replaced.clear()
+
+
+def lock_holder(path: Path) -> str | None:
+    """The process that holds the folder's lock, as it wrote it down; None where nobody does."""
+    try:
+        lock = os.open(path / WORK / _LOCK, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except OSError:
+        return None
+    try:
+        fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)  # let go when it is closed
+    except BlockingIOError:
+        return _holder(lock)
+    finally:
+        os.close(lock)
+    return None
+
+
+def _holder(lock: int) -> str:
+    return os.pread(lock, 100, 0).decode("ascii", "replace").partition("\n")[0] or "unknown"
+
+
+def _take_lock(path: Path, work: int, token: str) -> int:
+    with ExitStack() as undo:
+        lock = os.open(_LOCK, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644, dir_fd=work)
+        undo.callback(os.close, lock)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise CannotStart(
+                f"another captiond (process {_holder(lock)}) works on {path}",
+                exit_code=ExitCode.TRY_AGAIN,
+                advice="Stop it first, or give this one folders of its own.",
+            ) from None
+        os.ftruncate(lock, 0)
+        os.pwrite(lock, token.encode(), 0)
+        undo.pop_all()
+    return lock
+
+
+def _cannot_open(name: str, path: Path, error: OSError | RuntimeError) -> CannotStart:
+    doing = f"opening folders.{name} ({path})"
+    if isinstance(error, RuntimeError):
+        return CannotStart(f"{doing}: {error}", exit_code=ExitCode.TRY_AGAIN)
+    if error.errno in (ENOTDIR, ELOOP):
+        advice: str | None = f"{path} and {path / WORK} must be folders and no links."
+        return CannotStart(f"{doing}: {error.strerror}", exit_code=ExitCode.TRY_AGAIN, advice=advice)
+    told = as_surroundings(error, doing)
+    return CannotStart(told.message, exit_code=ExitCode.TRY_AGAIN, advice=told.advice)

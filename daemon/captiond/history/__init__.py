@@ -1,0 +1,180 @@
+"""What became of every picture that left the inbox, kept in the state folder for people to look through.
+
+A convenience: no picture's fate hangs on it.  Deleting the file, even while the daemon runs, costs the
+history and nothing else; a broken one is left beside the new one (see `support.database`).  Nobody waits for it to
+be written: a thread of its own writes many lines together, and a crash costs at most the last of them.  What
+a person makes of a caption later is kept beside what the model said.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+from typing import Protocol
+
+import structlog
+
+from captiond.errors import Surroundings
+from captiond.history.rows import (
+    COLUMNS,
+    COUNTS,
+    INSERT,
+    PROBE,
+    REVISE,
+    WORDS_ADD,
+    WORDS_REMOVE,
+    Entry,
+    entry_of,
+    has_word,
+    has_words,
+    instant,
+    name_of,
+    prepare,
+    row_of,
+    searching,
+    stored,
+)
+from captiond.names import shown, well_formed
+from captiond.records import Outcome
+from captiond.support import database
+from captiond.support.background import Aside
+
+__all__ = ["Entry", "History", "Looking", "looked_into"]
+
+log = structlog.get_logger(__name__)
+
+NAME = "history"
+MOST_UNWRITTEN = 10_000
+AT_ONCE = 500
+CLOSING_SECONDS = 5.0
+
+
+class Do(Protocol):
+    def __call__(self, act: Callable[[sqlite3.Connection], database.Answer], /) -> database.Answer: ...
+
+
+class Looking:
+    """The questions that a history answers; each raises Surroundings where it cannot be read."""
+
+    def __init__(self, folder: Path, do: Do) -> None:
+        self._folder = folder
+        self._read = do
+
+    def entries(
+        self, *, folder: str | None = None, search: str = "", before: int | None = None, limit: int = 50
+    ) -> list[Entry]:
+        """Newest first.  `before`: older than that entry; `search`: every word of it in caption or path."""
+
+        def act(connection: sqlite3.Connection) -> list[Entry]:
+            connection.create_function("has_word", 3, has_word, deterministic=True)
+            query, values = searching(
+                search, folder=folder, before=before, limit=limit, by_words=has_words(connection)
+            )
+            return [entry_of(row) for row in connection.execute(query, values)]
+
+        return self._do(act)
+
+    def entry(self, id: int) -> Entry | None:
+        return self._one("id = ?", id)
+
+    def last_of(self, path: str) -> Entry | None:
+        """What became last of the picture that was dropped as `path`."""
+        return self._one("path = ? ORDER BY id DESC LIMIT 1", stored(path))
+
+    def by_delivered(self, folder: str, delivered: str) -> Entry | None:
+        """Of the picture that was delivered last under this name."""
+        return self._one("delivered = ? AND folder = ? ORDER BY id DESC LIMIT 1", stored(delivered), folder)
+
+    def counts(self) -> dict[str, int]:
+        found = dict(self._do(lambda connection: connection.execute(COUNTS).fetchall()))
+        return {"done": found.get("done", 0), "failed": found.get("failed", 0)}
+
+    def _one(self, where: str, *values: object) -> Entry | None:
+        query = f"SELECT {COLUMNS} FROM pictures WHERE {where}"
+        row = self._do(lambda connection: connection.execute(query, values).fetchone())
+        return entry_of(row) if row is not None else None
+
+    def _do(self, act: Callable[[sqlite3.Connection], database.Answer]) -> database.Answer:
+        try:
+            return self._read(act)
+        except (sqlite3.Error, OSError) as error:
+            raise Surroundings(
+                f"the history in {self._folder} cannot be used: {error}",
+                advice="Is the state folder there, writable, and is there space left?",
+            ) from error
+
+
+class History(Looking):
+    """The history that a daemon writes.  Safe to call from every thread."""
+
+    def __init__(self, folder: Path) -> None:
+        self._database = database.Database(folder, NAME, prepare, probe=PROBE)
+        super().__init__(folder, self._database.do)
+        self._aside = Aside("history", self._write, most=MOST_UNWRITTEN, at_once=AT_ONCE)
+        self._is_troubled = False
+
+    def record(self, outcome: Outcome) -> None:
+        """Never raises and never waits; the entry can be read a moment later, or after `flush`."""
+        self._aside.put(outcome)
+
+    def flush(self, seconds: float = CLOSING_SECONDS) -> bool:
+        return self._aside.flush(seconds)
+
+    def revise(self, id: int, caption: str, at: datetime) -> Entry | None:
+        """A person's caption in place of the one there; None where there is no such entry."""
+
+        def act(connection: sqlite3.Connection) -> None:
+            with connection:
+                connection.execute("BEGIN IMMEDIATE")
+                row = connection.execute("SELECT caption, path FROM pictures WHERE id = ?", (id,)).fetchone()
+                if row is None:
+                    return
+                connection.execute(REVISE, (caption, instant(at), id))
+                if has_words(connection):
+                    path = shown(name_of(row[1]))
+                    connection.execute(WORDS_REMOVE, (id, row[0], path))
+                    connection.execute(WORDS_ADD, (id, caption, path))
+
+        caption = well_formed(caption)
+        self._do(act)
+        return self.entry(id)
+
+    def close(self) -> None:
+        left = self._aside.close(CLOSING_SECONDS)
+        if left:  # the connection is in use, by a thread that ends with the process
+            log.warning("the last lines of the history were not written", lines=left)
+        else:
+            self._database.close()
+
+    def _write(self, outcomes: list[Outcome]) -> None:
+        """Told once where it cannot be done, and once when it can be again."""
+        try:
+            self._do(lambda connection: _insert(connection, outcomes))
+        except Surroundings as trouble:
+            if not self._is_troubled:
+                log.warning("the history is not written", reason=trouble.message, advice=trouble.advice)
+            self._is_troubled = True
+        else:
+            if self._is_troubled:
+                log.info("the history is written again")
+            self._is_troubled = False
+
+
+@contextmanager
+def looked_into(folder: Path) -> Iterator[Looking | None]:
+    """The history as another process left or writes it; None where there is none.  Creates nothing."""
+    with database.looked_into(folder, NAME, probe=PROBE) as connection:
+        yield None if connection is None else Looking(folder, lambda act: act(connection))
+
+
+def _insert(connection: sqlite3.Connection, outcomes: list[Outcome]) -> None:
+    by_words = has_words(connection)
+    with connection:
+        connection.execute("BEGIN IMMEDIATE")
+        for outcome in outcomes:
+            cursor = connection.execute(INSERT, row_of(outcome))
+            if by_words and cursor.rowcount:
+                connection.execute(WORDS_ADD, (cursor.lastrowid, outcome.caption, shown(outcome.path)))

@@ -1,0 +1,340 @@
+"""The loop: a settled file is claimed, decoded, captioned, described and delivered; each verdict has its way.
+
+Every picture is served from start to end by one thread of a pool, so its story reads from top to bottom in
+`_deliver`.  Decoding runs ahead: there are more threads than the captioner can serve at once, and those that
+wait for it have already let go of the decoded picture.  Files and pixels in memory are bounded together.  A
+file at which an earlier process may have ended is served alone, so that no other is charged for it.  This
+room owns no folder and no device.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+import time
+from collections.abc import Callable, Collection, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import partial
+from typing import Generic
+
+import structlog
+
+from captiond import __version__, pictures, sidecar
+from captiond.captioners import Captioner, Question
+from captiond.delivery import Delivery, Describe, Finished
+from captiond.errors import CannotStart, Rejected, Surroundings, TryLater
+from captiond.inbox import Inbox
+from captiond.names import well_formed
+from captiond.pipeline.gate import Gate
+from captiond.records import (
+    CaptionRequest,
+    Delivered,
+    Job,
+    Outcome,
+    PictureFacts,
+    SettledFile,
+    Stamp,
+    Timings,
+)
+from captiond.status import Tally
+from captiond.support.budget import ALONE, Budget
+
+log = structlog.get_logger(__name__)
+
+# An error that nobody foresaw may be gone in a while (a library's race, a file system's whim) and may not.
+UNFORESEEN_RETRY_SECONDS = 10.0
+NO_MEMORY_RETRY_SECONDS = 60.0
+LEFT_ALONE_SECONDS = 300.0  # where even setting aside went wrong in a way nobody foresaw
+LONGEST_STEP_BACK_SECONDS = 30.0
+REMEMBERED_REASONS = 10_000
+LEAST_PUBLISHING = 2  # at once: one may wait for the disk
+
+# However few the model serves at once, so many are on their way to it or wait for a slow disk after it.
+LEAST_BESIDE_DECODING = 6
+
+# A file is held while it is in work, and is there twice or three times while it is described and written.
+FILE_BYTES_TOGETHER = 512 * 1024 * 1024
+# Three or four bytes each, and as much again while modes are converted; one picture of more is decoded alone.
+PIXELS_TOGETHER = 200_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """What the settings say about every picture."""
+
+    request: CaptionRequest
+    max_pixels: int
+    attempts: int
+    describe: Describe
+
+
+class Pipeline(Generic[Question]):
+    def __init__(
+        self,
+        inbox: Inbox,
+        delivery: Delivery,
+        captioner: Captioner[Question],
+        rules: Rules,
+        *,
+        gate: Gate,
+        tally: Tally,
+        tell: Callable[[Outcome], None],
+        suspects: Collection[str] = (),
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """`tell`: is told of every picture that has left the inbox; it neither raises nor waits.
+
+        `suspects`: the paths at which an earlier process may have ended.
+        """
+        self._inbox = inbox
+        self._delivery = delivery
+        self._captioner = captioner
+        self.rules = rules  # replaced as a whole; each picture keeps those it began with
+        self._gate = gate
+        self._tally = tally
+        self._tell = tell
+        self._clock = clock
+        cores = os.cpu_count() or 1
+        self._workers = max(captioner.capacity, LEAST_BESIDE_DECODING) + cores
+        # Decoding on more threads than cores gains nothing and holds that many whole pictures in memory.
+        self._decoding = threading.BoundedSemaphore(cores)
+        # A delivery is two hundred small calls, at each of which its thread lets go of the interpreter: more
+        # of them at once only hand it to and fro, which took a sixth of the whole time on two cores.
+        self._publishing = threading.BoundedSemaphore(max(cores, LEAST_PUBLISHING))
+        self._bytes = Budget(FILE_BYTES_TOGETHER)
+        self._pixels = Budget(PIXELS_TOGETHER)
+        self._suspects = set(suspects)
+        self._troubled: dict[str, int] = {}  # how often a picture met trouble with the surroundings
+        self._told: dict[str, str] = {}  # what a picture that waits was last said to wait for
+        self._ending: CannotStart | None = None
+
+    def run(self, stop: threading.Event, *, once: bool = False) -> None:
+        """Serve the inbox until `stop`, or with `once` until it is empty; then finish what is in work.
+
+        Raises CannotStart where this process cannot work on; that sets `stop`.
+        """
+        free = threading.BoundedSemaphore(self._workers)
+        with ThreadPoolExecutor(self._workers, thread_name_prefix="picture") as pool:
+            for settled in self._settled(stop, once):
+                size = self._size(settled)
+                free.acquire()
+                self._bytes.take(size)
+                serving = pool.submit(self._serve, settled, stop)
+                serving.add_done_callback(partial(self._report, settled.path, size))
+                serving.add_done_callback(lambda _: free.release())
+        if self._ending is not None:
+            raise self._ending
+
+    def _settled(self, stop: threading.Event, once: bool) -> Iterator[SettledFile]:
+        """The next file to serve, whenever one is asked for and the surroundings allow it."""
+        while not stop.is_set():
+            try:
+                for settled in self._inbox.settled(stop, once=once):
+                    if not self._gate.wait(stop):
+                        self._inbox.release(settled.path)
+                        return
+                    yield settled
+                return
+            except Surroundings as trouble:
+                self._gate.close(trouble)
+                self._await_inbox(stop)
+
+    def _await_inbox(self, stop: threading.Event) -> None:
+        """Until the inbox can be seen again: no picture need come through the gate to know that."""
+        while self._gate.wait(stop):
+            try:
+                self._inbox.start()
+            except Surroundings as trouble:
+                self._gate.close(trouble)
+            else:
+                self._gate.open()
+                return
+
+    def _size(self, settled: SettledFile) -> float:
+        """How much of the memory for files it takes; all of it where it is to be served alone."""
+        if settled.path in self._suspects:
+            self._suspects.discard(settled.path)
+            return ALONE
+        return settled.fingerprint.size
+
+    def _serve(self, settled: SettledFile, stop: threading.Event) -> None:
+        """One picture's whole story, and where each verdict leads."""
+        attempt, rules = 0, self.rules  # no attempt until it is claimed
+        try:
+            job = self._delivery.claim(settled)
+            attempt = job.attempt
+            self._deliver(job, rules)
+        except Finished as earlier:
+            self._gate.open()
+            self._finished_earlier(earlier.delivered)
+        except Rejected as rejected:
+            self._set_aside(settled, rejected, attempt)
+        except TryLater as later:
+            self._try_later(settled, later, "gave_up", attempt)
+        except MemoryError:
+            self._try_later(settled, _no_memory(), "gave_up", attempt)
+        except Surroundings as trouble:
+            self._pause(settled, trouble)
+        except CannotStart as fatal:
+            # Not forgiven: it may be this very picture that ends one process after the other.
+            self._ending = fatal
+            self._inbox.release(settled.path)
+            log.critical("this process cannot work on", reason=fatal.message, advice=fatal.advice)
+            stop.set()
+        except Exception as error:
+            # The one broad except.  The image stays where it is; the attempt was counted when it was claimed,
+            # so it is tried again after a while and set aside once limits.attempts are used up.
+            log.exception("unforeseen error", file=settled.path, attempt=attempt)
+            self._tally.last_error = f"{settled.path}: {error!r}"
+            self._try_later(settled, _unforeseen(error), "unforeseen", attempt)
+
+    def _try_later(self, settled: SettledFile, later: TryLater, kind: str, attempt: int) -> None:
+        """Back into the inbox; to failed/, as of this `kind`, once the attempts are used up."""
+        if attempt < self.rules.attempts:
+            self._leave(settled, later)
+        else:
+            self._set_aside(
+                settled, Rejected(kind, later.message, stage="caption", advice=later.advice), attempt
+            )
+
+    def _leave(self, settled: SettledFile, later: TryLater) -> None:
+        # A film may be copied for an hour beside a picture that asks for it once a second.
+        is_news = self._told.get(settled.path) != later.message
+        if len(self._told) >= REMEMBERED_REASONS:
+            self._told.clear()
+        self._told[settled.path] = later.message
+        log.log(logging.INFO if is_news else logging.DEBUG, "later", file=settled.path, reason=later.message)
+        self._inbox.release(settled.path, after_seconds=later.after_seconds, reason=later.message)
+
+    def _deliver(self, job: Job, rules: Rules) -> None:
+        """The main path."""
+        claimed = self._clock()
+        question, facts, decoding = self._question(job, rules)
+        decoded = self._clock()
+        caption = self._captioner.caption(question)
+        captioned = self._clock()
+        described = rules.describe(job.data, facts.format, caption.text, notes=job.notes)
+        timings = Timings(
+            queued=job.claimed_at - job.noticed_at + decoding - claimed,
+            decode=decoded - decoding,
+            caption=captioned - decoded,
+            publish=self._clock() - captioned,
+        )
+        record = sidecar.compose(job, facts, caption, described, timings, _stamp())
+        with self._publishing:
+            delivered = self._delivery.publish(job, described, record)
+        self._finish(job, sidecar.outcome(record, delivered, datetime.now(UTC)), timings)
+
+    def _question(self, job: Job, rules: Rules) -> tuple[Question, PictureFacts, float]:
+        """The picture ready to be asked about, what is known of it, and when its decoding began."""
+        try:
+            return self._decoded(job, rules, pictures.declared_pixels(job.data))
+        except MemoryError:
+            pass  # what it held is let go when this clause is left
+        return self._decoded(job, rules, ALONE)
+
+    def _decoded(self, job: Job, rules: Rules, pixels: float) -> tuple[Question, PictureFacts, float]:
+        with self._decoding, self._pixels.holding(pixels):
+            began = self._clock()
+            picture = pictures.decode(
+                job.data, max_pixels=rules.max_pixels, needed_side=self._captioner.needed_side
+            )
+            # The decoded pixels end here, before a long wait for the model.
+            return self._captioner.prepare(picture, rules.request), picture.facts, began
+
+    def _finish(self, job: Job, outcome: Outcome, timings: Timings) -> None:
+        self._inbox.done(job.path)
+        self._troubled.pop(job.path, None)
+        self._told.pop(job.path, None)
+        self._gate.open()
+        self._tell(outcome)
+        log.info(
+            "captioned",
+            file=job.path,
+            caption=outcome.caption,
+            **({"delivered_as": outcome.delivered} if outcome.delivered != job.path else {}),
+            queued=round(timings.queued, 2),
+            decode=round(timings.decode, 3),
+            caption_seconds=round(timings.caption, 2),
+            total=round(self._clock() - job.noticed_at, 2),
+        )
+
+    def _finished_earlier(self, delivered: Delivered) -> None:
+        self._inbox.done(delivered.dropped)
+        self._tell(self._delivery.outcome(delivered))
+        log.info("finished what an earlier run began", file=delivered.dropped, lies_in=delivered.path)
+
+    def _set_aside(self, settled: SettledFile, rejected: Rejected, attempt: int) -> None:
+        """To failed/, with the reason beside it.  Where that meets trouble the image stays in the inbox."""
+        stamp = _stamp()
+        try:
+            delivered = self._delivery.set_aside(settled.path, settled.fingerprint, rejected, attempt, stamp)
+        except TryLater as later:
+            self._leave(settled, later)
+        except Surroundings as trouble:
+            self._pause(settled, trouble)
+        else:
+            if delivered.folder == "done":
+                self._finished_earlier(delivered)
+                return
+            self._inbox.done(settled.path)
+            self._tell(_failure(delivered, rejected, attempt, stamp))
+            log.error(
+                "failed",
+                file=settled.path,
+                kind=rejected.kind,
+                reason=rejected.message,
+                advice=rejected.advice,
+                lies_in=delivered.path,
+            )
+
+    def _pause(self, settled: SettledFile, trouble: Surroundings) -> None:
+        self._gate.close(trouble)
+        self._tally.last_error = trouble.message
+        self._delivery.forgive(settled)
+        # Whoever meets trouble again and again lets another try first: a picture on a bad block of the disk
+        # would else be the only one that is ever tried.
+        met = self._troubled[settled.path] = self._troubled.get(settled.path, 0) + 1
+        step_back = min(2.0 ** (met - 2), LONGEST_STEP_BACK_SECONDS) if met > 1 else 0.0
+        self._inbox.release(settled.path, after_seconds=step_back, reason=trouble.message)
+
+    def _report(self, path: str, size: float, serving: Future[None]) -> None:
+        """Where even setting aside went wrong, the image lies untouched in the inbox."""
+        self._bytes.give_back(size)
+        error = serving.exception()
+        if error is not None:
+            log.critical("a picture could not be set aside", file=path, exc_info=error)
+            self._inbox.release(path, after_seconds=LEFT_ALONE_SECONDS, reason=repr(error))
+
+
+def _failure(delivered: Delivered, rejected: Rejected, attempt: int, stamp: Stamp) -> Outcome:
+    return Outcome(
+        path=delivered.dropped,
+        folder=delivered.folder,
+        delivered=delivered.path,
+        at=stamp.created_at,
+        sha256=delivered.dropped_sha256,
+        kind=rejected.kind,
+        message=well_formed(rejected.message),
+        advice=rejected.advice,
+        attempts=attempt or None,
+    )
+
+
+def _no_memory() -> TryLater:
+    return TryLater(
+        "there is not enough memory to decode it",
+        after_seconds=NO_MEMORY_RETRY_SECONDS,
+        advice="Give captiond more memory, or lower limits.max_pixels, and run `captiond retry`.",
+    )
+
+
+def _unforeseen(error: Exception) -> TryLater:
+    return TryLater(repr(error), after_seconds=UNFORESEEN_RETRY_SECONDS, advice="Please report this.")
+
+
+def _stamp() -> Stamp:
+    return Stamp(datetime.now(UTC).replace(microsecond=0), __version__)  # as exact as records tell it

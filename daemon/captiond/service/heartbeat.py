@@ -1,0 +1,119 @@
+"""Tells systemd that the daemon is ready, that it still moves, and that a stop needs more time.
+
+Ready means that the model answered and the inbox was looked at.  From then on the watchdog is answered only
+while pictures end, or the inbox is looked at, and upkeep goes its rounds; where one of them hangs, nothing is
+said any more and systemd starts the daemon anew.  The limits are generous: whoever is killed in the middle of
+a slow batch has its pictures charged for it.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import structlog
+
+from captiond.service import systemd
+
+log = structlog.get_logger(__name__)
+
+LOOK_SECONDS = 1800.0  # a full scan of a slow share
+WORK_SECONDS = 3600.0  # loading a model again, and a batch of it on a CPU
+STOP_SECONDS = 900.0  # what is in work when a stop comes may take so long; being killed then loses no picture
+MORE_SECONDS = 60.0
+ROUND_SECONDS = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Signs:
+    """When each loop was last seen to move, in monotonic seconds."""
+
+    looked_at: float
+    finished_at: float  # a picture left the inbox
+    kept_up_at: float
+    in_work: int
+    is_paused: bool
+    is_draining: bool
+
+
+def standstill(now: float, signs: Signs, calm_at: float) -> str | None:
+    """What hangs, if anything does; `calm_at` is when nothing was in work, or the work paused, last."""
+    if now - signs.kept_up_at > WORK_SECONDS:
+        return "upkeep"
+    if signs.is_paused:  # whoever pauses waits for the surroundings and looks at nothing
+        return None
+    if signs.in_work:
+        return "the model or a disk" if now - max(signs.finished_at, calm_at) > WORK_SECONDS else None
+    if now - max(signs.looked_at, signs.finished_at, calm_at) > LOOK_SECONDS and not signs.is_draining:
+        return "the look into the inbox"
+    return None
+
+
+def interval_seconds(environ: Mapping[str, str], process: int) -> float | None:
+    """How often systemd wants an answer, as sd_watchdog_enabled(3) says; None where it asks for none."""
+    if environ.get("WATCHDOG_PID", str(process)) != str(process):
+        return None
+    microseconds = environ.get("WATCHDOG_USEC", "")
+    return int(microseconds) / 1e6 if microseconds.isdecimal() and int(microseconds) else None
+
+
+class Watchdog:
+    def __init__(self, signs: Callable[[], Signs], environ: Mapping[str, str] = os.environ) -> None:
+        self._signs = signs
+        self._began_at = time.monotonic()
+        interval = interval_seconds(environ, os.getpid())
+        self._every_seconds = interval / 2 if interval is not None else None
+        self._answered_at = self._extended_at = float("-inf")
+        self._calm_at = self._began_at
+        self._draining_since: float | None = None
+        self.hanging: str | None = None  # as it was found last
+        self.is_ready = False
+
+    @contextmanager
+    def going_on(self) -> Iterator[None]:
+        """On a thread of its own, which hangs with nobody, while this lasts."""
+        ended = threading.Event()
+
+        def work() -> None:
+            round_seconds = min(ROUND_SECONDS, (self._every_seconds or ROUND_SECONDS) / 2)
+            while not ended.wait(round_seconds if self.is_ready else 0.05):
+                self.round(time.monotonic(), self._signs())
+
+        thread = threading.Thread(target=work, name="watchdog", daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            ended.set()
+            thread.join()
+
+    def round(self, now: float, signs: Signs) -> None:
+        """Say what is to be said now."""
+        if signs.is_draining and self._draining_since is None:
+            self._draining_since = now
+        if not signs.in_work or signs.is_paused:
+            # An idle inbox is judged by its looks; what is in work, from when the work began.
+            self._calm_at = now if signs.is_paused or signs.looked_at >= self._calm_at else self._calm_at
+        if not self.is_ready and signs.looked_at > self._began_at and not signs.is_draining:
+            self.is_ready = True
+            systemd.notify("READY=1", "STATUS=watching the inbox")
+        hanging = standstill(now, signs, self._calm_at)
+        if hanging != self.hanging:
+            self.hanging = hanging
+            if hanging is not None:
+                log.critical("the daemon stands still: systemd is not answered any more", hanging=hanging)
+        if hanging is None:
+            self._answer(now)
+
+    def _answer(self, now: float) -> None:
+        if self._every_seconds is not None and now >= self._answered_at + self._every_seconds:
+            self._answered_at = now
+            systemd.notify("WATCHDOG=1")
+        since = self._draining_since
+        if since is not None and now < since + STOP_SECONDS and now >= self._extended_at + MORE_SECONDS / 4:
+            self._extended_at = now
+            systemd.notify(f"EXTEND_TIMEOUT_USEC={int(MORE_SECONDS * 1e6)}")

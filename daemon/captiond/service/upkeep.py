@@ -1,0 +1,142 @@
+"""What a running daemon does once a second beside its pictures: it tells how it fares, and ends pauses.
+
+A pause ends when a picture that is let through is delivered.  Where none waits, nothing would end it, so the
+surroundings are tried here: the inbox is looked at, what lies unfinished in done/ and failed/ is finished,
+and the model is asked about a gray square.  After every pause, however short, recovery runs once more, for
+what the pause interrupted; and what could not be taken away after a delivery is tried again now and then.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import structlog
+from PIL import Image
+
+from captiond.captioners import Captioner
+from captiond.delivery import Delivery
+from captiond.errors import CannotStart, Rejected, Surroundings, TryLater
+from captiond.inbox import Inbox
+from captiond.pipeline.gate import Gate
+from captiond.records import CaptionRequest, Outcome, Picture, PictureFacts
+from captiond.service import systemd
+from captiond.status import Tally
+
+log = structlog.get_logger(__name__)
+
+EVERY_SECONDS = 1.0
+
+
+class Upkeep:
+    def __init__(
+        self,
+        inbox: Inbox,
+        delivery: Delivery,
+        captioner: Captioner[Any],
+        *,
+        gate: Gate,
+        tally: Tally,
+        tell: Callable[[Outcome], None],
+    ) -> None:
+        self._inbox = inbox
+        self._delivery = delivery
+        self._captioner = captioner
+        self._gate = gate
+        self._tally = tally
+        self._tell_of = tell
+        self.turned_at = time.monotonic()  # when a round began last
+        self._pauses_minded = 0
+        self._degraded: str | None = None
+        self._told = ""
+
+    @contextmanager
+    def going_on(self) -> Iterator[None]:
+        """Once a second, on a thread of its own, while this lasts."""
+        ended = threading.Event()
+
+        def work() -> None:
+            while not ended.wait(EVERY_SECONDS):
+                self.round()
+
+        thread = threading.Thread(target=work, name="upkeep", daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            ended.set()
+            thread.join()
+
+    def round(self) -> None:
+        """What is to be done now, if anything."""
+        self.turned_at = time.monotonic()
+        self._tell_of_watching()
+        counts = self._inbox.counts()
+        if not counts.waiting and not counts.in_work and self._gate.take_turn():
+            self._mind_trouble(self._try_surroundings)
+        pauses = self._gate.pauses  # counted before we look, since one may begin meanwhile
+        if self._gate.trouble is None:
+            if pauses != self._pauses_minded:
+                self._pauses_minded = pauses
+                self._mind_trouble(self._recover)
+            self._mind_trouble(self._delivery.tidy)
+        self._tell(self.status())
+
+    def status(self) -> str:
+        """One line for `systemctl status`."""
+        counts, trouble = self._inbox.counts(), self._gate.trouble
+        state = f"paused: {trouble.message}" if trouble is not None else "watching the inbox"
+        numbers = (
+            f"{counts.waiting + counts.settling} waiting, {counts.in_work} in work, "
+            f"{self._tally.done} done, {self._tally.failed} failed"
+        )
+        return f"{state}; {numbers}"
+
+    def _mind_trouble(self, act: Callable[[], None]) -> None:
+        try:
+            act()
+        except Surroundings as trouble:
+            self._gate.close(trouble)
+        except CannotStart as fatal:
+            # The next picture meets it too, and then the process ends with its exit code.
+            self._gate.close(Surroundings(fatal.message, advice=fatal.advice))
+
+    def _try_surroundings(self) -> None:
+        self._inbox.start()
+        self._recover()
+        if self._captioner.is_loaded:  # one that was let go for want of work stays so until there is some
+            self._ask_the_model()
+        self._gate.open()
+
+    def _ask_the_model(self) -> None:
+        square = Picture(Image.new("RGB", (64, 64), "gray"), PictureFacts("JPEG", 64, 64))
+        try:
+            self._captioner.caption(
+                self._captioner.prepare(square, CaptionRequest("Describe this image.", 1))
+            )
+        except (Rejected, TryLater):
+            pass  # an answer all the same
+
+    def _recover(self) -> None:
+        for delivered in self._delivery.recover():
+            self._tell_of(self._delivery.outcome(delivered))
+            log.info("finished what a pause interrupted", file=delivered.path)
+
+    def _tell_of_watching(self) -> None:
+        degraded = self._inbox.watch_state.degraded
+        if degraded != self._degraded:
+            if degraded is not None:
+                log.warning("the inbox is scanned, since its events cannot be relied on", reason=degraded)
+            else:
+                log.info("the inbox's events can be relied on again")
+            self._degraded = degraded
+
+    def _tell(self, status: str) -> None:
+        # The manager takes a line as an assignment, and a message may hold any path.
+        line = " ".join(status.split())
+        if line != self._told:
+            self._told = line
+            systemd.notify(f"STATUS={line}")

@@ -1,0 +1,1 @@
+"""What knows nothing of pictures: openat, SQLite, a queue with its thread, one HTTP request, budgets."""

@@ -1,0 +1,113 @@
+"""The routes, and what each verdict is in HTTP.
+
+Swagger UI comes from the files of fastapi-offline: FastAPI's own page would fetch it from elsewhere.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from importlib.resources import files
+
+from fastapi import Depends, FastAPI, HTTPException, Request, UploadFile
+from fastapi.responses import HTMLResponse, Response
+from fastapi.security import HTTPBearer
+from fastapi.staticfiles import StaticFiles
+from pydantic import BaseModel
+
+from captiond import __version__
+from captiond.errors import CannotStart, Rejected, Surroundings, TryLater
+from captiond.pipeline.ondemand import Answering
+from captiond.web import browse
+from captiond.web.browse import Gallery
+from captiond.web.metrics import Metrics
+
+RETRY_AFTER_SECONDS = 10
+
+_DOCS = """<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><title>captiond API</title>
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<link rel="stylesheet" href="/docs/files/swagger-ui.css">
+<link rel="icon" href="/docs/files/favicon.png"></head>
+<body><div id="swagger-ui"></div>
+<script src="/docs/files/swagger-ui-bundle.js"></script><script src="/docs/start.js"></script></body></html>
+"""
+# A file of its own, so that the policy need not allow scripts inside a page.
+_START = 'SwaggerUIBundle({url: "/openapi.json", dom_id: "#swagger-ui", validatorUrl: null});\n'
+
+
+class Answer(BaseModel):
+    """What the model says about the picture."""
+
+    caption: str
+
+
+def application(
+    answering: Answering,
+    unwell: Callable[[], str | None],
+    metrics: Metrics,
+    gallery: Gallery,
+    *,
+    max_upload_bytes: int,
+    wants_token: bool,
+) -> FastAPI:
+    app = FastAPI(title="captiond", version=__version__, docs_url=None, redoc_url=None)
+    # The guard has checked the token by now; this tells the page to ask for one.
+    token = [Depends(HTTPBearer(auto_error=False))] if wants_token else []
+
+    @app.post("/infer", dependencies=token, responses=_INFER_RESPONSES)
+    def infer(file: UploadFile) -> Answer:
+        """Caption a picture, sent as the form field `file`.  Nothing of it is kept."""
+        if (file.size or 0) > max_upload_bytes:
+            raise HTTPException(413, f"the picture is larger than {max_upload_bytes:,} bytes")
+        return Answer(caption=_captioned(answering, file.file.read()))
+
+    @app.get("/healthz", dependencies=token, responses={503: {"description": "It does not work, and why"}})
+    def healthz(request: Request, response: Response) -> dict[str, str]:
+        """200 where `captiond health` would say so, else 503; the reason for whoever bears the token."""
+        reason = unwell()
+        if reason is None:
+            return {"status": "ok"}
+        response.status_code = 503
+        return {"status": "unwell"} | ({"reason": reason} if request.state.is_known else {})
+
+    metrics.add_to(app, token)
+    app.include_router(browse.routes(gallery), dependencies=token)
+    app.get("/", include_in_schema=False)(browse.page)
+    app.mount("/page", browse.page_files())
+
+    @app.get("/docs", include_in_schema=False)
+    def docs() -> HTMLResponse:
+        return HTMLResponse(_DOCS)
+
+    @app.get("/docs/start.js", include_in_schema=False)
+    def start() -> Response:
+        return Response(_START, media_type="text/javascript")
+
+    swagger = files("fastapi_offline") / "static"
+    app.mount("/docs/files", StaticFiles(directory=str(swagger)))
+    return app
+
+
+def _captioned(answering: Answering, data: bytes) -> str:
+    try:
+        return answering.caption(data).text
+    except Rejected as rejected:
+        # No picture at all, or a picture that cannot be described.
+        status = 415 if rejected.kind == "unreadable" else 413 if rejected.kind == "too_many_pixels" else 422
+        raise HTTPException(status, rejected.message) from rejected
+    except (TryLater, Surroundings, CannotStart) as trouble:
+        raise _not_now(trouble.message) from trouble
+    except MemoryError as error:
+        raise _not_now("there is not enough memory to decode it") from error
+
+
+def _not_now(reason: str) -> HTTPException:
+    return HTTPException(503, reason, {"Retry-After": str(RETRY_AFTER_SECONDS)})
+
+
+_INFER_RESPONSES: dict[int | str, dict[str, str]] = {
+    401: {"description": "The token is missing or wrong"},
+    413: {"description": "The upload is too large"},
+    415: {"description": "It is no picture, and why"},
+    503: {"description": "The model is loading, or the work pauses; try again after Retry-After seconds"},
+}

@@ -1,0 +1,235 @@
+"""What became of the pictures, to look through and to correct: history, folders and delivery, joined.
+
+No path ever comes from outside: a picture is asked for by its line in the history, and opened beneath done/
+or failed/ without following links.  A line counts only while the record beside that file tells of the very
+same original; else the picture has been taken away, and the line is all that is left of it.  The record is
+right where the two differ, and the history is corrected.  Whoever asks never reaches the gate or the model.
+"""
+
+from __future__ import annotations
+
+import os
+import unicodedata
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import structlog
+
+from captiond import sidecar
+from captiond.delivery import Delivery, Overtaken
+from captiond.delivery.files import contents, is_regular, known
+from captiond.delivery.retry import failures, put_back
+from captiond.errors import Surroundings, as_surroundings
+from captiond.history import Entry, History
+from captiond.names import shown
+from captiond.records import Fingerprint, Written
+from captiond.status import Status
+from captiond.support.openat import open_file
+from captiond.web.thumbnails import Thumbnails
+
+log = structlog.get_logger(__name__)
+
+LONGEST_CAPTION = 4000  # characters; a JPEG holds 64 KiB of EXIF, and most of it is somebody else's
+LARGEST_RECORD_BYTES = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Exhibit:
+    """One picture as people see it; every name fit to be shown."""
+
+    id: int
+    folder: str  # done | failed
+    path: str  # beneath that folder
+    is_there: bool | None  # False: taken away, or put back into the inbox; None: nobody can look just now
+    at: datetime
+    caption: str | None
+    edited_at: datetime | None
+    model_caption: str | None  # where a person changed it
+    model: str | None
+    written: tuple[Written, ...]  # what became of each place in the image
+    format: str | None
+    width: int | None
+    height: int | None
+    kind: str | None  # why it failed, for programs
+    message: str | None
+    advice: str | None
+    attempts: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Thumbnail:
+    etag: str
+    jpeg: bytes | None  # None: whoever asked has it already
+
+
+class Gallery:
+    """Safe to call from many threads; raises KeyError for what is not there, besides the verdicts."""
+
+    def __init__(
+        self,
+        history: History,
+        delivery: Delivery,
+        thumbnails: Thumbnails,
+        status: Callable[[], Status],
+        *,
+        inbox: Path,
+        done: Path,
+        failed: Path,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        self._history = history
+        self._delivery = delivery
+        self._thumbnails = thumbnails
+        self._status = status
+        self._inbox = inbox
+        self._folders = {"done": done, "failed": failed}
+        self._now = now
+
+    def status(self) -> dict[str, Any]:
+        """As `captiond status --json`, with what the history knows, and where pictures are to be dropped."""
+        try:
+            totals: dict[str, int] | None = self._history.counts()
+        except Surroundings:
+            totals = None
+        return {**asdict(self._status()), "totals": totals, "inbox": shown(str(self._inbox))}
+
+    def page(self, *, folder: str | None, search: str, before: int | None, limit: int) -> list[Exhibit]:
+        """Newest first."""
+        entries = self._history.entries(folder=folder, search=search, before=before, limit=limit)
+        return [self._exhibit(entry) for entry in entries]
+
+    def thumbnail(self, id: int, known_etag: str | None) -> Thumbnail:
+        """Rejected where the picture cannot be decoded."""
+        entry = self._entry(id)
+        self._must_be_in(entry.folder, entry)
+        with self._root(entry.folder) as root, _file(root, entry.delivered) as file:
+            fingerprint = Fingerprint.of(os.fstat(file))
+            etag = f'"{fingerprint.inode:x}-{fingerprint.modified_ns:x}-{fingerprint.changed_ns:x}"'
+            if etag == known_etag:
+                return Thumbnail(etag, None)
+            return Thumbnail(etag, self._thumbnails.of(fingerprint, lambda: contents(file, fingerprint.size)))
+
+    def revise(self, id: int, caption: str, was: str | None) -> Exhibit:
+        """A person's caption; `was`: what it must have said until now.  ValueError for what is no caption."""
+        entry, words = self._entry(id), cleaned(caption)
+        self._must_be_in("done", entry)
+        at = self._now()
+        try:
+            self._delivery.revise(entry.delivered, words, at, was=was)
+        except Overtaken as overtaken:
+            self._history.revise(id, overtaken.caption, at)
+            raise
+        log.info("caption edited", file=shown(entry.delivered), caption=words)
+        return self._exhibit(self._history.revise(id, words, at) or entry)
+
+    def retry(self, id: int) -> str:
+        """A failed picture goes back into the inbox; its path there."""
+        entry = self._entry(id)
+        self._must_be_in("failed", entry)
+        return self._put_back(entry.delivered)
+
+    def retry_all(self) -> int:
+        """Everything that lies in failed/ goes back; how many."""
+        returned = 0
+        for path in failures(self._folders["failed"]):
+            try:
+                self._put_back(path)
+                returned += 1
+            except KeyError:
+                continue  # somebody was faster, or only the reason is left of it
+        return returned
+
+    def _put_back(self, path: str) -> str:
+        returned = shown(put_back(path, inbox=self._inbox, failed=self._folders["failed"]))
+        log.info("put back into the inbox", file=shown(path), lies_in=returned)
+        return returned
+
+    def _entry(self, id: int) -> Entry:
+        entry = self._history.entry(id)
+        if entry is None:
+            raise KeyError(id)
+        return entry
+
+    def _must_be_in(self, folder: str, entry: Entry) -> None:
+        if entry.folder != folder or self._record(entry) is None:
+            raise KeyError(entry.id)
+
+    def _exhibit(self, entry: Entry) -> Exhibit:
+        told, is_seen = None, True
+        try:
+            told = self._record(entry)
+        except Surroundings:
+            is_seen = False
+        if told is not None and told.caption is not None and told.caption != entry.caption:
+            entry = self._history.revise(entry.id, told.caption, told.edited_at or self._now()) or entry
+        return Exhibit(
+            id=entry.id,
+            folder=entry.folder,
+            path=shown(entry.delivered),
+            is_there=told is not None if is_seen else None,
+            at=entry.at,
+            caption=entry.caption,
+            edited_at=entry.edited_at,
+            model_caption=entry.first_caption,
+            model=entry.model,
+            written=told.written if told is not None else (),
+            format=entry.format,
+            width=entry.width,
+            height=entry.height,
+            kind=entry.kind,
+            message=entry.message,
+            advice=entry.advice,
+            attempts=entry.attempts,
+        )
+
+    def _record(self, entry: Entry) -> sidecar.Sidecar | None:
+        """What lies beside the picture, where both are there and tell of the one in the history."""
+        suffix = sidecar.CAPTION_SUFFIX if entry.folder == "done" else sidecar.ERROR_SUFFIX
+        with self._root(entry.folder) as root:
+            try:
+                with _file(root, entry.delivered), _file(root, entry.delivered + suffix) as record:
+                    size = min(os.fstat(record).st_size, LARGEST_RECORD_BYTES)
+                    told = sidecar.read(contents(record, size))
+            except (KeyError, ValueError):
+                return None
+        is_same = told.path == entry.path and entry.sha256 in (told.source_sha256, None)
+        return told if is_same else None
+
+    @contextmanager
+    def _root(self, folder: str) -> Iterator[int]:
+        try:
+            root = os.open(self._folders[folder], os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            try:
+                yield root
+            finally:
+                os.close(root)
+        except OSError as error:
+            raise as_surroundings(error, f"looking at folders.{folder}") from error
+
+
+def cleaned(caption: str) -> str:
+    """One line in NFC without control characters, as the model's captions are; ValueError for no words."""
+    words = ("".join(char for char in word if unicodedata.category(char) != "Cc") for word in caption.split())
+    line = unicodedata.normalize("NFC", " ".join(word for word in words if word))
+    if not line:
+        raise ValueError("a caption has at least one word")
+    if len(line) > LONGEST_CAPTION:
+        raise ValueError(f"a caption has at most {LONGEST_CAPTION:,} characters")
+    return line
+
+
+@contextmanager
+def _file(root: int, path: str) -> Iterator[int]:
+    """A regular file beneath `root`; KeyError where there is none."""
+    with known(path):
+        file = open_file(root, path)
+    try:
+        if not is_regular(file):
+            raise KeyError(path)
+        yield file
+    finally:
+        os.close(file)

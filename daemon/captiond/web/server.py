@@ -1,0 +1,94 @@
+"""The socket and the thread behind it.  Bound before the model is loaded: a taken port is told at once."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import structlog
+import uvicorn
+
+from captiond.errors import CannotStart, ExitCode
+from captiond.pipeline.ondemand import Answering
+from captiond.status import Measures
+from captiond.web.access import Access, is_loopback
+from captiond.web.api import application
+from captiond.web.browse import Gallery
+from captiond.web.guard import Guard
+from captiond.web.metrics import Metrics
+
+log = structlog.get_logger(__name__)
+
+MOST_CONNECTIONS = 64
+LAST_ANSWERS_SECONDS = 10  # for what is being answered when the daemon stops
+
+
+class Door:
+    def __init__(self, host: str, port: int, *, token: str | None, max_upload_bytes: int) -> None:
+        """Bind the address; CannotStart where that cannot be, or where anybody could come in."""
+        if token is None and not is_loopback(host):
+            raise CannotStart(
+                f"`http.listen` ({host}) can be reached from other machines, and no token is set",
+                exit_code=ExitCode.WRONG_SETTINGS,
+                advice="Set http.token_file or $CAPTIOND_HTTP__TOKEN, or listen on 127.0.0.1.",
+            )
+        self._access = Access(host.lower(), token)
+        self._max_upload_bytes = max_upload_bytes
+        self.metrics = Metrics()
+        try:
+            family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
+            self._socket = socket.create_server((host, port), family=family)
+        except OSError as error:
+            raise CannotStart(
+                f"`http.listen`: {host}:{port} cannot be listened on: {error.strerror or error}",
+                exit_code=ExitCode.TRY_AGAIN,
+                advice="Stop what uses the address (`ss -ltnp`), or choose another port.",
+            ) from error
+
+    def close(self) -> None:
+        self._socket.close()
+
+    @contextmanager
+    def serving(
+        self,
+        answering: Answering,
+        unwell: Callable[[], str | None],
+        measure: Callable[[], Measures],
+        gallery: Gallery,
+    ) -> Iterator[None]:
+        """Answer on a thread of its own while this lasts.
+
+        `unwell`: why nobody should rely on the daemon; `measure`: how things stand.
+        """
+        self.metrics.read(measure)
+        app = application(
+            answering,
+            unwell,
+            self.metrics,
+            gallery,
+            max_upload_bytes=self._max_upload_bytes,
+            wants_token=self._access.token is not None,
+        )
+        config = uvicorn.Config(
+            Guard(app, self._access, self._max_upload_bytes),
+            log_config=None,
+            log_level="warning",
+            access_log=False,
+            server_header=False,
+            lifespan="off",
+            proxy_headers=False,
+            limit_concurrency=MOST_CONNECTIONS,
+            timeout_graceful_shutdown=LAST_ANSWERS_SECONDS,
+        )
+        server = uvicorn.Server(config)
+        thread = threading.Thread(target=server.run, args=([self._socket],), name="door", daemon=True)
+        thread.start()
+        host, port = self._socket.getsockname()[:2]
+        log.info("the door is open", listen=f"[{host}]:{port}" if ":" in host else f"{host}:{port}")
+        try:
+            yield
+        finally:
+            server.should_exit = True
+            thread.join()

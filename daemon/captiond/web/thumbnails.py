@@ -1,0 +1,69 @@
+"""Small upright JPEGs of whatever `pictures` can decode, made when they are asked for and kept for a while.
+
+Files come opened; nothing is written, and what is kept is bounded.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import threading
+from collections import OrderedDict
+from collections.abc import Callable
+
+from captiond import pictures
+from captiond.errors import Rejected
+from captiond.records import Fingerprint
+from captiond.support.budget import Budget
+
+SIDE_PIXELS = 320
+QUALITY = 82
+KEPT_BYTES = 32 * 1024 * 1024
+# Pictures that wait for their captions are decoded meanwhile; they come first.
+PIXELS_TOGETHER = 50_000_000
+DECODING_TOGETHER = max(1, (os.cpu_count() or 1) // 2)
+
+
+class Thumbnails:
+    """Safe to call from many threads."""
+
+    def __init__(self, max_pixels: Callable[[], int], *, max_file_bytes: int) -> None:
+        self._max_pixels = max_pixels
+        self._max_file_bytes = max_file_bytes
+        self._pixels = Budget(PIXELS_TOGETHER)
+        self._decoding = threading.BoundedSemaphore(DECODING_TOGETHER)
+        self._keeping = threading.Lock()
+        self._kept: OrderedDict[Fingerprint, bytes] = OrderedDict()
+        self._kept_bytes = 0
+
+    def of(self, fingerprint: Fingerprint, read: Callable[[], bytes]) -> bytes:
+        """The thumbnail of the file that has this fingerprint; Rejected where it cannot be decoded."""
+        with self._keeping:
+            if fingerprint in self._kept:
+                self._kept.move_to_end(fingerprint)
+                return self._kept[fingerprint]
+        if fingerprint.size > self._max_file_bytes:
+            raise Rejected("too_large", "the file is larger than limits.max_file_bytes", stage="decode")
+        with self._decoding:
+            data = read()
+            with self._pixels.holding(pictures.declared_pixels(data)):
+                thumbnail = _made(data, self._max_pixels())
+        self._keep(fingerprint, thumbnail)
+        return thumbnail
+
+    def _keep(self, fingerprint: Fingerprint, thumbnail: bytes) -> None:
+        with self._keeping:
+            self._kept_bytes += len(thumbnail) - len(self._kept.pop(fingerprint, b""))
+            self._kept[fingerprint] = thumbnail
+            while self._kept_bytes > KEPT_BYTES:
+                _, oldest = self._kept.popitem(last=False)
+                self._kept_bytes -= len(oldest)
+
+
+def _made(data: bytes, max_pixels: int) -> bytes:
+    picture = pictures.decode(data, max_pixels=max_pixels, needed_side=lambda _width, _height: SIDE_PIXELS)
+    image = picture.image
+    image.thumbnail((SIDE_PIXELS, SIDE_PIXELS))
+    buffer = io.BytesIO()
+    image.save(buffer, "JPEG", quality=QUALITY)
+    return buffer.getvalue()

@@ -1,0 +1,62 @@
+"""Promises about thumbnails: small, upright, made once for a file, and never too many kept."""
+
+from __future__ import annotations
+
+import io
+
+import pytest
+from PIL import Image
+
+from captiond.errors import Rejected
+from captiond.records import Fingerprint
+from captiond.web import thumbnails
+from captiond.web.thumbnails import Thumbnails
+
+ORIENTATION = 0x0112
+
+
+def jpeg(width: int, height: int, orientation: int = 1) -> bytes:
+    buffer, exif = io.BytesIO(), Image.Exif()
+    exif[ORIENTATION] = orientation
+    Image.new("RGB", (width, height), "teal").save(buffer, "JPEG", exif=exif)
+    return buffer.getvalue()
+
+
+def fingerprint(number: int, size: int = 1000) -> Fingerprint:
+    return Fingerprint(1, number, size, 2, 3)
+
+
+def made(max_pixels: int = 10_000_000) -> Thumbnails:
+    return Thumbnails(lambda: max_pixels, max_file_bytes=100_000)
+
+
+def test_a_thumbnail_is_small_and_upright() -> None:
+    """As a viewer shows the picture; one that is small already is not blown up."""
+    for data, size in ((jpeg(1600, 400, 6), (80, 320)), (jpeg(30, 20), (30, 20))):
+        with Image.open(io.BytesIO(made().of(fingerprint(1), lambda data=data: data))) as image:
+            assert (image.format, image.size, image.getexif().get(ORIENTATION)) == ("JPEG", size, None)
+
+
+def test_a_file_is_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As long as it is kept; of those that are, the one that nobody asked for longest goes first."""
+    some, read = made(), []
+
+    def ask(number: int) -> bytes:
+        return some.of(fingerprint(number), lambda: read.append(number) or jpeg(40, 30))
+
+    size = len(ask(1))
+    monkeypatch.setattr(thumbnails, "KEPT_BYTES", 2 * size)
+    for number in (2, 1, 3, 1, 2):
+        ask(number)
+    assert read == [1, 2, 3, 2]
+
+
+def test_limits_hold_for_thumbnails_too() -> None:
+    """Too many pixels, too many bytes, and what is no picture at all."""
+    for some, size, data in (
+        (made(100), 10, jpeg(40, 30)),
+        (made(), 200_000, b""),
+        (made(), 10, b"a letter"),
+    ):
+        with pytest.raises(Rejected):
+            some.of(fingerprint(1, size), lambda data=data: data)
