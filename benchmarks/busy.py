@@ -99,7 +99,7 @@ def _run_with_a_local_model(settings_file: Path, seconds: float, answer: Any) ->
     _on_two_cores()
     from captiond import logs, settings
     from captiond.captioners.local import LocalCaptioner
-    from captiond.service import daemon
+    from captiond.service import build, daemon
 
     engines: list[OneAtATime] = []
 
@@ -107,7 +107,7 @@ def _run_with_a_local_model(settings_file: Path, seconds: float, answer: Any) ->
         engines.append(OneAtATime(folder, seconds))
         return engines[-1]
 
-    daemon.captioner_of = lambda _: LocalCaptioner(model_id="demo", device="cpu", open_engine=open_engine)
+    build.captioner_of = lambda _: LocalCaptioner(model_id="demo", device="cpu", open_engine=open_engine)
     loaded = settings.load(settings_file, {}, settings_file.parent)
     logs.configure("warning", "json")
     running = daemon.Daemon(loaded)

@@ -21,9 +21,9 @@ from captiond.delivery.attempts import Attempts
 from captiond.errors import CannotStart, ExitCode, Surroundings
 from captiond.inbox import Inbox
 from captiond.metadata.describing import Describing
-from captiond.pipeline import Pipeline, Rules
+from captiond.pipeline import Pipeline
 from captiond.pipeline.gate import Gate
-from captiond.records import Caption, CaptionRequest, Fingerprint, ModelIdentity, Outcome, Picture
+from captiond.records import Caption, CaptionRequest, Fingerprint, ModelIdentity, Outcome, Picture, Rules
 from captiond.service.upkeep import Upkeep
 from captiond.status import Tally
 
@@ -78,17 +78,10 @@ class World:
         self.told: list[Outcome] = []
         self.attempts = Attempts(root / "state")
         describe = Describing(replaces=False, blocks=["exif"], place=None, xmp="never", text=False)
-        self.delivery = Delivery(
-            inbox=root / "inbox",
-            done=root / "done",
-            failed=root / "failed",
-            attempts=self.attempts,
-            attempt_limit=3,
-            max_file_bytes=10_000_000,
-            embed=describe,
-        )
+        self.rules = Rules(REQUEST, describe, max_pixels=1_000_000, max_file_bytes=10_000_000, attempts=3)
+        folders = root / "inbox", root / "done", root / "failed"
+        self.delivery = Delivery(*folders, self.attempts, lambda _: self.rules)
         self.inbox = self.make_inbox()
-        self.rules = Rules(REQUEST, 1_000_000, 3, describe)
         self.stop = threading.Event()
 
     def make_inbox(self, incomplete_after_seconds: float = 600) -> Inbox:
@@ -120,7 +113,6 @@ class World:
                 self.inbox,
                 self.delivery,
                 self.captioner,
-                self.rules,
                 gate=self.gate,
                 tally=self.tally,
                 tell=self.tell,

@@ -90,7 +90,8 @@ def run(config: Path | None, once: bool) -> ExitCode:
 def caption(files: tuple[Path, ...], config: Path | None, model: str | None, as_json: bool) -> ExitCode:
     """Caption files where they lie, print, change nothing."""
     from captiond.commands.caption import caption_files
-    from captiond.service.daemon import captioner_of, request_of
+    from captiond.service.build import captioner_of
+    from captiond.service.rules import request_of
 
     settings = _settings(config, model)
     _configure_logs(settings, quieter=True)
@@ -409,7 +410,7 @@ def _serve(settings: Settings, *, once: bool, reread: Callable[[], Settings] | N
     daemon = Daemon(settings, reread=reread)
     with progress.shown(daemon, sys.stderr, wanted=once):
         daemon.run(once=once)
-    return ExitCode.SOME_FAILED if once and daemon.tally.failed else ExitCode.OK
+    return ExitCode.SOME_FAILED if once and daemon.rooms.tally.failed else ExitCode.OK
 
 
 def _complain(verdict: Verdict) -> None:

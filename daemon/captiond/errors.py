@@ -13,6 +13,26 @@ from __future__ import annotations
 
 import errno
 from enum import IntEnum
+from typing import Literal, get_args
+
+# Every word that a program may meet as the `kind` of a failure, and what it means to a person.
+Kind = Literal[
+    "decoder_died",
+    "empty_caption",
+    "gave_up",
+    "refused_by_server",
+    "too_complex",
+    "too_large",
+    "too_many_attempts",
+    "too_many_pixels",
+    "too_much_memory",
+    "too_slow",
+    "truncated",
+    "unforeseen",
+    "unreadable",
+]
+KINDS: tuple[Kind, ...] = get_args(Kind)
+Stage = Literal["settle", "claim", "decode", "caption", "publish"]
 
 
 class ExitCode(IntEnum):
@@ -37,14 +57,13 @@ class Verdict(Exception):
 class Rejected(Verdict):
     """This image will never be captioned.
 
-    kind: a stable word for programs (unreadable, truncated, too_large, too_many_pixels, empty_caption,
-    too_many_attempts, refused_by_server).  stage: settle, claim, decode, caption or publish.
+    `kind` is a stable word for programs; docs/reliability.md says what each means.
     """
 
-    def __init__(self, kind: str, message: str, *, stage: str, advice: str | None = None) -> None:
+    def __init__(self, kind: Kind, message: str, *, stage: Stage, advice: str | None = None) -> None:
         super().__init__(message, advice=advice)
-        self.kind = kind
-        self.stage = stage
+        self.kind: Kind = kind
+        self.stage: Stage = stage
 
 
 class TryLater(Verdict):

@@ -11,9 +11,14 @@ import hashlib
 import os
 import re
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from itertools import count
 
+OWN_FOLDER = ".captiond"  # what the daemon keeps beside users' files, in each of its folders
+
 LONGEST_NAME = 255  # bytes; the kernel takes no more
+LONGEST_PATH = 32 * 1024  # bytes; opened a part at a time, a path may be longer than the kernel takes at once
+DEEPEST_PATH = 1024  # parts
 LONGEST_EXTENSION = 32  # bytes; what is longer is no extension but a name with a dot in it
 _SURROGATES = re.compile("[\ud800-\udfff]")
 
@@ -55,6 +60,38 @@ def is_utf8(name: str) -> bool:
     except UnicodeDecodeError:
         return False
     return True
+
+
+def name_keys(key: str, name: str) -> dict[str, str]:
+    """A name in JSON, and its bytes beside it where it is not UTF-8."""
+    if is_utf8(name):
+        return {key: name}
+    return {key: shown(name), f"{key}_hex": os.fsencode(name).hex()}
+
+
+def checked_path(path: str) -> str:
+    """A path that came out of a file or a socket, if it can only lead beneath the folder that it is for.
+
+    ValueError for all else: absolute, empty, too long or too deep, with `..` or a NUL, into our own folder.
+    """
+    parts = path.split("/")
+    if _length(path) > LONGEST_PATH or len(parts) > DEEPEST_PATH:
+        raise ValueError("a path that is too long")
+    for part in parts:
+        checked_name(part)
+    return path
+
+
+def checked_name(name: str) -> str:
+    """Likewise the name of one file or folder."""
+    if name in ("", ".", "..", OWN_FOLDER) or "/" in name or "\0" in name or _length(name) > LONGEST_NAME:
+        raise ValueError(f"not a name of a file: {shown(name)[:100]!r}")
+    return name
+
+
+def utc_text(moment: datetime, exact_to: str = "seconds") -> str:
+    """A time as JSON and people get it: 2026-11-23T10:00:00Z."""
+    return moment.astimezone(UTC).isoformat(timespec=exact_to).replace("+00:00", "Z")
 
 
 def _length(name: str) -> int:

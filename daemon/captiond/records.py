@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -60,6 +61,58 @@ NO_NOTES = Notes()
 
 
 @dataclass(frozen=True, slots=True)
+class Texts:
+    """What is said about a picture, ready to be written: what a model said, or a person in its place."""
+
+    caption: str
+    alt_text: str | None = None
+    title: str | None = None
+    keywords: tuple[str, ...] = ()
+    visible_text: str | None = None  # empty where nothing is to be read; None where nobody asked
+
+
+@dataclass(frozen=True, slots=True)
+class CaptionRequest:
+    """What is asked about a picture."""
+
+    prompt: str
+    max_new_tokens: int
+
+
+class Describe(Protocol):
+    """Lays texts into an image of a format, and makes what is to lie beside it, given what lies there.
+
+    `own` are former texts of ours: they make way, and what does not say them is not made anew.
+    """
+
+    def __call__(
+        self, data: bytes, format: str, texts: Texts, /, *, notes: Notes = ..., own: Texts | None = ...
+    ) -> Described: ...
+
+
+def _nothing(_: str) -> bool:
+    return False
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """What the settings say about one picture: asked for when it is claimed, and kept until it is over."""
+
+    request: CaptionRequest
+    describe: Describe
+    max_pixels: int
+    max_file_bytes: int
+    attempts: int  # so often it is begun before it is set aside
+    settle_seconds: float = 0.0  # what travels with it is quiet for so long
+    takes_text: bool = False  # photo.txt travels with it
+    xmp_on_stem: bool = False  # photo.xmp is made, not photo.jpg.xmp
+    stays: Callable[[str], bool] = _nothing  # whether a path in the inbox is to stay there, beside whatever
+
+
+RulesOf = Callable[[str], Rules]  # by the path of a picture in the inbox
+
+
+@dataclass(frozen=True, slots=True)
 class Job:
     """A claimed file: its bytes, read once through one descriptor, and the attempt that was counted."""
 
@@ -71,6 +124,7 @@ class Job:
     attempt: int
     noticed_at: float  # monotonic seconds
     claimed_at: float  # monotonic seconds
+    rules: Rules = field(repr=False)
     notes: Notes = field(default=NO_NOTES, repr=False)
 
 
@@ -98,14 +152,6 @@ class Picture:
 
     image: Image.Image
     facts: PictureFacts
-
-
-@dataclass(frozen=True, slots=True)
-class CaptionRequest:
-    """What is asked about a picture."""
-
-    prompt: str
-    max_new_tokens: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,6 +263,7 @@ class Outcome:
     height: int | None = None
     timings: Timings | None = None
     attempts: int | None = None
+    is_recovered: bool = False  # an earlier process had begun it: not this one's work
 
 
 @dataclass(frozen=True, slots=True)

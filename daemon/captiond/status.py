@@ -29,6 +29,8 @@ class Tally:
         self.finished_at = self._started  # when a picture left the inbox last, on the clock
 
     def count(self, outcome: Outcome) -> None:
+        if outcome.is_recovered:
+            return  # what an earlier run did
         with self._counting:
             if outcome.folder == "done":
                 self.done += 1

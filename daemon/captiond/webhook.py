@@ -11,7 +11,6 @@ from __future__ import annotations
 import socket
 import threading
 from dataclasses import asdict
-from datetime import UTC
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -19,7 +18,7 @@ import httpx
 import structlog
 
 from captiond import __version__, sidecar
-from captiond.names import job_id
+from captiond.names import job_id, name_keys, utc_text
 from captiond.records import Outcome
 from captiond.support.background import Aside
 from captiond.support.http import asked_to_wait, exchange
@@ -136,20 +135,20 @@ class Webhook:
 
 def notice(outcome: Outcome) -> dict[str, Any]:
     """What the server is sent about one picture."""
-    suffix = sidecar.CAPTION_SUFFIX if outcome.folder == "done" else sidecar.ERROR_SUFFIX
+    suffix = sidecar.SUFFIXES[outcome.folder]
     return {
         "id": job_id(outcome.path, f"{outcome.folder} {outcome.sha256} {outcome.at.timestamp()}"),
         "event": "captioned" if outcome.folder == "done" else "failed",
-        **sidecar.name_keys("path", outcome.path),
+        **name_keys("path", outcome.path),
         "folder": outcome.folder,
-        **sidecar.name_keys("delivered", outcome.delivered),
-        **sidecar.name_keys("sidecar", outcome.delivered + suffix),
+        **name_keys("delivered", outcome.delivered),
+        **name_keys("sidecar", outcome.delivered + suffix),
         "caption": outcome.caption,
         "model": outcome.model,
         "kind": outcome.kind,
         "message": outcome.message,
         "advice": outcome.advice,
-        "at": outcome.at.astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z"),
+        "at": utc_text(outcome.at),
         "sha256": outcome.sha256,
         "format": outcome.format,
         "width": outcome.width,

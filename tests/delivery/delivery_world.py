@@ -6,7 +6,8 @@ import errno
 import hashlib
 import json
 import os
-from collections.abc import Collection, Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -14,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from captiond import sidecar
-from captiond.delivery import Delivery, Describe, moves
+from captiond.delivery import Delivery, moves
 from captiond.delivery.attempts import Attempts
 from captiond.errors import Rejected
 from captiond.records import (
@@ -22,6 +23,7 @@ from captiond.records import (
     Caption,
     CaptionRequest,
     Delivered,
+    Describe,
     Described,
     Fingerprint,
     Job,
@@ -29,11 +31,14 @@ from captiond.records import (
     Notes,
     Notice,
     PictureFacts,
+    Rules,
     SettledFile,
     Stamp,
+    Texts,
     Timings,
     Written,
 )
+from captiond.sidecar import Record
 
 MOVES: dict[str, moves.Move] = {
     "flagged": moves.flagged,
@@ -43,31 +48,43 @@ MOVES: dict[str, moves.Move] = {
 STAMP = Stamp(datetime(2026, 11, 23, 10, 0, tzinfo=UTC), "0.1.0")
 WORDS = "Two dogs run along a beach at sunset."
 NEW_WORDS = "Rex and Ada at Skagen, August 2019."
+REQUEST = CaptionRequest("Describe what is shown in this image.", 160)
 LATER = datetime(2026, 11, 24, 18, 30, tzinfo=UTC)
 
 
 def embed(
-    data: bytes, _format: str, caption: str, /, *, notes: Notes = NO_NOTES, own: Collection[str] = ()
+    data: bytes, _format: str, texts: Texts, /, *, notes: Notes = NO_NOTES, own: Texts | None = None
 ) -> Described:
     """Lays a caption into bytes that no decoder will ever see, in the place of what is its own."""
-    for said in own:
-        data = data.removesuffix(b"\0" + said.encode())
-    return Described(data + b"\0" + caption.encode(), (Written("exif:ImageDescription", "wrote"),))
+    if own is not None:
+        data = data.removesuffix(b"\0" + own.caption.encode())
+    return Described(data + b"\0" + texts.caption.encode(), (Written("exif:ImageDescription", "wrote"),))
 
 
 def embed_beside(
-    data: bytes, _format: str, caption: str, /, *, notes: Notes = NO_NOTES, own: Collection[str] = ()
+    data: bytes, _format: str, texts: Texts, /, *, notes: Notes = NO_NOTES, own: Texts | None = None
 ) -> Described:
     """Lays it into the .xmp as well, if there is one, and makes a .txt of it."""
-    xmp = None if notes.xmp is None else embed(notes.xmp, _format, caption, own=own).data
-    return replace(embed(data, _format, caption, own=own), xmp=xmp, text=caption.encode())
+    xmp = None if notes.xmp is None else embed(notes.xmp, _format, texts, own=own).data
+    return replace(embed(data, _format, texts, own=own), xmp=xmp, text=texts.caption.encode())
+
+
+def rules(**changes: Any) -> Rules:
+    values: dict[str, Any] = {
+        "request": REQUEST,
+        "describe": embed,
+        "max_pixels": 1_000_000,
+        "max_file_bytes": 1_000_000,
+        "attempts": 3,
+    }
+    return Rules(**values | changes)
 
 
 def caption(text: str = WORDS, **changes: Any) -> Caption:
     values: dict[str, Any] = {
         "raw_output": None,
         "model": ModelIdentity("demo", "transformers"),
-        "request": CaptionRequest("Describe what is shown in this image.", 160),
+        "request": REQUEST,
         "prompt_tokens": 790,
         "new_tokens": 9,
         "finish_reason": "stop",
@@ -79,8 +96,9 @@ def caption(text: str = WORDS, **changes: Any) -> Caption:
 FACTS = PictureFacts("JPEG", 40, 30, (Notice("rotated", "turned upright"),))
 
 
-def record_for(job: Job, described: Described, text: str = WORDS) -> bytes:
-    return sidecar.compose(job, FACTS, caption(text), described, Timings(0.1, 0.2, 0.3, 0.4), STAMP)
+def record_for(job: Job, described: Described, text: str = WORDS) -> Record:
+    timings = Timings(0.1, 0.2, 0.3, 0.4)
+    return sidecar.compose(job, FACTS, Texts(text), caption(text), described, timings, STAMP)
 
 
 @dataclass
@@ -105,30 +123,41 @@ class World:
             folder.mkdir(parents=True, exist_ok=True)
         return cls(**folders | changes)
 
-    def delivery(self, **changes: Any) -> Delivery:
-        def counted(data: bytes, kind: str, text: str, /, **more: Any) -> Described:
-            self.embedded += 1
-            return self.embed(data, kind, text, **more)
+    def delivery(
+        self,
+        counting: Attempts | None = None,
+        *,
+        move: moves.Move | None = None,
+        exchange: moves.Move | None = None,
+        clock: Callable[[], float] = time.monotonic,
+        **changes: Any,
+    ) -> Delivery:
+        """`changes`: of the rules."""
+        move = move or self.move
+        knows_exchange = move in (moves.move, moves.flagged)
 
-        values: dict[str, Any] = {
-            "inbox": self.inbox,
-            "done": self.done,
-            "failed": self.failed,
-            "attempts": Attempts(self.state),
-            "attempt_limit": 3,
-            "max_file_bytes": 1_000_000,
-            "embed": counted,
-            "move": self.move,
-            "exchange": moves.exchange if self.move in (moves.move, moves.flagged) else no_exchange,
-        }
-        return Delivery(**values | changes)
+        def counted(data: bytes, kind: str, texts: Texts, /, **more: Any) -> Described:
+            self.embedded += 1
+            return self.embed(data, kind, texts, **more)
+
+        these = rules(**{"describe": counted} | changes)
+        return Delivery(
+            self.inbox,
+            self.done,
+            self.failed,
+            Attempts(self.state) if counting is None else counting,
+            lambda _: these,
+            clock=clock,
+            move=move,
+            exchange=exchange or (moves.exchange if knows_exchange else no_exchange),
+        )
 
     @contextmanager
     def opened(self, **changes: Any) -> Iterator[Delivery]:
         with ExitStack() as closing:
-            attempts = changes.setdefault("attempts", Attempts(self.state))
-            closing.callback(attempts.close)
-            delivery = self.delivery(**changes)
+            counting = Attempts(self.state)
+            closing.callback(counting.close)
+            delivery = self.delivery(counting, **changes)
             delivery.open()
             closing.callback(delivery.close)
             yield delivery
@@ -152,17 +181,23 @@ class World:
         return SettledFile(path, Fingerprint.of((self.inbox / path).lstat()), noticed_at=0.0)
 
     def caption(self, delivery: Delivery, settled: SettledFile, text: str = WORDS) -> Delivered:
+        claimed = delivery.claim(settled)
+        return claimed if isinstance(claimed, Delivered) else self.publish(delivery, claimed, text)
+
+    def claim(self, delivery: Delivery, settled: SettledFile) -> Job:
+        """Of a picture of which nothing was begun."""
         job = delivery.claim(settled)
-        return self.publish(delivery, job, text)
+        assert isinstance(job, Job)
+        return job
 
     def publish(self, delivery: Delivery, job: Job, text: str = WORDS) -> Delivered:
         self.asked += 1
-        described = self.embed(job.data, "JPEG", text, notes=job.notes)
+        described = self.embed(job.data, "JPEG", Texts(text), notes=job.notes)
         return delivery.publish(job, described, record_for(job, described, text))
 
     def reject(self, delivery: Delivery, settled: SettledFile, kind: str = "unreadable") -> Delivered:
         why = Rejected(kind, "it is no image", stage="decode", advice="Look at it.")
-        return delivery.set_aside(settled.path, settled.fingerprint, why, 1, STAMP)
+        return delivery.set_aside(settled.path, settled.fingerprint, why, 1, STAMP)[0]
 
     def work_off(self, delivery: Delivery) -> None:
         """What the daemon does with whatever lies in the inbox; it passes over what is empty."""

@@ -99,7 +99,7 @@ def run(seed: int) -> None:
 
 @contextmanager
 def _opened(world: World) -> Iterator[Delivery]:
-    with world.opened(attempt_limit=1_000) as delivery:
+    with world.opened(attempts=1_000) as delivery:
         yield delivery
 
 

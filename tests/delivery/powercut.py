@@ -285,9 +285,9 @@ def _watched_delivery(folder: Path, scenario: Scenario) -> tuple[World, list[Mom
     with world.opened() as delivery:
         act: Callable[[], object]
         if scenario.act == "publish":
-            act = partial(world.publish, delivery, delivery.claim(world.settled(PATH)))
+            act = partial(world.publish, delivery, world.claim(delivery, world.settled(PATH)))
         elif scenario.act == "revise":
-            act = partial(delivery.revise, PATH, NEW_WORDS, LATER)
+            act = partial(delivery.edit, PATH, NEW_WORDS, LATER)
         else:
             act = partial(world.reject, delivery, world.settled(PATH))
         shutil.copytree(root, folder / "bare", ignore=shutil.ignore_patterns("state"))

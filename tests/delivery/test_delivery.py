@@ -21,7 +21,7 @@ from delivery_world import MOVES, STAMP, WORDS, World, embed, record_for, users_
 from captiond.delivery import moves
 from captiond.errors import CannotStart, ExitCode, Rejected, Surroundings, TryLater
 from captiond.names import job_id
-from captiond.records import Described, SettledFile
+from captiond.records import Delivered, Described, SettledFile, Texts
 
 # The first digits of the checksum of what `World.drop` drops.
 TAIL = "~" + hashlib.sha256(b"a picture").hexdigest()[:8]
@@ -180,7 +180,7 @@ def test_a_file_that_changed_before_the_claim_waits(world: World) -> None:
         with pytest.raises(TryLater):
             world.reject(delivery, settled)
         world.dropped["photo.jpg"] = b"longer than it was"
-        job = delivery.claim(world.settled("photo.jpg"))
+        job = world.claim(delivery, world.settled("photo.jpg"))
         assert job.attempt == 1
         world.publish(delivery, job)
     world.check_quiet()
@@ -224,7 +224,7 @@ def test_what_is_put_in_a_files_place_is_not_followed(tmp_path: Path, swap: obje
     world = World.at(tmp_path)
     settled = world.drop("photo.jpg")
     with world.opened() as delivery:
-        job = delivery.claim(settled)
+        job = world.claim(delivery, settled)
         (world.inbox / "photo.jpg").unlink()
         swap(world.inbox / "photo.jpg")  # type: ignore[operator]
         with pytest.raises(TryLater):
@@ -251,7 +251,7 @@ def test_a_linked_folder_in_the_inbox_is_not_entered(tmp_path: Path) -> None:
 def test_a_picture_changed_while_in_work_is_a_new_one(world: World) -> None:
     """The version that was captioned is delivered, the newer one stays and is delivered after it."""
     with world.opened() as delivery:
-        job = delivery.claim(world.drop("photo.jpg", b"the first"))
+        job = world.claim(delivery, world.drop("photo.jpg", b"the first"))
         world.drop("photo.jpg", b"the second")
         first = world.publish(delivery, job)
         second = world.caption(delivery, world.settled("photo.jpg"))
@@ -272,7 +272,7 @@ def test_a_picture_changed_in_the_last_moment_is_put_back(tmp_path: Path) -> Non
         rename(old, new, **folders)
 
     with world.opened() as delivery:
-        job = delivery.claim(settled)
+        job = world.claim(delivery, settled)
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(os, "rename", late)
             world.publish(delivery, job)
@@ -285,7 +285,7 @@ def test_a_picture_changed_in_the_last_moment_is_put_back(tmp_path: Path) -> Non
 def test_a_picture_touched_while_in_work_is_not_doubled(world: World) -> None:
     """A new time, mode or owner on the same bytes is no new picture."""
     with world.opened() as delivery:
-        job = delivery.claim(world.drop("photo.jpg"))
+        job = world.claim(delivery, world.drop("photo.jpg"))
         os.utime(world.inbox / "photo.jpg")
         (world.inbox / "photo.jpg").chmod(0o600)
         world.publish(delivery, job)
@@ -295,7 +295,7 @@ def test_a_picture_touched_while_in_work_is_not_doubled(world: World) -> None:
 def test_what_a_writer_holds_open_is_not_taken_away(world: World) -> None:
     """A program that opened the file meanwhile can still write: nothing is lost and nothing doubled."""
     with world.opened() as delivery:
-        job = delivery.claim(world.drop("photo.jpg"))
+        job = world.claim(delivery, world.drop("photo.jpg"))
         with (world.inbox / "photo.jpg").open("r+b") as writer:
             if not _kernel_tells_writers(world.inbox / "photo.jpg"):
                 pytest.skip("this file system does not tell who writes")
@@ -365,15 +365,15 @@ def test_too_many_attempts_and_then_set_aside(world: World) -> None:
     settled = world.drop("photo.jpg")
     for expected in (1, 2, 3):
         with world.opened() as delivery:  # each a process that died at work
-            assert delivery.claim(settled).attempt == expected
+            assert world.claim(delivery, settled).attempt == expected
     with world.opened() as delivery:
         with pytest.raises(Rejected) as rejected:
             delivery.claim(settled)
         assert rejected.value.kind == "too_many_attempts"
         assert "3 times" in rejected.value.message
-        delivered = delivery.set_aside(settled.path, settled.fingerprint, rejected.value, 0, STAMP)
+        delivered, _ = delivery.set_aside(settled.path, settled.fingerprint, rejected.value, 0, STAMP)
         assert json.loads((world.failed / delivered.record).read_bytes())["attempts"] == 4
-        assert delivery.claim(world.drop("photo.jpg")).attempt == 1
+        assert world.claim(delivery, world.drop("photo.jpg")).attempt == 1
 
 
 def test_a_forgiven_attempt_is_not_counted(world: World) -> None:
@@ -381,7 +381,7 @@ def test_a_forgiven_attempt_is_not_counted(world: World) -> None:
     settled = world.drop("photo.jpg")
     with world.opened() as delivery:
         for _ in range(5):
-            job = delivery.claim(settled)
+            job = world.claim(delivery, settled)
             assert job.attempt == 1
             delivery.forgive(settled)
             delivery.forgive(job)
@@ -421,16 +421,18 @@ def test_a_folder_that_keeps_its_files_is_refused_before_the_model_works(tmp_pat
         with pytest.raises(TryLater, match="not writable"):
             delivery.claim(settled)
         patch.undo()
-        assert delivery.claim(settled).attempt == 1
+        assert world.claim(delivery, settled).attempt == 1
 
 
 def test_the_record_must_tell_of_the_image(tmp_path: Path) -> None:
     """A sidecar of other bytes is never published."""
     world = World.at(tmp_path)
     with world.opened() as delivery:
-        job = delivery.claim(world.drop("photo.jpg"))
+        job = world.claim(delivery, world.drop("photo.jpg"))
         with pytest.raises(ValueError, match="another image"):
-            delivery.publish(job, Described(b"other bytes", ()), record_for(job, embed(job.data, "", WORDS)))
+            delivery.publish(
+                job, Described(b"other bytes", ()), record_for(job, embed(job.data, "", Texts(WORDS)))
+            )
     assert users_files(world.inbox) == ["photo.jpg"]
     assert users_files(world.done) == []
 
@@ -440,7 +442,7 @@ def test_threads_deliver_into_the_same_folder(world: World) -> None:
     paths = [f"photo{TAIL}{more}.jpg" for more in ("", "-2", "-3")] + [f"d{n}/photo.jpg" for n in range(5)]
     (world.done / "photo.jpg").write_bytes(b"")
     with world.opened() as delivery:
-        jobs = [delivery.claim(world.drop(path)) for path in [*paths, "photo.jpg"]]
+        jobs = [world.claim(delivery, world.drop(path)) for path in [*paths, "photo.jpg"]]
         threads = [threading.Thread(target=world.publish, args=(delivery, job)) for job in jobs]
         for thread in threads:
             thread.start()
@@ -453,7 +455,7 @@ def test_threads_deliver_into_the_same_folder(world: World) -> None:
 def test_a_full_disk_pauses_and_leaves_nothing_behind(world: World) -> None:
     """Trouble while writing is the surroundings' fault; the same work succeeds when it ends."""
     with world.opened() as delivery:
-        job = delivery.claim(world.drop("photo.jpg"))
+        job = world.claim(delivery, world.drop("photo.jpg"))
         for act in ("fsync", "write"):
             with pytest.MonkeyPatch.context() as patch:
                 patch.setattr(os, act, _no_space)
@@ -483,7 +485,7 @@ def test_trouble_at_any_sync_is_made_good(tmp_path: Path, failing: int, way: str
         fsync(descriptor)
 
     with world.opened() as delivery:
-        job = delivery.claim(settled)
+        job = world.claim(delivery, settled)
         with pytest.MonkeyPatch.context() as patch, suppress(Surroundings):
             patch.setattr(os, "fsync", unlucky)
             if way == "publish":
@@ -491,8 +493,7 @@ def test_trouble_at_any_sync_is_made_good(tmp_path: Path, failing: int, way: str
             else:
                 world.reject(delivery, settled)
         for path in users_files(world.inbox):
-            with suppress(TryLater):  # finished meanwhile
-                world.caption(delivery, world.settled(path))
+            world.caption(delivery, world.settled(path))
         assert delivery.recover() == []  # a mark may be left, but nothing that is told twice
     world.check_quiet()
 
@@ -522,13 +523,12 @@ def test_what_a_pause_interrupted_is_finished_without_the_model(tmp_path: Path) 
 
     world.move = unlucky
     with world.opened() as delivery:
-        job = delivery.claim(world.drop("photo.jpg"))
+        job = world.claim(delivery, world.drop("photo.jpg"))
         with pytest.raises(Surroundings):
             world.publish(delivery, job)
     world.move = moves.move
     with world.opened() as delivery:
-        with pytest.raises(TryLater, match="finished now"):
-            delivery.claim(world.settled("photo.jpg"))
+        assert isinstance(delivery.claim(world.settled("photo.jpg")), Delivered)
         assert delivery.recover() == []
     assert world.asked == 1
     world.check_quiet()
@@ -686,13 +686,13 @@ def test_what_lies_under_a_lost_mount_is_not_used(tmp_path: Path, other_file_sys
     world.done = tmp_path / "mounted"
     world.done.symlink_to(other_file_system)
     with world.opened() as delivery:
-        assert delivery._places["done"].path == other_file_system.resolve()
+        assert delivery._folders["done"].path == other_file_system.resolve()
     place = tmp_path / "place"
     place.mkdir()
     world.done = place
     with world.opened() as delivery:
         settled = world.drop("a.jpg")
-        job = delivery.claim(settled)
+        job = world.claim(delivery, settled)
         place.rename(tmp_path / "unmounted")
         place.symlink_to(other_file_system)
         before = sorted(os.listdir(other_file_system))

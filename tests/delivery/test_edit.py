@@ -54,7 +54,7 @@ def test_a_persons_words_take_the_place_of_the_models(world: World) -> None:
     before = told(world)
     record.write_text(json.dumps(before | {"rating": 5}))  # another program's key
     with world.opened() as delivery:
-        delivered = delivery.revise(PATH, NEW_WORDS, LATER)
+        delivered = delivery.edit(PATH, NEW_WORDS, LATER)
     after = told(world)
     assert after["caption"] == NEW_WORDS
     assert after["edited"] == {"at": "2026-11-24T18:30:00Z", "model_caption": WORDS}
@@ -73,10 +73,10 @@ def test_a_persons_words_take_the_place_of_the_models(world: World) -> None:
 def test_the_models_words_outlive_many_edits(world: World) -> None:
     """However often somebody changes their mind; and the same words again change nothing."""
     with world.opened() as delivery:
-        delivery.revise(PATH, NEW_WORDS, LATER)
-        delivery.revise(PATH, "Rex.", LATER)
+        delivery.edit(PATH, NEW_WORDS, LATER)
+        delivery.edit(PATH, "Rex.", LATER)
         before = (world.done / PATH).stat(), (world.done / f"{PATH}.caption.json").stat()
-        delivery.revise(PATH, "Rex.", LATER)
+        delivery.edit(PATH, "Rex.", LATER)
         assert before == ((world.done / PATH).stat(), (world.done / f"{PATH}.caption.json").stat())
     assert (told(world)["caption"], told(world)["edited"]["model_caption"]) == ("Rex.", WORDS)
     world.check_quiet()
@@ -90,7 +90,7 @@ def test_what_lies_beside_says_the_new_words_too(world: World) -> None:
         world.drop_beside(f"a.{ending}", data)
     with world.opened() as delivery:
         world.caption(delivery, world.settled("a.jpg"))
-        delivery.revise("a.jpg", NEW_WORDS, LATER)
+        delivery.edit("a.jpg", NEW_WORDS, LATER)
     assert (world.done / "a.jpg.xmp").read_bytes() == b"<x/>\0" + NEW_WORDS.encode()
     assert (world.done / "a.txt").read_bytes() == NEW_WORDS.encode()
     world.check_quiet()
@@ -110,7 +110,7 @@ def test_what_somebody_changes_beside_it_keeps_what_it_says(tmp_path: Path) -> N
     world.drop_beside("a.jpg.xmp", b"<x/>")
     with world.opened(exchange=changed_meanwhile) as delivery:
         world.caption(delivery, world.settled("a.jpg"))
-        delivery.revise("a.jpg", NEW_WORDS, LATER)
+        delivery.edit("a.jpg", NEW_WORDS, LATER)
     assert (world.done / "a.jpg.xmp").read_bytes() == b"developed anew"
     assert (world.done / "a.jpg").read_bytes() == b"a picture\0" + NEW_WORDS.encode()
     assert sorted(users_files(world.done)) == ["a.jpg", "a.jpg.caption.json", "a.jpg.xmp", "a.txt"]
@@ -123,8 +123,8 @@ def test_an_image_that_holds_no_description_is_left_alone(world: World) -> None:
         return Described(data, (Written("exif:ImageDescription", "skipped", "not in these"),))
 
     before = Fingerprint.of((world.done / PATH).stat())
-    with world.opened(embed=skipped) as delivery:
-        delivery.revise(PATH, NEW_WORDS, LATER)
+    with world.opened(describe=skipped) as delivery:
+        delivery.edit(PATH, NEW_WORDS, LATER)
     assert Fingerprint.of((world.done / PATH).stat()) == before
     assert told(world)["caption"] == NEW_WORDS and told(world)["written"][0]["action"] == "skipped"
 
@@ -135,7 +135,7 @@ def test_an_image_that_holds_no_description_is_left_alone(world: World) -> None:
 def test_an_unknown_path_is_told(world: World, path: str) -> None:
     """Only images with a sidecar of ours can be meant, and only in done/."""
     with world.opened() as delivery, pytest.raises(KeyError):
-        delivery.revise(path, NEW_WORDS, LATER)
+        delivery.edit(path, NEW_WORDS, LATER)
     assert unchanged(world)
 
 
@@ -146,7 +146,7 @@ def test_a_link_is_not_followed(world: World) -> None:
     (world.done / PATH).symlink_to(elsewhere)
     content = elsewhere.read_bytes()
     with world.opened() as delivery, pytest.raises(KeyError):
-        delivery.revise(PATH, NEW_WORDS, LATER)
+        delivery.edit(PATH, NEW_WORDS, LATER)
     assert elsewhere.read_bytes() == content
 
 
@@ -155,7 +155,7 @@ def test_a_changed_image_is_refused(world: World) -> None:
     (world.done / PATH).write_bytes(b"retouched")
     before = told(world)
     with world.opened() as delivery, pytest.raises(TryLater):
-        delivery.revise(PATH, NEW_WORDS, LATER)
+        delivery.edit(PATH, NEW_WORDS, LATER)
     assert (world.done / PATH).read_bytes() == b"retouched" and told(world) == before
 
 
@@ -163,9 +163,9 @@ def test_an_image_that_somebody_writes_to_is_refused(world: World) -> None:
     """An editor that has it open may save at any moment."""
     with world.opened() as delivery:
         with (world.done / PATH).open("r+b"), pytest.raises(TryLater):
-            delivery.revise(PATH, NEW_WORDS, LATER)
+            delivery.edit(PATH, NEW_WORDS, LATER)
         assert unchanged(world)
-        delivery.revise(PATH, NEW_WORDS, LATER)
+        delivery.edit(PATH, NEW_WORDS, LATER)
     world.check_quiet()
 
 
@@ -187,7 +187,7 @@ def test_an_image_that_is_replaced_at_the_last_moment_stays(tmp_path: Path) -> N
         world.caption(delivery, world.settled(PATH))
         before = told(world)
         with pytest.raises(TryLater):
-            delivery.revise(PATH, NEW_WORDS, LATER)
+            delivery.edit(PATH, NEW_WORDS, LATER)
     assert (world.done / PATH).read_bytes() == b"retouched" and told(world) == before
     assert len(users_files(world.done)) == 2
 
@@ -201,7 +201,7 @@ def test_a_full_disk_changes_nothing(world: World, monkeypatch: pytest.MonkeyPat
     with world.opened() as delivery:
         with monkeypatch.context() as patch, pytest.raises(Surroundings):
             patch.setattr(os, "write", full)
-            delivery.revise(PATH, NEW_WORDS, LATER)
+            delivery.edit(PATH, NEW_WORDS, LATER)
         assert unchanged(world)
 
 
@@ -223,7 +223,7 @@ def test_trouble_that_passes_is_overcome(world: World, monkeypatch: pytest.Monke
             with monkeypatch.context() as patch:
                 patch.setattr(os, act, once)
                 try:
-                    delivery.revise(PATH, words, LATER)
+                    delivery.edit(PATH, words, LATER)
                     stands = True
                 except Surroundings:
                     stands = False
@@ -243,7 +243,7 @@ def test_an_image_that_was_removed_in_a_crash_comes_back(tmp_path: Path) -> None
         world.drop(PATH)
         world.caption(delivery, world.settled(PATH))
         with pytest.raises(Crash):
-            delivery.revise(PATH, NEW_WORDS, LATER)
+            delivery.edit(PATH, NEW_WORDS, LATER)
     (world.done / PATH).unlink()
     with world.opened(exchange=no_exchange) as delivery:
         delivery.recover()
@@ -262,6 +262,6 @@ def test_an_edited_delivery_is_not_made_twice(world: World, monkeypatch: pytest.
         with monkeypatch.context() as patch, pytest.raises(Surroundings):
             patch.setattr(Trace, "mark_delivered", failing)
             world.caption(delivery, settled)
-        delivery.revise("other.jpg", NEW_WORDS, LATER)
+        delivery.edit("other.jpg", NEW_WORDS, LATER)
         assert [delivered.path for delivered in delivery.recover()] == ["other.jpg"]
     world.check_quiet()

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from delivery_world import MOVES, STAMP, WORDS, World, embed, users_files
 
-from captiond.delivery import Delivery, Finished, traces
+from captiond.delivery import Delivery, journal
 from captiond.errors import Rejected, Surroundings
 from captiond.records import Described, Timings, Written
 
@@ -39,14 +39,14 @@ def crashing(before: str) -> Iterator[None]:
         raise Crash
 
     with pytest.MonkeyPatch.context() as patch, pytest.raises(Crash):
-        patch.setattr(traces.Trace, "clear", lambda _, **__: None)  # a dead process clears nothing
+        patch.setattr(journal.Trace, "clear", lambda _, **__: None)  # a dead process clears nothing
         patch.setattr(before, crash)
         yield
 
 
 def crash_before(world: World, act: str) -> None:
     with world.opened() as delivery:
-        job = delivery.claim(world.settled("trip/photo.jpg"))
+        job = world.claim(delivery, world.settled("trip/photo.jpg"))
         with crashing(act):
             world.publish(delivery, job)
 
@@ -322,7 +322,7 @@ def _only_job(world: World) -> str:
 def test_recovery_leaves_what_is_in_work_alone(world: World) -> None:
     """Recovering while pictures are delivered disturbs none of them."""
     with world.opened() as delivery:
-        job = delivery.claim(world.settled("trip/photo.jpg"))
+        job = world.claim(delivery, world.settled("trip/photo.jpg"))
 
         def recover_meanwhile(source: int, name: str, target: int, new_name: str) -> None:
             assert delivery.recover() == []
@@ -339,7 +339,7 @@ def test_names_that_are_not_utf8_are_recovered(tmp_path: Path) -> None:
     path = os.fsdecode(b"caf\xe9/\xff.jpg")
     settled = world.drop(path)
     with world.opened() as delivery:
-        job = delivery.claim(settled)
+        job = world.claim(delivery, settled)
         with crashing(COMMITTING):
             world.publish(delivery, job)
     with world.opened() as delivery:
@@ -369,14 +369,13 @@ def test_a_caption_that_waits_on_disk_is_not_made_again(world: World) -> None:
     """The claim finishes the delivery and says so, with all that the pipeline needs to count it."""
     with world.opened() as delivery:
         _interrupted(world, delivery)
-        with pytest.raises(Finished) as finished:
-            delivery.claim(world.settled("trip/photo.jpg"))
-    assert finished.value.delivered.path == "trip/photo.jpg"
+        finished = delivery.claim(world.settled("trip/photo.jpg"))
+    assert finished.path == "trip/photo.jpg"
     assert world.asked == 1
     world.check_quiet()
 
 
 def _interrupted(world: World, delivery: Delivery) -> None:
-    job = delivery.claim(world.settled("trip/photo.jpg"))
+    job = world.claim(delivery, world.settled("trip/photo.jpg"))
     with crashing(SHOWING_THE_IMAGE):
         world.publish(delivery, job)

@@ -42,7 +42,7 @@ def test_a_failed_image_goes_back(world: World) -> None:
     assert (world.inbox / PATH).stat().st_mtime_ns == 1_234_567_890_123_456_789
     assert users_files(world.failed) == failures(world.failed) == []
     with world.opened() as delivery:
-        assert delivery.claim(world.settled(PATH)).attempt == 1
+        assert world.claim(delivery, world.settled(PATH)).attempt == 1
         world.work_off(delivery)
     world.check_quiet()
 

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from delivery_world import FACTS, STAMP, WORDS, caption, embed
+from delivery_world import FACTS, STAMP, WORDS, caption, embed, rules
 from hypothesis import given
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
@@ -18,7 +18,18 @@ from jsonschema import Draft202012Validator
 from captiond import sidecar
 from captiond.errors import Rejected
 from captiond.names import is_utf8
-from captiond.records import Accompanied, Described, Fingerprint, Job, ModelIdentity, Stamp, Timings, Written
+from captiond.records import (
+    Accompanied,
+    Described,
+    Fingerprint,
+    Job,
+    ModelIdentity,
+    Stamp,
+    Texts,
+    Timings,
+    Written,
+)
+from captiond.sidecar import Record
 from captiond.sidecar.schema import json_schema
 
 VALIDATOR = Draft202012Validator(json_schema(), format_checker=Draft202012Validator.FORMAT_CHECKER)
@@ -26,23 +37,28 @@ TIMINGS = Timings(queued=0.4, decode=0.03, caption=0.9, publish=0.02)
 DATA = b"a picture"
 
 # Any bytes the kernel may give, and any text a model or a server may: lone surrogates among it.
-PATHS = st.binary(min_size=1, max_size=60).filter(lambda path: 0 not in path).map(os.fsdecode)
+NAMES = st.binary(min_size=1, max_size=30).filter(lambda name: not {0, ord("/")} & set(name)).map(os.fsdecode)
+PATHS = st.lists(NAMES.filter(lambda name: name not in {".", ".."}), min_size=1, max_size=3).map("/".join)
 TEXTS = st.text(st.characters(exclude_categories=()), max_size=60)
 
 
 def job(path: str = "trip/photo.jpg", modified_ns: int = 1_700_000_000_123_456_789) -> Job:
     fingerprint = Fingerprint(1, 2, len(DATA), modified_ns, 3)
-    return Job("0" * 24, path, fingerprint, DATA, hashlib.sha256(DATA).hexdigest(), 1, 0.0, 0.0)
+    return Job("0" * 24, path, fingerprint, DATA, hashlib.sha256(DATA).hexdigest(), 1, 0.0, 0.0, rules())
+
+
+def composed(job: Job, **changes: Any) -> Record:
+    parts = {
+        "caption": caption(),
+        "described": embed(DATA, "JPEG", Texts(WORDS)),
+        "timings": TIMINGS,
+        "stamp": STAMP,
+    } | changes
+    return sidecar.compose(job, FACTS, Texts(parts["caption"].text), **parts)
 
 
 def compose(job: Job, **changes: Any) -> bytes:
-    parts = {
-        "caption": caption(),
-        "described": embed(DATA, "JPEG", WORDS),
-        "timings": TIMINGS,
-        "stamp": STAMP,
-    }
-    return sidecar.compose(job, FACTS, **parts | changes)
+    return composed(job, **changes).encoded()
 
 
 def strings(value: Any) -> Iterator[str]:
@@ -110,10 +126,10 @@ def test_the_schema_knows_every_key() -> None:
     """No key is written that the published schema does not describe."""
     described = Described(DATA, (Written("exif", "refused", "a MakerNote"),), previous_description="my dog")
     path = os.fsdecode(b"trip/\xff.jpg")
-    composed = compose(job(path), caption=caption(raw_output=" x"), described=described)
-    companions = [Accompanied(os.fsdecode(b"\xff.xmp"), "0" * 64, 9, "merged")]
-    accompanied = sidecar.with_companions(composed, companions)
-    record = json.loads(sidecar.revised(accompanied, "Rex.", described, {}, STAMP.created_at))
+    alone = composed(job(path), caption=caption(raw_output=" x"), described=described)
+    accompanied = alone.accompanied((Accompanied(os.fsdecode(b"\xff.xmp"), "0" * 64, 9, "merged"),))
+    words = Texts("Rex.", alt_text="A dog.", title="Rex", keywords=("dog",), visible_text="REX")
+    record = json.loads(accompanied.revised(words, described, {}, STAMP.created_at).encoded())
     schema = json_schema()
 
     def check(value: Any, schema: dict[str, Any]) -> None:
@@ -148,11 +164,11 @@ def test_any_name_and_any_answer_make_a_valid_sidecar(
 @given(PATHS, TEXTS)
 def test_recovery_reads_back_what_it_needs(path: str, text: str) -> None:
     """The path comes back exactly, byte for byte, and so do the checksums and the caption."""
-    told = sidecar.read(compose(job(path), caption=caption(text)))
+    told = sidecar.decode(compose(job(path), caption=caption(text)))
     assert os.fsencode(told.path) == os.fsencode(path)
-    assert told.source_sha256 == hashlib.sha256(DATA).hexdigest()
+    assert told.source.sha256 == hashlib.sha256(DATA).hexdigest()
     assert told.published_sha256 == hashlib.sha256(DATA + b"\0" + WORDS.encode()).hexdigest()
-    assert told.format == "JPEG"
+    assert told.source.format == "JPEG"
     assert told.caption == text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
@@ -169,7 +185,7 @@ def test_a_torn_record_is_no_record(length: int) -> None:
     """A record that a power cut tore is never taken for a whole one."""
     record = compose(job())
     with pytest.raises(ValueError, match=r"."):
-        sidecar.read(record[: min(length, len(record) - 3)])
+        sidecar.decode(record[: min(length, len(record) - 3)])
 
 
 @pytest.mark.parametrize(
@@ -179,13 +195,13 @@ def test_a_torn_record_is_no_record(length: int) -> None:
 def test_a_foreign_file_is_no_record(foreign: bytes) -> None:
     """JSON that is not ours is never followed."""
     with pytest.raises(ValueError, match=r"."):
-        sidecar.read(foreign)
+        sidecar.decode(foreign)
 
 
 def test_an_error_says_what_to_do() -> None:
     """What lies beside a failed picture names the kind, the stage, the attempts and the advice."""
     why = Rejected("unreadable", "the JPEG ends in the middle", stage="decode", advice="Copy it again.")
-    record = sidecar.compose_error("trip/photo.jpg", job().fingerprint, why, 2, job().sha256, STAMP)
+    record = sidecar.compose_error("trip/photo.jpg", job().fingerprint, why, 2, job().sha256, STAMP).encoded()
     answer = json.loads(record)
     assert list(answer)[:7] == [
         "schema",
@@ -197,21 +213,21 @@ def test_an_error_says_what_to_do() -> None:
         "source",
     ]
     assert (answer["schema"], answer["kind"], answer["attempts"]) == ("captiond/error", "unreadable", 2)
-    told = sidecar.read(record)
+    told = sidecar.decode(record)
     assert (told.path, told.caption, told.published_sha256) == ("trip/photo.jpg", None, job().sha256)
 
 
 def test_bytes_laid_anew_change_only_what_tells_of_them() -> None:
     """A recovery under other settings writes other checksums and keeps caption, author and date."""
-    before = compose(job(), described=Described(DATA + b"1", (), previous_description="my dog"))
-    after = sidecar.with_described(before, Described(DATA + b"2", (Written("exif", "kept", "a person's"),)))
-    old, new = json.loads(before), json.loads(after)
+    before = composed(job(), described=Described(DATA + b"1", (), previous_description="my dog"))
+    after = before.described(Described(DATA + b"2", (Written("exif", "kept", "a person's"),)))
+    old, new = json.loads(before.encoded()), json.loads(after.encoded())
     assert new.pop("published") == {"sha256": hashlib.sha256(DATA + b"2").hexdigest()}
     assert new.pop("written") == [{"target": "exif", "action": "kept", "reason": "a person's"}]
     for key in ("published", "written", "previous_description"):
         old.pop(key)
     assert old == new
-    VALIDATOR.validate(json.loads(after))
+    VALIDATOR.validate(json.loads(after.encoded()))
 
 
 def test_times_are_utc() -> None:
@@ -224,9 +240,8 @@ def test_times_are_utc() -> None:
 
 def test_what_caption_prints_are_the_sidecars_keys() -> None:
     """`captiond caption --json` and the sidecar speak of a picture in the same words and order."""
-    keys = sidecar.caption_keys(
-        "trip/photo.jpg", FACTS, caption(), TIMINGS, sha256="0" * 64, size=9, modified_ns=0
-    )
+    source = sidecar.source_of("trip/photo.jpg", "0" * 64, 9, 0, FACTS)
+    keys = sidecar.answer_keys(source, FACTS, Texts(WORDS), caption(), TIMINGS)
     ours = [key for key in json.loads(compose(job())) if key in keys]
     assert list(keys) == ours
     assert ours[0] == "caption"

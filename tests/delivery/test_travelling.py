@@ -25,8 +25,9 @@ from test_recovery import (
     crashing,
 )
 
-from captiond.delivery import Finished, company, moves, returns, traces
+from captiond.delivery import companions, journal, moves, retry
 from captiond.errors import Rejected, Surroundings, TryLater
+from captiond.records import Delivered, Described, Notes, Texts
 from captiond.sidecar.companions import pictures_of, tails
 
 TAIL = "~" + hashlib.sha256(b"a picture").hexdigest()[:8]
@@ -146,9 +147,8 @@ def test_what_is_changed_before_the_sidecar_appears_is_delivered_anew(tmp_path: 
     with world.opened() as delivery:
         with pytest.raises(TryLater, match="changed what was shown"):
             world.caption(delivery, world.settled("trip/photo.jpg"))
-        with pytest.raises(Finished) as finished:
-            delivery.claim(world.settled("trip/photo.jpg"))
-    assert finished.value.delivered.path == f"trip/photo{TAIL}.jpg"
+        finished = delivery.claim(world.settled("trip/photo.jpg"))
+    assert finished.path == f"trip/photo{TAIL}.jpg"
     assert (world.done / "trip/photo.jpg").read_bytes() == b"turned by somebody"
     (world.done / "trip/photo.jpg").unlink()
     (world.done / "trip/photo.jpg.caption.json").unlink()
@@ -188,7 +188,7 @@ def test_what_two_pictures_share_is_not_doubled_by_two_threads(tmp_path: Path) -
     paths = [f"photo.{extension}" for extension in ("jpg", "png", "webp", "gif")]
     world.drop_beside("photo.AAE", b"an edit")
     with world.opened() as delivery:
-        jobs = [delivery.claim(world.drop(path, path.encode())) for path in paths]
+        jobs = [world.claim(delivery, world.drop(path, path.encode())) for path in paths]
         threads = [threading.Thread(target=world.publish, args=(delivery, job)) for job in jobs]
         for thread in threads:
             thread.start()
@@ -202,7 +202,9 @@ def test_what_two_pictures_share_is_not_doubled_by_a_crash(tmp_path: Path) -> No
     world = World.at(tmp_path)
     world.drop_beside("photo.AAE", b"an edit")
     with world.opened() as delivery:
-        first, second = (delivery.claim(world.drop(f"photo.{end}", end.encode())) for end in ("jpg", "png"))
+        first, second = (
+            world.claim(delivery, world.drop(f"photo.{end}", end.encode())) for end in ("jpg", "png")
+        )
         with crashing(SHOWING_THE_IMAGE):
             world.publish(delivery, first)
         with crashing(WRITING_THE_CLAIM):
@@ -250,7 +252,7 @@ def test_a_film_is_never_in_memory_as_a_whole(tmp_path: Path) -> None:
     file = world.drop_beside("photo.MOV", b"")
     os.truncate(file, 40_000_000)
     with world.opened() as delivery:
-        job = delivery.claim(world.drop("photo.jpg"))
+        job = world.claim(delivery, world.drop("photo.jpg"))
         tracemalloc.start()
         world.publish(delivery, job)
         _, peak_bytes = tracemalloc.get_traced_memory()
@@ -264,10 +266,10 @@ def test_a_large_folder_is_not_listed(tmp_path: Path, monkeypatch: pytest.Monkey
     world = World.at(tmp_path)
     drop_all(world)
     with world.opened() as delivery:
-        few = delivery.claim(world.settled("trip/photo.jpg"))
+        few = world.claim(delivery, world.settled("trip/photo.jpg"))
         world.publish(delivery, few)
         drop_all(world)
-        monkeypatch.setattr(company, "_FEW_NAMES_BYTES", 0)
+        monkeypatch.setattr(companions, "_FEW_NAMES_BYTES", 0)
         with monkeypatch.context() as patch:
             patch.setattr(os, "scandir", None)
             again = world.caption(delivery, world.settled("trip/photo.jpg"))
@@ -278,7 +280,7 @@ def test_what_somebody_wants_left_alone_stays(tmp_path: Path) -> None:
     """A pattern of watch.ignore counts for what lies beside a picture, too."""
     world = World.at(tmp_path)
     world.drop_beside("photo.MOV", b"a film")
-    with world.opened(leaves=lambda path: path.endswith(".MOV")) as delivery:
+    with world.opened(stays=lambda path: path.endswith(".MOV")) as delivery:
         world.caption(delivery, world.drop("photo.jpg"))
     assert users_files(world.inbox) == ["photo.MOV"]
 
@@ -304,8 +306,7 @@ def test_a_file_system_that_cannot_hold_a_companion_stops_no_others(tmp_path: Pa
             assert delivery.recover() == []
         world.caption(delivery, world.drop("other.jpg"))
         patch.undo()
-        with pytest.raises(Finished):
-            delivery.claim(world.settled("photo.jpg"))
+        assert isinstance(delivery.claim(world.settled("photo.jpg")), Delivered)
     world.check_quiet()
 
 
@@ -322,10 +323,10 @@ def test_a_companion_that_is_being_written_is_waited_for(tmp_path: Path) -> None
             with pytest.raises(TryLater, match=r"photo\.MOV, which travels with it, was changed") as later:
                 delivery.claim(settled)
             assert 50 < later.value.after_seconds <= 60
-        delivery._staging.now = lambda: time.time() + 61
-        job = delivery.claim(settled)
+        delivery._takers._now = lambda: time.time() + 61
+        job = world.claim(delivery, settled)
         assert job.attempt == 1
-        delivery._staging.now = lambda: time.time() - 86_400  # a clock that was set back says nothing
+        delivery._takers._now = lambda: time.time() - 86_400  # a clock that was set back says nothing
         world.publish(delivery, job)
     world.check_quiet()
 
@@ -358,12 +359,12 @@ def test_a_companion_that_may_not_be_opened_makes_its_picture_wait(
     with world.opened() as delivery:
         for number, words in answers.items():
             with monkeypatch.context() as patch, pytest.raises(TryLater, match=words):
-                patch.setattr(company, "open_file", _refusing(number))
+                patch.setattr(companions, "open_file", _refusing(number))
                 delivery.claim(settled)
         with monkeypatch.context() as patch, pytest.raises(Surroundings):
-            patch.setattr(company, "open_file", _refusing(errno.ESTALE))
+            patch.setattr(companions, "open_file", _refusing(errno.ESTALE))
             delivery.claim(settled)
-        assert delivery.claim(settled).attempt == 1
+        assert world.claim(delivery, settled).attempt == 1
 
 
 def _refusing(number: int) -> object:
@@ -390,7 +391,7 @@ def test_a_companion_that_comes_while_the_model_works_is_waited_for(world: World
     """The caption waits on disk until it is whole, over a restart too; the model is not asked again."""
     settled = world.drop("photo.jpg")
     with world.opened(settle_seconds=60.0) as delivery:
-        job = delivery.claim(settled)
+        job = world.claim(delivery, settled)
         world.drop_beside("photo.MOV", b"a film")
         with pytest.raises(TryLater, match=r"photo\.MOV"):
             world.publish(delivery, job)
@@ -402,9 +403,8 @@ def test_a_companion_that_comes_while_the_model_works_is_waited_for(world: World
     with world.opened(settle_seconds=60.0) as delivery:
         assert delivery.recover() == []
         assert delivery.unresolved == ()
-        delivery._staging.now = lambda: time.time() + 61
-        with pytest.raises(Finished):
-            delivery.claim(settled)
+        delivery._takers._now = lambda: time.time() + 61
+        assert isinstance(delivery.claim(settled), Delivered)
     assert world.asked == 1
     world.check_quiet()
 
@@ -413,7 +413,7 @@ def test_words_that_come_while_the_model_works_count(tmp_path: Path) -> None:
     """An .xmp that appears after the claim is merged like one that lay there."""
     world = World.at(tmp_path, embed=embed_beside)
     with world.opened() as delivery:
-        job = delivery.claim(world.drop("photo.jpg"))
+        job = world.claim(delivery, world.drop("photo.jpg"))
         world.drop_beside("photo.xmp", b"<x/>")
         world.publish(delivery, job)
     assert (world.done / "photo.xmp").read_bytes() == b"<x/>\0" + WORDS.encode()
@@ -443,20 +443,19 @@ def test_a_companion_changed_while_it_is_copied_is_waited_for(tmp_path: Path) ->
     world = World.at(tmp_path)
     file = world.drop_beside("photo.MOV", b"a film")
 
-    def late(trace: traces.Trace, number: int, *more: object) -> None:
+    def late(trace: journal.Trace, number: int, *more: object) -> None:
         write(trace, number, *more)  # type: ignore[arg-type]
         if number:
             file.write_bytes(b"a longer film")
 
-    write = traces.Trace.write_piece
+    write = journal.Trace.write_piece
     with world.opened() as delivery:
-        job = delivery.claim(world.drop("photo.jpg"))
+        job = world.claim(delivery, world.drop("photo.jpg"))
         with pytest.MonkeyPatch.context() as patch, pytest.raises(TryLater, match="is being changed"):
-            patch.setattr(traces.Trace, "write_piece", late)
+            patch.setattr(journal.Trace, "write_piece", late)
             world.publish(delivery, job)
         world.beside["photo.MOV"] = b"a longer film"
-        with pytest.raises(Finished):
-            delivery.claim(world.settled("photo.jpg"))
+        assert isinstance(delivery.claim(world.settled("photo.jpg")), Delivered)
     world.check_quiet()
 
 
@@ -481,8 +480,8 @@ def test_a_merged_file_takes_the_place_of_the_one_that_came(world: World, name: 
 def test_a_made_file_is_called_as_the_settings_say(tmp_path: Path, on_stem: bool, name: str) -> None:
     """photo.jpg.xmp or photo.xmp, and photo.txt; none of them is told as a companion."""
 
-    def embed_both(data: bytes, kind: str, text: str, /, **_: object) -> object:
-        described = embed_beside(data, kind, text)
+    def embed_both(data: bytes, kind: str, texts: Texts, /, **_: object) -> Described:
+        described = embed_beside(data, kind, texts)
         return type(described)(described.data, described.written, xmp=b"<x/>", text=described.text)
 
     world = World.at(tmp_path, embed=embed_both)
@@ -500,9 +499,9 @@ def test_a_text_travels_where_texts_are_written(tmp_path: Path) -> None:
     """With output.text_sidecar a photo.txt that is there is a companion, and what it says is known."""
     seen = []
 
-    def embed_seeing(data: bytes, kind: str, text: str, /, *, notes: object) -> object:
+    def embed_seeing(data: bytes, kind: str, texts: Texts, /, *, notes: Notes) -> Described:
         seen.append(notes)
-        return embed(data, kind, text)
+        return embed(data, kind, texts)
 
     world = World.at(tmp_path, embed=embed_seeing)
     world.drop_beside("photo.txt", b"my dog")
@@ -514,11 +513,11 @@ def test_a_text_travels_where_texts_are_written(tmp_path: Path) -> None:
 
 def test_a_note_that_is_too_large_travels_as_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It is not read, nothing is merged into it, and none is made in its place."""
-    monkeypatch.setattr(company, "MOST_NOTE_BYTES", 3)
+    monkeypatch.setattr(companions, "MOST_NOTE_BYTES", 3)
 
-    def embed_xmp(data: bytes, kind: str, text: str, /, *, notes: object) -> object:
+    def embed_xmp(data: bytes, kind: str, texts: Texts, /, *, notes: Notes) -> Described:
         assert notes.xmp is None and notes.unread == {"xmp"}
-        described = embed(data, kind, text)
+        described = embed(data, kind, texts)
         return type(described)(described.data, described.written, xmp=b"ours")
 
     world = World.at(tmp_path, embed=embed_xmp)
@@ -538,7 +537,7 @@ def test_beside_a_picture_that_fails_it_stays(tmp_path: Path) -> None:
     with world.opened() as delivery:
         world.reject(delivery, world.settled("trip/photo.jpg"))
         assert users_files(world.inbox) == sorted(BESIDE)
-        assert returns.put_back("trip/photo.jpg", inbox=world.inbox, failed=world.failed) == "trip/photo.jpg"
+        assert retry.put_back("trip/photo.jpg", inbox=world.inbox, failed=world.failed) == "trip/photo.jpg"
         world.caption(delivery, world.settled("trip/photo.jpg"))
     assert not list(world.failed.rglob("*.jpg*"))
     with suppress(FileNotFoundError):
@@ -555,7 +554,7 @@ def test_a_crash_loses_none_of_it(world: World, act: str, tear: str) -> None:
     world.embed = embed_beside
     drop_all(world)
     with world.opened() as delivery:
-        job = delivery.claim(world.settled("trip/photo.jpg"))
+        job = world.claim(delivery, world.settled("trip/photo.jpg"))
         with crashing(act):
             world.publish(delivery, job)
     for file in (world.done / ".captiond").glob("*.[1-9]" if tear == "gone" else tear or "none"):
@@ -576,7 +575,7 @@ def test_what_was_shown_is_hidden_again_where_the_rest_was_lost(tmp_path: Path) 
     world = World.at(tmp_path, embed=embed_beside)
     drop_all(world)
     with world.opened() as delivery:
-        job = delivery.claim(world.settled("trip/photo.jpg"))
+        job = world.claim(delivery, world.settled("trip/photo.jpg"))
         with crashing(COMMITTING):
             world.publish(delivery, job)
     (world.done / "trip/photo.MOV").unlink()
@@ -592,7 +591,7 @@ def test_a_picture_whose_original_is_gone_is_still_delivered_with_its_own(tmp_pa
     world = World.at(tmp_path)
     drop_all(world)
     with world.opened() as delivery:
-        job = delivery.claim(world.settled("trip/photo.jpg"))
+        job = world.claim(delivery, world.settled("trip/photo.jpg"))
         with crashing(WRITING_THE_CLAIM):
             world.publish(delivery, job)
     (world.inbox / "trip/photo.jpg").unlink()
@@ -638,7 +637,7 @@ def test_a_trace_that_could_not_be_removed_goes_by_itself(tmp_path: Path) -> Non
     for pause_seconds in (5.0, 0.0):
         with world.opened(clock=lambda: now[0]) as delivery:
             with pytest.MonkeyPatch.context() as patch:
-                patch.setattr(traces.Trace, "forget", _read_only)
+                patch.setattr(journal.Trace, "forget", _read_only)
                 world.caption(delivery, world.drop(f"{pause_seconds}.jpg"))
             assert len(list((world.done / ".captiond").glob("*.delivered"))) == 1
             now[0] += pause_seconds
@@ -648,7 +647,7 @@ def test_a_trace_that_could_not_be_removed_goes_by_itself(tmp_path: Path) -> Non
     world.check_quiet()
 
 
-def _read_only(_: traces.Trace) -> None:
+def _read_only(_: journal.Trace) -> None:
     raise OSError(30, "Read-only file system")
 
 
@@ -671,9 +670,9 @@ def test_a_rejected_embedding_is_refused_as_ever(tmp_path: Path) -> None:
     world = World.at(tmp_path)
     settled = world.drop("photo.jpg")
     with world.opened() as delivery:
-        job = delivery.claim(settled)
+        job = world.claim(delivery, settled)
         world.drop_beside("photo.jpg.xmp", b"<x/>")
-        described = embed(job.data, "JPEG", WORDS)
+        described = embed(job.data, "JPEG", Texts(WORDS))
 
         def refuse(*_: object, **__: object) -> object:
             raise Rejected("unreadable", "no", stage="publish")

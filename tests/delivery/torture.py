@@ -219,7 +219,7 @@ def check_recovery(world: World, scenario: Scenario) -> bool:
         assert delivery.recover() == []
         if scenario.revises:
             _check_revision(world)
-            delivery.revise(PATH, "Somebody else's words.", LATER)
+            delivery.edit(PATH, "Somebody else's words.", LATER)
     if scenario.taken:
         for place in (world.done, world.failed):
             assert (place / PATH).read_bytes() == b"somebody's", "a name was replaced"
@@ -247,7 +247,7 @@ def _check_revision(world: World) -> None:
 def _has_record(work: Path) -> bool:
     for file in work.glob("*.json"):
         try:
-            sidecar.read(file.read_bytes())
+            sidecar.decode(file.read_bytes())
         except ValueError:
             continue
         return True
@@ -364,12 +364,12 @@ def _child(root: Path, scenario: Scenario) -> None:
         delivery.recover()
         world.work_off(delivery)
     elif scenario.act == "publish":
-        job = delivery.claim(world.settled(PATH))
+        job = world.claim(delivery, world.settled(PATH))
         _wait()
         world.publish(delivery, job)
     elif scenario.act == "revise":
         _wait()
-        delivery.revise(PATH, NEW_WORDS, LATER)
+        delivery.edit(PATH, NEW_WORDS, LATER)
     else:
         settled = world.settled(PATH)
         _wait()

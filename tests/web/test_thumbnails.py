@@ -8,7 +8,8 @@ import pytest
 from PIL import Image
 
 from captiond.errors import Rejected
-from captiond.records import Fingerprint
+from captiond.metadata.describing import Describing
+from captiond.records import CaptionRequest, Fingerprint, Rules
 from captiond.web import thumbnails
 from captiond.web.thumbnails import Thumbnails
 
@@ -27,7 +28,9 @@ def fingerprint(number: int, size: int = 1000) -> Fingerprint:
 
 
 def made(max_pixels: int = 10_000_000) -> Thumbnails:
-    return Thumbnails(lambda: max_pixels, max_file_bytes=100_000)
+    describe = Describing(replaces=False, blocks=[], place=None, xmp="never", text=False)
+    rules = Rules(CaptionRequest("What?", 1), describe, max_pixels, max_file_bytes=100_000, attempts=1)
+    return Thumbnails(lambda _: rules)
 
 
 def test_a_thumbnail_is_small_and_upright() -> None:

@@ -15,7 +15,7 @@ from captiond import pictures, sidecar
 from captiond.captioners import Captioner
 from captiond.errors import Rejected, TryLater
 from captiond.names import shown
-from captiond.records import CaptionRequest, Timings
+from captiond.records import CaptionRequest, Texts, Timings
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,15 +76,9 @@ def _answer(
     decoded = time.monotonic()
     caption = captioner.caption(question)
     timings = Timings(0.0, decoded - started, time.monotonic() - decoded, 0.0)
-    return sidecar.caption_keys(
-        str(file),
-        facts,
-        caption,
-        timings,
-        sha256=hashlib.sha256(data).hexdigest(),
-        size=len(data),
-        modified_ns=stat.st_mtime_ns,
-    )
+    sha256 = hashlib.sha256(data).hexdigest()
+    source = sidecar.source_of(str(file), sha256, len(data), stat.st_mtime_ns, facts)
+    return sidecar.answer_keys(source, facts, Texts(caption.text), caption, timings)
 
 
 def _read(file: Path, max_file_bytes: int) -> tuple[bytes, os.stat_result]:

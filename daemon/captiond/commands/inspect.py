@@ -6,7 +6,6 @@ Changes nothing.
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
@@ -32,7 +31,6 @@ if TYPE_CHECKING:
     from captiond.settings.schema import Folders
 
 Answer = TypeVar("Answer")
-_SUFFIXES = {"done": sidecar.CAPTION_SUFFIX, "failed": sidecar.ERROR_SUFFIX}
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +86,7 @@ def explain(settings: Settings, path: Path, cwd: Path) -> Explanation:
     """
     folders = settings.folders
     absolute = Path(os.path.abspath(cwd / path))  # noqa: PTH100 - resolve would follow links
-    for name, suffix in _SUFFIXES.items():
+    for name, suffix in sidecar.SUFFIXES.items():
         folder = getattr(folders, name)
         if absolute.is_relative_to(folder):
             return _in_results(settings, name, str(absolute.relative_to(folder)).removesuffix(suffix))
@@ -129,13 +127,13 @@ def _left(settings: Settings, path: str) -> Explanation | None:
     last = _remembered(settings, lambda history: history.last_of(path))
     if last is not None and _tells_of(folders, last.folder, last.delivered, path):
         return _lies(folders, last.folder, last.delivered)
-    for name in _SUFFIXES:
+    for name in sidecar.SUFFIXES:
         for candidate in _delivered_as(folders, name, path):
             return _lies(folders, name, candidate)
     for picture in _pictures_of(path):
         for candidate in _delivered_as(folders, "done", picture):
             told = _record(folders, "done", candidate)
-            if told is not None and openat.split(path)[1] in told.companions:
+            if told is not None and openat.split(path)[1] in {one.name for one in told.companions}:
                 return Explanation(
                     f"It came along with {folders.done / shown(candidate)} and lies beside it."
                 )
@@ -177,7 +175,7 @@ def _remembered(settings: Settings, ask: Callable[[Looking], Answer]) -> Answer 
 
 def _delivered_as(folders: Folders, name: str, path: str) -> Iterator[str]:
     inner, base = openat.split(path)
-    stem, suffix = base.rpartition(".")[0] or base, _SUFFIXES[name]
+    stem, suffix = base.rpartition(".")[0] or base, sidecar.SUFFIXES[name]
     try:
         records = sorted(os.listdir(getattr(folders, name) / inner))
     except OSError:
@@ -208,18 +206,17 @@ def _lies(folders: Folders, name: str, path: str) -> Explanation:
         return Explanation(f"It lies in {folder} without a record of captiond's: it was not put there by it.")
     if told.caption is not None:
         return Explanation(f"It was captioned and lies in {folder / shown(path)}: {told.caption}")
-    error = json.loads((folder / (path + _SUFFIXES[name])).read_bytes())
-    advice = " ".join(filter(None, (error.get("advice"), "Then run `captiond retry`.")))
-    return Explanation(f"It failed and lies in {folder / shown(path)}: {error['message']}", advice)
+    advice = " ".join(filter(None, (told.advice, "Then run `captiond retry`.")))
+    return Explanation(f"It failed and lies in {folder / shown(path)}: {told.message}", advice)
 
 
-def _record(folders: Folders, name: str, delivered: str) -> sidecar.Sidecar | None:
-    return _read(getattr(folders, name) / (delivered + _SUFFIXES[name]))
+def _record(folders: Folders, name: str, delivered: str) -> sidecar.Record | None:
+    return _read(getattr(folders, name) / (delivered + sidecar.SUFFIXES[name]))
 
 
-def _read(record: Path) -> sidecar.Sidecar | None:
+def _read(record: Path) -> sidecar.Record | None:
     try:
-        return sidecar.read(record.read_bytes())
+        return sidecar.decode(record.read_bytes())
     except (OSError, ValueError):
         return None
 

@@ -48,7 +48,7 @@ def shown(daemon: Daemon, stream: TextIO, *, wanted: bool) -> Iterator[None]:
 
 
 def _state(daemon: Daemon) -> tuple[int, int, str]:
-    tally, counts = daemon.tally, daemon.inbox.counts()
+    tally, counts = daemon.rooms.tally, daemon.rooms.inbox.counts()
     finished = tally.done + tally.failed
     remaining = counts.waiting + counts.settling + counts.in_work
     parts = [f"{tally.rate_per_second():.1f}/s"]
@@ -57,7 +57,7 @@ def _state(daemon: Daemon) -> tuple[int, int, str]:
         parts.append(f"{timedelta(seconds=round(seconds))} left")
     if tally.failed:
         parts.append(f"{tally.failed} failed")
-    trouble = daemon.gate.trouble
+    trouble = daemon.rooms.gate.trouble
     if trouble is not None:
         parts.append(f"paused: {trouble.message}")
     return finished, finished + remaining, "  ".join(parts)

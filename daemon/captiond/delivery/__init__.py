@@ -8,8 +8,8 @@ At every instant, power loss included, an image that was complete in the inbox, 
 it and travels with it, lies whole in the inbox, in done/ or in failed/.  The commit is one event:
 `X.caption.json` appears, with `X` complete beside it and all that came along.
 
-A delivery is a list of files, the pieces: the image, its companions (`companions`), and what is made beside it.
-They are written, named, shown and recovered alike; most deliveries have one.
+A delivery is a list of files, the pieces: the image, its companions, and what is made beside it.  They are
+written, named, shown and recovered alike; most deliveries have one.
 
     claim     what lies beside it is quiet; the attempt is counted durably, then the file is read once through
               one descriptor
@@ -77,8 +77,7 @@ Inside: `deliver` (what the pipeline calls), `staging` (2), `steps` (3 and 4), `
 `journal` (the files in .captiond/), `folders` (the folders), `moves`, `attributes`, `files`.
 """
 
-from captiond.delivery.deliver import Delivery, Finished
+from captiond.delivery.deliver import Delivery
 from captiond.delivery.edit import Overtaken
-from captiond.delivery.staging import Describe
 
-__all__ = ["Delivery", "Describe", "Finished", "Overtaken"]
+__all__ = ["Delivery", "Overtaken"]

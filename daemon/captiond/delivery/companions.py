@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,10 +17,10 @@ from itertools import islice
 from threading import Lock
 
 from captiond.delivery.files import NO_FILE, contents, is_held_by_writer
-from captiond.delivery.folders import Place
+from captiond.delivery.folders import Folder
 from captiond.errors import TryLater
 from captiond.names import shown
-from captiond.records import NO_NOTES, Fingerprint, Notes
+from captiond.records import NO_NOTES, Fingerprint, Notes, Rules
 from captiond.sidecar.companions import TEXT, XMP, Tail, names_of, notes_of, tails
 from captiond.support.openat import open_file, split
 
@@ -43,7 +44,7 @@ class Companion:
         return self.tail.suffix.lower()
 
     @contextmanager
-    def opened(self, inbox: Place) -> Iterator[int]:
+    def opened(self, inbox: Folder) -> Iterator[int]:
         """Open for reading, and what was seen, before as after; else TryLater."""
         try:
             file = open_file(inbox.root, self.path)
@@ -100,16 +101,36 @@ class Company:
 class Takers:
     """Which delivery each companion goes with, from the first that asks until that one is over."""
 
-    def __init__(self) -> None:
+    def __init__(self, now: Callable[[], float] = time.time) -> None:
+        """`now`: seconds as files tell them."""
+        self._now = now
         self._lock = Lock()
         self._jobs: dict[str, str] = {}
 
-    def take(self, path: str, job: str) -> bool:
+    def look(self, inbox: Folder, path: str, rules: Rules) -> Company:
+        """What would travel with the picture now; TryLater where some of it is being written."""
+        return self._look(inbox, path, rules, self._are_without)
+
+    def take(self, inbox: Folder, path: str, rules: Rules, job: str) -> Company:
+        """The same, kept for this job from now on."""
+        return self._look(inbox, path, rules, lambda beside: self.keep(beside, job))
+
+    def _look(self, inbox: Folder, path: str, rules: Rules, may_take: Callable[[str], bool]) -> Company:
+        return look(
+            inbox,
+            path,
+            text=rules.takes_text,
+            settle_seconds=rules.settle_seconds,
+            now=self._now(),
+            may_take=lambda beside: not rules.stays(beside) and may_take(beside),
+        )
+
+    def keep(self, path: str, job: str) -> bool:
         """Whether the companion is this job's, from now on if not before."""
         with self._lock:
             return self._jobs.setdefault(path, job) == job
 
-    def are_without(self, path: str) -> bool:
+    def _are_without(self, path: str) -> bool:
         with self._lock:
             return path not in self._jobs
 
@@ -123,7 +144,13 @@ class Takers:
 
 
 def look(
-    inbox: Place, path: str, *, text: bool, settle_seconds: float, now: float, may_take: Callable[[str], bool]
+    inbox: Folder,
+    path: str,
+    *,
+    text: bool,
+    settle_seconds: float,
+    now: float,
+    may_take: Callable[[str], bool],
 ) -> Company:
     """What travels with the picture `path`, all of it quiet; TryLater where some of it is not."""
     companions: list[Companion] = []
@@ -141,7 +168,7 @@ def look(
     return Company(tuple(companions), Notes(noted.get(XMP), noted.get(TEXT), unread))
 
 
-def _found(inbox: Place, path: str, *, text: bool) -> list[Companion]:
+def _found(inbox: Folder, path: str, *, text: bool) -> list[Companion]:
     """The regular files that may travel with it.  Of two names that differ in case only, the first."""
     folder_name, name = split(path)
     found: dict[str, Companion] = {}

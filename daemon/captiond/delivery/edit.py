@@ -16,7 +16,7 @@ meanwhile, or writes into, goes back, and the words are refused; a file beside i
 keeps what it says.  Where a file system knows no exchange, the file is looked at once more and renamed over:
 between the two lie microseconds.
 
-`settle` brings a begun revision to its end, the same way in the ordinary course and after a crash: forward
+`settle` brings a begun edit to its end, the same way in the ordinary course and after a crash: forward
 where the image can be had, else back to the sidecar that lay there.  Where X is missing by then it is put
 there again.
 """
@@ -54,12 +54,12 @@ from captiond.delivery.files import (
     sync_folder,
     write,
 )
-from captiond.delivery.folders import WORK, Place
+from captiond.delivery.folders import WORK, Folder
 from captiond.delivery.moves import REFUSES_FLAG, Move
-from captiond.delivery.staging import Describe
 from captiond.errors import TryLater
 from captiond.names import candidates, job_id, shown
-from captiond.records import Delivered, Notes
+from captiond.records import Delivered, Notes, RulesOf, Texts
+from captiond.sidecar import Record
 from captiond.sidecar.companions import TEXT, XMP, Tail, tails
 from captiond.support.openat import split
 
@@ -75,55 +75,53 @@ class Overtaken(TryLater):
         self.caption = caption
 
 
-class Revisions:
+class Edits:
     """One at a time, whoever asks."""
 
-    def __init__(self, describe: Describe, move: Move, exchange: Move) -> None:
-        self.describe = describe
+    def __init__(self, rules_of: RulesOf, move: Move, exchange: Move) -> None:
+        self._rules_of = rules_of
         self._move = move
         self._exchange = exchange
         self._one_at_a_time = threading.Lock()
 
-    def revise(self, done: Place, path: str, caption: str, at: datetime, was: str | None) -> Delivered:
+    def edit(self, done: Folder, path: str, caption: str, at: datetime, was: str | None) -> Delivered:
         """KeyError where no captioned image has that path; TryLater where it is not what was delivered."""
         with self._one_at_a_time, _work(done) as work:
             self._recover(done, work)
-            record, told = _record_of(done, path)
-            if was is not None and told.caption not in (was, caption):
-                raise Overtaken(path, told.caption or "")
-            if told.caption == caption:
-                return _delivered(path, told, told.published_sha256)
-            revision = self._stage(done, work, path, record, caption, at)
+            old = _read(done, path)
+            if was is not None and old.texts.caption not in (was, caption):
+                raise Overtaken(path, old.texts.caption)
+            if old.texts.caption == caption:
+                return _delivered(path, old.record, old.record.published_sha256)
+            edit = self._stage(done, work, path, old, replace(old.texts, caption=caption), at)
             try:
-                revision.uncommit()
-                stands = revision.settle()
+                edit.uncommit()
+                stands = edit.settle()
             except OSError:
-                if not revision.settle():  # one more try, now; else at the next start or the next revision
+                if not edit.settle():  # one more try, now; else at the next start or the next edit
                     raise
                 stands = True
             if not stands:
                 raise _changed(path)
-            return _delivered(path, told, revision.claim.pieces[0].new)
+            return _delivered(path, old.record, edit.claim.pieces[0].new)
 
-    def recover(self, done: Place) -> None:
+    def recover(self, done: Folder) -> None:
         """Bring to an end what a crash or a trouble left."""
         if exists(done.work, _REVISE):
             with self._one_at_a_time, _work(done) as work:
                 self._recover(done, work)
 
-    def _recover(self, done: Place, work: int) -> None:
+    def _recover(self, done: Folder, work: int) -> None:
         for job in sorted({name.partition(".")[0] for name in names_in(work)}):
             claim = _claim_from(read(work, f"{job}.claim"))
             if claim is None:
                 _remove_all(work, job)
             else:
-                _Revision(done, work, job, claim, self._move, self._exchange).settle()
+                _Edit(done, work, job, claim, self._move, self._exchange).settle()
 
-    def _stage(
-        self, done: Place, work: int, path: str, record: bytes, caption: str, at: datetime
-    ) -> _Revision:
+    def _stage(self, done: Folder, work: int, path: str, old: _Old, texts: Texts, at: datetime) -> _Edit:
         """Step 1: all that is needed, durable, and nothing of it shown."""
-        told = sidecar.read(record)
+        told = old.record
         folder_name, name = split(path)
         with known(path), done.folder(folder_name) as folder:
             image = _File.read(folder, name)
@@ -131,8 +129,8 @@ class Revisions:
         if image.sha256 != told.published_sha256:
             raise _changed(path)
         xmp, text = (beside[kind][1].data if kind in beside else None for kind in (XMP, TEXT))
-        own = (told.caption or "",)
-        described = self.describe(image.data, told.format or "", caption, notes=Notes(xmp, text), own=own)
+        describe, format = self._rules_of(told.path).describe, told.source.format or ""
+        described = describe(image.data, format, texts, notes=Notes(xmp, text), own=old.texts)
         files, contents, merged = [image], [described.data], {}
         for kind, content in ((XMP, described.xmp), (TEXT, described.text)):
             if content is not None and kind in beside and content != beside[kind][1].data:
@@ -140,12 +138,12 @@ class Revisions:
                 files.append(file.at(at))
                 contents.append(content)
                 merged[tail.of(split(told.path)[1])] = content
-        new_record = sidecar.revised(record, caption, described, merged, at)
+        new_record = told.revised(texts, described, merged, at).encoded()
         pieces = tuple(
             _Piece(file.name, file.sha256, _sha256(content))
             for file, content in zip(files, contents, strict=True)
         )
-        claim = _Claim(path, pieces, _sha256(record), _sha256(new_record))
+        claim = _Claim(path, pieces, _sha256(old.data), _sha256(new_record))
         job = job_id(path, claim.new_record)
         with ExitStack() as undo:
             undo.callback(_remove_all, work, job)  # it may be what fills the disk
@@ -155,7 +153,7 @@ class Revisions:
             write(work, f"{job}.claim", [json.dumps(asdict(claim)).encode()])
             sync_folder(work)
             undo.pop_all()
-        return _Revision(done, work, job, claim, self._move, self._exchange)
+        return _Edit(done, work, job, claim, self._move, self._exchange)
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,8 +219,8 @@ class _Claim:
 
 
 @dataclass(frozen=True, slots=True)
-class _Revision:
-    done: Place
+class _Edit:
+    done: Folder
     work: int  # done/.captiond/revise
     job: str
     claim: _Claim
@@ -354,26 +352,36 @@ def _remove_all(work: int, job: str) -> None:
     for name in names_in(work):
         if name.startswith(f"{job}.") and name not in claims:
             remove(work, name)
-    sync_folder(work)  # traces without a claim are forgotten; a claim without traces would be, too, but later
+    # A trace without a claim is deleted here.  A claim without traces is deleted by the next recovery.
+    sync_folder(work)
     for name in claims:
         remove(work, name)
 
 
-def _record_of(done: Place, path: str) -> tuple[bytes, sidecar.Sidecar]:
+@dataclass(frozen=True, slots=True)
+class _Old:
+    """The sidecar that lies there: its bytes, by whose checksum it is known again, and what it says."""
+
+    data: bytes = field(repr=False)
+    record: Record
+    texts: Texts
+
+
+def _read(done: Folder, path: str) -> _Old:
     if WORK in path.split("/"):
         raise KeyError(path)
     folder_name, name = split(path)
     with known(path), done.folder(folder_name) as folder:
-        record = read(folder, name + sidecar.CAPTION_SUFFIX) or b""
-        told = sidecar.read(record)
-    if told.caption is None:
+        data = read(folder, name + sidecar.CAPTION_SUFFIX) or b""
+        record = sidecar.decode(data)
+    if record.texts is None:
         raise KeyError(path)
-    return record, told
+    return _Old(data, record, record.texts)
 
 
-def _delivered(path: str, told: sidecar.Sidecar, sha256: str) -> Delivered:
-    record = path + sidecar.CAPTION_SUFFIX
-    return Delivered(path, record, sha256, "done", told.path, told.source_sha256)
+def _delivered(path: str, record: Record, sha256: str) -> Delivered:
+    name = path + sidecar.CAPTION_SUFFIX
+    return Delivered(path, name, sha256, "done", record.path, record.source.sha256)
 
 
 def _is_still(folder: int, name: str, file: int, sha256: str) -> bool:
@@ -403,7 +411,7 @@ def _sha256(data: bytes) -> str:
 
 
 @contextmanager
-def _work(done: Place) -> Iterator[int]:
+def _work(done: Folder) -> Iterator[int]:
     work = enter(done.work, _REVISE)
     try:
         yield work

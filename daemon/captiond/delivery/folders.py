@@ -20,15 +20,15 @@ from pathlib import Path
 
 from captiond.delivery.files import FOLDER, enter
 from captiond.errors import CannotStart, ExitCode, Surroundings, as_surroundings
-from captiond.names import candidates
+from captiond.names import OWN_FOLDER, candidates
 from captiond.support.openat import open_folder
 
-WORK = ".captiond"
+WORK = OWN_FOLDER
 _LOCK = "lock"
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class Folder:
     name: str  # inbox, done or failed
     path: Path
     root: int
@@ -37,7 +37,7 @@ class Place:
     token: str  # what this process wrote into the lock, to know the folder again after a remount
 
     @classmethod
-    def open(cls, name: str, path: Path, token: str | None = None) -> Place:
+    def open(cls, name: str, path: Path, token: str | None = None) -> Folder:
         """Open the folder and take its lock; CannotStart where either cannot be."""
         token = token or f"{os.getpid()}\n{secrets.token_hex(16)}\n"
         with ExitStack() as undo:
@@ -67,7 +67,7 @@ class Place:
             return False
         return os.path.samestat(work, os.fstat(self.work)) and os.path.samestat(lock, os.fstat(self.lock))
 
-    def reopened(self) -> Place:
+    def reopened(self) -> Folder:
         """The folder that has our path now, if it may be taken for ours.
 
         A folder made anew in the same file system is: somebody cleared it.  In another file system it is
@@ -81,7 +81,7 @@ class Place:
                 advice="Is its volume mounted?  If the new folder is meant, restart captiond.",
             )
         fcntl.flock(self.lock, fcntl.LOCK_UN)  # the new path may still lead to the very same lock
-        return Place.open(self.name, self.path, self.token)
+        return Folder.open(self.name, self.path, self.token)
 
     def close(self) -> None:
         for descriptor in (self.lock, self.work, self.root):
@@ -126,41 +126,41 @@ class Place:
             return None
 
 
-class Places:
+class Folders:
     """The three opened folders by name, each looked at once more whenever it is asked for."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._opened: dict[str, Place] = {}
-        self._replaced: list[Place] = []  # kept open: another thread may be in the middle of using one
+        self._opened: dict[str, Folder] = {}
+        self._replaced: list[Folder] = []  # kept open: another thread may be in the middle of using one
 
     def open(self, paths: Mapping[str, Path]) -> None:
         for name, path in paths.items():
-            self._opened[name] = Place.open(name, path)
+            self._opened[name] = Folder.open(name, path)
 
-    def __getitem__(self, name: str) -> Place:
+    def __getitem__(self, name: str) -> Folder:
         """The folder that its path means now; Surroundings where that is nothing, or not ours."""
-        place = self._opened[name]
+        folder = self._opened[name]
         try:
             # Without the lock: every picture looks several times, and would wait for all others that do.
-            return place if place.stands() else self._reopened(name)
+            return folder if folder.stands() else self._reopened(name)
         except OSError as error:
             raise as_surroundings(error, f"looking at folders.{name}") from error
         except CannotStart as trouble:
             raise Surroundings(trouble.message, advice=trouble.advice) from trouble
 
-    def _reopened(self, name: str) -> Place:
+    def _reopened(self, name: str) -> Folder:
         with self._lock:
-            place = self._opened[name]
-            if not place.stands():  # nor did another thread open it meanwhile
-                self._opened[name] = place.reopened()
-                self._replaced.append(place)
+            folder = self._opened[name]
+            if not folder.stands():  # nor did another thread open it meanwhile
+                self._opened[name] = folder.reopened()
+                self._replaced.append(folder)
             return self._opened[name]
 
     def close(self) -> None:
         with self._lock:
-            for place in (*self._opened.values(), *self._replaced):
-                place.close()
+            for folder in (*self._opened.values(), *self._replaced):
+                folder.close()
             self._opened.clear()
             self._replaced.clear()
 

@@ -22,6 +22,7 @@ from typing import Any
 from captiond import sidecar
 from captiond.delivery.files import exists, names_in, read, remove, sync_folder, write
 from captiond.records import Fingerprint
+from captiond.sidecar import Record
 from captiond.sidecar.companions import Tail
 
 _OURS = re.compile(r"([0-9a-f]{24})\.(?:json|img|[0-9]+|claim|delivered)(?:\.new)?")
@@ -100,8 +101,8 @@ class Trace:
     def _delivered(self) -> str:
         return f"{self.job}.delivered"
 
-    def write_record(self, record: bytes, give: Callable[[int], None] = lambda _: None) -> None:
-        write(self.work, self.record, [record], give)
+    def write_record(self, record: Record, give: Callable[[int], None] = lambda _: None) -> None:
+        write(self.work, self.record, [record.encoded()], give)
 
     def write_piece(self, number: int, chunks: Iterable[bytes], give: Callable[[int], None]) -> None:
         write(self.work, self.piece(number), chunks, give)
@@ -115,14 +116,15 @@ class Trace:
     def mark_delivered(self) -> None:
         os.rename(self._claim, self._delivered, src_dir_fd=self.work, dst_dir_fd=self.work)
 
-    def read_record(self) -> bytes | None:
+    def read_record(self) -> Record | None:
         """The record, if there is a whole one."""
         record = read(self.work, self.record)
+        if record is None:
+            return None
         try:
-            sidecar.read(record or b"")
+            return sidecar.decode(record)
         except ValueError:
             return None
-        return record
 
     def read_claim(self) -> Claim | None:
         return _claim_from(read(self.work, self._claim))
@@ -165,8 +167,10 @@ def jobs(work: int) -> list[str]:
 
 def _claim_from(text: bytes | None) -> Claim | None:
     """A claim is written whole or not at all; what cannot be read is not one of ours."""
+    if text is None:
+        return None
     try:
-        told = json.loads(text or b"")
+        told = json.loads(text)
         claim = Claim(told["name"], tuple(map(_piece_from, told["pieces"])))
         return claim if claim.original.path else None
     except (ValueError, TypeError, LookupError):

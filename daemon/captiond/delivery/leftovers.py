@@ -24,7 +24,7 @@ LAST_TRY_SECONDS = 5.0
 
 @dataclass(frozen=True, slots=True)
 class _Left:
-    place: str
+    target: str
     job: str
     claim: Claim
     wait_seconds: float
@@ -61,7 +61,7 @@ class Leftovers:
         if before is not None and before.job == steps.trace.job:
             wait_seconds = min(2 * before.wait_seconds, LONGEST_RETRY_SECONDS)
         again_at = self._clock() + wait_seconds
-        self._left[claim.path] = _Left(steps.place.name, steps.trace.job, claim, wait_seconds, again_at)
+        self._left[claim.path] = _Left(steps.target.name, steps.trace.job, claim, wait_seconds, again_at)
         return reason
 
     def tidy(self) -> None:
@@ -78,12 +78,12 @@ class Leftovers:
         left = self._left.get(path)
         if left is None:
             return
-        steps = self._steps_of(left.place, left.job)
+        steps = self._steps_of(left.target, left.job)
         with self._working(steps):
             reason = self.take_away(steps, left.claim)
         if reason is not None:
             raise TryLater(
-                f"it is delivered as {left.place}/{shown(left.claim.name)}, "
+                f"it is delivered as {left.target}/{shown(left.claim.name)}, "
                 f"but cannot be taken out of the inbox: {reason}",
                 after_seconds=LONGEST_RETRY_SECONDS,
                 advice="Remove it yourself, or let the user that runs captiond do it.",
@@ -93,7 +93,7 @@ class Leftovers:
         for left in some:
             if self._clock() >= until:
                 return
-            steps = self._steps_of(left.place, left.job)
+            steps = self._steps_of(left.target, left.job)
             with self._working(steps, wait=False) as is_ours:
                 if is_ours:
                     self.take_away(steps, left.claim)

@@ -14,7 +14,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
 from captiond.delivery.files import NO_FILE, enter, is_held_by_writer, is_regular, sha256_of, sync_folder
-from captiond.delivery.folders import WORK, Place
+from captiond.delivery.folders import WORK, Folder
 from captiond.delivery.journal import Claim, Original
 from captiond.delivery.moves import Move
 from captiond.errors import Surroundings, TryLater, as_surroundings
@@ -27,7 +27,7 @@ FORBIDDEN_RETRY_SECONDS = 60.0
 
 
 @contextmanager
-def opened(inbox: Place, path: str, fingerprint: Fingerprint) -> Iterator[int]:
+def opened(inbox: Folder, path: str, fingerprint: Fingerprint) -> Iterator[int]:
     """The settled file, open for reading and certainly the one that settled; else TryLater."""
     if WORK in path.split("/"):
         raise TryLater(f"{WORK} is the daemon's own", after_seconds=FORBIDDEN_RETRY_SECONDS)
@@ -49,7 +49,7 @@ def unchanged(file: int, fingerprint: Fingerprint) -> None:
         raise TryLater("it changed after it had settled")
 
 
-def must_be_removable(inbox: Place, path: str) -> None:
+def must_be_removable(inbox: Folder, path: str) -> None:
     """Refuse now what could not be taken out of the inbox after it was captioned."""
     try:
         with inbox.folder(split(path)[0]) as folder:
@@ -78,7 +78,7 @@ def _not_opened(error: OSError) -> TryLater | Surroundings:
     return as_surroundings(error, "opening an image in the inbox")
 
 
-def remove(inbox: Place, job: str, claim: Claim, move: Move) -> bool:
+def remove(inbox: Folder, job: str, claim: Claim, move: Move) -> bool:
     """Take all that was delivered out of the inbox; whether nothing of it is left there.
 
     False where a writer holds something open: what it writes must not be lost.  True also where new files
@@ -105,7 +105,7 @@ def remove(inbox: Place, job: str, claim: Claim, move: Move) -> bool:
 class _Taking:
     """One original on its way out."""
 
-    inbox: Place
+    inbox: Folder
     grab: int
     name: str  # in the grab
     original: Original

@@ -42,6 +42,7 @@ from captiond.delivery.folders import WORK
 from captiond.delivery.moves import Move, move_at_once
 from captiond.errors import as_surroundings
 from captiond.names import candidates, job_id, shown
+from captiond.sidecar import Record
 from captiond.support.openat import folder_of, open_file, open_folder, split
 
 _RETRY = "retry"
@@ -80,7 +81,7 @@ class _Folders:
     def put_back(self, path: str) -> str:
         with known(path), folder_of(self.failed, path) as (folder, name):
             record = read(folder, name + sidecar.ERROR_SUFFIX) or b""
-            told = sidecar.read(record)
+            told = sidecar.decode(record)
         job = job_id(path, hashlib.sha256(record).hexdigest())
         self._write(job, path)
         with folder_of(self.failed, path) as (folder, name):
@@ -95,7 +96,7 @@ class _Folders:
         for job in {name.partition(".")[0] for name in os.listdir(self.traces)}:
             record, claim = read(self.traces, f"{job}.json"), read(self.traces, f"{job}.claim")
             if record is not None and claim is not None:
-                self._finish(job, json.loads(claim)["path"], sidecar.read(record))
+                self._finish(job, json.loads(claim)["path"], sidecar.decode(record))
             else:
                 self._forget(job)
         for job in os.listdir(self.written):
@@ -115,7 +116,7 @@ class _Folders:
         sync_folder(self.written)
         sync_folder(self.traces)
 
-    def _finish(self, job: str, path: str, told: sidecar.Sidecar) -> str:
+    def _finish(self, job: str, path: str, told: Record) -> str:
         returned = self._show(job, told) if exists(self.written, job) else told.path
         claim = json.loads(read(self.traces, f"{job}.claim") or b"{}")
         with folder_of(self.failed, path) as (folder, name):
@@ -125,11 +126,11 @@ class _Folders:
         self._forget(job)
         return returned
 
-    def _show(self, job: str, told: sidecar.Sidecar) -> str:
+    def _show(self, job: str, told: Record) -> str:
         folder_name, name = split(told.path)
         folder = _made(self.inbox, folder_name)
         try:
-            for free in candidates(name, told.source_sha256, suffix=""):
+            for free in candidates(name, told.source.sha256, suffix=""):
                 try:
                     self.move(self.written, job, folder, free)
                     break

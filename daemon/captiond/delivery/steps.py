@@ -1,6 +1,6 @@
 """Steps 3 and 4: from traces in `.captiond/` to an image and its company under their names, then the record.
 
-One `Steps` is one delivery on its way into one place.  What was chosen is in the claim, durable before it is
+One `Steps` is one delivery on its way into one folder.  What was chosen is in the claim, durable before it is
 acted on, so that a crash after any line here leaves what `recovery` can read.
 """
 
@@ -15,7 +15,7 @@ from itertools import chain
 
 from captiond import sidecar
 from captiond.delivery.files import exists, read, remove, sha256_at, sync_folder
-from captiond.delivery.folders import Place
+from captiond.delivery.folders import Folder
 from captiond.delivery.journal import Claim, Piece, Trace
 from captiond.delivery.moves import Move
 from captiond.errors import TryLater
@@ -23,7 +23,6 @@ from captiond.names import LONGEST_NAME, candidates, shown
 from captiond.sidecar.companions import Tail
 from captiond.support.openat import split
 
-SUFFIXES = {"done": sidecar.CAPTION_SUFFIX, "failed": sidecar.ERROR_SUFFIX}
 UNFIT_RETRY_SECONDS = 300.0
 
 # What a folder says to one name or one file that does not suit it, and not to all; and what helps.
@@ -39,14 +38,14 @@ _TIME_GRAIN_NS = 2_000_000_000  # FAT keeps every other second
 
 @dataclass(frozen=True, slots=True)
 class Steps:
-    inbox: Place
-    place: Place
+    inbox: Folder
+    target: Folder
     trace: Trace
     move: Move
 
     @property
     def suffix(self) -> str:
-        return SUFFIXES[self.place.name]
+        return sidecar.SUFFIXES[self.target.name]
 
     def claim_for(self, pieces: Sequence[Piece]) -> Claim:
         """A claim with the best name that is free just now."""
@@ -75,7 +74,7 @@ class Steps:
                 self.hide(claim)
                 self.trace.clear()
                 raise TryLater(
-                    f"{self.place.path} cannot hold {shown(claim.name)}: {error.strerror}",
+                    f"{self.target.path} cannot hold {shown(claim.name)}: {error.strerror}",
                     after_seconds=UNFIT_RETRY_SECONDS,
                     advice=_UNFIT[error.errno],
                 ) from error
@@ -88,7 +87,7 @@ class Steps:
         if not waiting:
             return
         folder_name, name = split(claim.name)
-        with self.place.folder(self.place.make_folder(folder_name)) as folder:
+        with self.target.folder(self.target.make_folder(folder_name)) as folder:
             for number in waiting:
                 new_name = claim.pieces[number].tail.of(name)
                 self.move(self.trace.work, self.trace.piece(number), folder, new_name)
@@ -96,7 +95,7 @@ class Steps:
 
     def _show_record(self, claim: Claim) -> None:
         folder_name, name = split(claim.name)
-        with self.place.folder(folder_name) as folder:
+        with self.target.folder(folder_name) as folder:
             self.move(self.trace.work, self.trace.record, folder, name + self.suffix)
             sync_folder(folder)
 
@@ -107,7 +106,7 @@ class Steps:
         if not ours:
             return
         folder_name, name = split(claim.name)
-        with self.place.folder(folder_name) as folder:
+        with self.target.folder(folder_name) as folder:
             for number in ours:
                 old_name = claim.pieces[number].tail.of(name)
                 os.rename(old_name, self.trace.piece(number), src_dir_fd=folder, dst_dir_fd=self.trace.work)
@@ -118,14 +117,14 @@ class Steps:
         """Whether the record lies beside the claimed name and tells of this very delivery."""
         folder_name, name = split(claim.name)
         try:
-            with self.place.folder(folder_name) as folder:
-                told = sidecar.read(read(folder, name + self.suffix) or b"")
+            with self.target.folder(folder_name) as folder:
+                told = sidecar.decode(read(folder, name + self.suffix) or b"")
                 sync_folder(folder)  # the crash may have come before
         except (FileNotFoundError, NotADirectoryError, ValueError):
             return False
         # A person's words since, and what lies there is another image of the same original.
-        published = claim.published_sha256 if told.is_edited else told.published_sha256
-        said = told.path, told.source_sha256, published
+        published = claim.published_sha256 if told.edited else told.published_sha256
+        said = told.path, told.source.sha256, published
         return said == (claim.path, claim.original.sha256, claim.published_sha256)
 
     def is_whole(self, claim: Claim) -> bool:
@@ -144,7 +143,7 @@ class Steps:
         piece = claim.pieces[number]
         folder_name, name = split(claim.name)
         try:
-            with self.place.folder(folder_name) as folder:
+            with self.target.folder(folder_name) as folder:
                 if sha256_at(folder, piece.tail.of(name)) != piece.sha256:
                     return False
                 sync_folder(folder)
@@ -162,7 +161,7 @@ class Steps:
         since = self.trace.claimed_at_ns() - _TIME_GRAIN_NS
         folder_name, name = split(claim.name)
         waiting = [piece.tail for number, piece in enumerate(claim.pieces) if self.trace.has_piece(number)]
-        with self.place.folder(self.place.make_folder(folder_name)) as folder:
+        with self.target.folder(self.target.make_folder(folder_name)) as folder:
             for reserved in (*(tail.of(name) for tail in waiting), name + self.suffix):
                 try:
                     there = os.stat(reserved, dir_fd=folder, follow_symlinks=False)
@@ -174,13 +173,13 @@ class Steps:
     def _free_names(self, claim: Claim) -> Iterator[str]:
         """The delivered paths of the picture, from the best, with which every name is free."""
         folder_name, name = split(claim.path)
-        folder_name = self.place.make_folder(folder_name)
+        folder_name = self.target.make_folder(folder_name)
         tails = [*(piece.tail for piece in claim.pieces), Tail(self.suffix)]
         longest_suffix = max((tail.suffix for tail in tails if not tail.on_stem), key=len)
-        with self.place.folder(folder_name) as folder:
+        with self.target.folder(folder_name) as folder:
             longest = min(LONGEST_NAME, os.fstatvfs(folder).f_namemax or LONGEST_NAME)
         for candidate in candidates(name, claim.original.sha256, suffix=longest_suffix, longest=longest):
-            with self.place.folder(folder_name) as folder:
+            with self.target.folder(folder_name) as folder:
                 is_free = not any(exists(folder, tail.of(candidate)) for tail in tails)
             if is_free:
                 yield f"{folder_name}/{candidate}" if folder_name else candidate

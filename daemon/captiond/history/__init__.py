@@ -1,9 +1,9 @@
 """What became of every picture that left the inbox, kept in the state folder for people to look through.
 
 A convenience: no picture's fate hangs on it.  Deleting the file, even while the daemon runs, costs the
-history and nothing else; a broken one is left beside the new one (see `support.database`).  Nobody waits for it to
-be written: a thread of its own writes many lines together, and a crash costs at most the last of them.  What
-a person makes of a caption later is kept beside what the model said.
+history and nothing else; a broken one is left beside the new one (`support.database`).  Nobody waits for it
+to be written: a thread of its own writes many lines together, and a crash costs at most the last of them.
+What a person makes of a caption later is kept beside what the model said.
 """
 
 from __future__ import annotations

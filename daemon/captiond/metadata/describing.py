@@ -13,7 +13,7 @@ from captiond import metadata
 from captiond.metadata import beside, policy
 from captiond.metadata.heif import Place
 from captiond.metadata.policy import together
-from captiond.records import NO_NOTES, Described, Notes
+from captiond.records import NO_NOTES, Described, Notes, Texts
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,19 +30,20 @@ class Describing:
         self,
         data: bytes,
         format: str,
-        caption: str,
+        texts: Texts,
         /,
         *,
         notes: Notes = NO_NOTES,
-        own: Collection[str] = (),
+        own: Texts | None = None,
     ) -> Described:
-        """`own`: former captions of ours.  They make way wherever they are said, and no new file is made."""
+        """`own`: former texts of ours.  They make way wherever they are said, and no new file is made."""
+        caption, former = texts.caption, () if own is None else (own.caption,)
         xmp, text = self.xmp, self.text
-        if own:
+        if former:
             said = beside.descriptions(notes.xmp)
-            xmp = "always" if _is_said(own, said) else xmp if notes.xmp is not None else "never"
+            xmp = "always" if _is_said(former, said) else xmp if notes.xmp is not None else "never"
             lines = () if notes.text is None else (notes.text.decode(errors="replace"),)
-            text = _is_said(own, lines) or (text and notes.text is not None)
+            text = _is_said(former, lines) or (text and notes.text is not None)
         described = metadata.describe(
             data,
             format,
@@ -51,7 +52,7 @@ class Describing:
             blocks=self.blocks,
             place=self.place,
             beside=beside.descriptions(notes.xmp),
-            own=own,
+            own=former,
         )
         made = beside.compose(
             caption,
@@ -61,7 +62,7 @@ class Describing:
             replace=self.replaces,
             existing_xmp=notes.xmp,
             existing_text=notes.text,
-            own=own,
+            own=former,
         )
         return replace(
             described,

@@ -15,7 +15,6 @@ import threading
 import time
 from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 from typing import Generic
@@ -24,19 +23,18 @@ import structlog
 
 from captiond import __version__, pictures, sidecar
 from captiond.captioners import Captioner, Question
-from captiond.delivery import Delivery, Describe, Finished
-from captiond.errors import CannotStart, Rejected, Surroundings, TryLater
+from captiond.delivery import Delivery
+from captiond.errors import CannotStart, Kind, Rejected, Surroundings, TryLater
 from captiond.inbox import Inbox
-from captiond.names import well_formed
 from captiond.pipeline.gate import Gate
 from captiond.records import (
-    CaptionRequest,
     Delivered,
     Job,
     Outcome,
     PictureFacts,
     SettledFile,
     Stamp,
+    Texts,
     Timings,
 )
 from captiond.status import Tally
@@ -61,23 +59,12 @@ FILE_BYTES_TOGETHER = 512 * 1024 * 1024
 PIXELS_TOGETHER = 200_000_000
 
 
-@dataclass(frozen=True, slots=True)
-class Rules:
-    """What the settings say about every picture."""
-
-    request: CaptionRequest
-    max_pixels: int
-    attempts: int
-    describe: Describe
-
-
 class Pipeline(Generic[Question]):
     def __init__(
         self,
         inbox: Inbox,
         delivery: Delivery,
         captioner: Captioner[Question],
-        rules: Rules,
         *,
         gate: Gate,
         tally: Tally,
@@ -92,7 +79,6 @@ class Pipeline(Generic[Question]):
         self._inbox = inbox
         self._delivery = delivery
         self._captioner = captioner
-        self.rules = rules  # replaced as a whole; each picture keeps those it began with
         self._gate = gate
         self._tally = tally
         self._tell = tell
@@ -162,20 +148,21 @@ class Pipeline(Generic[Question]):
 
     def _serve(self, settled: SettledFile, stop: threading.Event) -> None:
         """One picture's whole story, and where each verdict leads."""
-        attempt, rules = 0, self.rules  # no attempt until it is claimed
+        job = None
         try:
-            job = self._delivery.claim(settled)
-            attempt = job.attempt
-            self._deliver(job, rules)
-        except Finished as earlier:
-            self._gate.open()
-            self._finished_earlier(earlier.delivered)
+            claimed = self._delivery.claim(settled)
+            if isinstance(claimed, Delivered):
+                self._gate.open()
+                self._finished_earlier(claimed)
+                return
+            job = claimed
+            self._deliver(job)
         except Rejected as rejected:
-            self._set_aside(settled, rejected, attempt)
+            self._set_aside(settled, rejected, job)
         except TryLater as later:
-            self._try_later(settled, later, "gave_up", attempt)
+            self._try_later(settled, later, "gave_up", job)
         except MemoryError:
-            self._try_later(settled, _no_memory(), "gave_up", attempt)
+            self._try_later(settled, _no_memory(), "gave_up", job)
         except Surroundings as trouble:
             self._pause(settled, trouble)
         except CannotStart as fatal:
@@ -187,18 +174,19 @@ class Pipeline(Generic[Question]):
         except Exception as error:
             # The one broad except.  The image stays where it is; the attempt was counted when it was claimed,
             # so it is tried again after a while and set aside once limits.attempts are used up.
-            log.exception("unforeseen error", file=settled.path, attempt=attempt)
+            log.exception("unforeseen error", file=settled.path, attempt=job.attempt if job else None)
             self._tally.last_error = f"{settled.path}: {error!r}"
-            self._try_later(settled, _unforeseen(error), "unforeseen", attempt)
+            self._try_later(settled, _unforeseen(error), "unforeseen", job)
 
-    def _try_later(self, settled: SettledFile, later: TryLater, kind: str, attempt: int) -> None:
-        """Back into the inbox; to failed/, as of this `kind`, once the attempts are used up."""
-        if attempt < self.rules.attempts:
+    def _try_later(self, settled: SettledFile, later: TryLater, kind: Kind, job: Job | None) -> None:
+        """Back into the inbox; to failed/, as of this `kind`, once the attempts are used up.
+
+        Where there is no job, no attempt was counted.
+        """
+        if job is None or job.attempt < job.rules.attempts:
             self._leave(settled, later)
         else:
-            self._set_aside(
-                settled, Rejected(kind, later.message, stage="caption", advice=later.advice), attempt
-            )
+            self._set_aside(settled, Rejected(kind, later.message, stage="caption", advice=later.advice), job)
 
     def _leave(self, settled: SettledFile, later: TryLater) -> None:
         # A film may be copied for an hour beside a picture that asks for it once a second.
@@ -209,41 +197,42 @@ class Pipeline(Generic[Question]):
         log.log(logging.INFO if is_news else logging.DEBUG, "later", file=settled.path, reason=later.message)
         self._inbox.release(settled.path, after_seconds=later.after_seconds, reason=later.message)
 
-    def _deliver(self, job: Job, rules: Rules) -> None:
+    def _deliver(self, job: Job) -> None:
         """The main path."""
         claimed = self._clock()
-        question, facts, decoding = self._question(job, rules)
+        question, facts, decoding = self._question(job)
         decoded = self._clock()
         caption = self._captioner.caption(question)
         captioned = self._clock()
-        described = rules.describe(job.data, facts.format, caption.text, notes=job.notes)
+        texts = Texts(caption.text)
+        described = job.rules.describe(job.data, facts.format, texts, notes=job.notes)
         timings = Timings(
             queued=job.claimed_at - job.noticed_at + decoding - claimed,
             decode=decoded - decoding,
             caption=captioned - decoded,
             publish=self._clock() - captioned,
         )
-        record = sidecar.compose(job, facts, caption, described, timings, _stamp())
+        record = sidecar.compose(job, facts, texts, caption, described, timings, _stamp())
         with self._publishing:
             delivered = self._delivery.publish(job, described, record)
-        self._finish(job, sidecar.outcome(record, delivered, datetime.now(UTC)), timings)
+        self._finish(job, record.outcome(delivered, datetime.now(UTC)), timings)
 
-    def _question(self, job: Job, rules: Rules) -> tuple[Question, PictureFacts, float]:
+    def _question(self, job: Job) -> tuple[Question, PictureFacts, float]:
         """The picture ready to be asked about, what is known of it, and when its decoding began."""
         try:
-            return self._decoded(job, rules, pictures.declared_pixels(job.data))
+            return self._decoded(job, pictures.declared_pixels(job.data))
         except MemoryError:
             pass  # what it held is let go when this clause is left
-        return self._decoded(job, rules, ALONE)
+        return self._decoded(job, ALONE)
 
-    def _decoded(self, job: Job, rules: Rules, pixels: float) -> tuple[Question, PictureFacts, float]:
+    def _decoded(self, job: Job, pixels: float) -> tuple[Question, PictureFacts, float]:
         with self._decoding, self._pixels.holding(pixels):
             began = self._clock()
             picture = pictures.decode(
-                job.data, max_pixels=rules.max_pixels, needed_side=self._captioner.needed_side
+                job.data, max_pixels=job.rules.max_pixels, needed_side=self._captioner.needed_side
             )
             # The decoded pixels end here, before a long wait for the model.
-            return self._captioner.prepare(picture, rules.request), picture.facts, began
+            return self._captioner.prepare(picture, job.rules.request), picture.facts, began
 
     def _finish(self, job: Job, outcome: Outcome, timings: Timings) -> None:
         self._inbox.done(job.path)
@@ -267,21 +256,23 @@ class Pipeline(Generic[Question]):
         self._tell(self._delivery.outcome(delivered))
         log.info("finished what an earlier run began", file=delivered.dropped, lies_in=delivered.path)
 
-    def _set_aside(self, settled: SettledFile, rejected: Rejected, attempt: int) -> None:
+    def _set_aside(self, settled: SettledFile, rejected: Rejected, job: Job | None) -> None:
         """To failed/, with the reason beside it.  Where that meets trouble the image stays in the inbox."""
-        stamp = _stamp()
+        attempt = job.attempt if job is not None else 0  # delivery knows what was counted
         try:
-            delivered = self._delivery.set_aside(settled.path, settled.fingerprint, rejected, attempt, stamp)
+            delivered, record = self._delivery.set_aside(
+                settled.path, settled.fingerprint, rejected, attempt, _stamp()
+            )
         except TryLater as later:
             self._leave(settled, later)
         except Surroundings as trouble:
             self._pause(settled, trouble)
         else:
-            if delivered.folder == "done":
+            if record is None:
                 self._finished_earlier(delivered)
                 return
             self._inbox.done(settled.path)
-            self._tell(_failure(delivered, rejected, attempt, stamp))
+            self._tell(record.outcome(delivered, datetime.now(UTC)))
             log.error(
                 "failed",
                 file=settled.path,
@@ -308,20 +299,6 @@ class Pipeline(Generic[Question]):
         if error is not None:
             log.critical("a picture could not be set aside", file=path, exc_info=error)
             self._inbox.release(path, after_seconds=LEFT_ALONE_SECONDS, reason=repr(error))
-
-
-def _failure(delivered: Delivered, rejected: Rejected, attempt: int, stamp: Stamp) -> Outcome:
-    return Outcome(
-        path=delivered.dropped,
-        folder=delivered.folder,
-        delivered=delivered.path,
-        at=stamp.created_at,
-        sha256=delivered.dropped_sha256,
-        kind=rejected.kind,
-        message=well_formed(rejected.message),
-        advice=rejected.advice,
-        attempts=attempt or None,
-    )
 
 
 def _no_memory() -> TryLater:

@@ -7,25 +7,24 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable
 from typing import Any
 
 from captiond import pictures
 from captiond.captioners import Captioner
 from captiond.errors import Surroundings
-from captiond.pipeline import PIXELS_TOGETHER, Rules
+from captiond.pipeline import PIXELS_TOGETHER
 from captiond.pipeline.gate import Gate
-from captiond.records import Caption
+from captiond.records import Caption, RulesOf
 from captiond.support.budget import ALONE, Budget
 
 
 class Answering:
     """Safe to call from many threads."""
 
-    def __init__(self, captioner: Captioner[Any], rules: Callable[[], Rules], gate: Gate) -> None:
-        """`rules`: those of this moment, since SIGHUP may change them."""
+    def __init__(self, captioner: Captioner[Any], rules_of: RulesOf, gate: Gate) -> None:
+        """`rules_of`: of a picture without a path, those of the inbox itself."""
         self._captioner = captioner
-        self._rules = rules
+        self._rules_of = rules_of
         self._gate = gate
         self._ready = threading.Event()
         self._decoding = threading.BoundedSemaphore(os.cpu_count() or 1)
@@ -59,7 +58,7 @@ class Answering:
 
     def _decoded(self, data: bytes, pixels: float) -> Any:
         with self._decoding, self._pixels.holding(pixels):
-            rules = self._rules()
+            rules = self._rules_of("")
             needed_side = self._captioner.needed_side
             picture = pictures.decode(data, max_pixels=rules.max_pixels, needed_side=needed_side)
             return self._captioner.prepare(picture, rules.request)

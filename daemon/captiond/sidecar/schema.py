@@ -7,10 +7,14 @@ from typing import Any
 from captiond.sidecar import CAPTION_SCHEMA, VERSION
 
 
+_OPTIONAL = ("fields", "edited", "companions", "raw_output", "previous_description")
+
+
 def json_schema() -> dict[str, Any]:
     """The published description of the caption sidecar, in JSON Schema 2020-12."""
     text, count = {"type": "string"}, {"type": "integer", "minimum": 0}
     maybe_text, maybe_count = {"type": ["string", "null"]}, {"type": ["integer", "null"], "minimum": 0}
+    texts = {"type": "array", "items": text}
     seconds = {"type": ["number", "null"]}
     sha256 = {"type": "string", "pattern": "^[0-9a-f]{64}$"}
     name_bytes = {"type": "string", "pattern": "^([0-9a-f]{2})+$"}
@@ -42,6 +46,13 @@ def json_schema() -> dict[str, Any]:
         "schema": {"const": CAPTION_SCHEMA},
         "schema_version": {"const": VERSION},
         "caption": text,
+        "fields": explained(
+            record(
+                {"alt_text": text, "title": text, "keywords": texts, "visible_text": text},
+                optional=("alt_text", "title", "keywords", "visible_text"),
+            ),
+            "The other texts that were asked for, as far as they could be had.",
+        ),
         "edited": explained(
             record({"at": instant, "model_caption": explained(text, "What the model had said.")}),
             "Only where a person has changed the caption.",
@@ -103,5 +114,5 @@ def json_schema() -> dict[str, Any]:
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "captiond sidecar",
         "description": "Lies beside a delivered image as <name>.caption.json and appears after it.",
-        **record(properties, optional=("edited", "companions", "raw_output", "previous_description")),
+        **record(properties, optional=_OPTIONAL),
     }

@@ -119,7 +119,7 @@ class Gallery:
         self._must_be_in("done", entry)
         at = self._now()
         try:
-            self._delivery.revise(entry.delivered, words, at, was=was)
+            self._delivery.edit(entry.delivered, words, at, was=was)
         except Overtaken as overtaken:
             self._history.revise(id, overtaken.caption, at)
             raise
@@ -165,7 +165,8 @@ class Gallery:
         except Surroundings:
             is_seen = False
         if told is not None and told.caption is not None and told.caption != entry.caption:
-            entry = self._history.revise(entry.id, told.caption, told.edited_at or self._now()) or entry
+            edited_at = told.edited.at if told.edited is not None else None
+            entry = self._history.revise(entry.id, told.caption, edited_at or self._now()) or entry
         return Exhibit(
             id=entry.id,
             folder=entry.folder,
@@ -186,17 +187,17 @@ class Gallery:
             attempts=entry.attempts,
         )
 
-    def _record(self, entry: Entry) -> sidecar.Sidecar | None:
+    def _record(self, entry: Entry) -> sidecar.Record | None:
         """What lies beside the picture, where both are there and tell of the one in the history."""
-        suffix = sidecar.CAPTION_SUFFIX if entry.folder == "done" else sidecar.ERROR_SUFFIX
+        suffix = sidecar.SUFFIXES[entry.folder]
         with self._root(entry.folder) as root:
             try:
                 with _file(root, entry.delivered), _file(root, entry.delivered + suffix) as record:
                     size = min(os.fstat(record).st_size, LARGEST_RECORD_BYTES)
-                    told = sidecar.read(contents(record, size))
+                    told = sidecar.decode(contents(record, size))
             except (KeyError, ValueError):
                 return None
-        is_same = told.path == entry.path and entry.sha256 in (told.source_sha256, None)
+        is_same = told.path == entry.path and entry.sha256 in (told.source.sha256, None)
         return told if is_same else None
 
     @contextmanager

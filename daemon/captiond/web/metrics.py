@@ -49,7 +49,7 @@ class Metrics:
     def observe(self, outcome: Outcome) -> None:
         """Neither raises nor waits."""
         timings = outcome.timings
-        if timings is not None:
+        if timings is not None and not outcome.is_recovered:
             for stage in ("queued", "decode", "caption", "publish"):
                 self._stages.labels(stage).observe(getattr(timings, stage))
 

@@ -13,7 +13,7 @@ from collections.abc import Callable
 
 from captiond import pictures
 from captiond.errors import Rejected
-from captiond.records import Fingerprint
+from captiond.records import Fingerprint, RulesOf
 from captiond.support.budget import Budget
 
 SIDE_PIXELS = 320
@@ -27,9 +27,8 @@ DECODING_TOGETHER = max(1, (os.cpu_count() or 1) // 2)
 class Thumbnails:
     """Safe to call from many threads."""
 
-    def __init__(self, max_pixels: Callable[[], int], *, max_file_bytes: int) -> None:
-        self._max_pixels = max_pixels
-        self._max_file_bytes = max_file_bytes
+    def __init__(self, rules_of: RulesOf) -> None:
+        self._rules_of = rules_of
         self._pixels = Budget(PIXELS_TOGETHER)
         self._decoding = threading.BoundedSemaphore(DECODING_TOGETHER)
         self._keeping = threading.Lock()
@@ -42,12 +41,13 @@ class Thumbnails:
             if fingerprint in self._kept:
                 self._kept.move_to_end(fingerprint)
                 return self._kept[fingerprint]
-        if fingerprint.size > self._max_file_bytes:
+        rules = self._rules_of("")
+        if fingerprint.size > rules.max_file_bytes:
             raise Rejected("too_large", "the file is larger than limits.max_file_bytes", stage="decode")
         with self._decoding:
             data = read()
             with self._pixels.holding(pictures.declared_pixels(data)):
-                thumbnail = _made(data, self._max_pixels())
+                thumbnail = _made(data, rules.max_pixels)
         self._keep(fingerprint, thumbnail)
         return thumbnail
 

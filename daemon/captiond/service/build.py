@@ -1,0 +1,137 @@
+"""Where settings become objects; the rooms get plain values and have never heard of settings.
+
+Nothing is opened, started or bound here: that is `daemon`'s, in its order.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from captiond.captioners import Captioner
+from captiond.delivery import Delivery
+from captiond.delivery.attempts import Attempts
+from captiond.delivery.nesting import refuse_nested
+from captiond.errors import CannotStart, ExitCode
+from captiond.exiftool import Exiftool
+from captiond.history import History
+from captiond.inbox import Inbox
+from captiond.pipeline.gate import Gate
+from captiond.service.rules import RuleBook
+from captiond.settings import split_address
+from captiond.status import Tally
+
+if TYPE_CHECKING:
+    from captiond.settings import Settings
+    from captiond.web import Door
+    from captiond.webhook import Webhook
+
+
+@dataclass(frozen=True, slots=True)
+class Rooms:
+    """All that serves one inbox, joined and at rest."""
+
+    settings: Settings  # those of the start: a reload changes `rules`, `inbox` and the log
+    rules: RuleBook
+    exiftool: Exiftool
+    gate: Gate
+    tally: Tally
+    attempts: Attempts
+    history: History
+    delivery: Delivery
+    inbox: Inbox
+
+
+def build(settings: Settings) -> Rooms:
+    """Raises CannotStart where the folders lie inside one another."""
+    folders, watch = settings.folders, settings.watch
+    refuse_nested(folders.inbox, folders.done, folders.failed, folders.state)
+    exiftool = Exiftool()
+    rules = RuleBook(settings, exiftool)
+    attempts = Attempts(folders.state)
+    return Rooms(
+        settings=settings,
+        rules=rules,
+        exiftool=exiftool,
+        gate=Gate(),
+        tally=Tally(),
+        attempts=attempts,
+        history=History(folders.state),
+        delivery=Delivery(folders.inbox, folders.done, folders.failed, attempts, rules.of),
+        inbox=Inbox(
+            folders.inbox,
+            settle_seconds=watch.settle_seconds,
+            incomplete_after_seconds=watch.incomplete_after_seconds,
+            rescan_seconds=watch.rescan_seconds,
+            poll_interval_seconds=watch.poll_interval_seconds,
+            method=watch.method,
+            ignore=watch.ignore,
+        ),
+    )
+
+
+def captioner_of(settings: Settings) -> Captioner[Any]:
+    """The captioner that the settings ask for, not yet loaded.  Torch is imported here or never."""
+    model = settings.model
+    if model.backend == "openai":
+        from captiond.captioners.remote import RemoteCaptioner
+
+        key = model.read_api_key()
+        return RemoteCaptioner(
+            base_url=model.base_url or "",
+            model_id=model.id,
+            api_key=key.get_secret_value() if key else None,
+            max_concurrency=model.max_concurrency,
+            timeout_seconds=model.timeout_seconds,
+        )
+    from captiond.captioners.local import LocalCaptioner
+
+    return LocalCaptioner(
+        model_id=model.id,
+        revision=model.revision,
+        device=model.device,
+        dtype=model.dtype,
+        quantization=model.quantization,
+        num_crops=model.num_crops,
+        batch_size=None if model.batch_size == "auto" else model.batch_size,
+        max_new_tokens=settings.caption.max_new_tokens,
+        keep_alive_seconds=model.keep_alive_seconds,
+    )
+
+
+def door_of(settings: Settings) -> Door | None:
+    """The HTTP door, bound to its address, if one is asked for.  FastAPI is imported here or never."""
+    http = settings.http
+    if http.listen is None:
+        return None
+    try:
+        from captiond.web import Door
+    except ModuleNotFoundError as error:
+        raise CannotStart(
+            f"`http.listen` is set, and {error.name} is not installed",
+            exit_code=ExitCode.WRONG_SETTINGS,
+            advice="pip install 'captiond[http]', or leave out http.listen.",
+        ) from error
+    token = http.read_token()
+    host, port = split_address(http.listen)
+    return Door(
+        host,
+        port,
+        token=token.get_secret_value() if token else None,
+        max_upload_bytes=http.max_upload_bytes,
+    )
+
+
+def webhook_of(settings: Settings) -> Webhook | None:
+    """Who is told of each picture, if anybody.  httpx is imported here or never."""
+    notify = settings.notify
+    if notify.url is None:
+        return None
+    from captiond.webhook import Webhook
+
+    token = notify.read_token()
+    return Webhook(
+        notify.url,
+        token=token.get_secret_value() if token else None,
+        timeout_seconds=notify.timeout_seconds,
+    )

@@ -1,0 +1,53 @@
+"""What a JSON value is, where it was read from a file that anybody may have written.  Pure.
+
+Each function returns None, or something empty, for what is not what it should be.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any, cast
+
+from captiond.sidecar.plain import plain
+
+_LARGEST_COUNT = 2**53  # what every reader of JSON knows exactly
+
+
+def mapping(value: object) -> Mapping[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def items(value: object) -> list[Mapping[str, Any]]:
+    """Of a list, the mappings in it; of all else nothing."""
+    return [one for one in value if isinstance(one, dict)] if isinstance(value, list) else []
+
+
+def text(value: object) -> str | None:
+    return cast(str, plain(value)) if isinstance(value, str) else None
+
+
+def count(value: object) -> int | None:
+    is_count = isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= _LARGEST_COUNT
+    return cast(int, value) if is_count else None
+
+
+def number(value: object) -> float | None:
+    """A finite one; JSON knows no others, and Python's reader does."""
+    return float(value) if isinstance(value, int | float) and abs(value) <= _LARGEST_COUNT else None
+
+
+def moment(value: object) -> datetime | None:
+    """A time with its zone, in UTC."""
+    try:
+        read = datetime.fromisoformat(value) if isinstance(value, str) else None
+        return read.astimezone(UTC) if read is not None and read.tzinfo is not None else None
+    except (ValueError, OverflowError):  # a date at the end of the calendar
+        return None
+
+
+def digest(value: object) -> str:
+    """A sha256 in hexadecimal; ValueError for anything else."""
+    if not isinstance(value, str) or len(value) != 64 or set(value) - set("0123456789abcdef"):
+        raise ValueError("not a sha256")
+    return value

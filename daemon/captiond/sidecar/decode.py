@@ -1,0 +1,108 @@
+"""From a record's bytes to its value, for recovery and for whoever looks later.  Pure.
+
+A record is data, not truth: whoever may write beside a picture may have written it.  So its size is bounded
+before it is parsed, and every path and name in it is checked before anybody can act upon it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from captiond.names import checked_name, checked_path
+from captiond.records import Accompanied, Texts, Written
+from captiond.sidecar import checked
+from captiond.sidecar.record import CAPTION_SCHEMA, ERROR_SCHEMA, VERSION, Edited, Record, Source
+
+MOST_BYTES = 16 * 1024 * 1024
+_TYPED = frozenset(
+    {
+        "schema", "schema_version", "caption", "fields", "edited", "source", "published", "companions",
+        "written", "previous_description",
+    }
+)  # fmt: skip
+
+
+def decode(data: bytes) -> Record:
+    """What a whole record says; ValueError for what is torn, foreign, forged or of a later version."""
+    if len(data) > MOST_BYTES:
+        raise ValueError(f"not a record of ours: more than {MOST_BYTES:,} bytes")
+    try:
+        return _record(json.loads(data))
+    except (KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise ValueError(f"not a record of ours: {error!r}") from error
+
+
+def _record(answer: Mapping[str, Any]) -> Record:
+    kind, version = answer["schema"], answer["schema_version"]
+    if kind not in (CAPTION_SCHEMA, ERROR_SCHEMA) or version != VERSION:
+        raise ValueError(f"not a record of ours: {kind} {version}")
+    source = _source(answer["source"])
+    rest = {key: value for key, value in answer.items() if key not in _TYPED}
+    if kind == ERROR_SCHEMA:
+        return Record(source, None, source.sha256, rest=rest)
+    return Record(
+        source=source,
+        texts=_texts(str(answer["caption"]), checked.mapping(answer.get("fields"))),
+        published_sha256=checked.digest(answer["published"]["sha256"]),
+        written=tuple(_written(answer.get("written"))),
+        previous_description=checked.text(answer.get("previous_description")),
+        companions=tuple(_companion(one) for one in answer.get("companions", ())),
+        edited=_edited(answer["edited"]) if "edited" in answer else None,
+        rest=rest,
+    )
+
+
+def _source(told: Mapping[str, Any]) -> Source:
+    return Source(
+        path=checked_path(_exact(told, "path")),
+        sha256=checked.digest(told["sha256"]),
+        size=checked.count(told.get("bytes")) or 0,
+        modified_at=checked.text(told.get("modified_at")),
+        format=checked.text(told.get("format")),
+        width=checked.count(told.get("width")),
+        height=checked.count(told.get("height")),
+    )
+
+
+def _texts(caption: str, fields: Mapping[str, Any]) -> Texts:
+    keywords = fields.get("keywords")
+    return Texts(
+        caption,
+        alt_text=checked.text(fields.get("alt_text")),
+        title=checked.text(fields.get("title")),
+        keywords=tuple(filter(None, map(checked.text, keywords))) if isinstance(keywords, list) else (),
+        visible_text=checked.text(fields.get("visible_text")),
+    )
+
+
+def _companion(told: Mapping[str, Any]) -> Accompanied:
+    return Accompanied(
+        name=checked_name(_exact(told, "name")),
+        sha256=checked.digest(told["sha256"]),
+        size=checked.count(told["bytes"]) or 0,
+        action=checked.text(told["action"]) or "moved",
+    )
+
+
+def _edited(told: object) -> Edited:
+    edited = checked.mapping(told)
+    return Edited(checked.moment(edited.get("at")), checked.text(edited.get("model_caption")))
+
+
+def _written(value: object) -> Iterator[Written]:
+    for one in checked.items(value):
+        target, action = checked.text(one.get("target")), checked.text(one.get("action"))
+        if target is not None and action is not None:
+            yield Written(target, action, checked.text(one.get("reason")))
+
+
+def _exact(told: Mapping[str, Any], key: str) -> str:
+    """The name as the kernel knows it."""
+    if f"{key}_hex" in told:
+        return os.fsdecode(bytes.fromhex(told[f"{key}_hex"]))
+    if not isinstance(told[key], str):
+        raise TypeError(key)
+    return str(told[key])

@@ -1,0 +1,212 @@
+"""The JSON beside a delivered picture, as a value: composed once, changed by `replace`, encoded once.
+
+Pure.  The record is also delivery's redo record, so what is needed to finish a delivery without the model
+stands in it: the path, the two checksums, the texts and the format.  No lone surrogate and no NaN gets into
+its JSON, wherever it came from: a file name, a model, a server.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from typing import Any
+
+from captiond.names import name_keys, utc_text
+from captiond.records import Accompanied, Delivered, Described, Outcome, Texts, Timings, Written
+from captiond.sidecar import checked
+from captiond.sidecar.plain import as_json, plain
+
+CAPTION_SUFFIX = ".caption.json"
+ERROR_SUFFIX = ".error.json"
+SUFFIXES = {"done": CAPTION_SUFFIX, "failed": ERROR_SUFFIX}
+
+CAPTION_SCHEMA = "captiond/caption"
+ERROR_SCHEMA = "captiond/error"
+VERSION = 1
+# One order for both kinds of record, so that two runs of the same image compare line by line.
+_ORDER = (
+    "schema", "schema_version", "kind", "message", "stage", "advice", "caption", "fields", "edited", "source",
+    "published", "companions", "model", "prompt", "generation", "raw_output", "written",
+    "previous_description",
+    "warnings", "timings_seconds", "attempts", "created_at", "generator",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """The file as it was dropped."""
+
+    path: str  # relative to the inbox
+    sha256: str
+    size: int  # bytes
+    modified_at: str | None  # as the JSON tells it
+    format: str | None = None  # like width and height, of captioned pictures alone
+    width: int | None = None
+    height: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Edited:
+    """A person has changed the caption."""
+
+    at: datetime | None
+    model_caption: str | None  # what the model had said, however often it was changed
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """What lies beside a picture in done/ or in failed/."""
+
+    source: Source
+    texts: Texts | None  # None: the picture failed
+    published_sha256: str
+    written: tuple[Written, ...] = ()
+    previous_description: str | None = None
+    companions: tuple[Accompanied, ...] = ()
+    edited: Edited | None = None
+    rest: Mapping[str, Any] = field(default_factory=dict)  # all other keys, another program's too
+
+    @property
+    def path(self) -> str:
+        return self.source.path
+
+    @property
+    def caption(self) -> str | None:
+        return self.texts.caption if self.texts is not None else None
+
+    @property
+    def message(self) -> str | None:
+        """Why it failed, for people."""
+        return checked.text(self.rest.get("message"))
+
+    @property
+    def advice(self) -> str | None:
+        return checked.text(self.rest.get("advice"))
+
+    @property
+    def suffix(self) -> str:
+        return ERROR_SUFFIX if self.texts is None else CAPTION_SUFFIX
+
+    def described(self, described: Described) -> Record:
+        """The same texts, laid into the image once more."""
+        return replace(
+            self,
+            published_sha256=described.sha256,
+            written=described.written,
+            previous_description=described.previous_description,
+        )
+
+    def accompanied(self, companions: tuple[Accompanied, ...]) -> Record:
+        return replace(self, companions=companions)
+
+    def revised(
+        self, texts: Texts, described: Described, merged: Mapping[str, bytes], at: datetime
+    ) -> Record:
+        """The record that says a person's `texts`; the model's own caption is kept in it, however often.
+
+        `merged`: the new content of companions, by their names as dropped.
+        """
+        former = self.caption or ""
+        words = (self.edited.model_caption if self.edited is not None else None) or former
+        lines = (described.previous_description or "").splitlines()
+        theirs = [line for line in lines if line != former]  # our own made way: nobody's loss
+        return replace(
+            self.described(replace(described, previous_description="\n".join(theirs) or None)),
+            texts=texts,
+            companions=tuple(_merged(one, merged.get(one.name)) for one in self.companions),
+            edited=Edited(at, words),
+        )
+
+    def outcome(self, delivered: Delivered, otherwise_at: datetime) -> Outcome:
+        """What became of the picture, for whoever wants to know."""
+        model, timings = (checked.mapping(self.rest.get(key)) for key in ("model", "timings_seconds"))
+        stages = [checked.number(timings.get(key)) for key in ("queued", "decode", "caption", "publish")]
+        return Outcome(
+            path=delivered.dropped,
+            folder=delivered.folder,
+            delivered=delivered.path,
+            at=checked.moment(self.rest.get("created_at")) or otherwise_at,
+            sha256=delivered.dropped_sha256,
+            caption=plain(self.caption),
+            model=checked.text(model.get("id")),
+            kind=checked.text(self.rest.get("kind")),
+            message=self.message,
+            advice=self.advice,
+            format=self.source.format,
+            width=self.source.width,
+            height=self.source.height,
+            timings=Timings(*[one for one in stages if one is not None]) if None not in stages else None,
+            attempts=checked.count(self.rest.get("attempts")),
+        )
+
+    def encoded(self) -> bytes:
+        """UTF-8 JSON, indented."""
+        return as_json(self.keys())
+
+    def keys(self) -> dict[str, Any]:
+        """All that the JSON says, in its order."""
+        told = {**self._head(), **self._texts(), **self.rest, "source": self._source(), **self._laid()}
+        ordered = {key: told[key] for key in _ORDER if key in told}
+        return ordered | told  # what is not in the order is another program's, and comes last
+
+    def _head(self) -> dict[str, Any]:
+        schema = ERROR_SCHEMA if self.texts is None else CAPTION_SCHEMA
+        return {"schema": schema, "schema_version": VERSION}
+
+    def _texts(self) -> dict[str, Any]:
+        if self.texts is None:
+            return {}
+        fields = {
+            "alt_text": self.texts.alt_text,
+            "title": self.texts.title,
+            "keywords": list(self.texts.keywords) or None,
+            "visible_text": self.texts.visible_text,
+        }
+        told = {name: value for name, value in fields.items() if value is not None}
+        return {"caption": self.texts.caption} | ({"fields": told} if told else {})
+
+    def _source(self) -> dict[str, Any]:
+        source = self.source
+        facts = {"format": source.format, "width": source.width, "height": source.height}
+        return {
+            **name_keys("name", source.path.rpartition("/")[2]),
+            **name_keys("path", source.path),
+            "sha256": source.sha256,
+            "bytes": source.size,
+            "modified_at": source.modified_at,
+            **(facts if self.texts is not None else {}),
+        }
+
+    def _laid(self) -> dict[str, Any]:
+        if self.texts is None:
+            return {}
+        laid: dict[str, Any] = {
+            "published": {"sha256": self.published_sha256},
+            "written": [_written(one) for one in self.written],
+        }
+        if self.previous_description is not None:
+            laid["previous_description"] = self.previous_description
+        if self.companions:
+            laid["companions"] = [_companion(one) for one in self.companions]
+        if self.edited is not None:
+            at = utc_text(self.edited.at) if self.edited.at is not None else None
+            laid["edited"] = {"at": at, "model_caption": self.edited.model_caption}
+        return laid
+
+
+def _merged(companion: Accompanied, content: bytes | None) -> Accompanied:
+    if content is None:
+        return companion
+    sha256 = hashlib.sha256(content).hexdigest()
+    return replace(companion, sha256=sha256, size=len(content), action="merged")
+
+
+def _written(one: Written) -> dict[str, str]:
+    told = {"target": one.target, "action": one.action}
+    return told if one.reason is None else {**told, "reason": one.reason}
+
+
+def _companion(one: Accompanied) -> dict[str, Any]:
+    return {**name_keys("name", one.name), "sha256": one.sha256, "bytes": one.size, "action": one.action}
