@@ -1,11 +1,11 @@
 """Tries the wheel where no source is in sight; `make wheel-test` calls it with the folder of the built wheel.
 
     FOLDER/venv           an environment made anew, pinned by constraints.txt
-    a temporary folder    a copy of tests/ and of pyproject.toml, which holds pytest's settings; all runs there
+    a temporary folder    a copy of tests/ and of pyproject.toml, which has pytest's settings; all runs there
 
-The wheel is installed alone first, as a user would, and the demo is run: a package that captiond needs and does
-not name is missed there, and not hidden by the tests' own.  Then its extras come, and the tests.  This script
-needs nothing but Python.
+The wheel is installed alone first, as a user would, and the demo is run: a package that captiond needs and
+does not name is missed there, and not hidden by the tests' own.  Then its extras come, and the tests.  This
+script needs nothing but Python.
 """
 
 from __future__ import annotations
