@@ -7,16 +7,16 @@ BIN := $(VENV)/bin
 JOBS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test check format bench torture fuzz clean
+.PHONY: help install demo test check format cover wheel wheel-test lock bench torture fuzz clean
 
 help: ## this list
-	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
 install: $(VENV)/.installed ## make .venv with the pinned set of constraints.txt
 
 $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[test,lint,quant,http]'
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[test,lint,quant,http,release]'
 	@touch $@
 
 demo: install ## draw a dozen pictures, run the daemon over them, show the captions
@@ -26,6 +26,10 @@ demo: install ## draw a dozen pictures, run the daemon over them, show the capti
 test: install ## the whole test suite
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist loadgroup
 
+cover: install ## the suite with coverage, of all its processes; fails below the floor; pages in build/coverage/html
+	@rm -rf build/coverage && mkdir -p build/coverage
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist loadgroup --cov --cov-report=term --cov-report=html
+
 check: install ## linters and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -34,6 +38,17 @@ check: install ## linters and types
 format: install ## put the code into the house format
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+wheel: install ## the wheel and the source archive that it is built from, in dist
+	@rm -rf dist
+	$(BIN)/python -m build --quiet --no-isolation --outdir dist
+
+wheel-test: wheel ## install the wheel into an environment of its own; demo and tests there, with the source away
+	JOBS=$(JOBS) $(PYTHON) tests/installed.py dist build/wheel-test $(TESTS)
+
+lock: install ## make requirements.lock anew, with hashes; constraints.txt says the versions
+	$(BIN)/uv pip compile pyproject.toml --extra http --extra quant --universal --python-version 3.11 --quiet \
+		--constraints constraints.txt --generate-hashes --custom-compile-command 'make lock' --output-file requirements.lock
 
 bench: install ## measure everything (an hour; QUICK=1: minutes; IMAGES=FOLDER: metadata too); JSON in build/bench
 	@mkdir -p build/bench

@@ -9,6 +9,7 @@ import shutil
 import socket
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -77,16 +78,16 @@ class Served:
         assert described.encode("latin-1").decode() == caption
 
 
-@pytest.fixture(scope="module")
-def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+@pytest.fixture
+def served(tmp_path: Path) -> Iterator[Served]:
+    """A daemon for each test: what one lists, counts or deletes is nobody else's."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
         address = f"127.0.0.1:{taken.getsockname()[1]}"
-    root = tmp_path_factory.mktemp("daemon")
-    (root / "token").write_text(TOKEN)
+    (tmp_path / "token").write_text(TOKEN)
     with FakeChatServer() as server:
         model = {"backend": "openai", "id": server.model_id, "base_url": server.url}
-        http = {"listen": address, "token_file": str(root / "token")}
-        place = Place(root, {"model": model, "http": http, "watch": {"settle_seconds": 0.05}})
+        http = {"listen": address, "token_file": str(tmp_path / "token")}
+        place = Place(tmp_path, {"model": model, "http": http, "watch": {"settle_seconds": 0.05}})
         headers = {"Authorization": f"Bearer {TOKEN}"}
         with (
             place.running() as daemon,
@@ -232,6 +233,7 @@ def test_strangers_see_an_empty_page(served: Served) -> None:
 
 def test_a_deleted_history_is_begun_anew(served: Served) -> None:
     """Whatever was shown is forgotten, what comes is shown, and an old number means no other picture."""
+    served.drop("long-before.jpg", picture("gray"))
     id = served.drop("before.jpg", picture("navy"))["id"]
     for file in (served.place.root / "state").glob("history*"):
         file.unlink()
