@@ -32,6 +32,7 @@ from captiond.metadata.describing import Describing
 from captiond.pipeline import Pipeline, Rules
 from captiond.pipeline.gate import Gate
 from captiond.pipeline.ondemand import Answering
+from captiond.pipeline.preparing import Preparing
 from captiond.records import CaptionRequest, Outcome
 from captiond.service import control, signals, systemd
 from captiond.service.heartbeat import Signs, Watchdog
@@ -221,7 +222,8 @@ class Daemon:
             captioner = self._make_captioner()
             closing.callback(captioner.close)
             self._captioner = captioner
-            answering = Answering(captioner, lambda: self._rules, self.gate)
+            preparing = Preparing(captioner)
+            answering = Answering(captioner, preparing, lambda: self._rules, self.gate)
             if door is not None:
                 unwell, gallery = (lambda: self.status().why_unhealthy()), self._gallery()
                 closing.enter_context(door.serving(answering, unwell, self.measures, gallery))
@@ -232,7 +234,13 @@ class Daemon:
             log.info("watching", inbox=str(self._inbox_path), model=captioner.identity.id)
             rooms = self.inbox, self.delivery, captioner
             pipeline = Pipeline(
-                *rooms, self._rules, gate=self.gate, tally=self.tally, tell=self._tell, suspects=suspects
+                *rooms,
+                preparing,
+                self._rules,
+                gate=self.gate,
+                tally=self.tally,
+                tell=self._tell,
+                suspects=suspects,
             )
             self._pipeline = pipeline
             # A reload between the two lines above was for the rules that it was not built with.
