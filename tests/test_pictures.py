@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms
 
+from captiond import pictures
 from captiond.errors import Rejected
 from captiond.pictures import decode
 
@@ -217,3 +218,14 @@ def test_only_jpegs_are_decoded_at_a_smaller_size() -> None:
     """Other formats have no such way, and come in full."""
     data = _encoded(Image.new("RGB", (1600, 1200), RED), "PNG")
     assert decode(data, max_pixels=10_000_000, needed_side=lambda *_: 10).image.size == (1600, 1200)
+
+
+def test_a_mistake_of_ours_is_not_told_as_the_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An error in our own conversion comes through as what it is, not as `unreadable`."""
+
+    def mistaken(_: Image.Image) -> Image.Image:
+        raise TypeError("ours")
+
+    monkeypatch.setattr(pictures, "_eight_bits", mistaken)
+    with pytest.raises(TypeError, match="ours"):
+        _decoded(Image.fromarray(np.zeros((8, 8), np.uint16)), "PNG")

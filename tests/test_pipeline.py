@@ -21,8 +21,10 @@ from captiond.delivery.attempts import Attempts
 from captiond.errors import CannotStart, ExitCode, Surroundings
 from captiond.inbox import Inbox
 from captiond.metadata.describing import Describing
-from captiond.pipeline import Pipeline
+from captiond.pipeline import Pipeline, preparing
 from captiond.pipeline.gate import Gate
+from captiond.pipeline.ondemand import Answering
+from captiond.pipeline.preparing import Preparing
 from captiond.records import Caption, CaptionRequest, Fingerprint, ModelIdentity, Outcome, Picture, Rules
 from captiond.service.upkeep import Upkeep
 from captiond.status import Tally
@@ -82,6 +84,7 @@ class World:
         folders = root / "inbox", root / "done", root / "failed"
         self.delivery = Delivery(*folders, self.attempts, lambda _: self.rules)
         self.inbox = self.make_inbox()
+        self.preparing = Preparing(self.captioner)
         self.stop = threading.Event()
 
     def make_inbox(self, incomplete_after_seconds: float = 600) -> Inbox:
@@ -113,6 +116,7 @@ class World:
                 self.inbox,
                 self.delivery,
                 self.captioner,
+                self.preparing,
                 gate=self.gate,
                 tally=self.tally,
                 tell=self.tell,
@@ -198,6 +202,34 @@ def test_a_picture_that_never_fits_into_memory_is_set_aside(
         work.run(world.stop, once=True)
     assert world.done() == {"21.png", "22.png"} and world.failed() == {"20.png"}
     assert "memory" in (world.root / "failed" / "20.png.error.json").read_text()
+
+
+def test_the_inbox_and_infer_share_one_bound(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While a picture of `/infer` takes all that may be decoded at once, the inbox's waits."""
+    monkeypatch.setattr(preparing, "PIXELS_TOGETHER", 100)
+    world.preparing = Preparing(world.captioner)
+    together, most = threading.Semaphore(0), []
+    preparing_one = world.captioner.prepare
+    inside = threading.Lock()
+
+    def counted(picture: Picture, request: CaptionRequest) -> int:
+        most.append(inside.acquire(blocking=False))
+        together.acquire(timeout=0.05)  # time for another to come in, were it let
+        if most[-1]:
+            inside.release()
+        return preparing_one(picture, request)
+
+    world.captioner.prepare = counted  # type: ignore[method-assign]
+    world.drop(20, 21)
+    data = (world.root / "inbox" / "20.png").read_bytes()
+    with world.opened() as work:
+        ondemand = Answering(world.captioner, world.preparing, lambda _: world.rules, world.gate)
+        ondemand.begin()
+        with ThreadPoolExecutor(2) as pool:
+            asked = [pool.submit(ondemand.caption, data) for _ in range(2)]
+            work.run(world.stop, once=True)
+        assert [one.result().text for one in asked] == ["20 wide"] * 2
+    assert world.done() == {"20.png", "21.png"} and most == [True] * 4
 
 
 def test_a_process_that_cannot_work_on_drains_and_leaves(world: World) -> None:

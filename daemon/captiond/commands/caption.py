@@ -5,16 +5,17 @@ from __future__ import annotations
 import hashlib
 import os
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from captiond import pictures, sidecar
+from captiond import sidecar
 from captiond.captioners import Captioner
 from captiond.errors import Rejected, TryLater
 from captiond.names import shown
+from captiond.pipeline.preparing import Preparing, Ready
 from captiond.records import CaptionRequest, Texts, Timings
 
 
@@ -51,11 +52,14 @@ def caption_files(
     Raises CannotStart or Surroundings where no file can be captioned.
     """
     captioner.load()
-    limit = max_file_bytes
+    preparing = Preparing(captioner)
+
+    def prepare(data: bytes) -> Ready[Any]:
+        return preparing.of(data, request, max_pixels=max_pixels)
 
     def look(file: Path) -> Look:
         try:
-            return Look(str(file), _answer(file, captioner, request, max_pixels, limit))
+            return Look(str(file), _answer(file, captioner, prepare, max_file_bytes))
         except (Rejected, TryLater) as error:
             return Look(str(file), error=error)
 
@@ -65,16 +69,13 @@ def caption_files(
 
 
 def _answer(
-    file: Path, captioner: Captioner[Any], request: CaptionRequest, max_pixels: int, max_file_bytes: int
+    file: Path, captioner: Captioner[Any], prepare: Callable[[bytes], Ready[Any]], max_file_bytes: int
 ) -> dict[str, Any]:
     started = time.monotonic()
     data, stat = _read(file, max_file_bytes)
-    picture = pictures.decode(data, max_pixels=max_pixels, needed_side=captioner.needed_side)
-    question = captioner.prepare(picture, request)
-    facts = picture.facts
-    del picture  # the decoded pixels, before a long wait for the model
-    decoded = time.monotonic()
-    caption = captioner.caption(question)
+    ready = prepare(data)
+    decoded, facts = time.monotonic(), ready.facts
+    caption = captioner.caption(ready.question)
     timings = Timings(0.0, decoded - started, time.monotonic() - decoded, 0.0)
     sha256 = hashlib.sha256(data).hexdigest()
     source = sidecar.source_of(str(file), sha256, len(data), stat.st_mtime_ns, facts)

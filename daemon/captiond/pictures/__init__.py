@@ -9,7 +9,8 @@ from __future__ import annotations
 import io
 import struct
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import cast
 
 import numpy as np
@@ -49,22 +50,32 @@ def decode(data: bytes, *, max_pixels: int, needed_side: NeededSide | None = Non
     eighth.  `facts.width` and `facts.height` are pixels as stored in the file.  Raises Rejected: `unreadable`
     for what is no picture or a damaged one, `too_many_pixels` for more than `max_pixels` declared.
     """
-    try:
-        with Image.open(io.BytesIO(data), formats=FORMATS) as opened:
-            width, height = opened.size
-            if width * height > max_pixels:
-                raise Rejected(
-                    "too_many_pixels",
-                    f"{width}x{height} pixels are more than limits.max_pixels ({max_pixels:,})",
-                    stage="decode",
-                    advice="Make the picture smaller, or raise limits.max_pixels, and run `captiond retry`.",
-                )
-            if needed_side is not None and (needed := needed_side(width, height)) is not None:
-                _reduce(opened, needed)
+    with _reading():
+        opened = Image.open(io.BytesIO(data), formats=FORMATS)
+    with opened:
+        width, height = opened.size
+        if width * height > max_pixels:
+            raise Rejected(
+                "too_many_pixels",
+                f"{width}x{height} pixels are more than limits.max_pixels ({max_pixels:,})",
+                stage="decode",
+                advice="Make the picture smaller, or raise limits.max_pixels, and run `captiond retry`.",
+            )
+        if needed_side is not None and (needed := needed_side(width, height)) is not None:
+            _reduce(opened, needed)
+        with _reading():
             opened.load()
-            name = "JPEG" if opened.format == "MPO" else (opened.format or "")
-            upright, notices = _upright(opened)
-            return Picture(_to_rgb(upright), PictureFacts(name, width, height, notices))
+        name = "JPEG" if opened.format == "MPO" else (opened.format or "")
+        upright, notices = _upright(opened)
+        return Picture(_to_rgb(upright), PictureFacts(name, width, height, notices))
+
+
+@contextmanager
+def _reading() -> Iterator[None]:
+    """Whatever Pillow raises in here, it raises about the file.  Around Pillow's calls alone: a mistake of
+    ours is not to be told as the picture's."""
+    try:
+        yield
     except _UNREADABLE as error:
         raise Rejected(
             "unreadable",

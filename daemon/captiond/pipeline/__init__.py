@@ -21,17 +21,17 @@ from typing import Generic
 
 import structlog
 
-from captiond import __version__, pictures, sidecar
+from captiond import __version__, sidecar
 from captiond.captioners import Captioner, Question
 from captiond.delivery import Delivery
 from captiond.errors import CannotStart, Kind, Rejected, Surroundings, TryLater
 from captiond.inbox import Inbox
 from captiond.pipeline.gate import Gate
+from captiond.pipeline.preparing import Preparing
 from captiond.records import (
     Delivered,
     Job,
     Outcome,
-    PictureFacts,
     SettledFile,
     Stamp,
     Texts,
@@ -55,8 +55,6 @@ LEAST_BESIDE_DECODING = 6
 
 # A file is held while it is in work, and is there twice or three times while it is described and written.
 FILE_BYTES_TOGETHER = 512 * 1024 * 1024
-# Three or four bytes each, and as much again while modes are converted; one picture of more is decoded alone.
-PIXELS_TOGETHER = 200_000_000
 
 
 class Pipeline(Generic[Question]):
@@ -65,6 +63,7 @@ class Pipeline(Generic[Question]):
         inbox: Inbox,
         delivery: Delivery,
         captioner: Captioner[Question],
+        preparing: Preparing[Question],
         *,
         gate: Gate,
         tally: Tally,
@@ -79,19 +78,17 @@ class Pipeline(Generic[Question]):
         self._inbox = inbox
         self._delivery = delivery
         self._captioner = captioner
+        self._preparing = preparing
         self._gate = gate
         self._tally = tally
         self._tell = tell
         self._clock = clock
         cores = os.cpu_count() or 1
         self._workers = max(captioner.capacity, LEAST_BESIDE_DECODING) + cores
-        # Decoding on more threads than cores gains nothing and holds that many whole pictures in memory.
-        self._decoding = threading.BoundedSemaphore(cores)
         # A delivery is two hundred small calls, at each of which its thread lets go of the interpreter: more
         # of them at once only hand it to and fro, which took a sixth of the whole time on two cores.
         self._publishing = threading.BoundedSemaphore(max(cores, LEAST_PUBLISHING))
         self._bytes = Budget(FILE_BYTES_TOGETHER)
-        self._pixels = Budget(PIXELS_TOGETHER)
         self._suspects = set(suspects)
         self._troubled: dict[str, int] = {}  # how often a picture met trouble with the surroundings
         self._told: dict[str, str] = {}  # what a picture that waits was last said to wait for
@@ -200,15 +197,16 @@ class Pipeline(Generic[Question]):
     def _deliver(self, job: Job) -> None:
         """The main path."""
         claimed = self._clock()
-        question, facts, decoding = self._question(job)
+        ready = self._preparing.of(job.data, job.rules.request, max_pixels=job.rules.max_pixels)
+        facts = ready.facts
         decoded = self._clock()
-        caption = self._captioner.caption(question)
+        caption = self._captioner.caption(ready.question)
         captioned = self._clock()
         texts = Texts(caption.text)
         described = job.rules.describe(job.data, facts.format, texts, notes=job.notes)
         timings = Timings(
-            queued=job.claimed_at - job.noticed_at + decoding - claimed,
-            decode=decoded - decoding,
+            queued=job.claimed_at - job.noticed_at + ready.began - claimed,
+            decode=decoded - ready.began,
             caption=captioned - decoded,
             publish=self._clock() - captioned,
         )
@@ -216,23 +214,6 @@ class Pipeline(Generic[Question]):
         with self._publishing:
             delivered = self._delivery.publish(job, described, record)
         self._finish(job, record.outcome(delivered, datetime.now(UTC)), timings)
-
-    def _question(self, job: Job) -> tuple[Question, PictureFacts, float]:
-        """The picture ready to be asked about, what is known of it, and when its decoding began."""
-        try:
-            return self._decoded(job, pictures.declared_pixels(job.data))
-        except MemoryError:
-            pass  # what it held is let go when this clause is left
-        return self._decoded(job, ALONE)
-
-    def _decoded(self, job: Job, pixels: float) -> tuple[Question, PictureFacts, float]:
-        with self._decoding, self._pixels.holding(pixels):
-            began = self._clock()
-            picture = pictures.decode(
-                job.data, max_pixels=job.rules.max_pixels, needed_side=self._captioner.needed_side
-            )
-            # The decoded pixels end here, before a long wait for the model.
-            return self._captioner.prepare(picture, job.rules.request), picture.facts, began
 
     def _finish(self, job: Job, outcome: Outcome, timings: Timings) -> None:
         self._inbox.done(job.path)

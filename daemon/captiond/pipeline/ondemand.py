@@ -5,30 +5,28 @@ It touches no folder and closes no gate: the next picture of the inbox meets the
 
 from __future__ import annotations
 
-import os
 import threading
 from typing import Any
 
-from captiond import pictures
 from captiond.captioners import Captioner
 from captiond.errors import Surroundings
-from captiond.pipeline import PIXELS_TOGETHER
 from captiond.pipeline.gate import Gate
+from captiond.pipeline.preparing import Preparing
 from captiond.records import Caption, RulesOf
-from captiond.support.budget import ALONE, Budget
 
 
 class Answering:
     """Safe to call from many threads."""
 
-    def __init__(self, captioner: Captioner[Any], rules_of: RulesOf, gate: Gate) -> None:
+    def __init__(
+        self, captioner: Captioner[Any], preparing: Preparing[Any], rules_of: RulesOf, gate: Gate
+    ) -> None:
         """`rules_of`: of a picture without a path, those of the inbox itself."""
         self._captioner = captioner
+        self._preparing = preparing
         self._rules_of = rules_of
         self._gate = gate
         self._ready = threading.Event()
-        self._decoding = threading.BoundedSemaphore(os.cpu_count() or 1)
-        self._pixels = Budget(PIXELS_TOGETHER)
 
     def begin(self) -> None:
         """From here on the model answers."""
@@ -46,19 +44,6 @@ class Answering:
         reason = self.trouble()
         if reason is not None:
             raise Surroundings(reason)
-        return self._captioner.caption(self._question(data))
-
-    def _question(self, data: bytes) -> Any:
-        """As in the pipeline, the decoded pixels end here, before a long wait for the model."""
-        try:
-            return self._decoded(data, pictures.declared_pixels(data))
-        except MemoryError:
-            pass  # what it held is let go when this clause is left
-        return self._decoded(data, ALONE)
-
-    def _decoded(self, data: bytes, pixels: float) -> Any:
-        with self._decoding, self._pixels.holding(pixels):
-            rules = self._rules_of("")
-            needed_side = self._captioner.needed_side
-            picture = pictures.decode(data, max_pixels=rules.max_pixels, needed_side=needed_side)
-            return self._captioner.prepare(picture, rules.request)
+        rules = self._rules_of("")
+        ready = self._preparing.of(data, rules.request, max_pixels=rules.max_pixels)
+        return self._captioner.caption(ready.question)

@@ -18,6 +18,7 @@ from captiond.errors import CannotStart, ExitCode, Surroundings
 from captiond.inbox import mounts
 from captiond.pipeline import Pipeline
 from captiond.pipeline.ondemand import Answering
+from captiond.pipeline.preparing import Preparing
 from captiond.records import Outcome
 from captiond.service import build, control, report, signals, systemd
 from captiond.service.build import Rooms
@@ -70,7 +71,8 @@ class Daemon:
             closing.callback(rooms.inbox.close)
             # Not before: torch takes seconds to import, and what is wrong with the folders is said at once.
             captioner = life.captioner = _opened(build.captioner_of(self._settings), closing)
-            answering = Answering(captioner, rooms.rules.of, rooms.gate)
+            preparing = Preparing(captioner)
+            answering = Answering(captioner, preparing, rooms.rules.of, rooms.gate)
             if door is not None:
                 closing.enter_context(self._serving(door, answering))
             if not _load_model(rooms, captioner, stop):
@@ -79,7 +81,9 @@ class Daemon:
             answering.begin()
             log.info("watching", inbox=str(folders.inbox), model=captioner.identity.id)
             served = rooms.inbox, rooms.delivery, captioner
-            pipeline = Pipeline(*served, gate=rooms.gate, tally=rooms.tally, tell=tell, suspects=suspects)
+            pipeline = Pipeline(
+                *served, preparing, gate=rooms.gate, tally=rooms.tally, tell=tell, suspects=suspects
+            )
             upkeep = Upkeep(*served, gate=rooms.gate, tally=rooms.tally, tell=tell)
             life.watchdog = Watchdog(partial(self._signs, upkeep))
             with life.watchdog.going_on(), upkeep.going_on():

@@ -6,7 +6,6 @@ from typing import Any
 
 from captiond.sidecar import CAPTION_SCHEMA, VERSION
 
-
 _OPTIONAL = ("fields", "edited", "companions", "raw_output", "previous_description")
 
 
