@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import io
+import json
 import os
 import threading
 import time
@@ -11,6 +12,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image
@@ -202,6 +204,25 @@ def test_a_picture_that_never_fits_into_memory_is_set_aside(
         work.run(world.stop, once=True)
     assert world.done() == {"21.png", "22.png"} and world.failed() == {"20.png"}
     assert "memory" in (world.root / "failed" / "20.png.error.json").read_text()
+
+
+def test_no_json_is_parsed_on_the_straight_way(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A record is a value until it is written; reading it back is recovery's, and of those who look later."""
+    parsed: list[str] = []
+    read = json.JSONDecoder.decode
+
+    def counted(decoder: json.JSONDecoder, text: str, *more: Any) -> Any:
+        parsed.append(text)
+        return read(decoder, text, *more)
+
+    world.drop(20, 21, 22)
+    (world.root / "inbox" / "20.xmp").write_bytes(b"<x/>")  # one of them has a companion
+    Image.new("RGB", (1200, 1200)).save(world.root / "inbox" / "large.png")  # more pixels than are allowed
+    monkeypatch.setattr(json.JSONDecoder, "decode", counted)
+    with world.opened() as work:
+        work.run(world.stop, once=True)
+    assert {outcome.path for outcome in world.told} == {"20.png", "21.png", "22.png", "large.png"}
+    assert not parsed
 
 
 def test_the_inbox_and_infer_share_one_bound(world: World, monkeypatch: pytest.MonkeyPatch) -> None:

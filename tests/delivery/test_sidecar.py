@@ -7,6 +7,7 @@ import json
 import os
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,7 +17,7 @@ from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
 from captiond import sidecar
-from captiond.errors import Rejected
+from captiond.errors import KINDS, Rejected
 from captiond.names import is_utf8
 from captiond.records import (
     Accompanied,
@@ -30,7 +31,7 @@ from captiond.records import (
     Written,
 )
 from captiond.sidecar import Record
-from captiond.sidecar.schema import json_schema
+from captiond.sidecar.schema import KIND_MEANINGS, error_schema, json_schema
 
 VALIDATOR = Draft202012Validator(json_schema(), format_checker=Draft202012Validator.FORMAT_CHECKER)
 TIMINGS = Timings(queued=0.4, decode=0.03, caption=0.9, publish=0.02)
@@ -215,6 +216,29 @@ def test_an_error_says_what_to_do() -> None:
     assert (answer["schema"], answer["kind"], answer["attempts"]) == ("captiond/error", "unreadable", 2)
     told = sidecar.decode(record)
     assert (told.path, told.caption, told.published_sha256) == ("trip/photo.jpg", None, job().sha256)
+
+
+def test_an_error_is_as_its_schema_says() -> None:
+    """`captiond schema error` describes every key, and every word that may stand in `kind`."""
+    schema = error_schema()
+    Draft202012Validator.check_schema(schema)
+    for kind in KINDS:
+        why = Rejected(kind, "wrong", stage="decode")
+        path = os.fsdecode(b"\xff.jpg")
+        record = sidecar.compose_error(path, job().fingerprint, why, 2, job().sha256, STAMP).encoded()
+        answer = json.loads(record)
+        Draft202012Validator(schema).validate(answer)
+        assert set(answer) == set(schema["properties"])
+        assert set(answer["source"]) == set(schema["properties"]["source"]["properties"])
+
+
+def test_the_documents_name_every_kind() -> None:
+    """docs/reliability.md says of each word in `kind` what the schema says."""
+    docs = Path(__file__).parents[2] / "docs" / "reliability.md"
+    assert docs.exists()
+    lines = docs.read_text(encoding="utf-8").splitlines()
+    assert set(KIND_MEANINGS) == set(KINDS)
+    assert all(f"| `{kind}` | {meaning} |" in lines for kind, meaning in KIND_MEANINGS.items())
 
 
 def test_bytes_laid_anew_change_only_what_tells_of_them() -> None:

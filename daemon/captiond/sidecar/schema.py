@@ -1,117 +1,178 @@
-"""What the caption sidecar promises to other programs, as `captiond schema` prints it.  Pure."""
+"""What the records promise to other programs, as `captiond schema` prints it.  Pure."""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, get_args
 
-from captiond.sidecar import CAPTION_SCHEMA, VERSION
+from captiond.errors import KINDS, Kind, Stage
+from captiond.sidecar.record import CAPTION_SCHEMA, ERROR_SCHEMA, VERSION
 
-_OPTIONAL = ("fields", "edited", "companions", "raw_output", "previous_description")
+# What each `kind` of a failure means; docs/reliability.md says the same.
+KIND_MEANINGS: Mapping[Kind, str] = {
+    "decoder_died": "The process that decoded it ended; a codec's fault, or the system's.",
+    "empty_caption": "The model said nothing that can be used.",
+    "gave_up": "It was tried limits.attempts times, and something stood in its way each time.",
+    "refused_by_server": "The model's server refuses this picture.",
+    "too_complex": "To tell whether the file is whole would take too long: its parts contradict each other.",
+    "too_large": "It has more bytes than limits.max_file_bytes.",
+    "too_many_attempts": "The process ended limits.attempts times while it worked on it.",
+    "too_many_pixels": "It declares more pixels than limits.max_pixels.",
+    "too_much_memory": "To decode it takes more than limits.decode_memory_bytes.",
+    "too_slow": "To decode it takes longer than limits.decode_seconds.",
+    "truncated": "The file never became whole.",
+    "unforeseen": "A fault of captiond's, or of a library; please report it.",
+    "unreadable": "It cannot be read as a picture.",
+}
+_TEXT = {"type": "string"}
+_TEXTS = {"type": "array", "items": _TEXT}
+_ACTION = {"enum": ["wrote", "kept", "skipped", "refused"]}
+_MAYBE_TEXT = {"type": ["string", "null"]}
+_COUNT = {"type": "integer", "minimum": 0}
+_MAYBE_COUNT = {"type": ["integer", "null"], "minimum": 0}
+_SECONDS = {"type": ["number", "null"]}
+_SHA256 = {"type": "string", "pattern": "^[0-9a-f]{64}$"}
+_BYTES = {"type": "string", "pattern": "^([0-9a-f]{2})+$"}
+_INSTANT = {"type": "string", "format": "date-time"}
+_DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
 
 def json_schema() -> dict[str, Any]:
     """The published description of the caption sidecar, in JSON Schema 2020-12."""
-    text, count = {"type": "string"}, {"type": "integer", "minimum": 0}
-    maybe_text, maybe_count = {"type": ["string", "null"]}, {"type": ["integer", "null"], "minimum": 0}
-    texts = {"type": "array", "items": text}
-    seconds = {"type": ["number", "null"]}
-    sha256 = {"type": "string", "pattern": "^[0-9a-f]{64}$"}
-    name_bytes = {"type": "string", "pattern": "^([0-9a-f]{2})+$"}
-    instant = {"type": "string", "format": "date-time"}
+    return {
+        "$schema": _DIALECT,
+        "title": "captiond sidecar",
+        "description": "Lies beside a delivered image as <name>.caption.json and appears after it.",
+        **_record(_caption_properties(), optional=_OPTIONAL),
+    }
 
-    def record(properties: dict[str, Any], optional: tuple[str, ...] = ()) -> dict[str, Any]:
-        required = [key for key in properties if key not in optional]
-        return {"type": "object", "properties": properties, "required": required}
 
-    def explained(schema: dict[str, Any], description: str) -> dict[str, Any]:
-        return {**schema, "description": description}
+def error_schema() -> dict[str, Any]:
+    """Likewise of what lies beside a picture that failed."""
+    kind = {"enum": list(KINDS), "description": " ".join(f"{one}: {KIND_MEANINGS[one]}" for one in KINDS)}
+    properties = {
+        "schema": {"const": ERROR_SCHEMA},
+        "schema_version": {"const": VERSION},
+        "kind": kind,
+        "message": _explained(_TEXT, "What is wrong, for people."),
+        "stage": {"enum": list(get_args(Stage)), "description": "Where it was noticed."},
+        "advice": _explained(_MAYBE_TEXT, "What to do about it."),
+        "source": _source(),
+        "attempts": _COUNT,
+        **_signature(),
+    }
+    return {
+        "$schema": _DIALECT,
+        "title": "captiond error",
+        "description": "Lies beside a picture in failed/ as <name>.error.json and appears after it.",
+        **_record(properties),
+    }
 
-    source = record(
+
+def _record(properties: dict[str, Any], optional: tuple[str, ...] = ()) -> dict[str, Any]:
+    required = [key for key in properties if key not in optional]
+    return {"type": "object", "properties": properties, "required": required}
+
+
+def _explained(schema: dict[str, Any], description: str) -> dict[str, Any]:
+    return {**schema, "description": description}
+
+
+def _source(**facts: Any) -> dict[str, Any]:
+    return _record(
         {
-            "name": explained(text, "The name as dropped; U+FFFD stands for what is not UTF-8."),
-            "name_hex": explained(name_bytes, "The exact bytes of the name, where it is not UTF-8."),
-            "path": explained(text, "The path as dropped, relative to the inbox."),
-            "path_hex": explained(name_bytes, "The exact bytes of the path, where it is not UTF-8."),
-            "sha256": explained(sha256, "Of the file as dropped."),
-            "bytes": explained(count, "The size of the file as dropped."),
-            "modified_at": {**instant, "type": ["string", "null"]},
-            "format": explained(text, "As Pillow names it."),
-            "width": explained(count, "Pixels, as stored in the file."),
-            "height": explained(count, "Pixels, as stored in the file."),
+            "name": _explained(_TEXT, "The name as dropped; U+FFFD stands for what is not UTF-8."),
+            "name_hex": _explained(_BYTES, "The exact bytes of the name, where it is not UTF-8."),
+            "path": _explained(_TEXT, "The path as dropped, relative to the inbox."),
+            "path_hex": _explained(_BYTES, "The exact bytes of the path, where it is not UTF-8."),
+            "sha256": _explained(_SHA256, "Of the file as dropped."),
+            "bytes": _explained(_COUNT, "The size of the file as dropped."),
+            "modified_at": {**_INSTANT, "type": ["string", "null"]},
+            **facts,
         },
         optional=("name_hex", "path_hex"),
     )
-    properties = {
+
+
+def _signature() -> dict[str, Any]:
+    return {
+        "created_at": _INSTANT,
+        "generator": _record({"name": {"const": "captiond"}, "version": _TEXT}),
+    }
+
+
+_OPTIONAL = ("fields", "edited", "companions", "raw_output", "previous_description")
+
+
+def _caption_properties() -> dict[str, Any]:
+    return {
         "schema": {"const": CAPTION_SCHEMA},
         "schema_version": {"const": VERSION},
-        "caption": text,
-        "fields": explained(
-            record(
-                {"alt_text": text, "title": text, "keywords": texts, "visible_text": text},
+        "caption": _TEXT,
+        "fields": _explained(
+            _record(
+                {"alt_text": _TEXT, "title": _TEXT, "keywords": _TEXTS, "visible_text": _TEXT},
                 optional=("alt_text", "title", "keywords", "visible_text"),
             ),
             "The other texts that were asked for, as far as they could be had.",
         ),
-        "edited": explained(
-            record({"at": instant, "model_caption": explained(text, "What the model had said.")}),
+        "edited": _explained(
+            _record({"at": _INSTANT, "model_caption": _explained(_TEXT, "What the model had said.")}),
             "Only where a person has changed the caption.",
         ),
-        "source": source,
-        "published": record({"sha256": explained(sha256, "Of the file that lies beside this sidecar.")}),
+        "source": _source(
+            format=_explained(_TEXT, "As Pillow names it."),
+            width=_explained(_COUNT, "Pixels, as stored in the file."),
+            height=_explained(_COUNT, "Pixels, as stored in the file."),
+        ),
+        "published": _record({"sha256": _explained(_SHA256, "Of the file that lies beside this sidecar.")}),
         "companions": {
             "type": "array",
             "description": "The files that came along with the image, as they lie beside it.",
-            "items": record(
+            "items": _record(
                 {
-                    "name": explained(text, "As dropped; beside an image with another name, theirs is too."),
-                    "name_hex": name_bytes,
-                    "sha256": explained(sha256, "Of the file that lies beside the image."),
-                    "bytes": count,
+                    "name": _explained(_TEXT, "As dropped; beside a renamed image, theirs is renamed too."),
+                    "name_hex": _BYTES,
+                    "sha256": _explained(_SHA256, "Of the file that lies beside the image."),
+                    "bytes": _COUNT,
                     "action": {"enum": ["moved", "merged"], "description": "merged: the caption is in it."},
                 },
                 optional=("name_hex",),
             ),
         },
-        "model": record(
+        "model": _record(
             {
-                "id": text,
-                "revision": maybe_text,
-                "backend": text,
-                "device": maybe_text,
-                "dtype": maybe_text,
-                "quantization": maybe_text,
+                "id": _TEXT,
+                "revision": _MAYBE_TEXT,
+                "backend": _TEXT,
+                "device": _MAYBE_TEXT,
+                "dtype": _MAYBE_TEXT,
+                "quantization": _MAYBE_TEXT,
             }
         ),
-        "prompt": text,
-        "generation": record(
+        "prompt": _TEXT,
+        "generation": _record(
             {
-                "max_new_tokens": count,
-                "new_tokens": maybe_count,
-                "prompt_tokens": maybe_count,
-                "finish_reason": explained(text, "stop, or length where the caption was cut off."),
+                "max_new_tokens": _COUNT,
+                "new_tokens": _MAYBE_COUNT,
+                "prompt_tokens": _MAYBE_COUNT,
+                "finish_reason": _explained(_TEXT, "stop, or length where the caption was cut off."),
             }
         ),
-        "raw_output": explained(text, "What the model said, where it was cleaned."),
+        "raw_output": _explained(_TEXT, "What the model said, where it was cleaned."),
         "written": {
             "type": "array",
             "description": "What became of each place that the caption could have been written to.",
-            "items": record(
-                {"target": text, "action": {"enum": ["wrote", "kept", "skipped", "refused"]}, "reason": text},
+            "items": _record(
+                {"target": _TEXT, "action": _ACTION, "reason": _TEXT},
                 optional=("reason",),
             ),
         },
-        "previous_description": explained(text, "What a replaced description said."),
-        "warnings": {"type": "array", "items": record({"code": text, "message": text})},
-        "timings_seconds": record(
-            {"queued": seconds, "decode": seconds, "caption": seconds, "publish": seconds}
+        "previous_description": _explained(_TEXT, "What a replaced description said."),
+        "warnings": {"type": "array", "items": _record({"code": _TEXT, "message": _TEXT})},
+        "timings_seconds": _record(
+            {"queued": _SECONDS, "decode": _SECONDS, "caption": _SECONDS, "publish": _SECONDS}
         ),
         "attempts": {"type": "integer", "minimum": 1},
-        "created_at": instant,
-        "generator": record({"name": {"const": "captiond"}, "version": text}),
-    }
-    return {
-        "$schema": "https://json-schema.org/draft/2020-12/schema",
-        "title": "captiond sidecar",
-        "description": "Lies beside a delivered image as <name>.caption.json and appears after it.",
-        **record(properties, optional=_OPTIONAL),
+        **_signature(),
     }
