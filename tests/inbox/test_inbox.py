@@ -30,7 +30,7 @@ def test_what_lies_there_at_start_obeys_the_same_rule(box: Path) -> None:
     with taking(box, settle_seconds=0.3) as (inbox, taker):
         assert until(lambda: taker.paths == ["a.png"])
         assert 0.3 <= taker.times["a.png"] - began < 2.0
-        assert taker.taken[0].truncated is None
+        assert taker.taken[0].fault is None
         assert inbox.counts().in_work == 0
 
 
@@ -96,10 +96,10 @@ def test_a_cut_file_waits_for_its_rest_and_is_then_given_up(box: Path) -> None:
         assert until(lambda: inbox.counts().settling == 3)
         (box / "late.png").write_bytes(PNG)
         assert until(lambda: len(taker.taken) == 3)
-        reasons = {settled.path: settled.truncated for settled in taker.taken}
+        reasons = {settled.path: settled.fault and settled.fault.message for settled in taker.taken}
         assert reasons == {
-            "cut.png": "PNG data is cut short",
-            "empty.jpg": "it is empty",
+            "cut.png": "the file never became whole: PNG data is cut short",
+            "empty.jpg": "the file never became whole: it is empty",
             "late.png": None,
         }
 

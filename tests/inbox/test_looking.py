@@ -15,12 +15,12 @@ from pathlib import Path
 import pytest
 
 from captiond.inbox import mounts
-from captiond.inbox.hold import is_held
 from captiond.inbox.ignore import Ignore
 from captiond.inbox.look import look_into
 from captiond.inbox.scan import list_folder, look_at
 from captiond.inbox.settle import Kind
 from captiond.records import Fingerprint
+from captiond.support.lease import Writer, writer_of
 from inbox.making import PNG
 
 
@@ -110,12 +110,12 @@ def test_a_writer_is_noticed(tmp_path: Path) -> None:
     path = tmp_path / "a.jpg"
     path.write_bytes(PNG)
     with path.open("rb") as reader:
-        assert is_held(reader.fileno()) is False
+        assert writer_of(reader.fileno()) is Writer.NOBODY
         with path.open("ab"):
-            assert is_held(reader.fileno()) is True
-        assert is_held(reader.fileno()) is False
+            assert writer_of(reader.fileno()) is Writer.SOMEBODY
+        assert writer_of(reader.fileno()) is Writer.NOBODY
         with path.open("rb"):
-            assert is_held(reader.fileno()) is False
+            assert writer_of(reader.fileno()) is Writer.NOBODY
 
 
 def test_asking_leaves_no_lease(tmp_path: Path) -> None:
@@ -123,7 +123,7 @@ def test_asking_leaves_no_lease(tmp_path: Path) -> None:
     path = tmp_path / "a.jpg"
     path.write_bytes(PNG)
     with path.open("rb") as reader:
-        is_held(reader.fileno())
+        writer_of(reader.fileno())
         assert fcntl.fcntl(reader, fcntl.F_GETLEASE) == fcntl.F_UNLCK
         began = time.monotonic()
         path.open("ab").close()
@@ -132,7 +132,7 @@ def test_asking_leaves_no_lease(tmp_path: Path) -> None:
 
 BREAKS_A_LEASE = """
 import fcntl, os, sys, threading, time
-from captiond.inbox import hold
+from captiond.support import lease
 path = sys.argv[1]
 reader = os.open(path, os.O_RDONLY)
 real = fcntl.fcntl
@@ -140,9 +140,9 @@ def slow(descriptor, command, argument):
     if command == fcntl.F_SETLEASE and argument == fcntl.F_UNLCK:
         time.sleep(0.3)  # the writer comes now
     return real(descriptor, command, argument)
-hold.fcntl.fcntl = slow
+lease.fcntl.fcntl = slow
 threading.Timer(0.1, lambda: os.close(os.open(path, os.O_WRONLY))).start()
-assert hold.is_held(reader) is False
+assert lease.writer_of(reader) is lease.Writer.NOBODY
 time.sleep(0.2)
 """
 

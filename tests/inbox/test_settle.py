@@ -111,7 +111,9 @@ def test_a_file_that_is_never_whole_is_given_up_after_its_patience() -> None:
     assert book.best() is not None
     settled = book.judge("a.jpg", CUT, 609.0)
     assert settled is not None
-    assert settled.truncated == CUT.reason
+    assert settled.fault is not None
+    assert settled.fault.kind == "truncated" and CUT.reason in settled.fault.message
+    assert settled.notices == ()
 
 
 def test_doubt_is_left_to_the_decoder() -> None:
@@ -124,7 +126,8 @@ def test_doubt_is_left_to_the_decoder() -> None:
     book.best()
     settled = book.judge("a.jpg", DOUBTFUL, 20.0)
     assert settled is not None
-    assert settled.truncated is None
+    assert settled.fault is None
+    assert [notice.code for notice in settled.notices] == ["perhaps_not_whole"]
 
 
 def test_a_file_that_may_not_be_read_stays_and_is_tried_again() -> None:
@@ -288,7 +291,7 @@ class Anything(RuleBasedStateMachine):
             or (finding.kind is Kind.PARTIAL and self.unchanged_for(path) >= self.patience_seconds)
         )
         if settled is not None:
-            assert (settled.truncated is None) == (finding is not CUT)
+            assert (settled.fault is None) == (finding is not CUT)
             self.in_work.add(path)
 
     @rule(path=paths)
