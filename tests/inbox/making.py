@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import random
+import struct
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -39,6 +40,19 @@ def encoded(form: str, image: Image.Image | None = None, **options: object) -> b
     else:
         image.save(buffer, form, **options)
     return buffer.getvalue()
+
+
+def motion_photo() -> bytes:
+    """A picture with a film behind it, and XMP that tells of it."""
+    film = (
+        b"\0\0\0\x18ftypmp42\0\0\0\0isommp42" + struct.pack(">I4s", 50_008, b"mdat") + bytes(range(250)) * 200
+    )
+    xmp = (
+        '<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">'
+        '<rdf:Description xmlns:GCamera="http://ns.google.com/photos/1.0/camera/" GCamera:MicroVideo="1" '
+        f'GCamera:MicroVideoOffset="{len(film)}"/></rdf:RDF></x:xmpmeta>'
+    )
+    return encoded("JPEG", picture(300, 200), xmp=xmp.encode()) + film
 
 
 def put(path: Path, data: bytes = PNG) -> Path:

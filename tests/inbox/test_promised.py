@@ -1,4 +1,4 @@
-"""What JPEGs promise behind their picture: motion photos, gain maps, multi-picture files, Samsung's blocks."""
+"""What JPEGs promise behind their picture: motion photos, gain maps, multi-picture files, Samsung's data."""
 
 from __future__ import annotations
 

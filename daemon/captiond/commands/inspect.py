@@ -57,6 +57,7 @@ def status(settings: Settings) -> Status:
     counts = {
         "waiting": images,
         "settling": 0,
+        "incomplete": 0,
         "in_work": 0,
         **(_remembered(settings, Looking.counts) or _lying(folders)),
         "ignored": ignored,
@@ -235,6 +236,7 @@ def _unstarted(settings: Settings) -> Inbox:
     return Inbox(
         settings.folders.inbox,
         settle_seconds=watch.settle_seconds,
+        settle_untold_seconds=watch.settle_untold_seconds,
         incomplete_after_seconds=watch.incomplete_after_seconds,
         rescan_seconds=watch.rescan_seconds,
         poll_interval_seconds=watch.poll_interval_seconds,
@@ -263,7 +265,9 @@ def lines(found: Status) -> Iterator[tuple[str, str]]:
     yield "state", found.state if found.process is None else f"{found.state} (process {found.process})"
     if found.pause_reason is not None:
         yield "paused", " ".join(filter(None, (found.pause_reason, found.pause_advice)))
-    waiting = f"{counts['waiting']} waiting, {counts['settling']} settling, {counts['in_work']} in work"
+    incomplete = f" ({counts['incomplete']} not complete)" if counts["incomplete"] else ""
+    settling = f"{counts['settling']} settling{incomplete}"
+    waiting = f"{counts['waiting']} waiting, {settling}, {counts['in_work']} in work"
     unreadable = f", {counts['unreadable']} unreadable" if counts["unreadable"] else ""
     yield "inbox", f"{waiting}, {counts['ignored']} ignored{unreadable}"
     since = f" since {found.started_at}" if found.started_at is not None else " in all"

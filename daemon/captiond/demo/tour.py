@@ -76,6 +76,7 @@ def settings(tour: Tour) -> Settings:
     """The settings of a demo run; no file and no environment has a say in them."""
     folders = {f"folders.{name}": str(tour.folder / name) for name in ("inbox", "done", "failed", "state")}
     ours = {**folders, "model.id": "demo", "model.device": "cpu", "watch.settle_seconds": "0.2"}
+    ours["watch.settle_untold_seconds"] = "0.2"  # nobody else writes there
     return load(None, {}, tour.folder, overrides=ours, system_file=tour.folder / "captiond.yaml")
 
 

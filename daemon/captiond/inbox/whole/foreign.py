@@ -68,6 +68,9 @@ _ELEMENT = re.compile(rb"<([A-Za-z_][A-Za-z0-9_.:-]*)[\s/>]")
 _BEFORE_ELEMENT = ((b"<!--", b"-->"), (b"<?", b"?>"), (b"<!", b">"))
 # Pictures that are written as text, or begin with a line of it.
 _TEXT_PICTURES = re.compile(rb"P[1-7f]\s|%!PS|#define\s|/\* XPM|#\?R|SIMPLE\s|id=ImageMagick|ply\s", re.I)
+# Other pictures begin with what can be letters, and have a byte that cannot be one soon behind it.
+_PICTURES_BEGIN = (b"GIF8", b"BM", b"II*", b"MM", b"RIFF", b"8BPS")
+_TELLS = 26  # bytes
 _NO_TEXT = re.compile(rb"[\0-\x08\x0e-\x1a\x1c-\x1f\x7f]")
 
 
@@ -97,12 +100,19 @@ def _film(head: bytes) -> str | None:
 def _text(head: bytes) -> str | None:
     if head[:2] in (b"\xff\xfe", b"\xfe\xff"):
         head = head.decode("utf-16", "ignore").encode("utf-8", "ignore")
-    if not head or _TEXT_PICTURES.match(head) or _NO_TEXT.search(head):
+    if not head or _TEXT_PICTURES.match(head) or _NO_TEXT.search(head) or _may_become_a_picture(head):
         return None
     text = head.removeprefix(b"\xef\xbb\xbf").lstrip()
     if _JSON.match(text):
         return "a JSON document"
     return _markup(text) or ("a text" if _is_utf_8(head) else None)
+
+
+def _may_become_a_picture(head: bytes) -> bool:
+    """Whether these few letters may be the first that arrived of a picture."""
+    return len(head) < _TELLS and any(
+        head.startswith(begins) or begins.startswith(head) for begins in _PICTURES_BEGIN
+    )
 
 
 def _markup(text: bytes) -> str | None:
