@@ -15,7 +15,9 @@ from pathlib import Path
 import pillow_heif
 from PIL import Image
 
+from captiond.commands.inspect import sentence
 from captiond.inbox import Inbox
+from captiond.inbox.settle import Book
 from captiond.records import SettledFile
 
 PNG = bytes.fromhex(
@@ -23,6 +25,12 @@ PNG = bytes.fromhex(
     "3a7e9b550000000a49444154789c63600000000200014"
     "8afa4710000000049454e44ae426082"
 )
+
+
+def explained(teller: Inbox | Book, path: str, *now: float) -> str:
+    """Where a file stands, in the words that people get."""
+    standing = teller.standing(path, *now)
+    return sentence(standing) if standing is not None else "not known"
 
 
 def picture(width: int = 96, height: int = 64) -> Image.Image:

@@ -19,7 +19,7 @@ import pytest
 
 from captiond.errors import Surroundings
 from captiond.inbox import watch
-from inbox.making import PNG, Taker, an_inbox, encoded, motion_photo, picture, put, taking, until
+from inbox.making import PNG, Taker, an_inbox, encoded, explained, motion_photo, picture, put, taking, until
 
 
 @pytest.fixture
@@ -69,7 +69,7 @@ def test_a_slow_copy_is_given_out_when_it_is_complete(box: Path) -> None:
                 file.write(part)
                 time.sleep(0.4)
             file.write(PNG[50:] + data)
-            assert until(lambda: inbox.explain("a.png").startswith("held by a writer"))
+            assert until(lambda: explained(inbox, "a.png").startswith("held by a writer"))
             time.sleep(0.3)
             assert taker.paths == []
         closed_at = time.monotonic()
@@ -97,8 +97,8 @@ def test_a_cut_file_waits_for_its_rest_and_is_then_given_up(box: Path) -> None:
     (box / "empty.jpg").write_bytes(b"")
     (box / "late.png").write_bytes(PNG[:40])
     with taking(box, settle_seconds=0.1, incomplete_after_seconds=1.0) as (inbox, taker):
-        assert until(lambda: "not whole yet (PNG data is cut short); given up in" in inbox.explain("cut.png"))
-        assert until(lambda: "not whole yet (it is empty); given up in" in inbox.explain("empty.jpg"))
+        assert until(lambda: "not whole yet (PNG data is cut short); given up in" in explained(inbox, "cut.png"))
+        assert until(lambda: "not whole yet (it is empty); given up in" in explained(inbox, "empty.jpg"))
         assert until(lambda: inbox.counts().settling == 3)
         (box / "late.png").write_bytes(PNG)
         assert until(lambda: len(taker.taken) == 3)
@@ -166,10 +166,10 @@ def test_what_is_no_regular_file_is_ignored(box: Path) -> None:
             taker.wait_for_end()
         assert taker.taken == []
         assert inbox.counts().ignored == 4
-        assert inbox.explain("link.png") == "ignored: a link, and links are never followed"
-        assert inbox.explain("fifo.png") == "ignored: a FIFO"
-        assert inbox.explain("s.png") == "ignored: a socket"
-        assert "secret" not in inbox.explain("folder/secret.png")
+        assert explained(inbox, "link.png") == "ignored: a link, and links are never followed"
+        assert explained(inbox, "fifo.png") == "ignored: a FIFO"
+        assert explained(inbox, "s.png") == "ignored: a socket"
+        assert explained(inbox, "folder/secret.png") == "not there"
 
 
 def test_an_inbox_that_goes_and_comes_back(box: Path) -> None:
@@ -246,10 +246,10 @@ def test_a_file_touched_while_in_work_is_not_given_out_twice(box: Path) -> None:
             time.sleep(0.15)
         time.sleep(0.4)
         assert taker.paths == ["a.png"]
-        assert inbox.explain("a.png") == "in work"
+        assert explained(inbox, "a.png") == "in work"
         inbox.release("a.png", after_seconds=0.5)
         released_at = time.monotonic()
-        assert inbox.explain("a.png").startswith("tried again in")
+        assert explained(inbox, "a.png").startswith("tried again in")
         assert until(lambda: len(taker.paths) == 2)
         assert taker.times["a.png"] - released_at >= 0.5
         inbox.done("a.png")
@@ -370,18 +370,18 @@ def test_a_file_is_explained_wherever_it_stands(box: Path) -> None:
             os.utime(box / name, (ord(name[0]), ord(name[0])))
         (box / "@eaDir").mkdir()
         (box / "@eaDir" / "t.jpg").write_bytes(PNG)
-        assert inbox.explain("a.png") == "complete, and not looked at yet"
+        assert explained(inbox, "a.png") == "complete, and not looked at yet"
         taken = inbox.settled(stop)
         assert next(taken).path == "a.png"
-        assert inbox.explain("a.png") == "in work"
-        assert inbox.explain("b.png") == "waiting, next in line"
-        assert inbox.explain("c.png") == "waiting behind 1"
-        assert inbox.explain("draft.png") == "ignored: your pattern 'draft*'"
-        assert inbox.explain("notes.txt") == "ignored: not an image by its name"
-        assert inbox.explain("@eaDir/t.jpg") == "ignored: thumbnails of a NAS box"
-        assert inbox.explain("nothing.png") == "not there"
-        assert inbox.explain("../outside.png") == "not there"
-        assert inbox.explain("@eaDir") == "ignored: a folder"
+        assert explained(inbox, "a.png") == "in work"
+        assert explained(inbox, "b.png") == "waiting, next in line"
+        assert explained(inbox, "c.png") == "waiting behind 1"
+        assert explained(inbox, "draft.png") == "ignored: your pattern 'draft*'"
+        assert explained(inbox, "notes.txt") == "ignored: not an image by its name"
+        assert explained(inbox, "@eaDir/t.jpg") == "ignored: thumbnails of a NAS box"
+        assert explained(inbox, "nothing.png") == "not there"
+        assert explained(inbox, "../outside.png") == "not there"
+        assert explained(inbox, "@eaDir") == "ignored: a folder"
         counts = inbox.counts()
         assert (counts.waiting, counts.in_work, counts.ignored) == (2, 1, 3)
     finally:
@@ -572,13 +572,13 @@ def test_what_is_called_unfinished_waits_for_its_end(box: Path) -> None:
     (box / "cloud.png.ocTransferId1234567.part").write_bytes(PNG[:40])
     (box / "other.png").write_bytes(PNG)
     fresh = an_inbox(box)
-    assert fresh.explain("big.png").startswith("unfinished: big.png.aria2 beside it says that aria2")
-    assert "Nextcloud" in fresh.explain("cloud.png")
+    assert explained(fresh, "big.png").startswith("unfinished: big.png.aria2 beside it says that aria2")
+    assert "Nextcloud" in explained(fresh, "cloud.png")
     with taking(box, settle_seconds=0.1) as (inbox, taker):
         assert until(lambda: taker.paths == ["other.png"])
-        assert until(lambda: "aria2 has not finished" in inbox.explain("big.png"))
-        assert until(lambda: "Nextcloud or ownCloud has not finished" in inbox.explain("cloud.png"))
-        assert inbox.explain("big.png.aria2") == "ignored: unfinished download"
+        assert until(lambda: "aria2 has not finished" in explained(inbox, "big.png"))
+        assert until(lambda: "Nextcloud or ownCloud has not finished" in explained(inbox, "cloud.png"))
+        assert explained(inbox, "big.png.aria2") == "ignored: unfinished download"
         assert inbox.counts().incomplete == inbox.counts().settling == 2
         time.sleep(0.5)
         assert taker.paths == ["other.png"]
@@ -594,7 +594,7 @@ def test_once_does_not_wait_for_what_is_left_over(box: Path) -> None:
     with taking(box, once=True, settle_seconds=0.1, incomplete_after_seconds=0.5) as (inbox, taker):
         taker.wait_for_end()
         assert taker.taken == []
-        assert "remove that name if it is left over" in inbox.explain("big.png")
+        assert "remove that name if it is left over" in explained(inbox, "big.png")
 
 
 def test_where_nobody_can_tell_of_writers_it_takes_longer(box: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -603,7 +603,7 @@ def test_where_nobody_can_tell_of_writers_it_takes_longer(box: Path, monkeypatch
     with taking(box, method="native", settle_seconds=0.1, settle_untold_seconds=1.0) as (inbox, taker):
         (box / "a.png").write_bytes(PNG)
         written_at = time.monotonic()
-        assert until(lambda: "nobody can tell whether a program" in inbox.explain("a.png"))
+        assert until(lambda: "nobody can tell whether a program" in explained(inbox, "a.png"))
         assert until(lambda: taker.paths == ["a.png"])
         assert 1.0 <= taker.times["a.png"] - written_at < 2.5
 
@@ -615,7 +615,7 @@ def test_a_stalled_upload_of_a_motion_photo_is_waited_for(box: Path) -> None:
     path = box / "a.jpg"
     with taking(box, settle_seconds=0.1) as (inbox, taker):
         path.write_bytes(data[:half])
-        assert until(lambda: "its headers promise" in inbox.explain("a.jpg"))
+        assert until(lambda: "its headers promise" in explained(inbox, "a.jpg"))
         time.sleep(0.5)
         assert taker.taken == []
         with path.open("ab") as file:
@@ -664,7 +664,7 @@ def test_what_is_no_picture_is_told_at_once_and_half_a_picture_waits(box: Path) 
             "bad.jpg": "it is a text, not a picture",
             "film.jpg": "it is an MP4 film, not a picture",
         }
-        assert "not whole yet (JPEG data" in inbox.explain("half.jpg")
+        assert "not whole yet (JPEG data" in explained(inbox, "half.jpg")
         assert inbox.counts().incomplete == 1
 
 
@@ -711,7 +711,7 @@ def test_a_real_preallocating_download_is_waited_for(box: Path) -> None:
                 time.sleep(0.5)
                 first.terminate()
             assert (box / "big.bmp.aria2").exists(), "aria2 keeps it for the next try"
-            assert until(lambda: "aria2 has not finished" in inbox.explain("big.bmp"))
+            assert until(lambda: "aria2 has not finished" in explained(inbox, "big.bmp"))
             time.sleep(0.5)
             assert taker.taken == []
             Stalling.go_on.set()

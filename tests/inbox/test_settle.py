@@ -11,6 +11,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from captiond.inbox.fair import FairQueue
 from captiond.inbox.settle import UNREADABLE_RETRY_SECONDS, Book, Finding, Kind
 from captiond.records import Fault, Fingerprint
+from inbox.making import explained
 
 WHOLE = Finding(Kind.WHOLE)
 CUT = Finding(Kind.PARTIAL, "JPEG data is cut short")
@@ -147,7 +148,7 @@ def test_where_nobody_can_tell_of_writers_it_settles_longer() -> None:
     book.best()
     assert book.judge("a.jpg", UNTOLD, 10.0) is None
     assert book.settling == 1 and book.incomplete == 0
-    assert book.explain("a.jpg", 12.0) == (
+    assert explained(book, "a.jpg", 12.0) == (
         "settling for 7.0 s more: nobody can tell whether a program still writes it"
     )
     assert book.next_due() == 19.0
@@ -194,7 +195,7 @@ def test_a_rest_that_was_dropped_is_waited_for_briefly() -> None:
     quiet(book, now=10.0)
     book.best()
     assert book.judge("a.jpg", DROPPED, 10.0) is None
-    assert "tried as it is in 9 s" in (book.explain("a.jpg", 10.0) or "")
+    assert "tried as it is in 0:00:09" in explained(book, "a.jpg", 10.0)
     book.due(19.0)
     book.best()
     settled = book.judge("a.jpg", DROPPED, 19.0)
@@ -211,7 +212,7 @@ def test_what_is_called_unfinished_waits_as_long_as_it_is() -> None:
     for now in (10.0, 20.0, 10_000.0):
         assert book.best() is not None
         assert book.judge("a.jpg", UNFINISHED, now) is None
-        assert "a.jpg.aria2 beside it says that aria2" in (book.explain("a.jpg", now) or "")
+        assert "a.jpg.aria2 beside it says that aria2" in explained(book, "a.jpg", now)
         assert book.settling == book.incomplete == 1
         assert now < book.next_due() <= now + 5.0
         assert book.forsaken == (now > 10.0)
@@ -227,7 +228,7 @@ def test_a_file_that_may_not_be_read_stays_and_is_tried_again() -> None:
     book.best()
     book.judge("a.jpg", Finding(Kind.UNREADABLE, "may not be read by user x"), 50.0)
     assert (book.waiting, book.settling, book.unreadable) == (0, 0, 1)
-    assert book.explain("a.jpg", 51.0) == "may not be read by user x"
+    assert explained(book, "a.jpg", 51.0) == "unreadable: it may not be read by user x"
     book.due(50.0 + UNREADABLE_RETRY_SECONDS)
     assert book.best() is not None
 
@@ -261,7 +262,7 @@ def test_a_released_file_is_not_offered_before_its_time() -> None:
     see(book, "a.jpg", 1, 40.0)
     assert book.best() is None
     assert book.waiting == 1
-    assert book.explain("a.jpg", 40.0) == "tried again in 30 s"
+    assert explained(book, "a.jpg", 40.0) == "tried again in 30 s"
     assert book.due(70.0) == ["a.jpg"]
     see(book, "a.jpg", 1, 70.0)
     assert book.best() is not None
@@ -290,7 +291,7 @@ def test_a_full_look_forgets_what_is_gone() -> None:
     see(book, "here.jpg", 1, 11.0)
     book.end_sweep()
     assert (book.waiting, book.in_work) == (1, 1)
-    assert book.explain("gone.jpg", 11.0) is None
+    assert book.standing("gone.jpg", 11.0) is None
 
 
 def test_the_oldest_goes_first_and_folders_take_turns() -> None:

@@ -8,6 +8,7 @@ its inbox from a bare mount point.
 
 from __future__ import annotations
 
+import errno
 import math
 import os
 import stat
@@ -27,14 +28,12 @@ from captiond.inbox.neighbours import calls_of
 from captiond.inbox.settle import SETTLE_UNTOLD_SECONDS, Book, Kind
 from captiond.inbox.survey import Survey
 from captiond.inbox.watch import Watcher, WatchState
-from captiond.names import shown
 from captiond.records import Fingerprint, SettledFile
 from captiond.sidecar.companions import pictures_of
+from captiond.status import Standing, Where
 from captiond.support import openat
 
-__all__ = ["NOT_THERE", "Inbox", "InboxCounts", "WatchState"]
-
-NOT_THERE = "not there"
+__all__ = ["Inbox", "InboxCounts", "WatchState"]
 
 _TICK_SECONDS = 0.1  # how long a stop may go unnoticed
 _BREATH_SECONDS = 0.05  # between two looks at hints, so that a busy writer does not keep us busy
@@ -171,51 +170,56 @@ class Inbox:
                 missed_events=self._survey.missed_events,
             )
 
-    def explain(self, path: str, *, takes_text: bool = False) -> str:
-        """One line: why the file `path` (relative to the inbox) is still there, or that it is not.
+    def standing(self, path: str, *, takes_text: bool = False) -> Standing:
+        """Where the file `path` (relative to the inbox) stands, or that it is not there.
 
         `takes_text`: whether `photo.txt` travels with `photo.jpg`.
         """
         with self._lock:
-            standing = self._book.explain(path, self._clock())
-        if standing == "in work":
+            standing = self._book.standing(path, self._clock())
+        if standing is not None and standing.state == "in_work":
             return standing
         try:
             with root_folder.opened(self._path) as descriptor:
-                return self._explain_by_looking(descriptor, path, standing, takes_text)
+                return self._standing_by_looking(descriptor, path, standing, takes_text)
         except (FileNotFoundError, NotADirectoryError, ValueError):
-            return NOT_THERE
+            return Standing("not_there")
         except Surroundings as trouble:
-            return trouble.message
+            return Standing("unseen", trouble.message)
         except OSError as error:
-            return f"cannot be looked at: {error.strerror}"
+            if error.errno == errno.ENAMETOOLONG:  # no file has such a name
+                return Standing("not_there")
+            return Standing("unreadable", f"cannot be looked at: {error.strerror}")
 
-    def _explain_by_looking(self, root: int, path: str, standing: str | None, takes_text: bool) -> str:
+    def _standing_by_looking(
+        self, root: int, path: str, standing: Standing | None, takes_text: bool
+    ) -> Standing:
         with openat.folder_of(root, path) as (folder, name):
             found = os.stat(name, dir_fd=folder, follow_symlinks=False)
             if not stat.S_ISREG(found.st_mode):
-                return _explain_kind(found.st_mode)
+                return Standing("ignored", _kind(found.st_mode))
             if rule := self._ignore.rule(path):
                 may_travel = rule == NOT_AN_IMAGE and not self._ignore.is_asked_for(path)
-                of_picture = self._explain_companion(path, takes_text) if may_travel else None
-                return of_picture or f"ignored: {rule}"
+                of_picture = self._companion(path, takes_text) if may_travel else None
+                return of_picture or Standing("ignored", rule)
             if standing is not None:
                 return standing
             trust, beside = self._tells_of_writers(), calls_of(folder, name)
         finding = look_into(root, path, Fingerprint.of(found), trust_leases=trust, beside=beside)
-        return _UNKNOWN[finding.kind].format(finding.reason)
+        is_given_up = finding.kind is Kind.PARTIAL and finding.certain
+        return Standing(_UNKNOWN[finding.kind], finding.reason or None, is_given_up=is_given_up)
 
-    def _explain_companion(self, path: str, takes_text: bool) -> str | None:
+    def _companion(self, path: str, takes_text: bool) -> Standing | None:
         pictures = [
             picture
             for picture in pictures_of(path, IMAGE_EXTENSIONS, text=takes_text)
             if self._ignore.rule(picture) is None
         ]
         for picture in pictures:
-            standing = self.explain(picture)
-            if standing != NOT_THERE:
-                return f"a companion of {shown(picture)} and travels with it; that one is {standing}"
-        return "a companion, and no picture that it may travel with is here" if pictures else None
+            standing = self.standing(picture)
+            if standing.state != "not_there":
+                return Standing("companion", companion_of=picture, picture=standing)
+        return Standing("companion") if pictures else None
 
     # A round of work
 
@@ -309,23 +313,20 @@ class Inbox:
 
 
 # Of a file that is in no book: what a look at it says.
-_UNKNOWN = {
-    Kind.WHOLE: "complete, and not looked at yet",
-    Kind.PARTIAL: "not whole yet ({})",
-    Kind.FAULTY: "to be set aside: {}",
-    Kind.UNFINISHED: "unfinished: {}",
-    Kind.HELD: "held by a writer: a program still has it open for writing",
-    Kind.CHANGED: "being written just now",
-    Kind.UNREADABLE: "{}",
-    Kind.GONE: NOT_THERE,
+_UNKNOWN: dict[Kind, Where] = {
+    Kind.WHOLE: "unlooked",
+    Kind.PARTIAL: "partial",
+    Kind.FAULTY: "faulty",
+    Kind.UNFINISHED: "unfinished",
+    Kind.HELD: "held",
+    Kind.CHANGED: "changing",
+    Kind.UNREADABLE: "unreadable",
+    Kind.GONE: "not_there",
 }
 
 
-def _explain_kind(mode: int) -> str:
-    for is_kind, name in _KINDS:
-        if is_kind(mode):
-            return f"ignored: {name}"
-    return "ignored: not a regular file"
+def _kind(mode: int) -> str:
+    return next((name for is_kind, name in _KINDS if is_kind(mode)), "not a regular file")
 
 
 _KINDS: tuple[tuple[Callable[[int], bool], str], ...] = (

@@ -15,6 +15,7 @@ from enum import Enum, auto
 
 from captiond.inbox.fair import FairQueue
 from captiond.records import Fault, Fingerprint, Notice, SettledFile
+from captiond.status import Standing
 
 UNREADABLE_RETRY_SECONDS = 30.0
 SETTLE_UNTOLD_SECONDS = 10.0
@@ -245,38 +246,35 @@ class Book:
     def unreadable(self) -> int:
         return self._phases[Phase.UNREADABLE]
 
-    def explain(self, path: str, now: float) -> str | None:
-        """Where the file stands, in a line; None if it is not known."""
+    def standing(self, path: str, now: float) -> Standing | None:
+        """Where the file stands; None if it is not known."""
         entry = self._entries.get(path)
         if entry is None:
             return None
         finding = entry.finding or Finding(Kind.WHOLE)
-        left = max(entry.due_at - now, 0.0)
+        left = round(max(entry.due_at - now, 0.0), 1) if entry.due_at != math.inf else None
         match entry.phase:
             case Phase.SETTLING:
-                left = max(entry.since + self._settle_seconds - now, 0.0)
-                return f"settling for {left:.1f} s more"
+                until = entry.since + self._settle_seconds
+                return Standing("settling", wait_seconds=round(max(until - now, 0.0), 1))
             case Phase.WAITING:
-                ahead = self._queue.ahead_of(path, self._is_waiting)
-                return f"waiting behind {ahead}" if ahead else "waiting, next in line"
+                return Standing("waiting", behind=self._queue.ahead_of(path, self._is_waiting))
             case Phase.UNTOLD:
-                return f"settling for {left:.1f} s more: nobody can tell whether a program still writes it"
+                return Standing("untold", wait_seconds=left)
             case Phase.HELD:
-                return "held by a writer: a program still has it open for writing"
+                return Standing("held")
             case Phase.UNFINISHED:
-                return f"unfinished: {finding.reason}"
+                return Standing("unfinished", finding.reason)
             case Phase.FORSAKEN:
-                return f"unfinished: {finding.reason}; remove that name if it is left over"
+                return Standing("forsaken", finding.reason)
             case Phase.PARTIAL:
-                fate = "given up" if finding.certain else "tried as it is"
-                return f"not whole yet ({finding.reason}); {fate} in {left:.0f} s if it does not change"
+                return Standing("partial", finding.reason, wait_seconds=left, is_given_up=finding.certain)
             case Phase.UNREADABLE:
-                return finding.reason
+                return Standing("unreadable", finding.reason)
             case Phase.DEFERRED:
-                why = f": {entry.reason}" if entry.reason else ""
-                return f"tried again in {left:.0f} s{why}"
+                return Standing("deferred", entry.reason or None, wait_seconds=left)
             case Phase.IN_WORK:
-                return "in work"
+                return Standing("in_work")
 
     # How the book is kept
 
