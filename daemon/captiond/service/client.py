@@ -84,7 +84,7 @@ def _exchanged(asker: socket.socket, state: Path, inbox: Path, question: Mapping
     deadline = time.monotonic() + ASKING_SECONDS
     asker.settimeout(ASKING_SECONDS)
     with address(state, inbox) as place:
-        asker.connect(place)
+        _connect(asker, place, deadline)
     asker.sendall(json.dumps(question).encode() + b"\n")
     heard = bytearray()
     while not heard.endswith(b"\n") and len(heard) <= LONGEST_ANSWER_BYTES:
@@ -96,3 +96,13 @@ def _exchanged(asker: socket.socket, state: Path, inbox: Path, question: Mapping
     if not heard:
         raise ValueError("it hung up")
     return bytes(heard)
+
+
+def _connect(asker: socket.socket, place: str, deadline: float) -> None:
+    while True:
+        try:
+            return asker.connect(place)
+        except BlockingIOError:  # so many ask that the kernel lets nobody queue
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.02)

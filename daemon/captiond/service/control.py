@@ -83,7 +83,7 @@ def _bind(listener: socket.socket, state: Path, inbox: Path) -> None:
     with client.address(state, inbox) as address:
         listener.bind(address)
     path.chmod(0o660)  # before anybody can connect: nobody listens yet
-    listener.listen(MOST_CONNECTIONS)
+    listener.listen(socket.SOMAXCONN)
     listener.setblocking(False)
 
 

@@ -73,6 +73,7 @@ class Daemon:
             rooms.inbox.start()
             closing.callback(rooms.inbox.close)
             # Not before: torch takes seconds to import, and what is wrong with the folders is said at once.
+            _say_that_it_takes_time(self._settings)
             captioner = life.captioner = _opened(build.captioner_of(self._settings), closing)
             preparing = Preparing(captioner)
             answering = Answering(captioner, preparing, rooms.rules.of, rooms.gate)
@@ -179,6 +180,13 @@ def _open_folders(rooms: Rooms, closing: ExitStack) -> None:
     closing.callback(rooms.attempts.close)
     closing.callback(rooms.delivery.close)
     closing.callback(rooms.history.close)
+
+
+def _say_that_it_takes_time(settings: Settings) -> None:
+    model = settings.model
+    if model.backend == "transformers":
+        log.info("loading what runs the model; its imports take a moment", model=model.id)
+    systemd.notify(f"STATUS=starting: loading {' '.join(model.id.split())}")
 
 
 def _opened(room: Any, closing: ExitStack) -> Any:

@@ -3,22 +3,21 @@
 Checking settings takes a second of imports, which `captiond health` cannot afford twice a minute.  A running
 daemon has checked its own: whoever has the very same file and environment, by `fingerprint`, may ask it
 at once where `whereabouts` says that it is.  Whoever has not, or finds anything unusual, reads the settings
-in full and is told there what is wrong.
+in full and is told there what is wrong.  So `whereabouts` may be as simple as it is: what it gets wrong leads
+to no daemon, or to one of another fingerprint.
 """
 
 from __future__ import annotations
 
 import hashlib
+import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
-
-import yaml
 
 PREFIX = "CAPTIOND_"
 _SECRET = ("__API_KEY", "__TOKEN")  # whether they are set counts, and not what they are
-
-Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+_PLAIN = re.compile(r"""\s+(\w+):\s+([^\s"'&*!|>{}\[\]%@`#,][^"'#]*?)\s*(?:\s#.*)?""")
 
 
 def choose(named: Path | None, environ: Mapping[str, str], cwd: Path, system_file: Path) -> Path | None:
@@ -43,21 +42,39 @@ def fingerprint(file: Path | None, environ: Mapping[str, str]) -> str | None:
 
 
 def whereabouts(file: Path, environ: Mapping[str, str], cwd: Path) -> tuple[Path, Path] | None:
-    """The inbox and the state folder, where both are plainly said."""
+    """The inbox and the state folder, if both are plainly said."""
     try:
-        said = yaml.load(file.read_bytes(), Loader)
-    except (OSError, ValueError, yaml.YAMLError, RecursionError):
+        said = _folders(file.read_text(encoding="utf-8-sig"))
+        found = []
+        for name in ("inbox", "state"):
+            variable = f"{PREFIX}FOLDERS__{name.upper()}"
+            text, base = (environ[variable], cwd) if variable in environ else (said.get(name), file.parent)
+            if not isinstance(text, str) or not text.strip() or "\0" in text:
+                return None
+            found.append(base / Path(text).expanduser())
+    except (OSError, ValueError, RuntimeError):  # RuntimeError: nobody's home
         return None
-    folders = said.get("folders") if isinstance(said, dict) else None
-    found = []
-    for name in ("inbox", "state"):
-        text, base = environ.get(f"{PREFIX}FOLDERS__{name.upper()}"), cwd
-        if text is None and isinstance(folders, dict):
-            text, base = folders.get(name), file.parent
-        if not isinstance(text, str) or not text.strip() or "\0" in text:
-            return None
-        found.append(base / text)
-    return (found[0], found[1]) if not any("~" in str(path) for path in found) else None
+    return found[0], found[1]
+
+
+def _folders(text: str) -> dict[str, object]:
+    """What stands below `folders:`, in YAML of one plain value a line, or in JSON."""
+    if text.lstrip().startswith("{"):
+        whole = json.loads(text)
+        folders = whole.get("folders") if isinstance(whole, dict) else None
+        return folders if isinstance(folders, dict) else {}
+    lines = iter(text.splitlines())
+    said: dict[str, object] = {}
+    for line in lines:
+        if line.split("#")[0].rstrip() == "folders:":
+            break
+    for line in lines:
+        if line.strip() and not line.lstrip().startswith("#"):
+            plain = _PLAIN.fullmatch(line)
+            if plain is None:
+                break
+            said[plain[1]] = plain[2]
+    return said
 
 
 def _is_there(file: Path) -> bool:
