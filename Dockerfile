@@ -29,6 +29,8 @@ EOF
 FROM base AS wheel
 WORKDIR /src
 COPY pyproject.toml README.md LICENSE ./
+COPY config/captiond.yaml config/
+COPY systemd systemd
 COPY daemon daemon
 RUN pip wheel --no-cache-dir --no-deps --wheel-dir /wheel .
 

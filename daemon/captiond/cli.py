@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import click
 
 from captiond import __version__
+from captiond.commands.manual import Commands
 from captiond.errors import CannotStart, ExitCode, Surroundings, Verdict
 from captiond.names import printable, shown
 
@@ -31,21 +32,8 @@ config_option = click.option(
 )
 
 
-class _Commands(click.Group):
-    """Lists each command with its whole first sentence: click would cut it off at the end of the line."""
-
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        rows = []
-        for name in self.list_commands(ctx):
-            command = self.get_command(ctx, name)
-            if command is not None and not command.hidden:
-                rows.append((name, " ".join((command.help or "").split("\n\n")[0].split())))
-        with formatter.section("Commands"):
-            formatter.write_dl(rows)
-
-
 @click.group(
-    cls=_Commands,
+    cls=Commands,
     context_settings={"help_option_names": ["-h", "--help"]},
     epilog="Exit codes: 0 all well, 1 some image failed, 2 wrong command line, 75 try again later, "
     '78 wrong settings.  Completion: eval "$(captiond completion bash)".  Manual: captiond man | man -l -',
@@ -101,6 +89,31 @@ def run(config: Path | None, once: bool) -> ExitCode:
 
 
 @app.command()
+@click.argument("folder", required=False, type=click.Path(path_type=Path), metavar="[DIR]")
+@click.option("--model", metavar="demo|phi|URL", help="Drawn shapes, Phi-3.5-vision, or a server's address.")
+@click.option("--page/--no-page", default=None, help="A page to look at, for this machine alone.")
+@click.option("--yes", is_flag=True, help="Ask nothing: phi, no page, and the first model of a server.")
+@click.option("--systemd", is_flag=True, help="Only print what to type for a service of systemd.")
+def init(folder: Path | None, model: str | None, page: bool | None, yes: bool, systemd: bool) -> ExitCode:
+    """Make folders and a commented settings file in DIR, try the model, say what next.
+
+    DIR is the current folder if it is left out.  What exists is not changed.
+    """
+    from captiond.commands import init
+
+    if systemd:
+        _say_lines(init.service_lines(init.program()))
+        return ExitCode.OK
+    plan = init.planned(Path.cwd() / (folder or ""), model, page, asks=not yes and sys.stdin.isatty())
+    settings = init.make(plan, os.environ)
+    _say(f"Made {settings.source}, and beside it {', '.join(init.FOLDERS)}.  What `captiond check` says:")
+    _configure_logs(settings, quieter=True)
+    code = _check(settings, as_json=False)
+    _say_lines(init.next_steps(plan, Path.cwd()))
+    return code
+
+
+@app.command()
 @click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="FILE...")
 @config_option
 @click.option(
@@ -130,19 +143,9 @@ def caption(files: tuple[Path, ...], config: Path | None, model: str | None, as_
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line, each as soon as it is known.")
 def check(config: Path | None, as_json: bool) -> ExitCode:
     """Look at settings, folders, disk, model files, GPU and watcher: what is wrong, and what to do."""
-    from captiond.commands.check import checks
-
     settings = _settings(config)
     _configure_logs(settings, quieter=True)
-    worst = ExitCode.OK
-    for result in checks(settings):
-        if as_json:
-            _say_json(result.as_json())
-        else:
-            _say_lines(result.lines())
-        if result.ok is False:
-            worst = max(worst, result.exit_code)
-    return worst
+    return _check(settings, as_json=as_json)
 
 
 @app.command()
@@ -338,6 +341,20 @@ def _status(config: Path | None) -> Status:
 
         found = inspect.status(_settings(config))
     return found
+
+
+def _check(settings: Settings, *, as_json: bool) -> ExitCode:
+    from captiond.commands.check import checks
+
+    worst = ExitCode.OK
+    for result in checks(settings):
+        if as_json:
+            _say_json(result.as_json())
+        else:
+            _say_lines(result.lines())
+        if result.ok is False:
+            worst = max(worst, result.exit_code)
+    return worst
 
 
 def _settings(config: Path | None, model: str | None = None) -> Settings:
