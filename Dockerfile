@@ -29,6 +29,8 @@ EOF
 FROM base AS wheel
 WORKDIR /src
 COPY pyproject.toml README.md LICENSE ./
+COPY config/captiond.yaml config/
+COPY systemd systemd
 COPY daemon daemon
 RUN pip wheel --no-cache-dir --no-deps --wheel-dir /wheel .
 
@@ -62,6 +64,9 @@ ENV HOME=/cache \
 VOLUME ["/data", "/cache"]
 WORKDIR /data
 USER 1000:1000
+
+# Started as this user it has no privilege at all; `--user 0 --cap-add LEASE` with PUID and PGID leaves it the one of
+# asking the kernel who writes a file (docs/container.md).
 
 # The first SIGTERM lets it finish what is in work.  The entrypoint obeys PUID and PGID where it is started as
 # root, and then becomes captiond, so that no shell stands between it and its signals.

@@ -21,7 +21,7 @@ MAY_KNOW = {
     "logs": set[str](),
     "support": set[str](),
     "phi3v": set[str](),
-    "settings": set[str](),
+    "settings": {"support"},
     "sidecar": set[str](),
     "exiftool": {"metadata"},
     "pictures": {"support"},

@@ -27,6 +27,7 @@ from captiond.settings import SYSTEM_FILE, Settings, load
 ROOT = Path(__file__).parent.parent
 SYSTEMD = ROOT / "systemd"
 UNIT = SYSTEMD / "captiond.service"
+CAP_LEASE = 1 << 28
 ENTRYPOINT = ROOT / "config" / "docker-entrypoint.sh"
 
 
@@ -311,6 +312,25 @@ def test_root_becomes_the_user_whose_pictures_they_are(
     assert before == {path: path.stat().st_uid for path in programs.rglob("*")}
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
+def test_of_roots_powers_one_is_kept(programs: Path, enter: Callable[..., Any]) -> None:
+    """LEASE, which tells who writes other users' files, is kept where the container has it, and no other."""
+    (programs / "captiond").write_text("#!/bin/sh\nsed -n 's/^CapEff:[[:space:]]*//p' /proc/self/status\n")
+    told = enter("run")
+    assert told.returncode == 0, told.stderr
+    if int(_own_capabilities(), 16) & CAP_LEASE:
+        assert int(told.stdout, 16) == CAP_LEASE
+    path = f"{programs}:{os.environ['PATH']}"
+    without = ["setpriv", "--bounding-set=-lease", "--inh-caps=-lease", "sh", ENTRYPOINT, "run"]
+    told = subprocess.run(without, env={"PATH": path}, capture_output=True, text=True)
+    assert (told.returncode, int(told.stdout, 16)) == (0, 0), told.stderr
+
+
+def _own_capabilities() -> str:
+    status = Path("/proc/self/status").read_text(encoding="ascii")
+    return status.partition("CapEff:")[2].split()[0]
+
+
 def test_the_program_takes_the_place_of_the_entrypoint(enter: Callable[..., Any], programs: Path) -> None:
     """The process that Docker started is captiond in the end, and hears the stop signal itself."""
     started = subprocess.Popen(
@@ -394,6 +414,7 @@ def test_compose_hands_over_a_gpu_and_no_privileges(compose: dict[str, Any]) -> 
     assert card == {"driver": "nvidia", "count": 1, "capabilities": ["gpu"]}
     assert compose["user"] == "${UID:-1000}:${GID:-1000}"
     assert compose["cap_drop"] == ["ALL"]
+    assert compose["cap_add"] == ["LEASE"]  # counts for a container that is started as root, with PUID
     assert compose["security_opt"] == ["no-new-privileges:true"]
 
 

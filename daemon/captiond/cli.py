@@ -8,20 +8,20 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
 from captiond import __version__
+from captiond.commands.manual import Commands
 from captiond.errors import CannotStart, ExitCode, Surroundings, Verdict
-from captiond.names import shown
+from captiond.names import printable, shown
 
 if TYPE_CHECKING:
-    from captiond.captioners.measuring import Bench
-    from captiond.phi3v.speed import Measured
     from captiond.settings import Settings
+    from captiond.status import Status
 
 config_option = click.option(
     "-c",
@@ -33,6 +33,7 @@ config_option = click.option(
 
 
 @click.group(
+    cls=Commands,
     context_settings={"help_option_names": ["-h", "--help"]},
     epilog="Exit codes: 0 all well, 1 some image failed, 2 wrong command line, 75 try again later, "
     '78 wrong settings.  Completion: eval "$(captiond completion bash)".  Manual: captiond man | man -l -',
@@ -74,10 +75,42 @@ def main() -> NoReturn:
 @click.option("--once", is_flag=True, help="Empty the inbox (files still being written too); then leave.")
 def run(config: Path | None, once: bool) -> ExitCode:
     """Watch the inbox in the foreground."""
+    from captiond.commands import run
+
     settings = _settings(config)
+    if settings.source is None:
+        from captiond.commands.folders import refuse_missing
+
+        refuse_missing(settings, "inbox")
     _configure_logs(settings)
+    run.announce(settings)
     # The very file of this start: with it gone, another one or the defaults would be a surprise.
-    return _serve(settings, once=once, reread=lambda: _settings(settings.source or config))
+    return run.serve(settings, sys.stderr, once=once, reread=lambda: _settings(settings.source or config))
+
+
+@app.command()
+@click.argument("folder", required=False, type=click.Path(path_type=Path), metavar="[DIR]")
+@click.option("--model", metavar="demo|phi|URL", help="Drawn shapes, Phi-3.5-vision, or a server's address.")
+@click.option("--page/--no-page", default=None, help="A page to look at, for this machine alone.")
+@click.option("--yes", is_flag=True, help="Ask nothing: phi, no page, and the first model of a server.")
+@click.option("--systemd", is_flag=True, help="Only print what to type for a service of systemd.")
+def init(folder: Path | None, model: str | None, page: bool | None, yes: bool, systemd: bool) -> ExitCode:
+    """Make folders and a commented settings file in DIR, try the model, say what next.
+
+    DIR is the current folder if it is left out.  What exists is not changed.
+    """
+    from captiond.commands import init
+
+    if systemd:
+        _say_lines(init.service_lines(init.program()))
+        return ExitCode.OK
+    plan = init.planned(Path.cwd() / (folder or ""), model, page, asks=not yes and sys.stdin.isatty())
+    settings = init.make(plan, os.environ)
+    _say(f"Made {settings.source}, and beside it {', '.join(init.FOLDERS)}.  What `captiond check` says:")
+    _configure_logs(settings, quieter=True)
+    code = _check(settings, as_json=False)
+    _say_lines(init.next_steps(plan, Path.cwd()))
+    return code
 
 
 @app.command()
@@ -89,30 +122,19 @@ def run(config: Path | None, once: bool) -> ExitCode:
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
 def caption(files: tuple[Path, ...], config: Path | None, model: str | None, as_json: bool) -> ExitCode:
     """Caption files where they lie, print, change nothing."""
-    from captiond.commands.caption import caption_files
-    from captiond.service.build import captioner_of
-    from captiond.service.rules import request_of
+    from captiond.commands import caption
 
     settings = _settings(config, model)
     _configure_logs(settings, quieter=True)
     failed = 0
-    looks = caption_files(
-        files,
-        captioner_of(settings),
-        request_of(settings),
-        max_pixels=settings.limits.max_pixels,
-        max_file_bytes=settings.limits.max_file_bytes,
-    )
-    for look in looks:
+    for look in caption.looks(settings, files, in_order=as_json):
         failed += look.error is not None
         if as_json:
-            print(json.dumps(look.as_json(), ensure_ascii=False), flush=True)
+            _say_json(look.as_json())
         elif look.error is not None:
-            print(f"{_printable(look.file)}: {look.error.message}", file=sys.stderr, flush=True)
-        elif len(files) == 1:
-            print(look.text, flush=True)
+            _say(f"{look.file}: {look.error.message}", to_errors=True)
         else:
-            print(f"{_printable(look.file)}: {look.text}", flush=True)
+            _say(look.text if len(files) == 1 else f"{look.file}: {look.text}")
     return ExitCode.SOME_FAILED if failed else ExitCode.OK
 
 
@@ -121,39 +143,32 @@ def caption(files: tuple[Path, ...], config: Path | None, model: str | None, as_
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line, each as soon as it is known.")
 def check(config: Path | None, as_json: bool) -> ExitCode:
     """Look at settings, folders, disk, model files, GPU and watcher: what is wrong, and what to do."""
-    from captiond.commands.check import checks
-
     settings = _settings(config)
     _configure_logs(settings, quieter=True)
-    worst = ExitCode.OK
-    for result in checks(settings):
-        mark = {True: "ok     ", False: "WRONG  ", None: "warning"}[result.ok]
-        advice = result.advice if result.ok is not True else None
-        if as_json:
-            told = {"name": result.name, "result": mark.strip().lower(), "message": result.message}
-            print(shown(json.dumps({**told, "advice": advice}, ensure_ascii=False)), flush=True)
-        else:
-            print(f"{mark}  {result.name}: {result.message}", flush=True)
-            if advice:
-                print(f"         -> {advice}", flush=True)
-        if result.ok is False:
-            worst = max(worst, result.exit_code)
-    return worst
+    return _check(settings, as_json=as_json)
 
 
 @app.command()
 @config_option
 @click.option("--json", "as_json", is_flag=True, help="One JSON object.")
-def status(config: Path | None, as_json: bool) -> ExitCode:
+@click.option("--watch", is_flag=True, help="Keep it up to date; with --json, an object each second.")
+def status(config: Path | None, as_json: bool, watch: bool) -> ExitCode:
     """Show what the running daemon does; of a stopped one, what waits for it."""
-    from captiond.commands import inspect
+    from captiond.commands import status
 
-    found = inspect.status(_settings(config))
-    if as_json:
-        print(json.dumps(inspect.as_json(found), indent=2))
-        return ExitCode.OK
-    for name, text in inspect.lines(found):
-        print(f"{name:8}  {_printable(text)}")
+    if watch and as_json:
+        for found in status.again_and_again(lambda: _status(config)):
+            _say_json(found.as_json())
+    elif watch:
+        from captiond.commands import screen
+
+        if not sys.stdout.isatty():
+            raise click.UsageError("--watch needs a terminal; `--watch --json` prints an object each second.")
+        screen.show(lambda: _status(config), sys.stdout)
+    elif as_json:
+        _say_json(_status(config).as_json(), indent=2)
+    else:
+        _say_lines(status.lines(_status(config)))
     return ExitCode.OK
 
 
@@ -170,11 +185,11 @@ def explain(path: Path, config: Path | None, as_json: bool) -> ExitCode:
 
     found = inspect.explain(_settings(config), path, Path.cwd())
     if as_json:
-        print(json.dumps({"path": shown(str(path)), **inspect.as_json(found)}, ensure_ascii=False))
+        _say_json({"path": shown(str(path)), **found.as_json()})
     else:
-        print(_printable(found.message), file=sys.stdout if found.is_known else sys.stderr)
+        _say(found.message, to_errors=not found.is_known)
         if found.advice:
-            print(f"  {_printable(found.advice)}")
+            _say(f"  {found.advice}")
     return ExitCode.OK if found.is_known else ExitCode.SOME_FAILED
 
 
@@ -182,13 +197,11 @@ def explain(path: Path, config: Path | None, as_json: bool) -> ExitCode:
 @config_option
 def health(config: Path | None) -> ExitCode:
     """Leave with 0 only if the daemon sees its inbox, its loops move and its model works; else with 1."""
-    from captiond.commands import inspect
-
     try:
-        trouble = inspect.status(_settings(config)).why_unhealthy()
+        trouble = _status(config).why_unhealthy()
     except Surroundings as unseen:
         trouble = unseen.message
-    print(f"unhealthy: {_printable(trouble)}" if trouble else "healthy")
+    _say(f"unhealthy: {trouble}" if trouble else "healthy")
     return ExitCode.SOME_FAILED if trouble else ExitCode.OK
 
 
@@ -200,52 +213,38 @@ def retry(paths: tuple[str, ...], config: Path | None) -> ExitCode:
 
     PATH is a file in the failed folder, or its path beneath it.  The daemon may run meanwhile.
     """
-    from captiond.delivery import retry
+    from captiond.commands import retry
 
-    folders = _settings(config).folders
-    failures = retry.failures(folders.failed)
-    wanted = [_beneath(path, folders.failed) for path in paths] or failures
-    code = ExitCode.OK
-    for path in wanted:
-        try:
-            back = retry.put_back(path, inbox=folders.inbox, failed=folders.failed)
-        except KeyError:
-            print(f"{_printable(path)}: no such failed image in {folders.failed}", file=sys.stderr)
+    settings = _settings(config)
+    failed, code, is_any = settings.folders.failed, ExitCode.OK, False
+    for path, back in retry.put_back(settings, paths, Path.cwd()):
+        is_any = True
+        if back is None:
+            _say(f"{path}: no such failed image in {failed}", to_errors=True)
             code = ExitCode.SOME_FAILED
         else:
-            print(f"{_printable(path)} -> {folders.inbox / _printable(back)}", flush=True)
-    if not wanted:
-        print(f"Nothing has failed: {folders.failed} holds no image.")
+            _say(f"{path} -> {back}")
+    if not is_any:
+        _say(f"Nothing has failed: {failed} holds no image.")
     return code
 
 
 @app.command()
 @click.argument("folder", required=False, type=click.Path(path_type=Path), metavar="[DIR]")
 def demo(folder: Path | None) -> ExitCode:
-    """A whole run on drawn sample pictures with the built-in model.
+    """Show a whole run on drawn sample pictures with the built-in model.
 
     Needs no download and no GPU.  Works in DIR, which must be new or empty, else in a temporary folder.
     """
+    from captiond.commands import run
     from captiond.demo import tour
 
     drawn = tour.prepare(folder)
     settings = tour.settings(drawn)
     _configure_logs(settings, quieter=True)
-    print(
-        f"Drew {len(drawn.samples)} pictures into {drawn.inbox}; running the daemon over them ...", flush=True
-    )
-    code = _serve(settings, once=True)
-    stops = tour.look_back(drawn)
-    print()
-    width = max(len(stop.name) for stop in stops)
-    for stop in stops:
-        print(f"  {stop.name:{width}}  {stop.caption or 'not delivered'}")
-    right = sum(stop.is_right for stop in stops)
-    print(f"\n{right} of {len(stops)} captions are exactly right.  Look at the page {drawn.page},")
-    print(f"at the sidecars and pictures in {drawn.done}, or at one picture's EXIF:")
-    print(f"  exiftool -ImageDescription {drawn.done / stops[0].name}")
-    print("\nThis model knows drawn shapes only.  For photographs use Phi-3.5-vision, the default: leave out")
-    print("model.id, or set it to microsoft/Phi-3.5-vision-instruct; a GPU is advised (docs/gpu.md).")
+    _say(f"Drew {len(drawn.samples)} pictures into {drawn.inbox}; running the daemon over them ...")
+    code = run.serve(settings, sys.stderr, once=True)
+    _say_lines(tour.told(drawn, tour.look_back(drawn)))
     return code
 
 
@@ -275,70 +274,30 @@ def bench(
     as_json: bool,
 ) -> ExitCode:
     """Measure pictures and tokens a second of the configured model on this machine."""
-    from captiond.captioners import measuring
+    from captiond.commands import bench
 
     settings = _settings(config, model)
     _configure_logs(settings, quieter=True)
-    chosen = settings.model
     if memory:
-        fits = measuring.memory_table(crops or (1, 4, 16), settings.caption.max_new_tokens)
-        nothing = {} if as_json else {"batch_size": "too small"}
-        _print_rows([fit._asdict() | ({} if fit.batch_size else nothing) for fit in fits], as_json)
+        rows = bench.fits(settings, crops)
+        if as_json:
+            _say_json(rows)
+        else:
+            _say_lines(bench.table(rows, {0: "too small"}))
         return ExitCode.OK
-    print("loading the model ...", file=sys.stderr, flush=True)
-    opened = measuring.open_bench(
-        model_id=chosen.id,
-        revision=chosen.revision,
-        device=chosen.device,
-        dtype=chosen.dtype,
-        quantization=chosen.quantization,
-        num_crops=chosen.num_crops,
-        max_new_tokens=settings.caption.max_new_tokens,
-        random_size=size if random_weights else None,
-    )
+    _say("loading the model ...", to_errors=True)
+    opened = bench.opened(settings, size if random_weights else None)
     wanted = batch_sizes or ((1, 4, 8) if opened.model.device.type == "cpu" else (1, 16, 64))
     found = []
-    for one in opened.measured(wanted, crops or (chosen.num_crops,), new_tokens=new_tokens, rounds=rounds):
-        print(f"batch {one.batch_size}, num_crops {one.num_crops}: done", file=sys.stderr, flush=True)
+    crops = crops or (settings.model.num_crops,)
+    for one in opened.measured(wanted, crops, new_tokens=new_tokens, rounds=rounds):
+        _say(f"batch {one.batch_size}, num_crops {one.num_crops}: done", to_errors=True)
         found.append(one)
-    _print_bench(opened, found, as_json)
-    return ExitCode.OK
-
-
-def _print_bench(opened: Bench, found: list[Measured], as_json: bool) -> None:
-    rates = opened.rates
-    best = max(found, key=lambda one: one.pictures_per_second, default=None)
     if as_json:
-        device = {"device": str(opened.model.device), "dtype": str(opened.model.dtype), **rates._asdict()}
-        rows = [one.as_json() for one in found]
-        fastest = best.batch_size if best else None
-        whole = {**device, "rows": rows, "auto_batch_size": opened.fits, "fastest_batch_size": fastest}
-        whole["out_of_memory"] = opened.too_large
-        print(json.dumps(whole))
-        return
-    precision = str(opened.model.dtype).removeprefix("torch.")
-    print(f"{opened.model.device}, {precision}: {rates.bytes_per_second / 1e9:.0f} GB/s, ", end="")
-    print(f"{rates.flops_per_second / 1e12:.2f} TFLOP/s measured")
-    rows = [
-        {
-            "batch_size": one.batch_size,
-            "num_crops": one.num_crops,
-            "new_tokens": one.new_tokens,
-            "pictures/s": f"{one.pictures_per_second:.2f}",
-            "tokens/s": f"{one.tokens_per_second:.0f}",
-            "of the floor": f"{one.share_of_floor:.0%}",
-            "memory GB": f"{one.memory_bytes / 1e9:.1f}",
-        }
-        for one in found
-    ]
-    _print_rows(rows, as_json=False)
-    for batch_size, num_crops in opened.too_large:
-        print(f"Out of memory from batch {batch_size} on at num_crops {num_crops}.")
-    if best:
-        told = f"; auto would take {opened.fits}" if opened.fits else ""
-        print(
-            f"Fastest of these: model.batch_size {best.batch_size}, model.num_crops {best.num_crops}{told}."
-        )
+        _say_json(bench.as_json(opened, found))
+    else:
+        _say_lines(bench.lines(opened, found))
+    return ExitCode.OK
 
 
 @app.command()
@@ -346,7 +305,7 @@ def schema() -> None:
     """Print the JSON Schema of the sidecar."""
     from captiond.sidecar import schema
 
-    print(json.dumps(schema.json_schema(), indent=2))
+    _say_json(schema.json_schema(), indent=2)
 
 
 @app.command()
@@ -372,14 +331,30 @@ def man() -> None:
     print(manual.page(app), end="")
 
 
-def _print_rows(rows: list[dict[str, Any]], as_json: bool) -> None:
-    """A table whose heads are the keys."""
-    if as_json:
-        print(json.dumps(rows))
-    elif rows:
-        widths = {key: max(len(key), *(len(str(row[key])) for row in rows)) for key in rows[0]}
-        for row in ({key: key for key in widths}, *rows):
-            print("  ".join(f"{row[key]!s:>{width}}" for key, width in widths.items()))
+def _status(config: Path | None) -> Status:
+    """How the daemon fares: asked at once if it runs by our settings, else found out at length."""
+    from captiond.commands import status
+
+    found = status.quick(config, os.environ, Path.cwd())
+    if found is None:
+        from captiond.commands import inspect
+
+        found = inspect.status(_settings(config))
+    return found
+
+
+def _check(settings: Settings, *, as_json: bool) -> ExitCode:
+    from captiond.commands.check import checks
+
+    worst = ExitCode.OK
+    for result in checks(settings):
+        if as_json:
+            _say_json(result.as_json())
+        else:
+            _say_lines(result.lines())
+        if result.ok is False:
+            worst = max(worst, result.exit_code)
+    return worst
 
 
 def _settings(config: Path | None, model: str | None = None) -> Settings:
@@ -387,12 +362,6 @@ def _settings(config: Path | None, model: str | None = None) -> Settings:
 
     overrides = {} if model is None else {"model.id": model}
     return settings.load(config, os.environ, Path.cwd(), overrides=overrides)
-
-
-def _beneath(path: str, folder: Path) -> str:
-    """`path` as seen from `folder`, whether it was given so or from where the caller stands."""
-    absolute = Path(os.path.abspath(path))  # noqa: PTH100 - resolve would follow links
-    return str(absolute.relative_to(folder)) if absolute.is_relative_to(folder) else path
 
 
 def _configure_logs(settings: Settings, *, quieter: bool = False) -> None:
@@ -403,24 +372,23 @@ def _configure_logs(settings: Settings, *, quieter: bool = False) -> None:
     logs.configure("warning" if quieter and level == "info" else level, settings.log.format)
 
 
-def _serve(settings: Settings, *, once: bool, reread: Callable[[], Settings] | None = None) -> ExitCode:
-    from captiond.commands import progress
-    from captiond.service.daemon import Daemon
-
-    daemon = Daemon(settings, reread=reread)
-    with progress.shown(daemon, sys.stderr, wanted=once):
-        daemon.run(once=once)
-    return ExitCode.SOME_FAILED if once and daemon.rooms.tally.failed else ExitCode.OK
-
-
 def _complain(verdict: Verdict) -> None:
-    print(f"captiond: {_printable(verdict.message)}", file=sys.stderr)
+    _say(f"captiond: {verdict.message}", to_errors=True)
     if verdict.advice:
-        print(f"  {_printable(verdict.advice)}", file=sys.stderr)
+        _say(f"  {verdict.advice}", to_errors=True)
 
 
-def _printable(text: str) -> str:
-    """Names may hold bytes that are not UTF-8, and control characters that a terminal would obey."""
-    return "".join(
-        one if one.isprintable() or one == "\n" else "\N{REPLACEMENT CHARACTER}" for one in shown(text)
-    )
+def _say(text: str, *, to_errors: bool = False) -> None:
+    """For people.  Names and captions may hold what a terminal would obey or hide."""
+    print(printable(text, lines=True), file=sys.stderr if to_errors else sys.stdout, flush=True)
+
+
+def _say_lines(lines: Iterable[str]) -> None:
+    for line in lines:
+        _say(line)
+
+
+def _say_json(told: Any, indent: int | None = None) -> None:
+    """For programs; to them an escape is the very same character."""
+    text = json.dumps(told, ensure_ascii=False, indent=indent)
+    print(printable(text, lines=True, escape=lambda char: json.dumps(char)[1:-1]), flush=True)

@@ -18,6 +18,8 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from PIL import Image
 
+    from captiond.errors import Kind
+
 
 @dataclass(frozen=True, slots=True)
 class Fingerprint:
@@ -35,17 +37,35 @@ class Fingerprint:
 
 
 @dataclass(frozen=True, slots=True)
+class Notice:
+    """Something about one picture that its owner may want to know, and that stopped nothing."""
+
+    code: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """What is wrong with a file for good, told without decoding it."""
+
+    kind: Kind
+    message: str
+    advice: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class SettledFile:
     """A file that is complete: quiet for long enough, held by no writer, its container whole.
 
-    A file that never became whole is offered too, with the reason in `truncated`: it is to be set
-    aside, since otherwise it would lie in the inbox for ever without a word.
+    A file that never will be complete is offered too, with its fault: it is to be set aside, since
+    otherwise it would lie in the inbox for ever without a word.
     """
 
     path: str
     fingerprint: Fingerprint
     noticed_at: float  # seconds on the monotonic clock, when the name was first seen
-    truncated: str | None = None
+    fault: Fault | None = None
+    notices: tuple[Notice, ...] = ()  # what made it wait, and did not come
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,14 +146,7 @@ class Job:
     claimed_at: float  # monotonic seconds
     rules: Rules = field(repr=False)
     notes: Notes = field(default=NO_NOTES, repr=False)
-
-
-@dataclass(frozen=True, slots=True)
-class Notice:
-    """Something about one picture that its owner may want to know, and that stopped nothing."""
-
-    code: str
-    message: str
+    notices: tuple[Notice, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,10 +6,11 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
 
-from captiond.records import Outcome
+if TYPE_CHECKING:
+    from captiond.records import Outcome
 
 RATE_WINDOW_SECONDS = 60.0
 
@@ -57,11 +58,33 @@ class Tally:
         return remaining / rate if rate > 0 else None
 
 
+State = Literal["starting", "watching", "paused", "draining", "stopped"]  # of a daemon
+Where = Literal[
+    "not_there", "ignored", "companion", "unlooked", "changing", "settling", "untold", "waiting", "held",
+    "unfinished", "forsaken", "partial", "faulty", "unreadable", "deferred", "in_work", "unseen",
+]  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """Where one file of the inbox stands.  `commands.inspect` turns it into a sentence, and nobody else."""
+
+    state: Where
+    # ignored: the rule.  partial: what is missing.  unfinished, forsaken, faulty, unreadable, unseen: why.
+    # deferred: what it met.
+    reason: str | None = None
+    wait_seconds: float | None = None  # until something becomes of it by itself
+    behind: int | None = None  # waiting: how many come before it
+    is_given_up: bool = False  # partial: it fails when it has waited; else it is tried as it is
+    companion_of: str | None = None  # companion: the picture it travels with; None: there is none
+    picture: Standing | None = None  # companion: where that one stands
+
+
 @dataclass(frozen=True, slots=True)
 class Status:
     """How a daemon fares, as `status --json` prints it."""
 
-    state: str  # starting | watching | paused | draining | stopped
+    state: State
     pause_reason: str | None
     pause_advice: str | None
     counts: dict[str, int]  # done and failed: since it started; of a stopped one, what its history knows
@@ -73,6 +96,9 @@ class Status:
     started_at: str | None
     process: int | None
     hanging: str | None  # what has not moved for long, if anything: see `service.heartbeat`
+
+    def as_json(self) -> dict[str, Any]:
+        return asdict(self)
 
     def why_unhealthy(self) -> str | None:
         """Why nobody should rely on it now; None where it is well."""

@@ -21,7 +21,7 @@ from delivery_world import MOVES, STAMP, WORDS, World, embed, record_for, users_
 from captiond.delivery import moves
 from captiond.errors import CannotStart, ExitCode, Rejected, Surroundings, TryLater
 from captiond.names import job_id
-from captiond.records import Delivered, Described, SettledFile, Texts
+from captiond.records import Delivered, Described, Fault, SettledFile, Texts
 
 # The first digits of the checksum of what `World.drop` drops.
 TAIL = "~" + hashlib.sha256(b"a picture").hexdigest()[:8]
@@ -406,7 +406,7 @@ def test_a_file_that_is_too_large_is_never_read(tmp_path: Path) -> None:
 def test_a_truncated_file_is_rejected_by_the_claim(world: World) -> None:
     """What never became whole goes to failed/ and never to the model."""
     settled = world.drop("photo.jpg")
-    truncated = SettledFile(settled.path, settled.fingerprint, 0.0, "no EOI")
+    truncated = SettledFile(settled.path, settled.fingerprint, 0.0, Fault("truncated", "no EOI"))
     with world.opened() as delivery, pytest.raises(Rejected) as rejected:
         delivery.claim(truncated)
     assert rejected.value.kind == "truncated"

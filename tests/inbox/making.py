@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import random
+import struct
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -14,7 +15,9 @@ from pathlib import Path
 import pillow_heif
 from PIL import Image
 
+from captiond.commands.inspect import sentence
 from captiond.inbox import Inbox
+from captiond.inbox.settle import Book
 from captiond.records import SettledFile
 
 PNG = bytes.fromhex(
@@ -22,6 +25,12 @@ PNG = bytes.fromhex(
     "3a7e9b550000000a49444154789c63600000000200014"
     "8afa4710000000049454e44ae426082"
 )
+
+
+def explained(teller: Inbox | Book, path: str, *now: float) -> str:
+    """Where a file stands, in the words that people get."""
+    standing = teller.standing(path, *now)
+    return sentence(standing) if standing is not None else "not known"
 
 
 def picture(width: int = 96, height: int = 64) -> Image.Image:
@@ -39,6 +48,19 @@ def encoded(form: str, image: Image.Image | None = None, **options: object) -> b
     else:
         image.save(buffer, form, **options)
     return buffer.getvalue()
+
+
+def motion_photo() -> bytes:
+    """A picture with a film behind it, and XMP that tells of it."""
+    film = (
+        b"\0\0\0\x18ftypmp42\0\0\0\0isommp42" + struct.pack(">I4s", 50_008, b"mdat") + bytes(range(250)) * 200
+    )
+    xmp = (
+        '<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">'
+        '<rdf:Description xmlns:GCamera="http://ns.google.com/photos/1.0/camera/" GCamera:MicroVideo="1" '
+        f'GCamera:MicroVideoOffset="{len(film)}"/></rdf:RDF></x:xmpmeta>'
+    )
+    return encoded("JPEG", picture(300, 200), xmp=xmp.encode()) + film
 
 
 def put(path: Path, data: bytes = PNG) -> Path:

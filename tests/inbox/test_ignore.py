@@ -12,6 +12,12 @@ TEMPORARY = {
     "photo.jpg.crdownload": "unfinished download of a browser",
     "Unconfirmed 12345.crdownload": "unfinished download of a browser",
     "photo.jpg.part": "unfinished download of a browser",
+    "photo.jpg.ocTransferId1234567.part": "unfinished upload to Nextcloud or ownCloud",
+    "photo.jpg.aria2": "unfinished download",
+    "photo.jpg.lftp-pget-status": "unfinished download",
+    "photo.jpg.!qB": "unfinished download",
+    "photo.jpg.tacitpart": "temporary name of FolderSync",
+    "~syncthing~photo.jpg": "temporary name of Syncthing",
     "photo.jpg.opdownload": "unfinished download of a browser",
     ".photo.jpg.aB3xY9": "temporary name of rsync",
     ".syncthing.photo.jpg.tmp": "temporary name of Syncthing",
@@ -45,6 +51,17 @@ FOLDERS = {
     ".captiond": "captiond's own folder",
     "@eaDir": "thumbnails of a NAS box",
     "#recycle": "recycle bin",
+    "@Recycle": "recycle bin",
+    "@Recently-Snapshot": "snapshots of what lies elsewhere",
+    "~snapshot": "snapshots of what lies elsewhere",
+    "#snapshot": "snapshots of what lies elsewhere",
+    ".snapshot": "snapshots of what lies elsewhere",
+    ".zfs": "snapshots of what lies elsewhere",
+    "@GMT-2026.11.29-10.00.00": "snapshots of what lies elsewhere",
+    "My Catalog Previews.lrdata": "previews of Lightroom",
+    "My Catalog Smart Previews.lrdata": "previews of Lightroom",
+    "appdata_oc1a2b3c4d5e": "previews of Nextcloud",
+    "~syncthing~trip": "folder of Syncthing",
     ".Trash-1000": "recycle bin",
     "$RECYCLE.BIN": "recycle bin",
     ".stfolder": "folder of Syncthing",
@@ -77,6 +94,23 @@ def test_folders_of_other_programs_are_left_alone(folder: str, rule: str) -> Non
     ignore = Ignore()
     assert ignore.folder(folder, f"trip/{folder}") == rule
     assert ignore.rule(f"trip/{folder}/deep/photo.jpg") == rule
+
+
+@pytest.mark.parametrize("library", ["My.photoslibrary", "trip/Old Photos.photolibrary", "a.aplibrary"])
+def test_of_a_photo_library_only_what_a_person_put_in(library: str) -> None:
+    """What Photos made from the originals is nobody's picture; the originals are somebody's."""
+    ignore = Ignore()
+    for folder in (
+        "resources/derivatives/1",
+        "resources/renders",
+        "Thumbnails/2026",
+        "Previews",
+        "private/x",
+    ):
+        assert ignore.rule(f"{library}/{folder}/a.jpg") == "thumbnails and edits of a photo library of macOS"
+    for folder in ("originals/1", "Masters/2026/11", "originals/resources"):
+        assert ignore.rule(f"{library}/{folder}/a.jpg") is None
+    assert ignore.rule("resources/a.jpg") is ignore.rule("My.photoslibrary.zip/x/a.jpg") is None
 
 
 @pytest.mark.parametrize("pattern", ["draft_*", "*/draft_?.jpg", "trip/*", "trip", "trip/", "*.jpg"])

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import resource
 import shutil
 import socket
+import struct
+import subprocess
+import sys
 import threading
 import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 
 from captiond.errors import Surroundings
 from captiond.inbox import watch
-from inbox.making import PNG, Taker, an_inbox, picture, put, taking, until
+from inbox.making import PNG, Taker, an_inbox, encoded, explained, motion_photo, picture, put, taking, until
 
 
 @pytest.fixture
@@ -30,7 +36,7 @@ def test_what_lies_there_at_start_obeys_the_same_rule(box: Path) -> None:
     with taking(box, settle_seconds=0.3) as (inbox, taker):
         assert until(lambda: taker.paths == ["a.png"])
         assert 0.3 <= taker.times["a.png"] - began < 2.0
-        assert taker.taken[0].truncated is None
+        assert taker.taken[0].fault is None
         assert inbox.counts().in_work == 0
 
 
@@ -63,7 +69,7 @@ def test_a_slow_copy_is_given_out_when_it_is_complete(box: Path) -> None:
                 file.write(part)
                 time.sleep(0.4)
             file.write(PNG[50:] + data)
-            assert until(lambda: inbox.explain("a.png").startswith("held by a writer"))
+            assert until(lambda: explained(inbox, "a.png").startswith("held by a writer"))
             time.sleep(0.3)
             assert taker.paths == []
         closed_at = time.monotonic()
@@ -91,15 +97,15 @@ def test_a_cut_file_waits_for_its_rest_and_is_then_given_up(box: Path) -> None:
     (box / "empty.jpg").write_bytes(b"")
     (box / "late.png").write_bytes(PNG[:40])
     with taking(box, settle_seconds=0.1, incomplete_after_seconds=1.0) as (inbox, taker):
-        assert until(lambda: "not whole yet (PNG data is cut short); given up in" in inbox.explain("cut.png"))
-        assert until(lambda: "not whole yet (it is empty); given up in" in inbox.explain("empty.jpg"))
+        assert until(lambda: "not whole yet (PNG data is cut short); given up in" in explained(inbox, "cut.png"))
+        assert until(lambda: "not whole yet (it is empty); given up in" in explained(inbox, "empty.jpg"))
         assert until(lambda: inbox.counts().settling == 3)
         (box / "late.png").write_bytes(PNG)
         assert until(lambda: len(taker.taken) == 3)
-        reasons = {settled.path: settled.truncated for settled in taker.taken}
+        reasons = {settled.path: settled.fault and settled.fault.message for settled in taker.taken}
         assert reasons == {
-            "cut.png": "PNG data is cut short",
-            "empty.jpg": "it is empty",
+            "cut.png": "the file never became whole: PNG data is cut short",
+            "empty.jpg": "the file never became whole: it is empty",
             "late.png": None,
         }
 
@@ -160,10 +166,10 @@ def test_what_is_no_regular_file_is_ignored(box: Path) -> None:
             taker.wait_for_end()
         assert taker.taken == []
         assert inbox.counts().ignored == 4
-        assert inbox.explain("link.png") == "ignored: a link, and links are never followed"
-        assert inbox.explain("fifo.png") == "ignored: a FIFO"
-        assert inbox.explain("s.png") == "ignored: a socket"
-        assert "secret" not in inbox.explain("folder/secret.png")
+        assert explained(inbox, "link.png") == "ignored: a link, and links are never followed"
+        assert explained(inbox, "fifo.png") == "ignored: a FIFO"
+        assert explained(inbox, "s.png") == "ignored: a socket"
+        assert explained(inbox, "folder/secret.png") == "not there"
 
 
 def test_an_inbox_that_goes_and_comes_back(box: Path) -> None:
@@ -240,10 +246,10 @@ def test_a_file_touched_while_in_work_is_not_given_out_twice(box: Path) -> None:
             time.sleep(0.15)
         time.sleep(0.4)
         assert taker.paths == ["a.png"]
-        assert inbox.explain("a.png") == "in work"
+        assert explained(inbox, "a.png") == "in work"
         inbox.release("a.png", after_seconds=0.5)
         released_at = time.monotonic()
-        assert inbox.explain("a.png").startswith("tried again in")
+        assert explained(inbox, "a.png").startswith("tried again in")
         assert until(lambda: len(taker.paths) == 2)
         assert taker.times["a.png"] - released_at >= 0.5
         inbox.done("a.png")
@@ -364,18 +370,18 @@ def test_a_file_is_explained_wherever_it_stands(box: Path) -> None:
             os.utime(box / name, (ord(name[0]), ord(name[0])))
         (box / "@eaDir").mkdir()
         (box / "@eaDir" / "t.jpg").write_bytes(PNG)
-        assert inbox.explain("a.png") == "complete, and not looked at yet"
+        assert explained(inbox, "a.png") == "complete, and not looked at yet"
         taken = inbox.settled(stop)
         assert next(taken).path == "a.png"
-        assert inbox.explain("a.png") == "in work"
-        assert inbox.explain("b.png") == "waiting, next in line"
-        assert inbox.explain("c.png") == "waiting behind 1"
-        assert inbox.explain("draft.png") == "ignored: your pattern 'draft*'"
-        assert inbox.explain("notes.txt") == "ignored: not an image by its name"
-        assert inbox.explain("@eaDir/t.jpg") == "ignored: thumbnails of a NAS box"
-        assert inbox.explain("nothing.png") == "not there"
-        assert inbox.explain("../outside.png") == "not there"
-        assert inbox.explain("@eaDir") == "ignored: a folder"
+        assert explained(inbox, "a.png") == "in work"
+        assert explained(inbox, "b.png") == "waiting, next in line"
+        assert explained(inbox, "c.png") == "waiting behind 1"
+        assert explained(inbox, "draft.png") == "ignored: your pattern 'draft*'"
+        assert explained(inbox, "notes.txt") == "ignored: not an image by its name"
+        assert explained(inbox, "@eaDir/t.jpg") == "ignored: thumbnails of a NAS box"
+        assert explained(inbox, "nothing.png") == "not there"
+        assert explained(inbox, "../outside.png") == "not there"
+        assert explained(inbox, "@eaDir") == "ignored: a folder"
         counts = inbox.counts()
         assert (counts.waiting, counts.in_work, counts.ignored) == (2, 1, 3)
     finally:
@@ -444,3 +450,274 @@ def test_a_crowd_does_not_keep_the_first_waiting(box: Path) -> None:
         inbox.done(settled.path)
     assert len(taken) == len(names) and set(taken) == names
     inbox.close()
+
+
+@pytest.mark.skipif(shutil.which("rsync") is None, reason="rsync is not on the PATH")
+def test_a_mirror_that_removes_the_marker_does_not_stop_us(box: Path) -> None:
+    """`rsync --delete` removes our marker; the folder is the same, so it is written again."""
+    source = box.parent / "source"
+    with taking(box, rescan_seconds=0.2) as (_, taker):
+        for number in range(3):
+            shutil.rmtree(source, ignore_errors=True)
+            source.mkdir()
+            (source / f"{number}.png").write_bytes(PNG)
+            subprocess.run(["rsync", "-a", "--delete", f"{source}/", f"{box}/"], check=True)
+            assert until(lambda number=number: f"{number}.png" in taker.paths)
+        assert until((box / ".captiond/inbox").exists)
+
+
+def test_at_a_start_the_marker_counts(box: Path) -> None:
+    """Another folder at the inbox's path, without a marker, is refused while we run; a start marks it."""
+    with taking(box, keep=True) as (inbox, _):
+        assert until(lambda: inbox.watch_state.degraded is None)
+    assert (box / ".captiond/inbox").exists()
+    inbox = an_inbox(box)
+    inbox.start()
+    try:
+        box.rename(box.parent / "away")
+        box.mkdir()
+        with pytest.raises(Surroundings, match="marker"):
+            next(inbox.settled(threading.Event()))
+        assert list(box.iterdir()) == []
+    finally:
+        inbox.close()
+    again = an_inbox(box)
+    again.start()
+    again.close()
+    assert (box / ".captiond/inbox").exists()
+
+
+def test_no_descriptor_is_left_behind(box: Path) -> None:
+    """An inbox that was closed holds nothing of its folder."""
+
+    def held() -> list[str]:
+        links = []
+        for descriptor in Path("/proc/self/fd").iterdir():
+            try:
+                links.append(str(descriptor.readlink()))
+            except OSError:
+                continue  # the one of the listing itself
+        return [link for link in links if link.startswith(str(box))]
+
+    for _ in range(3):
+        with taking(box, once=True) as (_, taker):
+            taker.wait_for_end()
+            assert len(held()) == 1, "one is held to know the folder again"
+    assert held() == []
+
+
+WITHOUT_INSTANCES = """
+import ctypes, sys, threading, time
+from pathlib import Path
+sys.path.insert(0, sys.argv[2])
+from captiond.inbox import watch
+from inbox.making import put, taking, until
+watch._RETRY_SECONDS = 0.5
+box = Path(sys.argv[1])
+libc = ctypes.CDLL(None)
+taken = []
+while (descriptor := libc.inotify_init()) >= 0:
+    taken.append(descriptor)
+    assert len(taken) < 10
+with taking(box, rescan_seconds=60.0) as (inbox, taker):
+    state = inbox.watch_state
+    assert state.method == "polling", state
+    assert "sysctl fs.inotify.max_user_instances=" in state.degraded, state
+    put(box / "trip/a.png")
+    assert until(lambda: taker.paths == ["trip/a.png"], 5)
+    for descriptor in taken:
+        libc.close(descriptor)
+    assert until(lambda: inbox.watch_state == watch.WatchState("native", None), 10), inbox.watch_state
+    put(box / "trip/b.png")
+    assert until(lambda: taker.paths == ["trip/a.png", "trip/b.png"], 5)
+print("served")
+"""
+
+
+def test_no_inotify_instance_leaves_polling_and_is_tried_again(box: Path) -> None:
+    """Where the user's instances are used up the inbox is polled; when one is free, events come again."""
+    limited = 'echo 2 > /proc/sys/user/max_inotify_instances && exec "$@"'
+    command = ["unshare", "--user", "--map-root-user", "sh", "-c", limited, "sh"]
+    if subprocess.run([*command, "true"], capture_output=True, check=False).returncode != 0:
+        pytest.skip("user namespaces with limits of their own are not permitted")
+    tests = str(Path(__file__).parents[1])
+    run = subprocess.run(
+        [*command, sys.executable, "-c", WITHOUT_INSTANCES, box, tests],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert run.stdout == "served\n", run.stderr
+
+
+def test_too_many_open_files_are_told_from_too_few_instances(monkeypatch: pytest.MonkeyPatch) -> None:
+    """EMFILE means the limit of open files where nothing else can be opened either."""
+    trouble = OSError(errno.EMFILE, "inotify instance limit reached")
+    assert "fs.inotify.max_user_instances" in watch._why_not(trouble)
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (3, before[1]))
+    try:
+        told = watch._why_not(trouble)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+    assert "ulimit -n" in told and "instances" not in told
+
+
+def test_what_is_called_unfinished_waits_for_its_end(box: Path) -> None:
+    """A picture beside its control file is not given out, is explained, and comes when it is done."""
+    (box / "big.png").write_bytes(PNG)
+    (box / "big.png.aria2").write_bytes(b"\0\1")
+    (box / "cloud.png").write_bytes(PNG)
+    (box / "cloud.png.ocTransferId1234567.part").write_bytes(PNG[:40])
+    (box / "other.png").write_bytes(PNG)
+    fresh = an_inbox(box)
+    assert explained(fresh, "big.png").startswith("unfinished: big.png.aria2 beside it says that aria2")
+    assert "Nextcloud" in explained(fresh, "cloud.png")
+    with taking(box, settle_seconds=0.1) as (inbox, taker):
+        assert until(lambda: taker.paths == ["other.png"])
+        assert until(lambda: "aria2 has not finished" in explained(inbox, "big.png"))
+        assert until(lambda: "Nextcloud or ownCloud has not finished" in explained(inbox, "cloud.png"))
+        assert explained(inbox, "big.png.aria2") == "ignored: unfinished download"
+        assert inbox.counts().incomplete == inbox.counts().settling == 2
+        time.sleep(0.5)
+        assert taker.paths == ["other.png"]
+        (box / "big.png.aria2").unlink()
+        (box / "cloud.png.ocTransferId1234567.part").unlink()
+        assert until(lambda: sorted(taker.paths) == ["big.png", "cloud.png", "other.png"], 8)
+
+
+def test_once_does_not_wait_for_what_is_left_over(box: Path) -> None:
+    """A control file that nothing has happened to for long holds no `--once` up; its picture stays."""
+    (box / "big.png").write_bytes(PNG)
+    (box / "big.png.aria2").write_bytes(b"\0\1")
+    with taking(box, once=True, settle_seconds=0.1, incomplete_after_seconds=0.5) as (inbox, taker):
+        taker.wait_for_end()
+        assert taker.taken == []
+        assert "remove that name if it is left over" in explained(inbox, "big.png")
+
+
+def test_where_nobody_can_tell_of_writers_it_takes_longer(box: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the file system says nothing of writers the longer wait counts, and a close adds nothing."""
+    monkeypatch.setattr("captiond.inbox.mounts.is_silent", lambda _: True)
+    with taking(box, method="native", settle_seconds=0.1, settle_untold_seconds=1.0) as (inbox, taker):
+        (box / "a.png").write_bytes(PNG)
+        written_at = time.monotonic()
+        assert until(lambda: "nobody can tell whether a program" in explained(inbox, "a.png"))
+        assert until(lambda: taker.paths == ["a.png"])
+        assert 1.0 <= taker.times["a.png"] - written_at < 2.5
+
+
+def test_a_stalled_upload_of_a_motion_photo_is_waited_for(box: Path) -> None:
+    """A picture whose film is still on its way is not given out at the picture's end."""
+    data = motion_photo()
+    half = data.index(b"ftyp") + 1000
+    path = box / "a.jpg"
+    with taking(box, settle_seconds=0.1) as (inbox, taker):
+        path.write_bytes(data[:half])
+        assert until(lambda: "its headers promise" in explained(inbox, "a.jpg"))
+        time.sleep(0.5)
+        assert taker.taken == []
+        with path.open("ab") as file:
+            file.write(data[half:])
+        assert until(lambda: taker.paths == ["a.jpg"])
+        assert taker.taken[0].fault is None and taker.taken[0].notices == ()
+
+
+def test_a_picture_without_its_promised_film_is_given_out_with_a_notice(box: Path) -> None:
+    """Where only the words about the film are left, the picture waits briefly and is then served."""
+    data = motion_photo()
+    (box / "edited.jpg").write_bytes(data[: data.index(b"\xff\xd9") + 2])
+    with taking(box, settle_seconds=0.1, settle_untold_seconds=0.6) as (_, taker):
+        assert until(lambda: taker.paths == ["edited.jpg"])
+        assert taker.taken[0].fault is None
+        assert [notice.code for notice in taker.taken[0].notices] == ["perhaps_not_whole"]
+
+
+def test_a_file_of_too_many_parts_holds_nobody_up(box: Path) -> None:
+    """A TIFF that would take minutes to look into is given out at once with its fault, the others as ever."""
+    entry = struct.pack("<HHII", 273, 4, 500_000, 8 + 2 + 12 * 20_000 + 4)
+    bomb = b"II*\0" + struct.pack("<IH", 8, 20_000) + entry * 20_000 + bytes(4) + bytes(4 * 500_000)
+    for number in range(10):
+        put(box / f"bomb{number}.tif", bomb)
+        put(box / f"{number}.png")
+    began = time.monotonic()
+    with taking(box, settle_seconds=0.1) as (_, taker):
+        assert until(lambda: len(taker.taken) == 20)
+        assert time.monotonic() - began < 4.0
+    kinds = {settled.path: settled.fault and settled.fault.kind for settled in taker.taken}
+    assert {kind for path, kind in kinds.items() if path.endswith(".tif")} == {"too_complex"}
+    assert {kind for path, kind in kinds.items() if path.endswith(".png")} == {None}
+
+
+def test_what_is_no_picture_is_told_at_once_and_half_a_picture_waits(box: Path) -> None:
+    """Content decides: a page under a picture's name is told at once, half a picture waits for its rest."""
+    put(box / "saved-page.jpg", b"<html>404</html>\n")
+    put(box / "bad.jpg", b"nope\n")
+    put(box / "film.jpg", b"\0\0\0\x18ftypmp42\0\0\0\0isommp42" + bytes(5000))
+    put(box / "half.jpg", motion_photo()[:9000])
+    with taking(box, settle_seconds=0.1) as (inbox, taker):
+        assert until(lambda: len(taker.taken) == 3)
+        told = {settled.path: settled.fault and settled.fault.message for settled in taker.taken}
+        assert told == {
+            "saved-page.jpg": "it is an HTML page, not a picture",
+            "bad.jpg": "it is a text, not a picture",
+            "film.jpg": "it is an MP4 film, not a picture",
+        }
+        assert "not whole yet (JPEG data" in explained(inbox, "half.jpg")
+        assert inbox.counts().incomplete == 1
+
+
+class Stalling(BaseHTTPRequestHandler):
+    """A server that sends the second half of a picture when it is told to."""
+
+    data = encoded("BMP", picture(400, 300))
+    go_on = threading.Event()
+
+    def do_GET(self) -> None:
+        start = int(self.headers.get("Range", "bytes=0-").removeprefix("bytes=").partition("-")[0])
+        self.send_response(206 if start else 200)
+        if start:
+            self.send_header("Content-Range", f"bytes {start}-{len(self.data) - 1}/{len(self.data)}")
+        self.send_header("Accept-Ranges", "bytes")
+        self.send_header("Content-Length", str(len(self.data) - start))
+        self.end_headers()
+        half = max(len(self.data) // 2, start)
+        try:
+            self.wfile.write(self.data[start:half])
+            self.go_on.wait(30)
+            self.wfile.write(self.data[half:])
+        except OSError:
+            pass  # the download was stopped
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.mark.skipif(shutil.which("aria2c") is None, reason="aria2c is not on the PATH")
+def test_a_real_preallocating_download_is_waited_for(box: Path) -> None:
+    """aria2 makes a file as long as it will be; stopped in the middle, nobody holds it any more."""
+    Stalling.go_on.clear()
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Stalling)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    address = f"http://127.0.0.1:{server.server_port}/big.bmp"
+    allocating = ["--file-allocation=prealloc", "--no-file-allocation-limit=0"]
+    command = ["aria2c", "--no-conf", *allocating, "-q", "-s1", "-x1", f"--dir={box}", address]
+    try:
+        with taking(box, settle_seconds=0.2) as (inbox, taker):
+            with subprocess.Popen(command) as first:
+                assert until((box / "big.bmp.aria2").exists)
+                assert until(lambda: (box / "big.bmp").stat().st_size == len(Stalling.data))
+                time.sleep(0.5)
+                first.terminate()
+            assert (box / "big.bmp.aria2").exists(), "aria2 keeps it for the next try"
+            assert until(lambda: "aria2 has not finished" in explained(inbox, "big.bmp"))
+            time.sleep(0.5)
+            assert taker.taken == []
+            Stalling.go_on.set()
+            subprocess.run([*command, "--continue=true", "--allow-overwrite=true"], check=True, timeout=30)
+            assert until(lambda: taker.paths == ["big.bmp"])
+    finally:
+        Stalling.go_on.set()
+        server.shutdown()
+        server.server_close()

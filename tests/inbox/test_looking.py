@@ -15,12 +15,13 @@ from pathlib import Path
 import pytest
 
 from captiond.inbox import mounts
-from captiond.inbox.hold import is_held
 from captiond.inbox.ignore import Ignore
 from captiond.inbox.look import look_into
+from captiond.inbox.neighbours import calls_of
 from captiond.inbox.scan import list_folder, look_at
 from captiond.inbox.settle import Kind
 from captiond.records import Fingerprint
+from captiond.support.lease import Writer, writer_of
 from inbox.making import PNG
 
 
@@ -110,12 +111,12 @@ def test_a_writer_is_noticed(tmp_path: Path) -> None:
     path = tmp_path / "a.jpg"
     path.write_bytes(PNG)
     with path.open("rb") as reader:
-        assert is_held(reader.fileno()) is False
+        assert writer_of(reader.fileno()) is Writer.NOBODY
         with path.open("ab"):
-            assert is_held(reader.fileno()) is True
-        assert is_held(reader.fileno()) is False
+            assert writer_of(reader.fileno()) is Writer.SOMEBODY
+        assert writer_of(reader.fileno()) is Writer.NOBODY
         with path.open("rb"):
-            assert is_held(reader.fileno()) is False
+            assert writer_of(reader.fileno()) is Writer.NOBODY
 
 
 def test_asking_leaves_no_lease(tmp_path: Path) -> None:
@@ -123,7 +124,7 @@ def test_asking_leaves_no_lease(tmp_path: Path) -> None:
     path = tmp_path / "a.jpg"
     path.write_bytes(PNG)
     with path.open("rb") as reader:
-        is_held(reader.fileno())
+        writer_of(reader.fileno())
         assert fcntl.fcntl(reader, fcntl.F_GETLEASE) == fcntl.F_UNLCK
         began = time.monotonic()
         path.open("ab").close()
@@ -132,7 +133,7 @@ def test_asking_leaves_no_lease(tmp_path: Path) -> None:
 
 BREAKS_A_LEASE = """
 import fcntl, os, sys, threading, time
-from captiond.inbox import hold
+from captiond.support import lease
 path = sys.argv[1]
 reader = os.open(path, os.O_RDONLY)
 real = fcntl.fcntl
@@ -140,9 +141,9 @@ def slow(descriptor, command, argument):
     if command == fcntl.F_SETLEASE and argument == fcntl.F_UNLCK:
         time.sleep(0.3)  # the writer comes now
     return real(descriptor, command, argument)
-hold.fcntl.fcntl = slow
+lease.fcntl.fcntl = slow
 threading.Timer(0.1, lambda: os.close(os.open(path, os.O_WRONLY))).start()
-assert hold.is_held(reader) is False
+assert lease.writer_of(reader) is lease.Writer.NOBODY
 time.sleep(0.2)
 """
 
@@ -168,6 +169,101 @@ def test_a_look_tells_what_became_of_a_quiet_file(root: int, tmp_path: Path) -> 
     assert look(root, path) is Kind.PARTIAL
     path.unlink()
     assert look_into(root, "a.png", before, trust_leases=True).kind is Kind.GONE
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can make another user's file")
+def test_where_the_kernel_does_not_say_nobody_is_not_the_answer(root: int, tmp_path: Path) -> None:
+    """Of another user's file the kernel says nothing: that is neither somebody nor nobody."""
+    path = tmp_path / "a.png"
+    path.write_bytes(PNG)
+    path.chmod(0o644)
+    script = (
+        "import os, sys; from captiond.support.lease import writer_of; "
+        "print(writer_of(os.open(sys.argv[1], os.O_RDONLY)).name)"
+    )
+    tmp_path.chmod(0o755)
+    asking = os.open(path, os.O_RDONLY)
+    try:
+        as_nobody = [
+            *("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"),
+            *(sys.executable, "-c", script, f"/proc/self/fd/{asking}"),
+        ]
+        said = subprocess.run(as_nobody, capture_output=True, text=True, pass_fds=[asking], check=True)
+        keeping = [*as_nobody[:4], "--inh-caps=+lease", "--ambient-caps=+lease", *as_nobody[4:]]
+        may_ask = subprocess.run(keeping, capture_output=True, text=True, pass_fds=[asking], check=False)
+    finally:
+        os.close(asking)
+    assert said.stdout.strip() == "UNTOLD"
+    if may_ask.returncode == 0:
+        assert may_ask.stdout.strip() == "NOBODY", "with CAP_LEASE the kernel says it to anybody"
+    untold = look_into(root, "a.png", Fingerprint.of(path.lstat()), trust_leases=False)
+    assert untold.kind is Kind.WHOLE and untold.untold
+    assert not look_into(root, "a.png", Fingerprint.of(path.lstat()), trust_leases=True).untold
+
+
+NEIGHBOURS = {
+    "a.png.aria2": "aria2",
+    "a.png.part": "a program that downloads or copies",
+    "a.png.st": "Axel",
+    "a.png.lftp-pget-status": "lftp",
+    "a.png.!ut": "µTorrent",
+    "a.png.!qB": "qBittorrent",
+    "a.png.tacitpart": "FolderSync",
+    "a.png.crdownload": "Chrome",
+    "a.png.filepart": "WinSCP",
+    "a.png.partial": "a program that downloads or copies",
+    "a.png.1a2b3c4d.partial": "rclone",
+    "a.png.download": "Safari",
+    "a.png.ocTransferId1234567.part": "Nextcloud or ownCloud",
+}
+
+
+@pytest.mark.parametrize("neighbour", NEIGHBOURS)
+def test_a_neighbour_that_says_unfinished_is_believed(root: int, tmp_path: Path, neighbour: str) -> None:
+    """A whole file beside which a control file or a part of it lies is unfinished; it is said who says so."""
+    (tmp_path / "trip").mkdir()
+    path = tmp_path / "trip/a.png"
+    path.write_bytes(PNG)
+    (tmp_path / "trip" / neighbour).touch()
+    seen = frozenset({neighbour})
+    found = look_into(root, "trip/a.png", Fingerprint.of(path.lstat()), trust_leases=True, beside=seen)
+    assert found.kind is Kind.UNFINISHED
+    assert found.reason == f"{neighbour} beside it says that {NEIGHBOURS[neighbour]} has not finished"
+    (tmp_path / "trip" / neighbour).unlink()
+    again = look_into(root, "trip/a.png", Fingerprint.of(path.lstat()), trust_leases=True, beside=seen)
+    assert again.kind is Kind.WHOLE, "what was seen earlier is not there any more"
+
+
+@pytest.mark.parametrize(
+    "neighbour",
+    ["a.jpg.part", "a.part", "b.png.aria2", "a.png.xmp", "a.png.json", ".part", "a.png~", "a.png.bak"],
+)
+def test_other_neighbours_say_nothing(root: int, tmp_path: Path, neighbour: str) -> None:
+    """What belongs to another file, or travels with it, holds nothing up."""
+    path = tmp_path / "a.png"
+    path.write_bytes(PNG)
+    (tmp_path / neighbour).touch()
+    assert look(root, path) is Kind.WHOLE
+    assert not calls_of(root, "a.png")
+
+
+def test_names_of_full_length_have_no_neighbours(root: int, tmp_path: Path) -> None:
+    """A name to which nothing can be appended is looked into like any other."""
+    path = tmp_path / ("x" * 251 + ".png")
+    path.write_bytes(PNG)
+    assert look(root, path) is Kind.WHOLE
+
+
+def test_what_no_time_will_mend_is_told(root: int, tmp_path: Path) -> None:
+    """A page under a picture's name, and a picture of more parts than a look may follow, are faulty."""
+    page = tmp_path / "a.jpg"
+    page.write_bytes(b"<html>404</html>\n")
+    found = look_into(root, "a.jpg", Fingerprint.of(page.lstat()), trust_leases=True)
+    assert found.kind is Kind.FAULTY and found.fault is not None
+    assert found.fault.message == "it is an HTML page, not a picture"
+    page.write_bytes(b"\x89PNG\r\n\x1a\n" + b"\0\0\0\0teXtcrc " * 100_000)
+    found = look_into(root, "a.jpg", Fingerprint.of(page.lstat()), trust_leases=True)
+    assert found.kind is Kind.FAULTY and found.fault is not None and found.fault.kind == "too_complex"
 
 
 def test_a_fifo_in_the_place_of_a_file_does_not_block(root: int, tmp_path: Path) -> None:

@@ -10,10 +10,15 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from captiond.inbox.fair import FairQueue
 from captiond.inbox.settle import UNREADABLE_RETRY_SECONDS, Book, Finding, Kind
-from captiond.records import Fingerprint
+from captiond.records import Fault, Fingerprint
+from inbox.making import explained
 
 WHOLE = Finding(Kind.WHOLE)
 CUT = Finding(Kind.PARTIAL, "JPEG data is cut short")
+UNTOLD = Finding(Kind.WHOLE, untold=True)
+DROPPED = Finding(Kind.PARTIAL, "its film is not there", certain=False, briefly=True)
+UNFINISHED = Finding(Kind.UNFINISHED, "a.jpg.aria2 beside it says that aria2 has not finished")
+BAD = Finding(Kind.FAULTY, "too much", fault=Fault("too_complex", "too much"))
 DOUBTFUL = Finding(Kind.PARTIAL, "ends in zeros", certain=False)
 
 
@@ -21,8 +26,14 @@ def version(number: int, modified_ns: int = 0) -> Fingerprint:
     return Fingerprint(1, 1, number, modified_ns, 0)
 
 
-def a_book(settle_seconds: float = 1.0, incomplete_after_seconds: float = 600.0) -> Book:
-    return Book(settle_seconds=settle_seconds, incomplete_after_seconds=incomplete_after_seconds)
+def a_book(
+    settle_seconds: float = 1.0, incomplete_after_seconds: float = 600.0, settle_untold_seconds: float = 10.0
+) -> Book:
+    return Book(
+        settle_seconds=settle_seconds,
+        incomplete_after_seconds=incomplete_after_seconds,
+        settle_untold_seconds=settle_untold_seconds,
+    )
 
 
 def see(book: Book, path: str, number: int, now: float, *, hinted: bool = False) -> bool:
@@ -111,7 +122,9 @@ def test_a_file_that_is_never_whole_is_given_up_after_its_patience() -> None:
     assert book.best() is not None
     settled = book.judge("a.jpg", CUT, 609.0)
     assert settled is not None
-    assert settled.truncated == CUT.reason
+    assert settled.fault is not None
+    assert settled.fault.kind == "truncated" and CUT.reason in settled.fault.message
+    assert settled.notices == ()
 
 
 def test_doubt_is_left_to_the_decoder() -> None:
@@ -124,7 +137,88 @@ def test_doubt_is_left_to_the_decoder() -> None:
     book.best()
     settled = book.judge("a.jpg", DOUBTFUL, 20.0)
     assert settled is not None
-    assert settled.truncated is None
+    assert settled.fault is None
+    assert [notice.code for notice in settled.notices] == ["perhaps_not_whole"]
+
+
+def test_where_nobody_can_tell_of_writers_it_settles_longer() -> None:
+    """Quiet for `settle_untold_seconds`, not one moment less, and looked into again at their end."""
+    book = a_book()
+    quiet(book, now=10.0)
+    book.best()
+    assert book.judge("a.jpg", UNTOLD, 10.0) is None
+    assert book.settling == 1 and book.incomplete == 0
+    assert explained(book, "a.jpg", 12.0) == (
+        "settling for 7.0 s more: nobody can tell whether a program still writes it"
+    )
+    assert book.next_due() == 19.0
+    assert book.due(18.9) == [] and book.best() is None
+    book.due(19.0)
+    assert book.best() is not None
+    assert book.judge("a.jpg", UNTOLD, 19.0) is not None
+
+
+def test_a_change_begins_the_longer_wait_anew() -> None:
+    """Whoever writes again within the longer wait is waited for again."""
+    book = a_book()
+    quiet(book, now=10.0)
+    book.best()
+    book.judge("a.jpg", UNTOLD, 10.0)
+    see(book, "a.jpg", 2, 18.0)
+    see(book, "a.jpg", 2, 19.5)
+    assert book.best() is not None
+    assert book.judge("a.jpg", UNTOLD, 19.5) is None
+    assert book.next_due() == 28.0
+
+
+def test_a_longer_wait_is_never_shorter() -> None:
+    """Where `settle_seconds` are more than `settle_untold_seconds`, they count."""
+    book = a_book(settle_seconds=30.0)
+    quiet(book, now=31.0)
+    see(book, "a.jpg", 1, 60.0)
+    book.best()
+    assert book.judge("a.jpg", UNTOLD, 60.0) is not None
+
+
+def test_what_is_wrong_for_good_is_told_at_once() -> None:
+    """A file that no time will mend is handed out with its fault when it is quiet, not ten minutes later."""
+    book = a_book()
+    quiet(book, now=10.0)
+    book.best()
+    settled = book.judge("a.jpg", BAD, 10.0)
+    assert settled is not None and settled.fault == BAD.fault
+
+
+def test_a_rest_that_was_dropped_is_waited_for_briefly() -> None:
+    """Where the picture is all that is there, it is served after the longer quiet time, with a notice."""
+    book = a_book()
+    quiet(book, now=10.0)
+    book.best()
+    assert book.judge("a.jpg", DROPPED, 10.0) is None
+    assert "tried as it is in 0:00:09" in explained(book, "a.jpg", 10.0)
+    book.due(19.0)
+    book.best()
+    settled = book.judge("a.jpg", DROPPED, 19.0)
+    assert settled is not None and settled.fault is None
+    assert [(notice.code, "film" in notice.message) for notice in settled.notices] == [
+        ("perhaps_not_whole", True)
+    ]
+
+
+def test_what_is_called_unfinished_waits_as_long_as_it_is() -> None:
+    """However long it is called so, it is never handed out; a look soon finds that it is no longer."""
+    book = a_book(incomplete_after_seconds=5.0)
+    quiet(book)
+    for now in (10.0, 20.0, 10_000.0):
+        assert book.best() is not None
+        assert book.judge("a.jpg", UNFINISHED, now) is None
+        assert "a.jpg.aria2 beside it says that aria2" in explained(book, "a.jpg", now)
+        assert book.settling == book.incomplete == 1
+        assert now < book.next_due() <= now + 5.0
+        assert book.forsaken == (now > 10.0)
+        book.due(now + 5.0)
+    assert book.best() is not None
+    assert book.judge("a.jpg", WHOLE, 10_010.0) is not None
 
 
 def test_a_file_that_may_not_be_read_stays_and_is_tried_again() -> None:
@@ -134,7 +228,7 @@ def test_a_file_that_may_not_be_read_stays_and_is_tried_again() -> None:
     book.best()
     book.judge("a.jpg", Finding(Kind.UNREADABLE, "may not be read by user x"), 50.0)
     assert (book.waiting, book.settling, book.unreadable) == (0, 0, 1)
-    assert book.explain("a.jpg", 51.0) == "may not be read by user x"
+    assert explained(book, "a.jpg", 51.0) == "unreadable: it may not be read by user x"
     book.due(50.0 + UNREADABLE_RETRY_SECONDS)
     assert book.best() is not None
 
@@ -168,7 +262,7 @@ def test_a_released_file_is_not_offered_before_its_time() -> None:
     see(book, "a.jpg", 1, 40.0)
     assert book.best() is None
     assert book.waiting == 1
-    assert book.explain("a.jpg", 40.0) == "tried again in 30 s"
+    assert explained(book, "a.jpg", 40.0) == "tried again in 30 s"
     assert book.due(70.0) == ["a.jpg"]
     see(book, "a.jpg", 1, 70.0)
     assert book.best() is not None
@@ -197,7 +291,7 @@ def test_a_full_look_forgets_what_is_gone() -> None:
     see(book, "here.jpg", 1, 11.0)
     book.end_sweep()
     assert (book.waiting, book.in_work) == (1, 1)
-    assert book.explain("gone.jpg", 11.0) is None
+    assert book.standing("gone.jpg", 11.0) is None
 
 
 def test_the_oldest_goes_first_and_folders_take_turns() -> None:
@@ -229,19 +323,25 @@ def test_ahead_of_tells_the_turn(files: list[tuple[str, int]]) -> None:
     assert {path: turn for turn, path in enumerate(order)} == told
 
 
-FINDINGS = st.sampled_from([WHOLE, CUT, DOUBTFUL, Finding(Kind.HELD), Finding(Kind.GONE)])
+FINDINGS = st.sampled_from(
+    [WHOLE, CUT, DOUBTFUL, UNTOLD, DROPPED, UNFINISHED, BAD, Finding(Kind.HELD), Finding(Kind.GONE)]
+)
+
+
+QUIET_SECONDS_NEEDED = {WHOLE: 0.0, BAD: 0.0, UNTOLD: 8.0, DROPPED: 8.0, CUT: 20.0, DOUBTFUL: 20.0}
 
 
 class Anything(RuleBasedStateMachine):
     """Whatever happens in whatever order, the promises below hold."""
 
     settle_seconds = 3.0
+    untold_seconds = 8.0
     patience_seconds = 20.0
     paths = st.sampled_from(["a.jpg", "x/b.jpg", "x/c.jpg"])
 
     def __init__(self) -> None:
         super().__init__()
-        self.book = a_book(self.settle_seconds, self.patience_seconds)
+        self.book = a_book(self.settle_seconds, self.patience_seconds, self.untold_seconds)
         self.now = 0.0
         self.seen: dict[str, list[tuple[float, float, int]]] = {}
         self.in_work: set[str] = set()
@@ -280,15 +380,13 @@ class Anything(RuleBasedStateMachine):
         self.it_was_quiet(path, fingerprint.size)
         assert path not in self.in_work
         assert self.now >= self.not_before.pop(path, 0.0)
+        is_handed_out = self.unchanged_for(path) >= QUIET_SECONDS_NEEDED.get(finding, math.inf)
         settled = self.book.judge(path, finding, self.now)
         if finding.kind is Kind.GONE:
             self.seen.pop(path, None)
-        assert (settled is not None) == (
-            finding.kind is Kind.WHOLE
-            or (finding.kind is Kind.PARTIAL and self.unchanged_for(path) >= self.patience_seconds)
-        )
+        assert (settled is not None) == is_handed_out
         if settled is not None:
-            assert (settled.truncated is None) == (finding is not CUT)
+            assert (settled.fault is None) == (finding not in (CUT, BAD))
             self.in_work.add(path)
 
     @rule(path=paths)

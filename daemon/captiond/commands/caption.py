@@ -1,22 +1,30 @@
-"""Captioning files where they lie: `captiond caption`.  Reads, asks, answers in order; changes nothing."""
+"""Captioning files where they lie: `captiond caption`.  Reads, asks, answers; changes nothing.
+
+What can be said of a file without the model is said before the model is loaded.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import os
+import stat
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from captiond import sidecar
 from captiond.captioners import Captioner
 from captiond.errors import Rejected, TryLater
 from captiond.names import shown
 from captiond.pipeline.preparing import Preparing, Ready
-from captiond.records import CaptionRequest, Texts, Timings
+from captiond.records import Texts, Timings
+
+if TYPE_CHECKING:
+    from captiond.settings import Settings
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,59 +47,88 @@ class Look:
         return {"file": shown(self.file), "error": error}
 
 
-def caption_files(
-    files: Iterable[Path],
-    captioner: Captioner[Any],
-    request: CaptionRequest,
-    *,
-    max_pixels: int,
-    max_file_bytes: int,
-) -> Iterator[Look]:
-    """One Look for each file, in the order given, several in work at once.
+def looks(settings: Settings, files: Sequence[Path], *, in_order: bool) -> Iterator[Look]:
+    """One Look for each file, several in work at once.
 
-    Raises CannotStart or Surroundings where no file can be captioned.
+    `in_order`: as the files were given; else those that cannot be read come first, before the model is
+    loaded.  If none can be read, it is not loaded at all.  Raises CannotStart or Surroundings if no file can
+    be captioned.
     """
+    lost = {file: look for file in files if (look := _lost(file, settings.limits.max_file_bytes)) is not None}
+    readable = [file for file in files if file not in lost]
+    captioned = _captioned(settings, readable)
+    for file in files if in_order else sorted(files, key=lambda file: file not in lost):
+        yield lost[file] if file in lost else next(captioned)
+    captioned.close()
+
+
+def _captioned(settings: Settings, files: Sequence[Path]) -> Generator[Look, None, None]:
+    from captiond.service.build import captioner_of
+    from captiond.service.rules import request_of
+
+    captioner, request, limits = captioner_of(settings), request_of(settings), settings.limits
     captioner.load()
     preparing = Preparing(captioner)
 
     def prepare(data: bytes) -> Ready[Any]:
-        return preparing.of(data, request, max_pixels=max_pixels)
+        return preparing.of(data, request, max_pixels=limits.max_pixels)
 
     def look(file: Path) -> Look:
         try:
-            return Look(str(file), _answer(file, captioner, prepare, max_file_bytes))
+            return Look(str(file), _answer(file, captioner, prepare, limits.max_file_bytes))
         except (Rejected, TryLater) as error:
             return Look(str(file), error=error)
 
-    with ThreadPoolExecutor(captioner.capacity) as callers:
+    with closing(captioner), ThreadPoolExecutor(captioner.capacity) as callers:
         yield from callers.map(look, files)
-    captioner.close()
+
+
+def _lost(file: Path, max_file_bytes: int) -> Look | None:
+    """What there is to say of a file that cannot even be opened; None of one that can."""
+    try:
+        found = file.stat()
+        if stat.S_ISREG(found.st_mode) or stat.S_ISDIR(found.st_mode):  # a pipe can be opened only once
+            with file.open("rb"):
+                pass
+        if stat.S_ISREG(found.st_mode) and found.st_size > max_file_bytes:
+            raise _too_large(found.st_size, max_file_bytes)
+    except (OSError, ValueError) as error:
+        return Look(str(file), error=_unreadable(error))
+    except Rejected as error:
+        return Look(str(file), error=error)
+    return None
 
 
 def _answer(
     file: Path, captioner: Captioner[Any], prepare: Callable[[bytes], Ready[Any]], max_file_bytes: int
 ) -> dict[str, Any]:
     started = time.monotonic()
-    data, stat = _read(file, max_file_bytes)
+    data, found = _read(file, max_file_bytes)
     ready = prepare(data)
     decoded, facts = time.monotonic(), ready.facts
     caption = captioner.caption(ready.question)
     timings = Timings(0.0, decoded - started, time.monotonic() - decoded, 0.0)
     sha256 = hashlib.sha256(data).hexdigest()
-    source = sidecar.source_of(str(file), sha256, len(data), stat.st_mtime_ns, facts)
+    source = sidecar.source_of(str(file), sha256, len(data), found.st_mtime_ns, facts)
     return sidecar.answer_keys(source, facts, Texts(caption.text), caption, timings)
 
 
 def _read(file: Path, max_file_bytes: int) -> tuple[bytes, os.stat_result]:
     try:
         with file.open("rb") as opened:
-            stat = os.fstat(opened.fileno())
-            if stat.st_size > max_file_bytes:
-                raise Rejected(
-                    "too_large",
-                    f"{stat.st_size:,} bytes are more than limits.max_file_bytes ({max_file_bytes:,})",
-                    stage="claim",
-                )
-            return opened.read(), stat
+            data = opened.read(max_file_bytes + 1)
+            if len(data) > max_file_bytes:
+                raise _too_large(len(data), max_file_bytes)
+            return data, os.fstat(opened.fileno())
     except OSError as error:
-        raise Rejected("unreadable", f"cannot be read: {error.strerror or error}", stage="claim") from error
+        raise _unreadable(error) from error
+
+
+def _unreadable(error: OSError | ValueError) -> Rejected:
+    why = error.strerror if isinstance(error, OSError) else None
+    return Rejected("unreadable", f"cannot be read: {why or error}", stage="claim")
+
+
+def _too_large(size: int, limit: int) -> Rejected:
+    message = f"{size:,} bytes are more than limits.max_file_bytes ({limit:,})"
+    return Rejected("too_large", message, stage="claim")

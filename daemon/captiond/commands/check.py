@@ -1,56 +1,37 @@
 """What `captiond check` looks at before anybody relies on it: one result for each thing that can be wrong.
 
-It leaves everything as it was: the one thing it writes is a small hidden file, removed at once, since only
-that proves that a folder can be written to.  It downloads nothing and creates no folder.  Torch is loaded
-only where it would run the model.
+It leaves everything as it was, downloads nothing and creates no folder; `check_folders` says what little it
+writes.  Torch is loaded only where it would run the model.
 """
 
 from __future__ import annotations
 
 import importlib.util
 import os
-import pwd
-import stat
 from collections.abc import Iterator
 from contextlib import closing
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
 from captiond import exiftool
-from captiond.commands import check_host
-from captiond.delivery.nesting import refuse_nested
+from captiond.commands import check_folders, check_host
+from captiond.commands.check_result import CheckResult, size, wrong
 from captiond.errors import CannotStart, ExitCode, Verdict
 from captiond.inbox import mounts
 from captiond.settings import Settings
-from captiond.settings.schema import Folders, Model, Notify, Watch
-from captiond.support import openat
+from captiond.settings.schema import Model, Notify, Watch
 
-OWN_FOLDER = ".captiond"  # scans of the inbox leave it alone
-LEAST_FREE_BYTES = 100_000_000
-LEAST_FREE_INODES = 1_000
 INOTIFY_LIMIT = Path("/proc/sys/fs/inotify/max_user_watches")
-
-
-@dataclass(frozen=True, slots=True)
-class CheckResult:
-    """What was found.  ok: True is fine, None works but is worth a look, False keeps the daemon from work."""
-
-    name: str
-    ok: bool | None
-    message: str
-    advice: str | None = None
-    exit_code: ExitCode = ExitCode.TRY_AGAIN  # where ok is False
 
 
 def checks(settings: Settings) -> Iterator[CheckResult]:
     """Every check that these settings call for, the cheap ones first."""
     yield _settings(settings)
     yield _clock(datetime.now(UTC))
-    yield _nesting(settings.folders)
-    for name, folder in _named(settings.folders):
-        yield _folder(name, folder)
-    yield from _disks(settings)
+    yield check_folders.nesting(settings.folders)
+    for name, folder in check_folders.named(settings.folders):
+        yield check_folders.folder(name, folder)
+    yield from check_folders.disks(settings)
     yield _watcher(settings.watch, settings.folders.inbox)
     if settings.notify.url is not None:
         yield _webhook(settings.notify)
@@ -72,7 +53,7 @@ def _webhook(notify: Notify) -> CheckResult:
     try:
         notify.read_token()
     except CannotStart as verdict:
-        return _wrong("notify", verdict)
+        return wrong("notify", verdict)
     trouble = why_unreachable(notify.url or "", notify.timeout_seconds)
     if trouble is not None:
         return CheckResult("notify", None, *trouble)
@@ -88,128 +69,6 @@ def _clock(now: datetime) -> CheckResult:
     if trouble := check_host.clock_trouble(now):
         return CheckResult("clock", None, *trouble)
     return CheckResult("clock", True, f"{now:%Y-%m-%d %H:%M} UTC")
-
-
-# ---- folders -------------------------------------------------------------------------------------
-
-
-def _named(folders: Folders) -> list[tuple[str, Path]]:
-    return [(f"folders.{name}", getattr(folders, name)) for name in ("inbox", "done", "failed", "state")]
-
-
-def _nesting(folders: Folders) -> CheckResult:
-    try:
-        refuse_nested(folders.inbox, folders.done, folders.failed, folders.state)
-    except CannotStart as verdict:
-        return _wrong("folders", verdict)
-    return CheckResult("folders", True, "side by side")
-
-
-def _folder(name: str, folder: Path) -> CheckResult:
-    user = _user()
-    if mounts.is_waiting_for_its_mount(folder):
-        return CheckResult(
-            name, False, f"{folder} lies on a volume of /etc/fstab that is not mounted", "Mount it."
-        )
-    try:
-        found = folder.stat()
-        _write_into(folder)
-    except FileNotFoundError:
-        return CheckResult(
-            name, False, f"{folder} does not exist", f"Create it so that {user} may write to it."
-        )
-    except NotADirectoryError:
-        return CheckResult(name, False, f"{folder} is no folder", f"Set {name} to a folder.")
-    except OSError as error:
-        return CheckResult(
-            name,
-            False,
-            f"{folder} cannot be written to by {user}: {error.strerror}",
-            f"If {user} is the user that runs the daemon, give it read and write permission."
-            if isinstance(error, PermissionError)
-            else None,
-        )
-    if found.st_mode & stat.S_ISVTX and os.geteuid() not in (0, found.st_uid):
-        return CheckResult(
-            name,
-            None,
-            f"{folder} has its sticky bit set, so {user} cannot move what others put there",
-            f"Remove it: chmod -t {folder}",
-        )
-    return CheckResult(name, True, f"{folder}, writable for {user}")
-
-
-def _write_into(folder: Path) -> None:
-    """Writes one byte into a hidden file and takes it away again, with its hidden folder if that was new."""
-    root = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        is_new = False
-        try:
-            os.mkdir(OWN_FOLDER, dir_fd=root)
-            is_new = True
-        except FileExistsError:
-            pass
-        try:
-            _write_and_remove(root, f"check-{os.getpid()}")
-        finally:
-            if is_new:
-                try:
-                    os.rmdir(OWN_FOLDER, dir_fd=root)
-                except OSError:
-                    pass  # a daemon that started meanwhile has put something there
-    finally:
-        os.close(root)
-
-
-def _write_and_remove(root: int, name: str) -> None:
-    own = openat.open_folder(root, OWN_FOLDER)
-    try:
-        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-        descriptor = os.open(name, flags, 0o600, dir_fd=own)
-        try:
-            os.write(descriptor, b"\n")
-            os.fsync(descriptor)  # a full disk, or a quota on a network share, may speak up only now
-        finally:
-            os.close(descriptor)
-            os.unlink(name, dir_fd=own)
-    finally:
-        os.close(own)
-
-
-def _user() -> str:
-    try:
-        return pwd.getpwuid(os.geteuid()).pw_name
-    except KeyError:  # a container that was given a number
-        return f"user {os.geteuid()}"
-
-
-def _disks(settings: Settings) -> Iterator[CheckResult]:
-    """Free space, once for each file system that is written to."""
-    places: dict[int, list[tuple[str, Path]]] = {}
-    for name, folder in _named(settings.folders):
-        try:
-            places.setdefault(folder.stat().st_dev, []).append((name.removeprefix("folders."), folder))
-        except OSError:
-            continue  # told above
-    for folders in places.values():
-        try:
-            disk = os.statvfs(folders[0][1])
-        except OSError:
-            continue
-        free = disk.f_bavail * disk.f_frsize
-        message = f"{_size(free)} free for {', '.join(name for name, _ in folders)}"
-        if free < LEAST_FREE_BYTES:
-            yield CheckResult(
-                "disk", False, message, "Free some space; the daemon pauses while there is none."
-            )
-        elif free < settings.limits.max_file_bytes:
-            yield CheckResult(
-                "disk", None, message, "Less than one file of limits.max_file_bytes: free some."
-            )
-        elif disk.f_files and disk.f_favail < LEAST_FREE_INODES:
-            yield CheckResult("disk", None, f"{message}, but {disk.f_favail} inodes", "Remove some files.")
-        else:
-            yield CheckResult("disk", True, message)
 
 
 # ---- the watcher ---------------------------------------------------------------------------------
@@ -286,7 +145,7 @@ def _server(model: Model) -> CheckResult:
             captioner.load()
             may_be_blind = captioner.may_be_blind
     except Verdict as verdict:
-        return _wrong("server", verdict)
+        return wrong("server", verdict)
     if may_be_blind:
         return CheckResult(
             "server",
@@ -313,7 +172,7 @@ def _model(model: Model) -> CheckResult:
             return CheckResult("model", True, f"{model.id} lies in {folder}")
         checkpoint = weights.cached(model.id, model.revision)
     except Verdict as verdict:
-        return _wrong("model", verdict)
+        return wrong("model", verdict)
     if checkpoint is not None:
         return CheckResult("model", True, f"{model.id} lies in {checkpoint.folder}")
     return _missing(model)
@@ -384,7 +243,7 @@ def _device(model: Model) -> CheckResult:
             advice = "Install the build of torch for a CUDA version that knows this card (docs/container.md)."
             return CheckResult("device", False, message, advice, ExitCode.WRONG_SETTINGS)
         free, total = torch.cuda.mem_get_info(number)
-        return CheckResult("device", True, f"cuda:{number}, {name}, {_size(free)} of {_size(total)} free")
+        return CheckResult("device", True, f"cuda:{number}, {name}, {size(free)} of {size(total)} free")
     has_mps = torch.backends.mps.is_available()
     if model.device == "mps" and not has_mps:
         return CheckResult(
@@ -404,15 +263,3 @@ def _why_no_gpu(cuda_build: str | None) -> check_host.Words:
     return check_host.why_no_gpu(
         cuda_build, has_nvidia=check_host.has_nvidia(), in_container=check_host.is_in_container()
     )
-
-
-# ---- words ---------------------------------------------------------------------------------------
-
-
-def _wrong(name: str, verdict: Verdict) -> CheckResult:
-    exit_code = verdict.exit_code if isinstance(verdict, CannotStart) else ExitCode.TRY_AGAIN
-    return CheckResult(name, False, verdict.message, verdict.advice, exit_code)
-
-
-def _size(count: int) -> str:
-    return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.0f} MB"

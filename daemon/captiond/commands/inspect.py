@@ -1,36 +1,40 @@
 """What `status`, `explain` and `health` find out from a process of their own, whether a daemon runs or not.
 
 Asks the daemon where there is one, else looks into its history, and into the folders by its own rules.
-Changes nothing.
+Opens regular files only, reads no more of them than a record may have, and changes nothing.  Where a file
+stands becomes a sentence here and nowhere else.
 """
 
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
-from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from captiond import sidecar
+from captiond.commands.folders import refuse_missing
+from captiond.commands.status import duration, moment, of
 from captiond.delivery import folders as delivery_folders
 from captiond.delivery import retry
 from captiond.errors import Surroundings
 from captiond.history import Entry, Looking, looked_into
-from captiond.inbox import NOT_THERE, Inbox, root, scan
+from captiond.inbox import Inbox, root, scan
 from captiond.inbox.ignore import IMAGE_EXTENSIONS, Ignore
 from captiond.names import shown
-from captiond.service import control
+from captiond.service import client
 from captiond.sidecar.companions import pictures_of
-from captiond.status import Status
-from captiond.support import openat
+from captiond.status import Standing, Status, Where
+from captiond.support import openat, wire
 
 if TYPE_CHECKING:
     from captiond.settings import Settings
     from captiond.settings.schema import Folders
 
 Answer = TypeVar("Answer")
+_LONGEST_RECORD_BYTES = 16 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +44,10 @@ class Explanation:
     message: str
     advice: str | None = None
     is_known: bool = True
+    standing: Standing | None = None  # of a file in the inbox
+
+    def as_json(self) -> dict[str, Any]:
+        return asdict(self)
 
 
 def status(settings: Settings) -> Status:
@@ -49,14 +57,16 @@ def status(settings: Settings) -> Status:
     """
     folders = settings.folders
     try:
-        return Status(**control.ask(folders.state, folders.inbox, {"ask": "status"}))
-    except control.NotRunning:
+        return of(client.ask(folders.state, folders.inbox, {"ask": "status"}), folders.inbox)
+    except client.NotRunning:
+        refuse_missing(settings, "inbox")
         _refuse_silent(folders.inbox)
     with root.opened(folders.inbox) as descriptor:
         images, ignored = scan.count(descriptor, Ignore(settings.watch.ignore))
     counts = {
         "waiting": images,
         "settling": 0,
+        "incomplete": 0,
         "in_work": 0,
         **(_remembered(settings, Looking.counts) or _lying(folders)),
         "ignored": ignored,
@@ -89,6 +99,7 @@ def explain(settings: Settings, path: Path, cwd: Path) -> Explanation:
     for name, suffix in sidecar.SUFFIXES.items():
         folder = getattr(folders, name)
         if absolute.is_relative_to(folder):
+            refuse_missing(settings, name)
             return _in_results(settings, name, str(absolute.relative_to(folder)).removesuffix(suffix))
     inside = str(absolute.relative_to(folders.inbox)) if absolute.is_relative_to(folders.inbox) else str(path)
     explained = _in_inbox(settings, inside)
@@ -100,25 +111,86 @@ def explain(settings: Settings, path: Path, cwd: Path) -> Explanation:
 def _in_inbox(settings: Settings, path: str) -> Explanation | None:
     folders = settings.folders
     try:
-        answer = control.ask(folders.state, folders.inbox, {"ask": "explain", "path": path})
-    except control.NotRunning:
+        answer = client.ask(folders.state, folders.inbox, {"ask": "explain", "path": path})
+    except client.NotRunning:
+        refuse_missing(settings, "inbox")
         _refuse_silent(folders.inbox)
-        standing = _unstarted(settings).explain(path, takes_text=settings.output.text_sidecar)
-        if standing == NOT_THERE:
-            return None
-        if standing.startswith("ignored"):
-            return Explanation(f"It is {standing}.", "captiond is not running either.")
-        return Explanation(f"It is {standing}; captiond is not running.", "Start it: captiond run.")
-    standing, pause = answer["standing"], answer["pause_reason"]
-    if standing == NOT_THERE:
+        standing = _unstarted(settings).standing(path, takes_text=settings.output.text_sidecar)
+        return _explained(standing, None)
+    try:
+        standing = wire.decoded(Standing, answer.get("standing"))
+    except ValueError as error:
+        raise client.not_understood(folders.inbox, error) from error
+    return _explained(standing, of(answer, folders.inbox))
+
+
+def _explained(standing: Standing, status: Status | None) -> Explanation | None:
+    """Where a file stands in the inbox of a daemon that fares so; None where it is not in the inbox."""
+    if standing.state == "not_there":
         return None
-    if standing.startswith("ignored"):
-        return Explanation(f"It is {standing}.", "It stays untouched; rename it if it is an image after all.")
-    if answer["state"] == "starting":
-        return Explanation(f"It is {standing}; captiond is starting and loads its model.")
-    if pause is not None:
-        return Explanation(f"It is {standing}; all work is paused: {pause}", answer["pause_advice"])
-    return Explanation(f"It is {standing}.")
+    if standing.state == "unseen":
+        raise Surroundings(standing.reason or "the inbox cannot be seen", advice="captiond check says more.")
+    is_left_alone = standing.state == "ignored"
+    said = f"It is {sentence(standing)}"
+    if status is None:
+        if is_left_alone:
+            return Explanation(f"{said}.", "captiond is not running either.", standing=standing)
+        return Explanation(f"{said}; captiond is not running.", "Start it: captiond run", standing=standing)
+    if is_left_alone:
+        advice = "It stays untouched; rename it if it is an image after all."
+        return Explanation(f"{said}.", advice, standing=standing)
+    if status.state == "starting":
+        return Explanation(f"{said}; captiond is starting and loads its model.", standing=standing)
+    if status.pause_reason is not None:
+        why = f"{said}; all work is paused: {status.pause_reason}"
+        return Explanation(why, status.pause_advice, standing=standing)
+    return Explanation(f"{said}.", standing=standing)
+
+
+def sentence(standing: Standing) -> str:
+    """What stands behind "It is" in a sentence about the file."""
+    return _SENTENCES[standing.state](standing)
+
+
+def _partial(standing: Standing) -> str:
+    said = f"not whole yet ({standing.reason})"
+    if standing.wait_seconds is None:
+        return said
+    fate = "given up" if standing.is_given_up else "tried as it is"
+    return f"{said}; {fate} in {duration(standing.wait_seconds)} if it does not change"
+
+
+def _waiting(standing: Standing) -> str:
+    return f"waiting behind {standing.behind}" if standing.behind else "waiting, next in line"
+
+
+def _deferred(standing: Standing) -> str:
+    why = f": {standing.reason}" if standing.reason else ""
+    return f"tried again in {standing.wait_seconds or 0:.0f} s{why}"
+
+
+def _companion(standing: Standing) -> str:
+    if standing.companion_of is None or standing.picture is None:
+        return "a companion, and no picture that it may travel with is here"
+    of_picture = f"a companion of {shown(standing.companion_of)} and travels with it"
+    return f"{of_picture}; that one is {sentence(standing.picture)}"
+
+
+_SENTENCES: dict[Where, Callable[[Standing], str]] = {
+    "not_there": lambda standing: "not there",
+    "ignored": lambda standing: f"ignored: {standing.reason}",
+    "companion": _companion,
+    "unlooked": lambda standing: "complete, and not looked at yet",
+    "changing": lambda standing: "being written just now",
+    "settling": lambda standing: f"settling for {standing.wait_seconds or 0:.1f} s more",
+    "waiting": _waiting,
+    "held": lambda standing: "held by a writer: a program still has it open for writing",
+    "partial": _partial,
+    "unreadable": lambda standing: f"unreadable: it {standing.reason}",
+    "deferred": _deferred,
+    "in_work": lambda standing: "in work",
+    "unseen": lambda standing: f"out of sight: {standing.reason}",
+}
 
 
 def _left(settings: Settings, path: str) -> Explanation | None:
@@ -157,7 +229,7 @@ def _was(entry: Entry, folders: Folders) -> Explanation:
     what = "failed" if entry.folder == "failed" else "was captioned"
     by = f" by {entry.model}" if entry.model is not None else ""
     words = entry.caption or entry.message or "its record was gone before it was told"
-    return Explanation(f"It {what} on {entry.at:%Y-%m-%d %H:%M} UTC{by}: {words}", where)
+    return Explanation(f"It {what} on {moment(entry.at)}{by}: {words}", where)
 
 
 def _pictures_of(path: str) -> Iterator[str]:
@@ -211,14 +283,24 @@ def _lies(folders: Folders, name: str, path: str) -> Explanation:
 
 
 def _record(folders: Folders, name: str, delivered: str) -> sidecar.Record | None:
-    return _read(getattr(folders, name) / (delivered + sidecar.SUFFIXES[name]))
-
-
-def _read(record: Path) -> sidecar.Record | None:
     try:
-        return sidecar.decode(record.read_bytes())
+        return sidecar.decode(_contents(getattr(folders, name), delivered + sidecar.SUFFIXES[name]))
     except (OSError, ValueError):
         return None
+
+
+def _contents(folder: Path, path: str) -> bytes:
+    """All of a small regular file beneath a folder.  Raises OSError, or ValueError for what is none."""
+    root = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        file = openat.open_file(root, path)
+    finally:
+        os.close(root)
+    with os.fdopen(file, "rb") as opened:
+        found = os.fstat(file)
+        if not stat.S_ISREG(found.st_mode) or found.st_size > _LONGEST_RECORD_BYTES:
+            raise ValueError(f"no record: {path!r}")
+        return opened.read(_LONGEST_RECORD_BYTES)
 
 
 def _lying(folders: Folders) -> dict[str, int]:
@@ -235,6 +317,7 @@ def _unstarted(settings: Settings) -> Inbox:
     return Inbox(
         settings.folders.inbox,
         settle_seconds=watch.settle_seconds,
+        settle_untold_seconds=watch.settle_untold_seconds,
         incomplete_after_seconds=watch.incomplete_after_seconds,
         rescan_seconds=watch.rescan_seconds,
         poll_interval_seconds=watch.poll_interval_seconds,
@@ -250,33 +333,3 @@ def _refuse_silent(inbox: Path) -> None:
             f"a daemon (process {holder}) serves {inbox}, but it cannot be asked",
             advice="It may be starting; else its log says why it has no socket in the state folder.",
         )
-
-
-def as_json(found: Status | Explanation) -> dict[str, Any]:
-    """What `--json` prints."""
-    return asdict(found)
-
-
-def lines(found: Status) -> Iterator[tuple[str, str]]:
-    """What `status` prints, for people: a name and a line."""
-    counts, model = found.counts, found.model
-    yield "state", found.state if found.process is None else f"{found.state} (process {found.process})"
-    if found.pause_reason is not None:
-        yield "paused", " ".join(filter(None, (found.pause_reason, found.pause_advice)))
-    waiting = f"{counts['waiting']} waiting, {counts['settling']} settling, {counts['in_work']} in work"
-    unreadable = f", {counts['unreadable']} unreadable" if counts["unreadable"] else ""
-    yield "inbox", f"{waiting}, {counts['ignored']} ignored{unreadable}"
-    since = f" since {found.started_at}" if found.started_at is not None else " in all"
-    yield "so far", f"{counts['done']} done, {counts['failed']} failed{since}"
-    if found.process is not None:
-        left = ""
-        if found.seconds_to_finish:
-            left = f", {timedelta(seconds=round(found.seconds_to_finish))} left"
-        yield "speed", f"{found.rate_per_second:.2f} pictures a second{left}"
-    where = f"loaded, on {model['device']}" if model["device"] else "loaded"
-    yield "model", f"{model['id']}, {where if model['loaded'] else 'not loaded'}"
-    yield "watch", " ".join(filter(None, (found.watch["method"], found.watch["degraded"])))
-    if counts["missed_events"]:
-        yield "missed", f"{counts['missed_events']} events; the scan found these files"
-    if found.last_error is not None:
-        yield "trouble", found.last_error

@@ -1,4 +1,4 @@
-"""The manual page, made from what the command line says of itself.  Pure: commands in, roff out."""
+"""How the command line tells of itself: the list of `--help`, and the manual page.  Pure: text out of commands."""
 
 from __future__ import annotations
 
@@ -15,6 +15,19 @@ FILES = (
     ),
     ("inbox/, done/, failed/, state/", "The four folders of the settings; pictures go into the first."),
 )
+
+
+class Commands(click.Group):
+    """Lists each command with its whole first sentence: click would cut it off at the end of the line."""
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        rows = []
+        for name in self.list_commands(ctx):
+            command = self.get_command(ctx, name)
+            if command is not None and not command.hidden:
+                rows.append((name, " ".join((command.help or "").split("\n\n")[0].split())))
+        with formatter.section("Commands"):
+            formatter.write_dl(rows)
 
 
 def page(app: click.Group) -> str:

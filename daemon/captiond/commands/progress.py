@@ -51,9 +51,10 @@ def _state(daemon: Daemon) -> tuple[int, int, str]:
     tally, counts = daemon.rooms.tally, daemon.rooms.inbox.counts()
     finished = tally.done + tally.failed
     remaining = counts.waiting + counts.settling + counts.in_work
+    served = remaining - counts.incomplete  # the others wait for somebody else
     parts = [f"{tally.rate_per_second():.1f}/s"]
-    seconds = tally.seconds_to_finish(remaining)
-    if remaining and seconds is not None:
+    seconds = tally.seconds_to_finish(served)
+    if served and seconds is not None:
         parts.append(f"{timedelta(seconds=round(seconds))} left")
     if tally.failed:
         parts.append(f"{tally.failed} failed")

@@ -16,12 +16,13 @@ from dataclasses import dataclass
 from itertools import islice
 from threading import Lock
 
-from captiond.delivery.files import NO_FILE, contents, is_held_by_writer
+from captiond.delivery.files import NO_FILE, contents
 from captiond.delivery.folders import Folder
 from captiond.errors import TryLater
 from captiond.names import shown
 from captiond.records import NO_NOTES, Fingerprint, Notes, Rules
 from captiond.sidecar.companions import TEXT, XMP, Tail, names_of, notes_of, tails
+from captiond.support.lease import is_held_by_writer
 from captiond.support.openat import open_file, split
 
 MOST_NOTE_BYTES = 16 * 1024 * 1024

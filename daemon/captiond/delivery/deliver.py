@@ -131,9 +131,9 @@ class Delivery:
         if earlier is not None:
             return earlier
         job, now = job_id(path, sha256), self._clock()
-        return Job(
-            job, path, fingerprint, data, sha256, attempt, settled.noticed_at, now, rules, beside.notes
-        )
+        began = settled.noticed_at, now
+        told = rules, beside.notes, settled.notices
+        return Job(job, path, fingerprint, data, sha256, attempt, *began, *told)
 
     def forgive(self, work: Job | SettledFile) -> None:
         """Take back the attempt that `claim` counted, once, if it has not been taken back or settled yet."""
@@ -297,13 +297,8 @@ class Delivery:
 def _refuse(settled: SettledFile, attempt: int, rules: Rules) -> None:
     """What can be told without reading the file."""
     size = settled.fingerprint.size
-    if settled.truncated is not None:
-        raise Rejected(
-            "truncated",
-            f"the file never became whole: {settled.truncated}",
-            stage="settle",
-            advice="Copy it again; what lies in failed/ is all that ever arrived.",
-        )
+    if (fault := settled.fault) is not None:
+        raise Rejected(fault.kind, fault.message, stage="settle", advice=fault.advice)
     if attempt > rules.attempts:
         raise Rejected(
             "too_many_attempts",

@@ -43,7 +43,6 @@ from captiond.delivery.files import (
     contents,
     enter,
     exists,
-    is_held_by_writer,
     is_regular,
     known,
     names_in,
@@ -61,6 +60,7 @@ from captiond.names import candidates, job_id, shown
 from captiond.records import Delivered, Notes, RulesOf, Texts
 from captiond.sidecar import Record
 from captiond.sidecar.companions import TEXT, XMP, Tail, tails
+from captiond.support.lease import is_held_by_writer
 from captiond.support.openat import split
 
 _REVISE = "revise"

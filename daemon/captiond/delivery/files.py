@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import errno
-import fcntl
 import hashlib
 import os
-import signal
 import stat
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -110,17 +108,6 @@ def _of_regular(folder: int, name: str, look: Callable[[int], Seen]) -> Seen | N
 
 def is_regular(file: int) -> bool:
     return stat.S_ISREG(os.fstat(file).st_mode)
-
-
-def is_held_by_writer(file: int) -> bool:
-    """Whether somebody has the file open for writing, where the kernel can tell."""
-    try:
-        fcntl.fcntl(file, fcntl.F_SETSIG, signal.SIGURG)  # a broken lease must not send SIGIO, which kills
-        fcntl.fcntl(file, fcntl.F_SETLEASE, fcntl.F_RDLCK)
-        fcntl.fcntl(file, fcntl.F_SETLEASE, fcntl.F_UNLCK)
-    except OSError as error:
-        return error.errno == errno.EAGAIN
-    return False
 
 
 def exists(folder: int, name: str) -> bool:

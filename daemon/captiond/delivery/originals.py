@@ -13,13 +13,14 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
-from captiond.delivery.files import NO_FILE, enter, is_held_by_writer, is_regular, sha256_of, sync_folder
+from captiond.delivery.files import NO_FILE, enter, is_regular, sha256_of, sync_folder
 from captiond.delivery.folders import WORK, Folder
 from captiond.delivery.journal import Claim, Original
 from captiond.delivery.moves import Move
 from captiond.errors import Surroundings, TryLater, as_surroundings
 from captiond.names import candidates
 from captiond.records import Fingerprint
+from captiond.support.lease import is_held_by_writer
 from captiond.support.openat import open_file, open_folder, split
 
 GRAB = "grab"

@@ -10,6 +10,7 @@ import html
 import io
 import json
 import tempfile
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -76,6 +77,7 @@ def settings(tour: Tour) -> Settings:
     """The settings of a demo run; no file and no environment has a say in them."""
     folders = {f"folders.{name}": str(tour.folder / name) for name in ("inbox", "done", "failed", "state")}
     ours = {**folders, "model.id": "demo", "model.device": "cpu", "watch.settle_seconds": "0.2"}
+    ours["watch.settle_untold_seconds"] = "0.2"  # nobody else writes there
     return load(None, {}, tour.folder, overrides=ours, system_file=tour.folder / "captiond.yaml")
 
 
@@ -84,6 +86,20 @@ def look_back(tour: Tour) -> list[Stop]:
     stops = [_stop(tour, sample) for sample in tour.samples]
     tour.page.write_text(_page(stops), encoding="utf-8")
     return stops
+
+
+def told(tour: Tour, stops: list[Stop]) -> Iterator[str]:
+    """What the demo says at its end."""
+    width = max(len(stop.name) for stop in stops)
+    yield ""
+    for stop in stops:
+        yield f"  {stop.name:{width}}  {stop.caption or 'not delivered'}"
+    right = sum(stop.is_right for stop in stops)
+    yield f"\n{right} of {len(stops)} captions are exactly right.  Look at the page {tour.page},"
+    yield f"at the sidecars and pictures in {tour.done}, or at one picture's EXIF:"
+    yield f"  exiftool -ImageDescription {tour.done / stops[0].name}"
+    yield "\nThis model knows drawn shapes only.  For photographs use Phi-3.5-vision, the default: leave out"
+    yield "model.id, or set it to microsoft/Phi-3.5-vision-instruct; a GPU is advised (docs/gpu.md)."
 
 
 def _stop(tour: Tour, sample: Sample) -> Stop:

@@ -8,6 +8,7 @@ its inbox from a bare mount point.
 
 from __future__ import annotations
 
+import errno
 import math
 import os
 import stat
@@ -19,20 +20,20 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from captiond.errors import Surroundings, as_surroundings
-from captiond.inbox import mounts, root
+from captiond.inbox import mounts
+from captiond.inbox import root as root_folder
 from captiond.inbox.ignore import IMAGE_EXTENSIONS, NOT_AN_IMAGE, Ignore
 from captiond.inbox.look import look_into
-from captiond.inbox.settle import Book, Kind
+from captiond.inbox.neighbours import calls_of
+from captiond.inbox.settle import SETTLE_UNTOLD_SECONDS, Book, Kind
 from captiond.inbox.survey import Survey
 from captiond.inbox.watch import Watcher, WatchState
-from captiond.names import shown
 from captiond.records import Fingerprint, SettledFile
 from captiond.sidecar.companions import pictures_of
+from captiond.status import Standing, Where
 from captiond.support import openat
 
-__all__ = ["NOT_THERE", "Inbox", "InboxCounts", "WatchState"]
-
-NOT_THERE = "not there"
+__all__ = ["Inbox", "InboxCounts", "WatchState"]
 
 _TICK_SECONDS = 0.1  # how long a stop may go unnoticed
 _BREATH_SECONDS = 0.05  # between two looks at hints, so that a busy writer does not keep us busy
@@ -45,6 +46,7 @@ class InboxCounts:
 
     waiting: int
     settling: int  # not quiet yet, held by a writer, or not whole yet
+    incomplete: int  # those of them that wait for a writer or for their rest, and not for time to pass
     in_work: int
     ignored: int
     unreadable: int  # files and folders that we may not read
@@ -63,6 +65,7 @@ class Inbox:
         *,
         settle_seconds: float,
         incomplete_after_seconds: float,
+        settle_untold_seconds: float = SETTLE_UNTOLD_SECONDS,
         rescan_seconds: float,
         poll_interval_seconds: float,
         method: str = "auto",
@@ -77,10 +80,15 @@ class Inbox:
         self._next_ignore: Ignore | None = None  # given by another thread, taken at the next look
         self._watcher = Watcher(self._path, method, clock)
         self._trust_leases = False
-        self._identity: tuple[int, int] | None = None  # of the root, once it was seen with its marker
+        self._known = root_folder.Known()
+        self._recognizing = threading.Lock()  # a pause is ended by another thread than the one that looks
 
         self._lock = threading.Lock()  # for the book and the survey's counts
-        self._book = Book(settle_seconds=settle_seconds, incomplete_after_seconds=incomplete_after_seconds)
+        self._book = Book(
+            settle_seconds=settle_seconds,
+            incomplete_after_seconds=incomplete_after_seconds,
+            settle_untold_seconds=settle_untold_seconds,
+        )
         self._survey = Survey(self._book, self._lock, self._ignore, clock)
         self._tend_at = -math.inf
         self._hints_at = -math.inf
@@ -95,6 +103,8 @@ class Inbox:
 
     def close(self) -> None:
         self._watcher.close()
+        with self._recognizing:
+            self._known.let_go()
 
     def ignore(self, patterns: Sequence[str]) -> None:
         """From the next look on these patterns count; everything is looked at again for it."""
@@ -104,8 +114,8 @@ class Inbox:
         """Files as they become complete: each `next` gives the one whose turn it is then.
 
         Waits while there is none.  Ends when `stop` is set; with `once`, also when nothing waits, settles or
-        is in work (what may not be read holds nothing up).  Raises Surroundings when the inbox cannot be
-        seen; called again, it goes on.
+        is in work (what may not be read holds nothing up, nor what has long been called unfinished).  Raises
+        Surroundings when the inbox cannot be seen; called again, it goes on.
         """
         is_last_look = False
         while not stop.is_set():
@@ -127,7 +137,7 @@ class Inbox:
 
     def open(self, path: str) -> int:
         """A descriptor of the file for reading; whoever reads must look at its fstat first."""
-        with root.opened(self._path) as descriptor:
+        with root_folder.opened(self._path) as descriptor:
             return openat.open_file(descriptor, path)
 
     def done(self, path: str) -> None:
@@ -153,52 +163,63 @@ class Inbox:
             return InboxCounts(
                 waiting=self._book.waiting,
                 settling=self._book.settling,
+                incomplete=self._book.incomplete,
                 in_work=self._book.in_work,
                 ignored=self._survey.ignored,
                 unreadable=self._book.unreadable + self._survey.closed_folders,
                 missed_events=self._survey.missed_events,
             )
 
-    def explain(self, path: str, *, takes_text: bool = False) -> str:
-        """One line: why the file `path` (relative to the inbox) is still there, or that it is not.
+    def standing(self, path: str, *, takes_text: bool = False) -> Standing:
+        """Where the file `path` (relative to the inbox) stands, or that it is not there.
 
         `takes_text`: whether `photo.txt` travels with `photo.jpg`.
         """
         with self._lock:
-            standing = self._book.explain(path, self._clock())
-        if standing == "in work":
+            standing = self._book.standing(path, self._clock())
+        if standing is not None and standing.state == "in_work":
             return standing
         try:
-            with root.opened(self._path) as descriptor, openat.folder_of(descriptor, path) as (folder, name):
-                found = os.stat(name, dir_fd=folder, follow_symlinks=False)
-                if not stat.S_ISREG(found.st_mode):
-                    return _explain_kind(found.st_mode)
-                if rule := self._ignore.rule(path):
-                    may_travel = rule == NOT_AN_IMAGE and not self._ignore.is_asked_for(path)
-                    of_picture = self._explain_companion(path, takes_text) if may_travel else None
-                    return of_picture or f"ignored: {rule}"
-                if standing is not None:
-                    return standing
-                finding = look_into(descriptor, path, Fingerprint.of(found), trust_leases=True)
+            with root_folder.opened(self._path) as descriptor:
+                return self._standing_by_looking(descriptor, path, standing, takes_text)
         except (FileNotFoundError, NotADirectoryError, ValueError):
-            return NOT_THERE
+            return Standing("not_there")
         except Surroundings as trouble:
-            return trouble.message
+            return Standing("unseen", trouble.message)
         except OSError as error:
-            return f"cannot be looked at: {error.strerror}"
-        return _UNKNOWN[finding.kind].format(finding.reason)
+            if error.errno == errno.ENAMETOOLONG:  # no file has such a name
+                return Standing("not_there")
+            return Standing("unreadable", f"cannot be looked at: {error.strerror}")
 
-    def _explain_companion(self, path: str, takes_text: bool) -> str | None:
+    def _standing_by_looking(
+        self, root: int, path: str, standing: Standing | None, takes_text: bool
+    ) -> Standing:
+        with openat.folder_of(root, path) as (folder, name):
+            found = os.stat(name, dir_fd=folder, follow_symlinks=False)
+            if not stat.S_ISREG(found.st_mode):
+                return Standing("ignored", _kind(found.st_mode))
+            if rule := self._ignore.rule(path):
+                may_travel = rule == NOT_AN_IMAGE and not self._ignore.is_asked_for(path)
+                of_picture = self._companion(path, takes_text) if may_travel else None
+                return of_picture or Standing("ignored", rule)
+            if standing is not None:
+                return standing
+            trust, beside = self._tells_of_writers(), calls_of(folder, name)
+        finding = look_into(root, path, Fingerprint.of(found), trust_leases=trust, beside=beside)
+        is_given_up = finding.kind is Kind.PARTIAL and finding.certain
+        return Standing(_UNKNOWN[finding.kind], finding.reason or None, is_given_up=is_given_up)
+
+    def _companion(self, path: str, takes_text: bool) -> Standing | None:
         pictures = [
             picture
             for picture in pictures_of(path, IMAGE_EXTENSIONS, text=takes_text)
             if self._ignore.rule(picture) is None
         ]
         for picture in pictures:
-            standing = self.explain(picture)
-            if standing != NOT_THERE:
-                return f"a companion of {shown(picture)} and travels with it; that one is {standing}"
-        return "a companion, and no picture that it may travel with is here" if pictures else None
+            standing = self.standing(picture)
+            if standing.state != "not_there":
+                return Standing("companion", companion_of=picture, picture=standing)
+        return Standing("companion") if pictures else None
 
     # A round of work
 
@@ -206,7 +227,7 @@ class Inbox:
     def _opened(self) -> Iterator[int]:
         """The inbox, if it can be seen and is the right one."""
         try:
-            with root.opened(self._path) as descriptor:
+            with root_folder.opened(self._path) as descriptor:
                 self._recognize(descriptor)
                 yield descriptor
         except OSError as error:
@@ -217,19 +238,23 @@ class Inbox:
             raise
 
     def _recognize(self, descriptor: int) -> None:
-        if not root.has_marker(descriptor):
-            if self._identity is not None:
-                raise root.unmounted(self._path)
-            root.write_marker(self._path, descriptor)
-        found = os.fstat(descriptor)
-        identity = (found.st_dev, found.st_ino)
-        if identity == self._identity:
-            return
-        is_another = self._identity is not None
-        self._identity = identity
-        self._trust_leases = not mounts.is_silent(mounts.filesystem_of(self._path))
+        with self._recognizing:
+            known = self._known
+            if not root_folder.has_marker(descriptor):
+                # Programs that mirror a folder (rsync --delete) also remove what they did not bring.
+                if known and not known.is_it(descriptor):
+                    raise root_folder.unmounted(self._path)
+                root_folder.write_marker(self._path, descriptor)
+            if known.is_it(descriptor):
+                return
+            is_another = bool(known)
+            known.take(descriptor)
+            self._trust_leases = self._tells_of_writers()
         if is_another:
             self._watcher.begin_anew()
+
+    def _tells_of_writers(self) -> bool:
+        return not mounts.is_silent(mounts.filesystem_of(self._path))
 
     def _look(self, descriptor: int, stop: threading.Event) -> None:
         """Brings the book up to date."""
@@ -251,7 +276,7 @@ class Inbox:
 
     def _pick(self, descriptor: int, stop: threading.Event) -> SettledFile | None:
         """The first of the waiting files that a look inside finds complete."""
-        device = self._identity[0] if self._identity else None
+        device = os.fstat(descriptor).st_dev
         while not stop.is_set():
             with self._lock:
                 best = self._book.best()
@@ -260,7 +285,8 @@ class Inbox:
             path, fingerprint = best
             trust = self._trust_leases and fingerprint.device == device
             try:
-                finding = look_into(descriptor, path, fingerprint, trust_leases=trust)
+                beside = self._survey.unfinished_beside(path)
+                finding = look_into(descriptor, path, fingerprint, trust_leases=trust, beside=beside)
             except Surroundings:
                 with self._lock:
                     self._book.put_back(path)
@@ -282,26 +308,25 @@ class Inbox:
 
     def _is_empty(self) -> bool:
         with self._lock:
-            held_up = self._book.waiting + self._book.settling + self._book.in_work
+            held_up = self._book.waiting + self._book.settling - self._book.forsaken + self._book.in_work
         return not held_up and self._survey.is_complete
 
 
 # Of a file that is in no book: what a look at it says.
-_UNKNOWN = {
-    Kind.WHOLE: "complete, and not looked at yet",
-    Kind.PARTIAL: "not whole yet ({})",
-    Kind.HELD: "held by a writer: a program still has it open for writing",
-    Kind.CHANGED: "being written just now",
-    Kind.UNREADABLE: "{}",
-    Kind.GONE: NOT_THERE,
+_UNKNOWN: dict[Kind, Where] = {
+    Kind.WHOLE: "unlooked",
+    Kind.PARTIAL: "partial",
+    Kind.FAULTY: "faulty",
+    Kind.UNFINISHED: "unfinished",
+    Kind.HELD: "held",
+    Kind.CHANGED: "changing",
+    Kind.UNREADABLE: "unreadable",
+    Kind.GONE: "not_there",
 }
 
 
-def _explain_kind(mode: int) -> str:
-    for is_kind, name in _KINDS:
-        if is_kind(mode):
-            return f"ignored: {name}"
-    return "ignored: not a regular file"
+def _kind(mode: int) -> str:
+    return next((name for is_kind, name in _KINDS if is_kind(mode)), "not a regular file")
 
 
 _KINDS: tuple[tuple[Callable[[int], bool], str], ...] = (

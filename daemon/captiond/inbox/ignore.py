@@ -25,7 +25,10 @@ NOT_AN_IMAGE = "not an image by its name"
 _FILE_RULES = tuple(
     (re.compile(pattern, re.IGNORECASE | re.DOTALL), rule)
     for pattern, rule in (
+        (r".+\.ocTransferId[0-9]+\.part\Z", "unfinished upload to Nextcloud or ownCloud"),
         (r".+\.(crdownload|part|download|opdownload)\Z", "unfinished download of a browser"),
+        (r".+\.(aria2|st|lftp|lftp-pget-status|!ut|!qb|!bt|bc!)\Z", "unfinished download"),
+        (r".+\.tacitpart\Z", "temporary name of FolderSync"),
         (r"~syncthing~|\.syncthing\..+\.tmp\Z", "temporary name of Syncthing"),
         (
             r"\..+\.~[0-9a-f]+\Z|\._sync_|\.sync_.+\.db|\.owncloudsync",
@@ -48,19 +51,35 @@ _FOLDER_RULES = tuple(
     (re.compile(pattern, re.IGNORECASE | re.DOTALL), rule)
     for pattern, rule in (
         (r"\.captiond\Z", "captiond's own folder"),
-        (r"@eaDir\Z|@__thumb\Z|\.@__thumb\Z|\.thumbnails\Z", "thumbnails of a NAS box"),
-        (r"#recycle\Z|@Recycle\Z|\$RECYCLE\.BIN\Z|RECYCLER\Z|\.Trash|\.recycle\Z", "recycle bin"),
+        (r"@eaDir\Z|@__thumb\Z|\.@__thumb\Z|\.thumbnails\Z|@tmp\Z", "thumbnails of a NAS box"),
         (
-            r"#snapshot\Z|\.snapshots?\Z|\.zfs\Z|lost\+found\Z|System Volume Information\Z",
-            "folder of the system",
+            r"#recycle\Z|@Recycle\Z|@Recently-Deleted\Z|\$RECYCLE\.BIN\Z|RECYCLED?\Z|RECYCLER\Z|\.Trash|\.recycle\Z",
+            "recycle bin",
         ),
-        (r"\.stfolder|\.stversions\Z", "folder of Syncthing"),
+        (
+            r"[@~#.]snapshots?\Z|@Recently-Snapshot\Z|@sharesnap\Z|\.zfs\Z|\.ckpt\Z|@GMT-[0-9.-]{19}\Z",
+            "snapshots of what lies elsewhere",
+        ),
+        (r"lost\+found\Z|System Volume Information\Z", "folder of the system"),
+        (r"iPod Photo Cache\Z", "thumbnails of iTunes"),
+        (r".+\.lrc?data\Z", "previews of Lightroom"),
+        (r"appdata_oc[0-9a-z]{10}\Z", "previews of Nextcloud"),
+        (r"\.stfolder|\.stversions\Z|~syncthing~|\.syncthing\.", "folder of Syncthing"),
         (r"\.git\Z|\.svn\Z|\.hg\Z", "folder of a version control system"),
         (r"\.AppleDouble\Z|__MACOSX\Z", "companion folder of macOS"),
         (r".+\.(download|crdownload|part|tmp|partial)\Z", "unfinished download"),
         (r"\.", "hidden folder"),
     )
 )
+
+
+# Of a library of macOS's Photos, iPhoto or Aperture only what a person put in: all else is made from it.
+_LIBRARY = re.compile(
+    r"(?:.*/)?[^/]+\.(?:photoslibrary|photolibrary|migratedphotolibrary|aplibrary)/([^/]+)\Z",
+    re.IGNORECASE | re.DOTALL,
+)
+_ORIGINALS = frozenset({"originals", "masters"})
+_LIBRARY_RULE = "thumbnails and edits of a photo library of macOS"
 
 
 class Ignore:
@@ -77,7 +96,11 @@ class Ignore:
 
     def folder(self, name: str, path: str) -> str | None:
         """The rule that keeps us out of the folder `path`, whose last part is `name`."""
-        return _first(_FOLDER_RULES, name) or (self._by_pattern(name, path) if self._patterns else None)
+        if rule := _first(_FOLDER_RULES, name):
+            return rule
+        if (library := _LIBRARY.match(path)) and library[1].lower() not in _ORIGINALS:
+            return _LIBRARY_RULE
+        return self._by_pattern(name, path) if self._patterns else None
 
     def is_asked_for(self, path: str) -> bool:
         """Whether somebody's own pattern leaves the file `path` alone."""
@@ -110,7 +133,9 @@ class Ignore:
 
 def _is_image(name: str) -> bool:
     stem, _, extension = name.rpartition(".")
-    return bool(stem) and extension.lower() in IMAGE_EXTENSIONS and stem[0] != "." and stem[:2] != "~$"
+    if not stem or extension.lower() not in IMAGE_EXTENSIONS:
+        return False
+    return stem[0] != "." and not stem.startswith(("~$", "~syncthing~"))
 
 
 def _first(rules: tuple[tuple[re.Pattern[str], str], ...], name: str) -> str | None:

@@ -1,4 +1,4 @@
-"""A look into one quiet file: is it still the same, held by a writer, whole?
+"""A look into one quiet file: is it still the same, unfinished by a name beside it, held by a writer, whole?
 
 Opens it beneath the root, reads a few blocks, changes nothing.
 """
@@ -11,11 +11,12 @@ import pwd
 import stat
 
 from captiond.errors import as_surroundings
-from captiond.inbox.hold import is_held
+from captiond.inbox.neighbours import says_unfinished
 from captiond.inbox.settle import Finding, Kind
-from captiond.inbox.whole import find_lack
+from captiond.inbox.whole import find_fault, find_lack
 from captiond.records import Fingerprint
 from captiond.support import openat
+from captiond.support.lease import Writer, writer_of
 
 _GONE = Finding(Kind.GONE)
 _HELD = Finding(Kind.HELD)
@@ -23,13 +24,27 @@ _HELD = Finding(Kind.HELD)
 _OURS = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ESTALE, errno.ENOTCONN, errno.EHOSTDOWN})
 
 
-def look_into(root: int, path: str, expected: Fingerprint, *, trust_leases: bool) -> Finding:
-    """What a look into the quiet file `path`, last seen as `expected`, finds."""
+def look_into(
+    root: int, path: str, expected: Fingerprint, *, trust_leases: bool, beside: frozenset[str] = frozenset()
+) -> Finding:
+    """What a look into the quiet file `path`, last seen as `expected`, finds.
+
+    `trust_leases`: whether this file's system tells of all its writers.  `beside`: names that were seen to
+    say that the file is unfinished.
+    """
     try:
         descriptor = openat.open_file(root, path)
     except OSError as error:
         return _could_not_open(error)
     try:
+        found = os.fstat(descriptor)
+        if not stat.S_ISREG(found.st_mode):
+            return _GONE
+        if Fingerprint.of(found) != expected:
+            return Finding(Kind.CHANGED, fingerprint=Fingerprint.of(found))
+        with openat.folder_of(root, path) as (folder, name):
+            if unfinished := says_unfinished(folder, name, beside):
+                return Finding(Kind.UNFINISHED, unfinished)
         return _look(descriptor, expected, trust_leases=trust_leases)
     except OSError as error:
         if error.errno in _OURS:
@@ -41,20 +56,21 @@ def look_into(root: int, path: str, expected: Fingerprint, *, trust_leases: bool
 
 
 def _look(descriptor: int, expected: Fingerprint, *, trust_leases: bool) -> Finding:
-    found = os.fstat(descriptor)
-    if not stat.S_ISREG(found.st_mode):
-        return _GONE
-    if Fingerprint.of(found) != expected:
-        return Finding(Kind.CHANGED, fingerprint=Fingerprint.of(found))
-    if trust_leases and is_held(descriptor):
+    writer = writer_of(descriptor) if trust_leases else Writer.UNTOLD
+    if writer is Writer.SOMEBODY:
         return _HELD
-    lack = find_lack(descriptor, found.st_size)
+    fault = find_fault(descriptor, expected.size)
+    lack = find_lack(descriptor, expected.size) if fault is None else None
     after = Fingerprint.of(os.fstat(descriptor))
     if after != expected:
         return Finding(Kind.CHANGED, fingerprint=after)
-    if lack is None:
-        return Finding(Kind.WHOLE)
-    return Finding(Kind.PARTIAL, lack.reason, certain=lack.certain)
+    untold = writer is Writer.UNTOLD
+    if lack is not None and lack.fault is None:
+        return Finding(Kind.PARTIAL, lack.reason, certain=lack.certain, briefly=lack.briefly, untold=untold)
+    fault = fault or (lack and lack.fault)
+    if fault is not None:
+        return Finding(Kind.FAULTY, fault.message, fault=fault, untold=untold)
+    return Finding(Kind.WHOLE, untold=untold)
 
 
 def _could_not_open(error: OSError) -> Finding:

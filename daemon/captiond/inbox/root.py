@@ -2,8 +2,8 @@
 
 A share that went away leaves a bare mount point that looks like an empty inbox.  So a marker,
 `.captiond/inbox`, is written once; from then on a folder without it is not the inbox, and nothing is
-created in it.  The root is opened anew for each round of work: a held descriptor would keep the
-share from being unmounted, and would go on showing the old one afterwards.
+created in it.  The root is opened anew for each round of work, since a held descriptor would go on showing
+a share that was unmounted; one is held beside it, to know the folder again that has lost its marker.
 """
 
 from __future__ import annotations
@@ -43,6 +43,31 @@ def opened(inbox: Path) -> Iterator[int]:
         yield descriptor
     finally:
         os.close(descriptor)
+
+
+class Known:
+    """The folder that was last seen to be the inbox; while it is held, no other gets its inode."""
+
+    def __init__(self) -> None:
+        self._descriptor: int | None = None
+
+    def __bool__(self) -> bool:
+        return self._descriptor is not None
+
+    def is_it(self, root: int) -> bool:
+        """Whether `root` is this very folder."""
+        held = self._descriptor
+        return held is not None and os.path.samestat(os.fstat(root), os.fstat(held))
+
+    def take(self, root: int) -> None:
+        former, self._descriptor = self._descriptor, os.dup(root)
+        if former is not None:
+            os.close(former)
+
+    def let_go(self) -> None:
+        held, self._descriptor = self._descriptor, None
+        if held is not None:
+            os.close(held)
 
 
 def has_marker(root: int) -> bool:

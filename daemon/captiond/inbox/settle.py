@@ -14,15 +14,20 @@ from dataclasses import dataclass
 from enum import Enum, auto
 
 from captiond.inbox.fair import FairQueue
-from captiond.records import Fingerprint, SettledFile
+from captiond.records import Fault, Fingerprint, Notice, SettledFile
+from captiond.status import Standing
 
 UNREADABLE_RETRY_SECONDS = 30.0
+SETTLE_UNTOLD_SECONDS = 10.0
 
 
 class Phase(Enum):
     SETTLING = auto()  # seen, not yet quiet
     WAITING = auto()  # quiet; looked into when its turn comes
+    UNTOLD = auto()  # quiet, but nobody can tell whether a writer has it open
     HELD = auto()  # quiet, but a writer has it open
+    UNFINISHED = auto()  # quiet, but a name beside it says that it is unfinished
+    FORSAKEN = auto()  # the same, and nothing happened to it for long
     PARTIAL = auto()  # quiet, but its container is not whole
     UNREADABLE = auto()  # quiet, but it may not be read
     DEFERRED = auto()  # given back, not to be offered before a time
@@ -34,6 +39,8 @@ class Kind(Enum):
 
     WHOLE = auto()
     PARTIAL = auto()
+    FAULTY = auto()  # wrong for good: no time will mend it
+    UNFINISHED = auto()
     HELD = auto()
     CHANGED = auto()
     UNREADABLE = auto()
@@ -45,6 +52,9 @@ class Finding:
     kind: Kind
     reason: str = ""
     certain: bool = True  # PARTIAL only: whether a file that stays like this is certainly not whole
+    briefly: bool = False  # PARTIAL only: whether a short wait for the rest will do
+    untold: bool = False  # whether nobody can tell if a writer holds it
+    fault: Fault | None = None  # FAULTY only
     fingerprint: Fingerprint | None = None  # CHANGED only
 
 
@@ -64,8 +74,15 @@ class _Entry:
 class Book:
     """Every file that we know of, and where it stands."""
 
-    def __init__(self, *, settle_seconds: float, incomplete_after_seconds: float) -> None:
+    def __init__(
+        self,
+        *,
+        settle_seconds: float,
+        incomplete_after_seconds: float,
+        settle_untold_seconds: float = SETTLE_UNTOLD_SECONDS,
+    ) -> None:
         self._settle_seconds = settle_seconds
+        self._untold_seconds = max(settle_untold_seconds, settle_seconds)
         self._patience_seconds = max(incomplete_after_seconds, settle_seconds)
         self._entries: dict[str, _Entry] = {}
         self._phases: Counter[Phase] = Counter()
@@ -99,7 +116,7 @@ class Book:
                 self._enter(path, entry, Phase.SETTLING)
         if entry.phase is Phase.SETTLING:
             self._settle(path, entry)
-        elif hinted and entry.phase in (Phase.HELD, Phase.UNREADABLE):
+        elif hinted and entry.phase in _LOOKED_INTO_WHEN_HINTED:
             self._wait(path, entry)
         return False
 
@@ -159,23 +176,35 @@ class Book:
         if entry is None:
             return None
         entry.finding = finding
+        quiet = now - entry.since
+        # The longer it has been quiet, the less often we ask again; a hint asks at once.
+        soon = now + min(max(quiet / 10, 0.25), 5.0)
         if finding.kind is Kind.GONE:
             self.forget(path)
         elif finding.kind is Kind.CHANGED and finding.fingerprint is not None:
             self.observe(path, finding.fingerprint, now, now)
         elif finding.kind is Kind.HELD:
-            # The longer it has been quiet, the less often we ask; a hint asks at once.
-            delay = min(max((now - entry.since) / 10, 0.25), 5.0)
-            self._enter(path, entry, Phase.HELD, now + delay)
+            self._enter(path, entry, Phase.HELD, soon)
+        elif finding.kind is Kind.UNFINISHED:
+            is_forsaken = quiet >= self._patience_seconds
+            self._enter(path, entry, Phase.FORSAKEN if is_forsaken else Phase.UNFINISHED, soon)
         elif finding.kind is Kind.UNREADABLE:
             self._enter(path, entry, Phase.UNREADABLE, now + UNREADABLE_RETRY_SECONDS)
-        elif finding.kind is Kind.PARTIAL and now < entry.since + self._patience_seconds:
-            self._enter(path, entry, Phase.PARTIAL, entry.since + self._patience_seconds)
+        elif now < (served_at := entry.since + self._wait_seconds(finding)):
+            self._enter(path, entry, _WAITS[finding.kind], served_at)
         else:
             self._enter(path, entry, Phase.IN_WORK)
-            truncated = finding.reason if finding.kind is Kind.PARTIAL and finding.certain else None
-            return SettledFile(path, entry.fingerprint, entry.noticed_at, truncated)
+            return SettledFile(
+                path, entry.fingerprint, entry.noticed_at, _fault_of(finding), _notices_of(finding)
+            )
         return None
+
+    def _wait_seconds(self, finding: Finding) -> float:
+        """How long a file must have been quiet that was found like this."""
+        untold = self._untold_seconds if finding.untold else 0.0
+        if finding.kind is not Kind.PARTIAL:
+            return untold
+        return max(untold, self._untold_seconds if finding.briefly else self._patience_seconds)
 
     def done(self, path: str) -> None:
         """It left the inbox; a file that lies there now under its name is another one."""
@@ -197,7 +226,17 @@ class Book:
 
     @property
     def settling(self) -> int:
-        return self._phases[Phase.SETTLING] + self._phases[Phase.HELD] + self._phases[Phase.PARTIAL]
+        return sum(self._phases[phase] for phase in _SETTLING)
+
+    @property
+    def incomplete(self) -> int:
+        """How many of those that settle wait for somebody else, and not for time to pass."""
+        return sum(self._phases[phase] for phase in _WAITING_FOR_OTHERS)
+
+    @property
+    def forsaken(self) -> int:
+        """How many of them are called unfinished by a name beside them, and have not changed for long."""
+        return self._phases[Phase.FORSAKEN]
 
     @property
     def in_work(self) -> int:
@@ -207,32 +246,35 @@ class Book:
     def unreadable(self) -> int:
         return self._phases[Phase.UNREADABLE]
 
-    def explain(self, path: str, now: float) -> str | None:
-        """Where the file stands, in a line; None if it is not known."""
+    def standing(self, path: str, now: float) -> Standing | None:
+        """Where the file stands; None if it is not known."""
         entry = self._entries.get(path)
         if entry is None:
             return None
-        reason = entry.finding.reason if entry.finding else ""
+        finding = entry.finding or Finding(Kind.WHOLE)
+        left = round(max(entry.due_at - now, 0.0), 1) if entry.due_at != math.inf else None
         match entry.phase:
             case Phase.SETTLING:
-                left = max(entry.since + self._settle_seconds - now, 0.0)
-                return f"settling for {left:.1f} s more"
+                until = entry.since + self._settle_seconds
+                return Standing("settling", wait_seconds=round(max(until - now, 0.0), 1))
             case Phase.WAITING:
-                ahead = self._queue.ahead_of(path, self._is_waiting)
-                return f"waiting behind {ahead}" if ahead else "waiting, next in line"
+                return Standing("waiting", behind=self._queue.ahead_of(path, self._is_waiting))
+            case Phase.UNTOLD:
+                return Standing("untold", wait_seconds=left)
             case Phase.HELD:
-                return "held by a writer: a program still has it open for writing"
+                return Standing("held")
+            case Phase.UNFINISHED:
+                return Standing("unfinished", finding.reason)
+            case Phase.FORSAKEN:
+                return Standing("forsaken", finding.reason)
             case Phase.PARTIAL:
-                left = max(entry.since + self._patience_seconds - now, 0.0)
-                fate = "given up" if entry.finding and entry.finding.certain else "tried as it is"
-                return f"not whole yet ({reason}); {fate} in {left:.0f} s if it does not change"
+                return Standing("partial", finding.reason, wait_seconds=left, is_given_up=finding.certain)
             case Phase.UNREADABLE:
-                return reason
+                return Standing("unreadable", finding.reason)
             case Phase.DEFERRED:
-                why = f": {entry.reason}" if entry.reason else ""
-                return f"tried again in {max(entry.due_at - now, 0.0):.0f} s{why}"
+                return Standing("deferred", entry.reason or None, wait_seconds=left)
             case Phase.IN_WORK:
-                return "in work"
+                return Standing("in_work")
 
     # How the book is kept
 
@@ -268,3 +310,25 @@ class Book:
     def _is_waiting(self, path: str) -> bool:
         entry = self._entries.get(path)
         return entry is not None and entry.phase is Phase.WAITING
+
+
+_WAITS = {Kind.WHOLE: Phase.UNTOLD, Kind.FAULTY: Phase.UNTOLD, Kind.PARTIAL: Phase.PARTIAL}
+_WAITING_FOR_OTHERS = (Phase.HELD, Phase.UNFINISHED, Phase.FORSAKEN, Phase.PARTIAL)
+_SETTLING = (Phase.SETTLING, Phase.UNTOLD, *_WAITING_FOR_OTHERS)
+_LOOKED_INTO_WHEN_HINTED = frozenset({Phase.HELD, Phase.UNFINISHED, Phase.FORSAKEN, Phase.UNREADABLE})
+
+
+def _fault_of(finding: Finding) -> Fault | None:
+    if finding.kind is Kind.PARTIAL and finding.certain:
+        return Fault(
+            "truncated",
+            f"the file never became whole: {finding.reason}",
+            advice="Copy it again; what lies in failed/ is all that ever arrived.",
+        )
+    return finding.fault
+
+
+def _notices_of(finding: Finding) -> tuple[Notice, ...]:
+    if finding.kind is Kind.PARTIAL and not finding.certain:
+        return (Notice("perhaps_not_whole", f"something may be missing: {finding.reason}"),)
+    return ()

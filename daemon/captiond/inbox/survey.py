@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from captiond.inbox.ignore import Ignore
+from captiond.inbox.neighbours import Calls, note_call
 from captiond.inbox.scan import list_folder, look_at
 from captiond.inbox.settle import Book
 from captiond.inbox.watch import Hints
@@ -38,6 +39,7 @@ class Survey:
         self._clock = clock
 
         self._folders: dict[str, set[str]] = {}  # every folder that we know of -> the names ignored in it
+        self._calls: dict[str, Calls] = {}  # folder -> which names in it call a file unfinished
         self._closed: set[str] = set()  # folders that we may not look into
         self._missed_events = 0
 
@@ -65,6 +67,12 @@ class Survey:
     def is_complete(self) -> bool:
         """Whether everything was looked at since `start_over`."""
         return self._scan.is_over and self._scan.due_at > -math.inf
+
+    def unfinished_beside(self, path: str) -> frozenset[str]:
+        """Names beside the file that say, or said, that it is unfinished."""
+        folder, name = openat.split(path)
+        with self._lock:
+            return frozenset(self._calls.get(folder, {}).get(name, ()))
 
     def next_at(self) -> float:
         """When there will be something to look at, hints and what is due in the book aside."""
@@ -127,6 +135,7 @@ class Survey:
                 elif not stat.S_ISREG(status.st_mode) or self._ignore.skips_file(name, path):
                     self._book.forget(path)
                     ignored.add(name)
+                    note_call(name, self._calls.setdefault(folder, {}))
                 else:
                     ignored.discard(name)
                     seen = Fingerprint.of(status)
@@ -160,6 +169,7 @@ class Survey:
             self._book.end_sweep()
             for folder in self._folders.keys() - self._scan.visited:
                 del self._folders[folder]
+                self._calls.pop(folder, None)
             self._closed &= self._scan.visited
             late = [path for path, at in self._suspects.items() if now >= at + _GRACE_SECONDS]
             self._missed_events += len(late)
@@ -187,11 +197,16 @@ class Survey:
         with self._lock:
             if listing is None:
                 self._folders.pop(folder, None)
+                self._calls.pop(folder, None)
                 self._closed.discard(folder)
                 return []
             (self._closed.add if listing.is_closed else self._closed.discard)(folder)
             is_new = folder not in self._folders
             self._folders[folder] = listing.ignored
+            calls: Calls = {}
+            self._calls[folder] = calls
+            for name in listing.ignored:
+                note_call(name, calls)
         if is_new and self._scan.is_news:
             for delay in _REVISIT_SECONDS:
                 heapq.heappush(self._revisits, (now + delay, folder))

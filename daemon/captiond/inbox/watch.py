@@ -134,7 +134,7 @@ class Watcher:
         if not is_short:
             self._blind = None
         elif self._short_sweeps > 1:
-            self._blind = f"{watched} of {folders} folders are watched: {_more_watches()}"
+            self._blind = f"{watched} of {folders} folders are watched: {_raise('max_user_watches', 524_288)}"
             if self._clock() - self._started_at >= 5 * _RETRY_SECONDS:
                 self.begin_anew()
 
@@ -169,12 +169,14 @@ class Watcher:
         self._look_everywhere()
         # A watch never follows a link, not even one that the inbox's own path is.
         folder = os.path.realpath(self._inbox)
-        observer = Observer()
+        observer: BaseObserver | None = None
         try:
+            observer = Observer()  # which already takes an inotify instance
             observer.schedule(_Handler(folder, self._heard), folder, recursive=True, event_filter=_EVENTS)
             observer.start()
         except (OSError, RuntimeError) as error:  # RuntimeError: no more threads
-            _stop(observer)
+            if observer is not None:
+                _stop(observer)
             self._trouble = _why_not(error)
         else:
             self._observer = observer
@@ -221,18 +223,31 @@ def _stop(observer: BaseObserver) -> None:
 def _why_not(error: Exception) -> str:
     number = error.errno if isinstance(error, OSError) else None
     if number == errno.ENOSPC:
-        return f"inotify watches are used up: {_more_watches()}; polling instead"
-    if number == errno.EMFILE:
-        return "inotify instances are used up: raise fs.inotify.max_user_instances; polling instead"
+        return f"inotify watches are used up: {_raise('max_user_watches', 524_288)}; polling instead"
+    if number == errno.EMFILE and _may_open_more():
+        return f"inotify instances are used up: {_raise('max_user_instances', 1024)}; polling instead"
+    if number in (errno.EMFILE, errno.ENFILE):
+        return "too many files are open for another watcher: raise the limit (ulimit -n); polling instead"
     return f"the watcher cannot start: {error}; polling instead"
 
 
-def _more_watches() -> str:
+def _raise(limit: str, at_least: int) -> str:
+    """What to type, as root (of a container: on its host)."""
     try:
-        limit = Path("/proc/sys/fs/inotify/max_user_watches").read_text().strip()
+        now = int(Path("/proc/sys/fs/inotify", limit).read_text())
+    except (OSError, ValueError):
+        now = 0
+    told = f" (now {now})" if now else ""
+    return f"`sysctl fs.inotify.{limit}={max(at_least, 2 * now)}` on the host raises their number{told}"
+
+
+def _may_open_more() -> bool:
+    """EMFILE means two things: no more inotify instances for this user, or no more files for this process."""
+    try:
+        os.close(os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC))
     except OSError:
-        limit = "unknown"
-    return f"raise fs.inotify.max_user_watches (now {limit})"
+        return False
+    return True
 
 
 def _watched_folders() -> int | None:

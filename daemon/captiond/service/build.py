@@ -61,6 +61,7 @@ def build(settings: Settings) -> Rooms:
         inbox=Inbox(
             folders.inbox,
             settle_seconds=watch.settle_seconds,
+            settle_untold_seconds=watch.settle_untold_seconds,
             incomplete_after_seconds=watch.incomplete_after_seconds,
             rescan_seconds=watch.rescan_seconds,
             poll_interval_seconds=watch.poll_interval_seconds,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor, wait
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
-from captiond import logs
+from captiond import __version__, logs
 from captiond.captioners import Captioner
 from captiond.errors import CannotStart, ExitCode, Surroundings
 from captiond.inbox import mounts
@@ -27,6 +28,7 @@ from captiond.service.report import Life
 from captiond.service.upkeep import Upkeep
 from captiond.settings.reload import change
 from captiond.status import Status
+from captiond.support.settings_file import fingerprint
 
 if TYPE_CHECKING:
     from threading import Event
@@ -47,6 +49,7 @@ class Daemon:
         self.rooms = build.build(settings)
         self._life = Life()
         self._settings, self._reread = settings, reread
+        self._fingerprint = fingerprint(settings.source, os.environ)
 
     def run(self, *, once: bool = False) -> None:
         """Serve until a signal, or with `once` until the inbox is empty.
@@ -65,11 +68,12 @@ class Daemon:
             _finish_earlier(rooms, tell)
             suspects = rooms.attempts.begun()
             folders = self._settings.folders
-            closing.enter_context(control.answering(folders.state, folders.inbox, self._answer))
+            closing.enter_context(control.answering(folders.state, folders.inbox, self._answers()))
             # Events are collected from here on, so what arrives while the model loads is noticed at once.
             rooms.inbox.start()
             closing.callback(rooms.inbox.close)
             # Not before: torch takes seconds to import, and what is wrong with the folders is said at once.
+            _say_that_it_takes_time(self._settings)
             captioner = life.captioner = _opened(build.captioner_of(self._settings), closing)
             preparing = Preparing(captioner)
             answering = Answering(captioner, preparing, rooms.rules.of, rooms.gate)
@@ -141,20 +145,28 @@ class Daemon:
         if changed.need_restart:
             log.warning("these settings need a restart and stay as they were", keys=changed.need_restart)
         self._settings = settings = changed.settings
+        self._fingerprint = fingerprint(settings.source, os.environ)
         self.rooms.rules.take_over(settings)
         if "watch.ignore" in changed.taken_over:
             self.rooms.inbox.ignore(settings.watch.ignore)
         logs.configure(settings.log.level, settings.log.format)
         log.info("settings read again", changed=changed.taken_over)
 
-    def _answer(self, question: Mapping[str, Any]) -> Mapping[str, Any]:
-        """What another process wants to know; see `control`."""
-        answer = asdict(self.status())
-        if question.get("ask") == "explain":
-            path = str(question.get("path", ""))
+    def _answers(self) -> Mapping[str, control.Answer]:
+        """Who answers what another process asks; see `control`."""
+
+        def status(question: Mapping[str, Any]) -> dict[str, Any]:
+            return {"version": __version__, "settings": self._fingerprint, "status": self.status().as_json()}
+
+        def explain(question: Mapping[str, Any]) -> dict[str, Any]:
+            path = question.get("path")
+            if not isinstance(path, str):
+                return {"error": "this is no question: `path` must be text"}
             takes_text = self.rooms.rules.of(path).takes_text
-            answer["standing"] = self.rooms.inbox.explain(path, takes_text=takes_text)
-        return answer
+            standing = self.rooms.inbox.standing(path, takes_text=takes_text)
+            return {**status(question), "standing": asdict(standing)}
+
+        return {"status": status, "explain": explain}
 
     def _drain(self) -> None:
         self._life.phase = "draining"
@@ -168,6 +180,13 @@ def _open_folders(rooms: Rooms, closing: ExitStack) -> None:
     closing.callback(rooms.attempts.close)
     closing.callback(rooms.delivery.close)
     closing.callback(rooms.history.close)
+
+
+def _say_that_it_takes_time(settings: Settings) -> None:
+    model = settings.model
+    if model.backend == "transformers":
+        log.info("loading what runs the model; its imports take a moment", model=model.id)
+    systemd.notify(f"STATUS=starting: loading {' '.join(model.id.split())}")
 
 
 def _opened(room: Any, closing: ExitStack) -> Any:

@@ -35,7 +35,8 @@ def status(rooms: Rooms, life: Life) -> Status:
     counts, watch = rooms.inbox.counts(), rooms.inbox.watch_state
     trouble, tally, captioner = rooms.gate.trouble, rooms.tally, life.captioner
     model = captioner.identity if captioner is not None else None
-    remaining = counts.waiting + counts.settling + counts.in_work
+    # What waits for its rest, or for a writer, says nothing about when the others are done.
+    remaining = counts.waiting + counts.settling - counts.incomplete + counts.in_work
     return Status(
         state="paused" if trouble is not None and life.phase == "watching" else life.phase,
         pause_reason=trouble.message if trouble is not None else None,

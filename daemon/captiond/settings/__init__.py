@@ -19,7 +19,8 @@ from pydantic import ValidationError
 from captiond.settings.explain import explain
 from captiond.settings.refusals import refusal
 from captiond.settings.schema import DEFAULT_REVISION, KEYS, Settings, split_address
-from captiond.settings.sources import PREFIX, Given, from_environment, from_file, make_paths_absolute, parse
+from captiond.settings.sources import Given, from_environment, from_file, make_paths_absolute, parse
+from captiond.support.settings_file import choose
 
 __all__ = ["DEFAULT_REVISION", "Settings", "load", "split_address"]
 
@@ -38,7 +39,7 @@ def load(
 
     overrides: what the command line says, by dotted key: {"model.id": "demo"}.
     """
-    file = _choose(path, environ, cwd, system_file)
+    file = choose(path, environ, cwd, system_file)
     problems: list[str] = []
     given: dict[tuple[str, str], Given] = {}
     if file is not None:
@@ -61,17 +62,3 @@ def load(
     if problems:
         raise refusal("\n".join(problems))
     return settings
-
-
-def _choose(path: Path | None, environ: Mapping[str, str], cwd: Path, system_file: Path) -> Path | None:
-    named = path or environ.get(PREFIX + "CONFIG")
-    if named:
-        return cwd / named
-    return next((file for file in (cwd / "captiond.yaml", system_file) if _is_there(file)), None)
-
-
-def _is_there(file: Path) -> bool:
-    try:
-        return file.exists()
-    except PermissionError:  # it may be there, and reading it will say what is wrong
-        return True

@@ -47,6 +47,7 @@ class Watch(_Section):
     method: Literal["auto", "native", "polling"] = "auto"
     poll_interval_seconds: Seconds = 2.0
     settle_seconds: Seconds = 1.0
+    settle_untold_seconds: Seconds = 10.0
     incomplete_after_seconds: Seconds = 600.0
     rescan_seconds: Seconds = 10.0
     ignore: Annotated[tuple[Text, ...], Field(strict=False)] = ()

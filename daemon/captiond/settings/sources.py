@@ -16,8 +16,7 @@ import yaml
 
 from captiond.settings.refusals import refusal, yaml_problem
 from captiond.settings.schema import KEYS, SECRET
-
-PREFIX = "CAPTIOND_"
+from captiond.support.settings_file import PREFIX
 
 # Kubernetes and Docker links announce a service called `captiond` to its neighbours, and to itself.
 _SERVICE_LINK = re.compile(

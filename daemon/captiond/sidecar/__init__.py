@@ -6,6 +6,7 @@ Pure: records in, a record out.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -67,6 +68,7 @@ def compose(
     stamp: Stamp,
 ) -> Record:
     """The sidecar of a captioned picture.  `caption` is the answer from which `texts.caption` was made."""
+    facts = replace(facts, notices=(*job.notices, *facts.notices))
     return Record(
         source=source_of(job.path, job.sha256, len(job.data), job.fingerprint.modified_ns, facts),
         texts=texts,

@@ -1,0 +1,144 @@
+"""The folders: apart from each other, there, writable, with room on their disks.
+
+The one thing written is a small hidden file, removed at once, since only that proves that a folder can be
+written to.
+"""
+
+from __future__ import annotations
+
+import os
+import pwd
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+
+from captiond.commands.check_result import CheckResult, size, wrong
+from captiond.delivery.nesting import refuse_nested
+from captiond.errors import CannotStart
+from captiond.inbox import mounts
+from captiond.settings import Settings
+from captiond.settings.schema import Folders
+from captiond.support import openat
+
+OWN_FOLDER = ".captiond"  # scans of the inbox leave it alone
+LEAST_FREE_BYTES = 100_000_000
+LEAST_FREE_INODES = 1_000
+
+
+def named(folders: Folders) -> list[tuple[str, Path]]:
+    return [(f"folders.{name}", getattr(folders, name)) for name in ("inbox", "done", "failed", "state")]
+
+
+def nesting(folders: Folders) -> CheckResult:
+    try:
+        refuse_nested(folders.inbox, folders.done, folders.failed, folders.state)
+    except CannotStart as verdict:
+        return wrong("folders", verdict)
+    return CheckResult("folders", True, "side by side")
+
+
+def folder(name: str, folder: Path) -> CheckResult:
+    who = user()
+    if mounts.is_waiting_for_its_mount(folder):
+        return CheckResult(
+            name, False, f"{folder} lies on a volume of /etc/fstab that is not mounted", "Mount it."
+        )
+    try:
+        found = folder.stat()
+        _write_into(folder)
+    except FileNotFoundError:
+        return CheckResult(
+            name, False, f"{folder} does not exist", f"Create it so that {who} may write to it."
+        )
+    except NotADirectoryError:
+        return CheckResult(name, False, f"{folder} is no folder", f"Set {name} to a folder.")
+    except OSError as error:
+        return CheckResult(
+            name,
+            False,
+            f"{folder} cannot be written to by {who}: {error.strerror}",
+            f"If {who} is the user that runs the daemon, give it read and write permission."
+            if isinstance(error, PermissionError)
+            else None,
+        )
+    if found.st_mode & stat.S_ISVTX and os.geteuid() not in (0, found.st_uid):
+        return CheckResult(
+            name,
+            None,
+            f"{folder} has its sticky bit set, so {who} cannot move what others put there",
+            f"Remove it: chmod -t {folder}",
+        )
+    return CheckResult(name, True, f"{folder}, writable for {who}")
+
+
+def _write_into(folder: Path) -> None:
+    """Writes one byte into a hidden file and takes it away again, with its hidden folder if that was new."""
+    root = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        is_new = False
+        try:
+            os.mkdir(OWN_FOLDER, dir_fd=root)
+            is_new = True
+        except FileExistsError:
+            pass
+        try:
+            _write_and_remove(root, f"check-{os.getpid()}")
+        finally:
+            if is_new:
+                try:
+                    os.rmdir(OWN_FOLDER, dir_fd=root)
+                except OSError:
+                    pass  # a daemon that started meanwhile has put something there
+    finally:
+        os.close(root)
+
+
+def _write_and_remove(root: int, name: str) -> None:
+    own = openat.open_folder(root, OWN_FOLDER)
+    try:
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+        descriptor = os.open(name, flags, 0o600, dir_fd=own)
+        try:
+            os.write(descriptor, b"\n")
+            os.fsync(descriptor)  # a full disk, or a quota on a network share, may speak up only now
+        finally:
+            os.close(descriptor)
+            os.unlink(name, dir_fd=own)
+    finally:
+        os.close(own)
+
+
+def user() -> str:
+    try:
+        return pwd.getpwuid(os.geteuid()).pw_name
+    except KeyError:  # a container that was given a number
+        return f"user {os.geteuid()}"
+
+
+def disks(settings: Settings) -> Iterator[CheckResult]:
+    """Free space, once for each file system that is written to."""
+    places: dict[int, list[tuple[str, Path]]] = {}
+    for name, folder in named(settings.folders):
+        try:
+            places.setdefault(folder.stat().st_dev, []).append((name.removeprefix("folders."), folder))
+        except OSError:
+            continue  # told above
+    for folders in places.values():
+        try:
+            disk = os.statvfs(folders[0][1])
+        except OSError:
+            continue
+        free = disk.f_bavail * disk.f_frsize
+        message = f"{size(free)} free for {', '.join(name for name, _ in folders)}"
+        if free < LEAST_FREE_BYTES:
+            yield CheckResult(
+                "disk", False, message, "Free some space; the daemon pauses while there is none."
+            )
+        elif free < settings.limits.max_file_bytes:
+            yield CheckResult(
+                "disk", None, message, "Less than one file of limits.max_file_bytes: free some."
+            )
+        elif disk.f_files and disk.f_favail < LEAST_FREE_INODES:
+            yield CheckResult("disk", None, f"{message}, but {disk.f_favail} inodes", "Remove some files.")
+        else:
+            yield CheckResult("disk", True, message)

@@ -1,0 +1,104 @@
+"""What `status` and `health` ask a running daemon, and how a status reads.  Imports next to nothing.
+
+`quick` answers in a tenth of a second where a daemon runs by the settings that we would read; in every other
+case the settings are read in full and `inspect` looks.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, TypeVar
+
+from captiond.service import client
+from captiond.status import Status
+from captiond.support import settings_file, wire
+
+Answer = TypeVar("Answer")
+
+SYSTEM_FILE = Path("/etc/captiond/captiond.yaml")
+WATCH_SECONDS = 1.0
+
+
+def quick(
+    named: Path | None, environ: Mapping[str, str], cwd: Path, *, system_file: Path = SYSTEM_FILE
+) -> Status | None:
+    """How the daemon fares that runs by the settings which these arguments name; None if that is unknown.
+
+    Raises Surroundings if there is such a daemon and it does not answer.
+    """
+    file = settings_file.choose(named, environ, cwd, system_file)
+    places = settings_file.whereabouts(file, environ, cwd) if file is not None else None
+    if places is None:
+        return None
+    inbox, state = places
+    try:
+        answer = client.ask(state, inbox, {"ask": "status"})
+    except client.NotRunning:
+        return None
+    expected = settings_file.fingerprint(file, environ)
+    return of(answer, inbox) if expected is not None and answer.get("settings") == expected else None
+
+
+def of(answer: Mapping[str, Any], inbox: Path) -> Status:
+    """The status in a daemon's answer.  Raises Surroundings if it is of a version that says other things."""
+    try:
+        return wire.decoded(Status, answer.get("status"))
+    except ValueError as error:
+        raise client.not_understood(inbox, error) from error
+
+
+def again_and_again(ask: Callable[[], Answer]) -> Iterator[Answer]:
+    """What `ask` gives now and each second, for as long as somebody wants it."""
+    while True:
+        began = time.monotonic()
+        yield ask()
+        time.sleep(max(WATCH_SECONDS - (time.monotonic() - began), 0.1))
+
+
+def lines(found: Status) -> Iterator[str]:
+    """What `status` prints, for people."""
+    return (f"{name:8}  {text}" for name, text in _rows(found))
+
+
+def _rows(found: Status) -> Iterator[tuple[str, str]]:
+    model, counts = found.model, Counter(found.counts)
+    yield "state", found.state if found.process is None else f"{found.state} (process {found.process})"
+    if found.pause_reason is not None:
+        yield "paused", " ".join(filter(None, (found.pause_reason, found.pause_advice)))
+    waiting = f"{counts['waiting']} waiting, {counts['settling']} settling, {counts['in_work']} in work"
+    unreadable = f", {counts['unreadable']} unreadable" if counts["unreadable"] else ""
+    yield "inbox", f"{waiting}, {counts['ignored']} ignored{unreadable}"
+    since = f" since {moment(found.started_at)}" if found.started_at is not None else " in all"
+    yield "so far", f"{counts['done']} done, {counts['failed']} failed{since}"
+    if found.process is not None:
+        left = f", {duration(found.seconds_to_finish)} left" if found.seconds_to_finish else ""
+        yield "speed", f"{found.rate_per_second:.2f} pictures a second{left}"
+    where = f"loaded, on {model['device']}" if model.get("device") else "loaded"
+    yield "model", f"{model.get('id')}, {where if model.get('loaded') else 'not loaded'}"
+    yield "watch", " ".join(filter(None, (found.watch.get("method"), found.watch.get("degraded"))))
+    if counts["missed_events"]:
+        yield "missed", f"{counts['missed_events']} events; the scan found these files"
+    if found.last_error is not None:
+        yield "trouble", found.last_error
+
+
+def duration(seconds: float) -> str:
+    """`0:09:50`, and never `0:00:00` for what is still to come."""
+    return str(timedelta(seconds=max(round(seconds), 1)))
+
+
+def moment(at: datetime | str) -> str:
+    """A time by the reader's clock and, if that is another, in UTC: `2026-11-23 11:00 CET, 10:00 UTC`."""
+    try:
+        known = datetime.fromisoformat(at) if isinstance(at, str) else at
+        utc, here = known.astimezone(UTC), known.astimezone()
+    except (ValueError, OverflowError):
+        return str(at)
+    if not here.utcoffset():
+        return f"{utc:%Y-%m-%d %H:%M} UTC"
+    day = "" if here.date() == utc.date() else f"{utc:%Y-%m-%d} "
+    return f"{here:%Y-%m-%d %H:%M %Z}, {day}{utc:%H:%M} UTC"
