@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import click
 
 from captiond import __version__
-from captiond.errors import CannotStart, ExitCode, Surroundings, Verdict
+from captiond.errors import CannotStart, ExitCode, NotThere, Surroundings, Verdict
 from captiond.names import shown
 
 if TYPE_CHECKING:
@@ -209,7 +209,7 @@ def retry(paths: tuple[str, ...], config: Path | None) -> ExitCode:
     for path in wanted:
         try:
             back = retry.put_back(path, inbox=folders.inbox, failed=folders.failed)
-        except KeyError:
+        except NotThere:
             print(f"{_printable(path)}: no such failed image in {folders.failed}", file=sys.stderr)
             code = ExitCode.SOME_FAILED
         else:
