@@ -97,7 +97,8 @@ def test_a_cut_file_waits_for_its_rest_and_is_then_given_up(box: Path) -> None:
     (box / "empty.jpg").write_bytes(b"")
     (box / "late.png").write_bytes(PNG[:40])
     with taking(box, settle_seconds=0.1, incomplete_after_seconds=1.0) as (inbox, taker):
-        assert until(lambda: "not whole yet (PNG data is cut short); given up in" in explained(inbox, "cut.png"))
+        cut_short = "not whole yet (PNG data is cut short); given up in"
+        assert until(lambda: cut_short in explained(inbox, "cut.png"))
         assert until(lambda: "not whole yet (it is empty); given up in" in explained(inbox, "empty.jpg"))
         assert until(lambda: inbox.counts().settling == 3)
         (box / "late.png").write_bytes(PNG)

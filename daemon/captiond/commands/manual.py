@@ -1,4 +1,4 @@
-"""How the command line tells of itself: the list of `--help`, and the manual page.  Pure: text out of commands."""
+"""How the command line tells of itself: the list of `--help`, and the manual page.  Pure."""
 
 from __future__ import annotations
 

@@ -130,10 +130,19 @@ class Delivery:
                 raise
         if earlier is not None:
             return earlier
-        job, now = job_id(path, sha256), self._clock()
-        began = settled.noticed_at, now
-        told = rules, beside.notes, settled.notices
-        return Job(job, path, fingerprint, data, sha256, attempt, *began, *told)
+        return Job(
+            id=job_id(path, sha256),
+            path=path,
+            fingerprint=fingerprint,
+            data=data,
+            sha256=sha256,
+            attempt=attempt,
+            noticed_at=settled.noticed_at,
+            claimed_at=self._clock(),
+            rules=rules,
+            notes=beside.notes,
+            notices=settled.notices,
+        )
 
     def forgive(self, work: Job | SettledFile) -> None:
         """Take back the attempt that `claim` counted, once, if it has not been taken back or settled yet."""
@@ -201,7 +210,7 @@ class Delivery:
     def edit(self, path: str, caption: str, at: datetime, *, was: str | None = None) -> Delivered:
         """A person's caption for the image done/`path`, in it and in its sidecar; see the module `edit`.
 
-        KeyError where no captioned image has that path; TryLater where somebody has changed it since,
+        NotThere if no captioned image has that path; TryLater if somebody has changed it since,
         Overtaken where it does not say any more what it `was`.
         """
         with _ours(f"changing the caption of {shown(path)}"):
