@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import click
 
 from captiond import __version__
-from captiond.commands.manual import Commands
+from captiond.commands.manual import Commands, duration
 from captiond.errors import CannotStart, ExitCode, Surroundings, Verdict
 from captiond.names import printable, shown
 
@@ -73,19 +73,26 @@ def main() -> NoReturn:
 @app.command()
 @config_option
 @click.option("--once", is_flag=True, help="Empty the inbox (files still being written too); then leave.")
-def run(config: Path | None, once: bool) -> ExitCode:
+@click.option(
+    "--patience", metavar="TIME", callback=duration, help="With --once: with what is not whole (10s)."
+)
+def run(config: Path | None, once: bool, patience: float | None) -> ExitCode:
     """Watch the inbox in the foreground."""
     from captiond.commands import run
 
+    if patience is not None and not once:
+        raise click.UsageError("--patience goes with --once")
     settings = _settings(config)
-    if settings.source is None:
-        from captiond.commands.folders import refuse_missing
-
-        refuse_missing(settings, "inbox")
     _configure_logs(settings)
-    run.announce(settings)
+    run.begin(settings)
     # The very file of this start: with it gone, another one or the defaults would be a surprise.
-    return run.serve(settings, sys.stderr, once=once, reread=lambda: _settings(settings.source or config))
+    return run.serve(
+        settings,
+        sys.stderr,
+        once=once,
+        patience_seconds=run.PATIENCE_SECONDS if patience is None else patience,
+        reread=lambda: _settings(settings.source or config),
+    )
 
 
 @app.command()
@@ -316,11 +323,9 @@ def completion(shell: str) -> None:
     For bash, put `eval "$(captiond completion bash)"` into ~/.bashrc; for zsh likewise into ~/.zshrc, after
     compinit; for fish, write it to ~/.config/fish/completions/captiond.fish.
     """
-    from click.shell_completion import get_completion_class
+    from captiond.commands import manual
 
-    shell_complete = get_completion_class(shell)
-    assert shell_complete is not None  # click has had these three since 8.0
-    print(shell_complete(app, {}, "captiond", "_CAPTIOND_COMPLETE").source())
+    print(manual.completion(app, shell))
 
 
 @app.command()

@@ -87,7 +87,9 @@ class Status:
     state: State
     pause_reason: str | None
     pause_advice: str | None
-    counts: dict[str, int]  # done and failed: since it started; of a stopped one, what its history knows
+    # done and failed: since it started; of a stopped one, what its history knows.  incomplete: those of
+    # `settling` that wait for a writer or for their rest, and not for time to pass.
+    counts: dict[str, int]
     rate_per_second: float
     seconds_to_finish: float | None
     watch: dict[str, str | None]
@@ -96,6 +98,7 @@ class Status:
     started_at: str | None
     process: int | None
     hanging: str | None  # what has not moved for long, if anything: see `service.heartbeat`
+    gives_up_seconds: float | None = None  # until the first file that is not whole is set aside
 
     def as_json(self) -> dict[str, Any]:
         return asdict(self)

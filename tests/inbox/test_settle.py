@@ -195,7 +195,7 @@ def test_a_rest_that_was_dropped_is_waited_for_briefly() -> None:
     quiet(book, now=10.0)
     book.best()
     assert book.judge("a.jpg", DROPPED, 10.0) is None
-    assert "tried as it is in 0:00:09" in explained(book, "a.jpg", 10.0)
+    assert "tried as it is in 0:09" in explained(book, "a.jpg", 10.0)
     book.due(19.0)
     book.best()
     settled = book.judge("a.jpg", DROPPED, 19.0)

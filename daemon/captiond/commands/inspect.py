@@ -67,6 +67,7 @@ def status(settings: Settings) -> Status:
         "waiting": images,
         "settling": 0,
         "incomplete": 0,
+        "held": 0,
         "in_work": 0,
         **(_remembered(settings, Looking.counts) or _lying(folders)),
         "ignored": ignored,
@@ -183,9 +184,16 @@ _SENTENCES: dict[Where, Callable[[Standing], str]] = {
     "unlooked": lambda standing: "complete, and not looked at yet",
     "changing": lambda standing: "being written just now",
     "settling": lambda standing: f"settling for {standing.wait_seconds or 0:.1f} s more",
+    "untold": lambda standing: (
+        f"settling for {standing.wait_seconds or 0:.1f} s more: "
+        "nobody can tell whether a program still writes it"
+    ),
     "waiting": _waiting,
     "held": lambda standing: "held by a writer: a program still has it open for writing",
+    "unfinished": lambda standing: f"unfinished: {standing.reason}",
+    "forsaken": lambda standing: f"unfinished: {standing.reason}; remove that name if it is left over",
     "partial": _partial,
+    "faulty": lambda standing: f"to be set aside: {standing.reason}",
     "unreadable": lambda standing: f"unreadable: it {standing.reason}",
     "deferred": _deferred,
     "in_work": lambda standing: "in work",

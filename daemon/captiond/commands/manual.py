@@ -30,6 +30,25 @@ class Commands(click.Group):
             formatter.write_dl(rows)
 
 
+def duration(ctx: click.Context, param: click.Parameter, value: str | None) -> float | None:
+    """What an option's TIME is in seconds: a number and s, m, h or d."""
+    if value is None:
+        return None
+    found = re.fullmatch(r"(\d{1,9}(?:\.\d{1,3})?)([smhd])", value.strip())
+    if found is None:
+        raise click.BadParameter(f"{value!r} is not a number and s, m, h or d, e.g. 90s or 2h")
+    return float(found[1]) * {"s": 1, "m": 60, "h": 3600, "d": 86_400}[found[2]]
+
+
+def completion(app: click.Group, shell: str) -> str:
+    """The script by which bash, zsh or fish completes what is typed."""
+    from click.shell_completion import get_completion_class
+
+    shell_complete = get_completion_class(shell)
+    assert shell_complete is not None  # click has had these three since 8.0
+    return shell_complete(app, {}, "captiond", "_CAPTIOND_COMPLETE").source()
+
+
 def page(app: click.Group) -> str:
     """captiond(1)."""
     context = click.Context(app, info_name="captiond")

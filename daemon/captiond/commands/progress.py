@@ -5,10 +5,10 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import timedelta
 from typing import TYPE_CHECKING, TextIO
 
 from captiond import logs
+from captiond.commands.status import duration, not_whole
 
 if TYPE_CHECKING:
     from captiond.service.daemon import Daemon
@@ -51,14 +51,19 @@ def _state(daemon: Daemon) -> tuple[int, int, str]:
     tally, counts = daemon.rooms.tally, daemon.rooms.inbox.counts()
     finished = tally.done + tally.failed
     remaining = counts.waiting + counts.settling + counts.in_work
-    served = remaining - counts.incomplete  # the others wait for somebody else
+    served = remaining - counts.incomplete
     parts = [f"{tally.rate_per_second():.1f}/s"]
     seconds = tally.seconds_to_finish(served)
     if served and seconds is not None:
-        parts.append(f"{timedelta(seconds=round(seconds))} left")
+        parts.append(f"{duration(seconds)} left")
     if tally.failed:
         parts.append(f"{tally.failed} failed")
     trouble = daemon.rooms.gate.trouble
     if trouble is not None:
         parts.append(f"paused: {trouble.message}")
-    return finished, finished + remaining, "  ".join(parts)
+    if counts.held:
+        parts.append(f"{counts.held} being written")
+    if counts.incomplete > counts.held:
+        parts.append(not_whole(counts.incomplete - counts.held, daemon.rooms.inbox.gives_up_seconds()))
+    # What waits for somebody else is told apart: the bar is full when all that can move has moved.
+    return finished, finished + served, "  ".join(parts)

@@ -12,17 +12,25 @@ import structlog
 
 from captiond import __version__
 from captiond.commands import progress
+from captiond.commands.folders import refuse_missing
 from captiond.errors import ExitCode
 from captiond.service import systemd
 
 if TYPE_CHECKING:
     from captiond.settings import Settings
 
+PATIENCE_SECONDS = 10.0  # of --once with files that are not whole, after they settled
+
 log = structlog.get_logger(__name__)
 
 
-def announce(settings: Settings) -> None:
-    """Who begins, by which settings, for which inbox: to the log, and to systemd's `status`."""
+def begin(settings: Settings) -> None:
+    """Say who begins, by which settings, for which inbox: to the log, and to `systemctl status`.
+
+    Raises Surroundings for a newcomer, who has neither a settings file nor the folders of the defaults.
+    """
+    if settings.source is None:
+        refuse_missing(settings, "inbox")
     source = str(settings.source) if settings.source is not None else "none: the defaults"
     inbox = str(settings.folders.inbox)
     log.info("captiond begins", version=__version__, settings=source, inbox=inbox)
@@ -30,12 +38,25 @@ def announce(settings: Settings) -> None:
 
 
 def serve(
-    settings: Settings, screen: TextIO, *, once: bool, reread: Callable[[], Settings] | None = None
+    settings: Settings,
+    screen: TextIO,
+    *,
+    once: bool,
+    patience_seconds: float | None = None,
+    reread: Callable[[], Settings] | None = None,
 ) -> ExitCode:
-    """Serve until a signal, or with `once` until the inbox is empty; with a progress bar on `screen` then."""
+    """Serve until a signal, or with `once` until the inbox is empty; with a progress bar on `screen` then.
+
+    What `once` leaves in the inbox since it is not whole counts as failed.
+    """
     from captiond.service.daemon import Daemon
 
     daemon = Daemon(settings, reread=reread)
     with progress.shown(daemon, screen, wanted=once):
-        daemon.run(once=once)
-    return ExitCode.SOME_FAILED if once and daemon.rooms.tally.failed else ExitCode.OK
+        daemon.run(once=once, patience_seconds=patience_seconds)
+    if not once:
+        return ExitCode.OK
+    left = daemon.rooms.inbox.counts().incomplete
+    if left:
+        log.warning("left in the inbox, since they are not whole", files=left)
+    return ExitCode.SOME_FAILED if left or daemon.rooms.tally.failed else ExitCode.OK

@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -69,9 +69,7 @@ def _rows(found: Status) -> Iterator[tuple[str, str]]:
     yield "state", found.state if found.process is None else f"{found.state} (process {found.process})"
     if found.pause_reason is not None:
         yield "paused", " ".join(filter(None, (found.pause_reason, found.pause_advice)))
-    waiting = f"{counts['waiting']} waiting, {counts['settling']} settling, {counts['in_work']} in work"
-    unreadable = f", {counts['unreadable']} unreadable" if counts["unreadable"] else ""
-    yield "inbox", f"{waiting}, {counts['ignored']} ignored{unreadable}"
+    yield "inbox", ", ".join(_inbox(counts, found.gives_up_seconds))
     since = f" since {moment(found.started_at)}" if found.started_at is not None else " in all"
     yield "so far", f"{counts['done']} done, {counts['failed']} failed{since}"
     if found.process is not None:
@@ -86,9 +84,32 @@ def _rows(found: Status) -> Iterator[tuple[str, str]]:
         yield "trouble", found.last_error
 
 
+def _inbox(counts: Mapping[str, int], gives_up_seconds: float | None) -> Iterator[str]:
+    """What lies in the inbox, each kind by itself: what moves, and what waits for somebody else."""
+    yield f"{counts['waiting']} waiting"
+    yield f"{counts['settling'] - counts['incomplete']} settling"
+    if counts["held"]:
+        yield f"{counts['held']} being written"
+    if counts["incomplete"] > counts["held"]:
+        yield not_whole(counts["incomplete"] - counts["held"], gives_up_seconds)
+    yield f"{counts['in_work']} in work"
+    yield f"{counts['ignored']} ignored"
+    if counts["unreadable"]:
+        yield f"{counts['unreadable']} unreadable"
+
+
+def not_whole(count: int, gives_up_seconds: float | None) -> str:
+    """`1 not whole (given up in 9:50)`."""
+    first = "" if count == 1 else "the first "
+    fate = "" if gives_up_seconds is None else f" ({first}given up in {duration(gives_up_seconds)})"
+    return f"{count} not whole{fate}"
+
+
 def duration(seconds: float) -> str:
-    """`0:09:50`, and never `0:00:00` for what is still to come."""
-    return str(timedelta(seconds=max(round(seconds), 1)))
+    """`9:50` or `1:09:50`, and never `0:00` for what is still to come."""
+    minutes, rest = divmod(max(round(seconds), 1), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
 def moment(at: datetime | str) -> str:

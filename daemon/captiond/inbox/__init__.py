@@ -47,6 +47,7 @@ class InboxCounts:
     waiting: int
     settling: int  # not quiet yet, held by a writer, or not whole yet
     incomplete: int  # those of them that wait for a writer or for their rest, and not for time to pass
+    held: int  # those of the incomplete that a writer has open
     in_work: int
     ignored: int
     unreadable: int  # files and folders that we may not read
@@ -110,12 +111,15 @@ class Inbox:
         """From the next look on these patterns count; everything is looked at again for it."""
         self._next_ignore = Ignore(patterns)
 
-    def settled(self, stop: threading.Event, *, once: bool = False) -> Iterator[SettledFile]:
+    def settled(
+        self, stop: threading.Event, *, once: bool = False, patience_seconds: float | None = None
+    ) -> Iterator[SettledFile]:
         """Files as they become complete: each `next` gives the one whose turn it is then.
 
         Waits while there is none.  Ends when `stop` is set; with `once`, also when nothing waits, settles or
-        is in work (what may not be read holds nothing up, nor what has long been called unfinished).  Raises
-        Surroundings when the inbox cannot be seen; called again, it goes on.
+        is in work (what may not be read holds nothing up, nor what has long been called unfinished, nor what
+        is not whole `patience_seconds` after it settled).  Raises Surroundings when the inbox cannot be seen;
+        called again, it goes on.
         """
         is_last_look = False
         while not stop.is_set():
@@ -126,7 +130,7 @@ class Inbox:
             if settled is not None:
                 is_last_look = False
                 yield settled
-            elif once and self._is_empty():
+            elif once and self._is_empty(patience_seconds):
                 if is_last_look:
                     return
                 is_last_look = True
@@ -164,11 +168,25 @@ class Inbox:
                 waiting=self._book.waiting,
                 settling=self._book.settling,
                 incomplete=self._book.incomplete,
+                held=self._book.held,
                 in_work=self._book.in_work,
                 ignored=self._survey.ignored,
                 unreadable=self._book.unreadable + self._survey.closed_folders,
                 missed_events=self._survey.missed_events,
             )
+
+    def newly_not_whole(self) -> list[tuple[str, Standing]]:
+        """Each file that waits for its rest, once."""
+        with self._lock:
+            now = self._clock()
+            news = [(path, self._book.standing(path, now)) for path in self._book.newly_not_whole()]
+        return [(path, standing) for path, standing in news if standing is not None]
+
+    def gives_up_seconds(self) -> float | None:
+        """How long until the first file that is not whole is handed out to be set aside, if one is."""
+        with self._lock:
+            at = self._book.gives_up_at()
+        return None if at is None else round(max(at - self._clock(), 0.0), 1)
 
     def standing(self, path: str, *, takes_text: bool = False) -> Standing:
         """Where the file `path` (relative to the inbox) stands, or that it is not there.
@@ -306,10 +324,10 @@ class Inbox:
         if self._watcher.bell.wait(min(max(left, 0.0), _TICK_SECONDS)):
             stop.wait(min(max(self._hints_at + _BREATH_SECONDS - self._clock(), 0.0), _BREATH_SECONDS))
 
-    def _is_empty(self) -> bool:
+    def _is_empty(self, patience_seconds: float | None) -> bool:
         with self._lock:
-            held_up = self._book.waiting + self._book.settling - self._book.forsaken + self._book.in_work
-        return not held_up and self._survey.is_complete
+            is_at_rest = self._book.is_at_rest(self._clock(), patience_seconds)
+        return is_at_rest and self._survey.is_complete
 
 
 # Of a file that is in no book: what a look at it says.

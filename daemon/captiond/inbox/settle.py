@@ -69,6 +69,7 @@ class _Entry:
     sweep: int
     finding: Finding | None = None
     reason: str = ""  # why it was given back
+    is_told: bool = False  # that it waits for its rest
 
 
 class Book:
@@ -88,6 +89,7 @@ class Book:
         self._phases: Counter[Phase] = Counter()
         self._queue = FairQueue()
         self._due: list[tuple[float, str]] = []
+        self._unwhole: set[str] = set()  # the paths that are in one of the phases _NOT_WHOLE
         self._sweep = 0
 
     # What was seen
@@ -239,6 +241,35 @@ class Book:
         return self._phases[Phase.FORSAKEN]
 
     @property
+    def held(self) -> int:
+        """How many of the incomplete are held by a writer."""
+        return self._phases[Phase.HELD]
+
+    def newly_not_whole(self) -> list[str]:
+        """The files that wait for their rest and were not given by an earlier call."""
+        news = [path for path in sorted(self._unwhole) if not self._entries[path].is_told]
+        for path in news:
+            self._entries[path].is_told = True
+        return news
+
+    def gives_up_at(self) -> float | None:
+        """When the first of those that are not whole is handed out to be set aside, if any is."""
+        entries = [self._entries[path] for path in self._unwhole]
+        certain = (entry for entry in entries if entry.finding is not None and entry.finding.certain)
+        return min((entry.due_at for entry in certain if entry.phase is Phase.PARTIAL), default=None)
+
+    def is_at_rest(self, now: float, patience_seconds: float | None) -> bool:
+        """Whether all that is left are files that are not whole, and they have been given time enough.
+
+        `patience_seconds`: how long after it settled one may wait for its rest; None: until it is given up.
+        """
+        moving = self.waiting + self.in_work + self.settling - len(self._unwhole)
+        if moving or patience_seconds is None:
+            return not moving and len(self._unwhole) == self.forsaken
+        lasts = self._settle_seconds + patience_seconds
+        return all(now >= self._entries[path].since + lasts for path in self._unwhole)
+
+    @property
     def in_work(self) -> int:
         return self._phases[Phase.IN_WORK]
 
@@ -292,6 +323,7 @@ class Book:
         self._phases[entry.phase] -= 1
         self._phases[phase] += 1
         entry.phase = phase
+        (self._unwhole.add if phase in _NOT_WHOLE else self._unwhole.discard)(path)
         self._wake(path, entry, due_at)
 
     def _wake(self, path: str, entry: _Entry, due_at: float) -> None:
@@ -306,6 +338,7 @@ class Book:
 
     def _remove(self, path: str) -> None:
         self._phases[self._entries.pop(path).phase] -= 1
+        self._unwhole.discard(path)
 
     def _is_waiting(self, path: str) -> bool:
         entry = self._entries.get(path)
@@ -313,7 +346,8 @@ class Book:
 
 
 _WAITS = {Kind.WHOLE: Phase.UNTOLD, Kind.FAULTY: Phase.UNTOLD, Kind.PARTIAL: Phase.PARTIAL}
-_WAITING_FOR_OTHERS = (Phase.HELD, Phase.UNFINISHED, Phase.FORSAKEN, Phase.PARTIAL)
+_NOT_WHOLE = frozenset({Phase.UNFINISHED, Phase.FORSAKEN, Phase.PARTIAL})
+_WAITING_FOR_OTHERS = (Phase.HELD, *_NOT_WHOLE)
 _SETTLING = (Phase.SETTLING, Phase.UNTOLD, *_WAITING_FOR_OTHERS)
 _LOOKED_INTO_WHEN_HINTED = frozenset({Phase.HELD, Phase.UNFINISHED, Phase.FORSAKEN, Phase.UNREADABLE})
 

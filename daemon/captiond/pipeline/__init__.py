@@ -94,14 +94,17 @@ class Pipeline(Generic[Question]):
         self._told: dict[str, str] = {}  # what a picture that waits was last said to wait for
         self._ending: CannotStart | None = None
 
-    def run(self, stop: threading.Event, *, once: bool = False) -> None:
+    def run(
+        self, stop: threading.Event, *, once: bool = False, patience_seconds: float | None = None
+    ) -> None:
         """Serve the inbox until `stop`, or with `once` until it is empty; then finish what is in work.
 
+        `patience_seconds`: how long `once` waits for files that are not whole; None: until they are given up.
         Raises CannotStart where this process cannot work on; that sets `stop`.
         """
         free = threading.BoundedSemaphore(self._workers)
         with ThreadPoolExecutor(self._workers, thread_name_prefix="picture") as pool:
-            for settled in self._settled(stop, once):
+            for settled in self._settled(stop, once, patience_seconds):
                 size = self._size(settled)
                 free.acquire()
                 self._bytes.take(size)
@@ -111,11 +114,13 @@ class Pipeline(Generic[Question]):
         if self._ending is not None:
             raise self._ending
 
-    def _settled(self, stop: threading.Event, once: bool) -> Iterator[SettledFile]:
+    def _settled(
+        self, stop: threading.Event, once: bool, patience_seconds: float | None
+    ) -> Iterator[SettledFile]:
         """The next file to serve, whenever one is asked for and the surroundings allow it."""
         while not stop.is_set():
             try:
-                for settled in self._inbox.settled(stop, once=once):
+                for settled in self._inbox.settled(stop, once=once, patience_seconds=patience_seconds):
                     if not self._gate.wait(stop):
                         self._inbox.release(settled.path)
                         return

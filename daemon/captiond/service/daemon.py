@@ -52,8 +52,8 @@ class Daemon:
         self._settings, self._reread = settings, reread
         self._fingerprint = fingerprint(settings.source, os.environ)
 
-    def run(self, *, once: bool = False) -> None:
-        """Serve until a signal, or with `once` until the inbox is empty.
+    def run(self, *, once: bool = False, patience_seconds: float | None = None) -> None:
+        """Serve until a signal, or with `once` until the inbox is empty: see `Pipeline.run`.
 
         Raises CannotStart when the folders, the lock or the model do not let it begin.
         """
@@ -93,7 +93,7 @@ class Daemon:
             upkeep = Upkeep(*served, gate=rooms.gate, tally=rooms.tally, tell=tell)
             life.watchdog = Watchdog(partial(self._signs, upkeep))
             with life.watchdog.going_on(), upkeep.going_on():
-                pipeline.run(stop, once=once)
+                pipeline.run(stop, once=once, patience_seconds=patience_seconds)
 
     def status(self) -> Status:
         """How it fares just now; from any thread."""

@@ -53,6 +53,7 @@ def status(rooms: Rooms, life: Life) -> Status:
         last_error=tally.last_error,
         started_at=utc_text(life.started_at),
         process=os.getpid(),
+        gives_up_seconds=rooms.inbox.gives_up_seconds(),
         hanging=life.watchdog.hanging if life.watchdog is not None else None,
     )
 

@@ -74,6 +74,7 @@ class Upkeep:
         """What is to be done now, if anything."""
         self.turned_at = time.monotonic()
         self._tell_of_watching()
+        self._tell_of_waiting()
         counts = self._inbox.counts()
         if not counts.waiting and not counts.in_work and self._gate.take_turn():
             self._mind_trouble(self._try_surroundings)
@@ -89,9 +90,10 @@ class Upkeep:
         """One line for `systemctl status`."""
         counts, trouble = self._inbox.counts(), self._gate.trouble
         state = f"paused: {trouble.message}" if trouble is not None else "watching the inbox"
+        not_whole = f"{counts.incomplete} not complete, " if counts.incomplete else ""
         numbers = (
-            f"{counts.waiting + counts.settling} waiting, {counts.in_work} in work, "
-            f"{self._tally.done} done, {self._tally.failed} failed"
+            f"{counts.waiting + counts.settling - counts.incomplete} waiting, {not_whole}"
+            f"{counts.in_work} in work, {self._tally.done} done, {self._tally.failed} failed"
         )
         return f"{state}; {numbers}"
 
@@ -133,6 +135,11 @@ class Upkeep:
             else:
                 log.info("the inbox's events can be relied on again")
             self._degraded = degraded
+
+    def _tell_of_waiting(self) -> None:
+        for path, standing in self._inbox.newly_not_whole():
+            left = {} if standing.wait_seconds is None else {"seconds_left": round(standing.wait_seconds)}
+            log.info("waiting for the rest of a file", file=path, reason=standing.reason, **left)
 
     def _tell(self, status: str) -> None:
         # The manager takes a line as an assignment, and a message may hold any path.
