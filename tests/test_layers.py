@@ -117,10 +117,12 @@ def test_the_model_knows_nothing_of_the_daemon() -> None:
         assert not _rooms_known(module), module.name
 
 
-def test_records_and_verdicts_import_nothing_of_ours() -> None:
-    """What travels can be imported everywhere, since it imports nothing."""
-    for name in ("records.py", "errors.py"):
-        assert not _rooms_known(PACKAGE / name)
+def test_the_vocabulary_imports_nothing_but_itself() -> None:
+    """What travels can be imported everywhere, since it imports no room; the verdicts import nothing at all."""
+    assert not _rooms_known(PACKAGE / "errors.py")
+    for name in VOCABULARY:
+        if (PACKAGE / f"{name}.py").exists():
+            assert _rooms_known(PACKAGE / f"{name}.py") <= VOCABULARY, name
 
 
 def test_the_stages_do_not_know_each_other() -> None:
