@@ -118,7 +118,7 @@ def test_the_model_knows_nothing_of_the_daemon() -> None:
 
 
 def test_the_vocabulary_imports_nothing_but_itself() -> None:
-    """What travels can be imported everywhere, since it imports no room; the verdicts import nothing at all."""
+    """What travels can be imported everywhere, since it imports no room; the verdicts import nothing."""
     assert not _rooms_known(PACKAGE / "errors.py")
     for name in VOCABULARY:
         if (PACKAGE / f"{name}.py").exists():

@@ -1,7 +1,7 @@
 """What travels through the daemon, from a name in the inbox to a committed caption.
 
-Frozen records without I/O, which import nothing of ours but words.  Paths inside a folder are `str` relative to
-that folder with `/` between the parts; bytes that are not UTF-8 stand in them as lone surrogates
+Frozen records without I/O, which import nothing of ours but words.  Paths inside a folder are `str` relative
+to that folder with `/` between the parts; bytes that are not UTF-8 stand in them as lone surrogates
 (`os.fsdecode`), so every path here can be given back to the kernel unchanged.
 """
 
