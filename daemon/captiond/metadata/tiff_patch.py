@@ -7,6 +7,7 @@ block was read for: a description, or an XMP packet.
 
 from __future__ import annotations
 
+from . import second_reader
 from .refusal import Refused, is_same
 from .tiff import BIG_ENDIAN, IMAGE_DESCRIPTION, XMP, Block, Entry, Fields, parse
 
@@ -61,19 +62,24 @@ def _entry(fields: Fields, tag: int, text: bytes, at: int) -> tuple[bytes, bytes
 
 
 def prove(old: Block | None, data: bytes, text: bytes) -> None:
-    """Refuse `data` unless it is the old block, byte for byte, but for the text of its tag."""
+    """Refuse `data` unless it is the old block, byte for byte, but for the text of its tag.
+
+    Both this room's parser and another one must see it so.
+    """
     new = parse(data, old.tag if old else IMAGE_DESCRIPTION)
     if new.description() != text:
         raise Refused("the caption does not read back")
     if old is None:
         if len(new.directories) != 1 or len(new.first.entries) != 1 or new.first.next:
             raise Refused("the new EXIF holds more than the caption")
+        second_reader.must_agree(None, new)
         return
     start, end = old.patched
     if not (is_same(old.data, 0, start, data, 0) and is_same(old.data, end, len(old.data), data, end)):
         raise Refused("the EXIF that was there would change")
     if new.directories[1:] != old.directories[1:] or _others(new) != _others(old):
         raise Refused("the tags that were there would change")
+    second_reader.must_agree(old, new)
 
 
 def _others(block: Block) -> tuple[tuple[Entry, ...], int]:
