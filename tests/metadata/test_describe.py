@@ -99,7 +99,7 @@ def test_a_mistake_of_ours_leaves_the_image_alone(monkeypatch: pytest.MonkeyPatc
 
 
 def test_the_room_is_pure() -> None:
-    """It imports the vocabulary, a reader of bytes, and parts of the library that touch no file and no clock."""
+    """It imports the vocabulary, and parts of libraries that touch no file and no clock."""
     folder = Path(str(metadata.__file__)).parent
     known = ("captiond.records", "captiond.metadata", "captiond.characters", "captiond", "piexif")
     for path in folder.glob("*.py"):

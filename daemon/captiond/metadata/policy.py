@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import re
-import unicodedata
 from collections.abc import Collection, Iterable
 from enum import Enum
 
-SWITCHED_OFF = "switched off"  # the reason for a block that nobody asked for
+from captiond.characters import line as clean
 
-_BREAKS = re.compile(r"\s*[\x00-\x1f\x7f-\x9f\u2028\u2029]+\s*")
-_SURROGATES = re.compile(r"[\ud800-\udfff]")
+SWITCHED_OFF = "switched off"  # the reason for a block that nobody asked for
 
 # A maker's name before "DIGITAL CAMERA" is short and no part of a sentence; "me with my digital camera" is.
 _SENTENCE = (
@@ -55,12 +53,6 @@ class Decision(Enum):
     WRITE = "write"
     KEEP = "kept existing description"
     KEEP_FOR_PROGRAMS = "kept existing description, which programs read"
-
-
-def clean(caption: str) -> str:
-    """A caption as it may stand in a tag: one line, NFC, nothing that has no place in UTF-8."""
-    line = _BREAKS.sub(" ", _SURROGATES.sub("\N{REPLACEMENT CHARACTER}", caption)).strip()
-    return unicodedata.normalize("NFC", line)
 
 
 def encode(caption: str) -> bytes:

@@ -19,14 +19,14 @@ _CLASSIC = 4  # bytes of an offset; piexif knows no BigTIFF
 
 # It makes a tuple of each array and a copy of each text, however many of them share the same bytes.
 _MOST_BYTES = 1 << 22
-_MOST_VALUES = 1 << 16
+_MOST_VALUES = 1 << 14
 _COPIED = frozenset({2, 7})  # ASCII, UNDEFINED
 
 _IFD0 = "0th"
 
 
 def must_agree(old: Block | None, new: Block) -> None:
-    """Raises Refused if the second reader sees another change than that of the tag, or another value of it."""
+    """Raises Refused if the second reader sees anything change but the tag, or another value of that."""
     if not (_is_readable(new) and (old is None or _is_readable(old))):
         return
     before = _read(old.data) if old else _NOTHING
