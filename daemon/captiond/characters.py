@@ -1,7 +1,7 @@
-"""Which characters a text may hold: the one place where captions, a person's words and descriptions are cleaned.
+"""Which characters a text may hold: the one place where captions and descriptions are cleaned.
 
-Texts end up in XML, in tags that a NUL ends, on terminals and on pages.  What one of these cannot hold, or acts
-upon, is taken away; no word is changed.  The joiners of emoji and of Persian or Indic letters stay.
+Texts end up in XML, in tags that a NUL ends, on terminals and on pages.  What one of these cannot hold, or
+acts upon, is taken away; no word is changed.  The joiners of emoji and of Persian or Indic letters stay.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ JOINERS = "\u200c\u200d"  # they make one emoji of several, and tell letters apa
 
 
 def line(text: str) -> str:
-    """`text` as one line in NFC, without what XML or a terminal cannot hold; the same again if cleaned again."""
+    """`text` as one line in NFC, without what XML or a terminal cannot hold.  Cleaning twice is the same."""
     if _ESCAPE in text or _CONTROL_SEQUENCE in text or _HAS_FORBIDDEN.search(text):
         text = _RUNS.sub(_settled, _SEQUENCES.sub("", text))
     text = _SURROGATES.sub("\N{REPLACEMENT CHARACTER}", text)

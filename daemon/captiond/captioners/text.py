@@ -1,8 +1,8 @@
 """From what a model said to a caption: pure, and the same for every model.
 
 It takes away what is no part of the description (a reasoning model's thoughts, the tokens that frame a turn,
-line breaks, what `characters` forbids) and changes no word.  The result is one line of valid Unicode in NFC, or
-empty where the model said nothing.
+line breaks, what `characters` forbids) and changes no word.  The result is one line of valid Unicode in NFC,
+or empty where the model said nothing.
 """
 
 from __future__ import annotations

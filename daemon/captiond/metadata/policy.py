@@ -6,45 +6,17 @@ import re
 from collections.abc import Collection, Iterable
 from enum import Enum
 
-from captiond.characters import line as clean
+from captiond import characters
+
+from . import firmware
+
+clean = characters.line  # a caption, and what is compared with one
 
 SWITCHED_OFF = "switched off"  # the reason for a block that nobody asked for
-
-# A maker's name before "DIGITAL CAMERA" is short and no part of a sentence; "me with my digital camera" is.
-_SENTENCE = (
-    r"(?!.*\b(?:an?|and|at|by|for|from|her|his|in|is|my|new|of|old|on|our|the|their|this|to|with|your)\b)"
-)
-_HUAWEI = (
-    "rhdr hdrpl oznorWO oznor frontbhdp fbt rbt ptr fbthdr btr mon nor dav mde mde_soft edf btfmdn btf"
-    " btfhdr frem rpt burst sdr_HDRB cof qrf fshbty"
-)
-_JUNK = re.compile(
-    "|".join(
-        (
-            _SENTENCE + r"(?:\S+\s+){0,5}DIGITAL (?:STILL )?CAMERA",
-            r"(?:SONY|MINOLTA) DSC",
-            r"EPSON DSC picture",
-            r"KODAK Action Cam",
-            r"DCF 1\.0",
-            r"Exif[ _]JPEG(?:_PICTURE)?",
-            r"SAMSUNG(?: CAMERA PICTURES)?",
-            r"<(?:Digimax|KENOX)[^>]*>",
-            r"DCIM\\\S*",
-            r"DSC\d+",
-            r"\d+",
-            r"null|default|Scanner|charset=Ascii|binary comment",
-            r"Created (?:by Imlib|with (?:The )?GIMP)",
-            *map(re.escape, _HUAWEI.split()),
-        )
-    ),
-    re.IGNORECASE | re.DOTALL,
-)
 
 # Programs find the layout of a stack, its channels or its scale in these, whatever a person asks for.
 _READ_BY_PROGRAMS = re.compile(r"\s*(?:ImageJ=|SI\.|Aperio |\{\"shape\"|<MetaData>)")
 _OME = re.compile(r"<(?:\w+:)?OME[\s>]")
-
-_LONGEST_JUNK = 128  # characters
 
 
 class Decision(Enum):
@@ -69,10 +41,9 @@ def decode(value: bytes) -> str:
         return shown.decode("latin-1").strip()
 
 
-def is_by_person(text: str | None) -> bool:
-    """Did somebody write this, rather than a camera's firmware or nobody?"""
-    line = clean(text or "")
-    return bool(line) and (len(line) > _LONGEST_JUNK or _JUNK.fullmatch(line) is None)
+def is_by_person(text: str | None, name: str = "") -> bool:
+    """Did somebody write this about the picture `name`, rather than a camera's firmware or nobody?"""
+    return not firmware.is_nobodys(clean(text or ""), name)
 
 
 def decide(
