@@ -23,8 +23,7 @@ from xml.etree import ElementTree
 
 from PIL import Image
 
-from captiond.metadata import describe
-
+from .asking import describe
 from .independent import is_exif, is_photoshop, is_xmp, jpeg_parts, pillow_description, png_parts, webp_parts
 from .judging import decodable
 from .making import CAPTION

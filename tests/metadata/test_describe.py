@@ -9,10 +9,11 @@ from pathlib import Path
 import pytest
 
 from captiond import metadata
-from captiond.metadata import TARGET, XMP_TARGET, describe
+from captiond.metadata import TARGET, XMP_TARGET, blocks
 from captiond.records import Described, Written
 
 from . import making
+from .asking import describe
 from .making import CAPTION
 
 PLAIN = making.saved("JPEG")
@@ -89,10 +90,10 @@ def test_all_that_is_replaced_is_told() -> None:
 def test_a_mistake_of_ours_leaves_the_image_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever goes wrong inside becomes a refusal that names it."""
 
-    def broken(data: bytes) -> metadata.Container:
+    def broken(data: bytes) -> blocks.Container:
         raise IndexError("index out of range")
 
-    monkeypatch.setattr(metadata, "_READERS", {"JPEG": broken})
+    monkeypatch.setattr(blocks, "_READERS", {"JPEG": broken})
     described = describe(PLAIN, "JPEG", CAPTION)
     reason = "unexpectedly: IndexError: index out of range"
     assert described == Described(PLAIN, (Written(TARGET, "refused", reason),))

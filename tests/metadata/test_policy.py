@@ -13,10 +13,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from captiond import metadata
-from captiond.metadata import elsewhere, policy
-from captiond.metadata.policy import Decision
+from captiond.metadata import iptc_words, policy, xmp_words
+from captiond.metadata.policy import Decision, Said
 
 from . import making
+from .asking import kept
+from .making import saved
 
 JUNK = [
     "OLYMPUS DIGITAL CAMERA", "Konica Minolta Digital Camera", "DIGITAL CAMERA", "ACME DIGITAL STILL CAMERA",
@@ -55,7 +57,7 @@ def test_what_cameras_write_is_junk(text: str) -> None:
     """Firmware names, paths, mode words and blanks make way for a caption."""
     assert not policy.is_by_person(text)
     assert not policy.is_by_person(text.lower())
-    assert policy.decide(text, [text], replace=False) is Decision.WRITE
+    assert policy.decide([Said("exif", text), Said("xmp", text)], replace=False) is Decision.WRITE
 
 
 @pytest.mark.parametrize(
@@ -97,9 +99,9 @@ def test_no_description_takes_long_to_judge(text: str) -> None:
 def test_what_persons_write_is_kept(text: str) -> None:
     """A sentence is a person's, even if it has a camera's words in it."""
     assert policy.is_by_person(text)
-    assert policy.decide(text, [], replace=False) is Decision.KEEP
-    assert policy.decide(None, [text], replace=False) is Decision.KEEP
-    assert policy.decide(text, [text], replace=True) is Decision.WRITE
+    assert policy.decide([Said("exif", text)], replace=False) is Decision.KEEP
+    assert policy.decide([Said("xmp", text)], replace=False) is Decision.KEEP
+    assert policy.decide([Said("exif", text)], replace=True) is Decision.WRITE
 
 
 @pytest.mark.parametrize(
@@ -111,7 +113,8 @@ def test_what_persons_write_is_kept(text: str) -> None:
 )  # fmt: skip
 def test_what_programs_read_is_never_replaced(text: str) -> None:
     """Microscopes and their programs keep their descriptions, even where a person asks to replace."""
-    assert policy.decide(text, [], replace=True) is Decision.KEEP_FOR_PROGRAMS
+    data = saved("TIFF", tiffinfo={270: text})
+    assert kept(data, "TIFF", replace=True) == Decision.KEEP_FOR_PROGRAMS.value
 
 
 @pytest.mark.parametrize(
@@ -160,20 +163,20 @@ def test_what_follows_a_nul_is_not_shown() -> None:
 )
 def test_xmp_tells_its_description(packet: bytes, found: list[str]) -> None:
     """dc:description is found as an element or an attribute, with any prefix, also in a damaged packet."""
-    assert list(elsewhere.in_xmp(packet)) == found
+    assert list(xmp_words.in_xmp(packet)) == found
 
 
 def test_iptc_tells_its_caption() -> None:
     """Caption/Abstract is found in UTF-8 and Latin-1, behind other resources, and in an extended dataset."""
-    assert list(elsewhere.in_photoshop(making.photoshop_saying(b"K\xf6ln"))) == ["Köln"]
-    assert list(elsewhere.in_photoshop(making.photoshop_saying("Köln".encode()))) == ["Köln"]
-    assert list(elsewhere.in_photoshop(making.photoshop_saying(None))) == []
-    assert list(elsewhere.in_iptc(b"\x1c\x02\x78\x80\x04\0\0\0\x04Rome")) == ["Rome"]
+    assert list(iptc_words.in_photoshop(making.photoshop_saying(b"K\xf6ln"))) == ["Köln"]
+    assert list(iptc_words.in_photoshop(making.photoshop_saying("Köln".encode()))) == ["Köln"]
+    assert list(iptc_words.in_photoshop(making.photoshop_saying(None))) == []
+    assert list(iptc_words.in_iptc(b"\x1c\x02\x78\x80\x04\0\0\0\x04Rome")) == ["Rome"]
 
 
 @given(st.binary())
 def test_no_block_makes_the_search_fail(data: bytes) -> None:
     """Whatever stands in XMP and IPTC, looking for a description ends without an error."""
-    list(elsewhere.in_xmp(b"<dc:description" + data))
-    list(elsewhere.in_photoshop(b"8BIM\x04\x04" + data))
-    list(elsewhere.in_iptc(b"\x1c\x02\x78" + data))
+    list(xmp_words.in_xmp(b"<dc:description" + data))
+    list(iptc_words.in_photoshop(b"8BIM\x04\x04" + data))
+    list(iptc_words.in_iptc(b"\x1c\x02\x78" + data))

@@ -13,8 +13,9 @@ from tempfile import TemporaryDirectory
 
 import pytest
 
-from captiond.metadata import IPTC_TARGET, TARGET, XMP_TARGET, describe
+from captiond.metadata import IPTC_TARGET, TARGET, XMP_TARGET
 
+from .asking import describe
 from .independent import Tags, exiftool_tags, is_exif, is_photoshop, is_xmp, needs_exiftool
 from .judging import copied, counted, decodable, judged
 from .making import CAPTION

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterable
+from dataclasses import dataclass
 from enum import Enum
 
 from captiond import characters
@@ -41,22 +42,48 @@ def decode(value: bytes) -> str:
         return shown.decode("latin-1").strip()
 
 
+def encode_wide(text: str) -> bytes:
+    """The value of Windows' own tags: UTF-16, little-endian in every block, and a NUL."""
+    return text.encode("utf-16-le") + b"\0\0"
+
+
+def decode_wide(value: bytes) -> str:
+    return value.decode("utf-16-le", "replace").partition("\0")[0].strip()
+
+
 def is_by_person(text: str | None, name: str = "") -> bool:
     """Did somebody write this about the picture `name`, rather than a camera's firmware or nobody?"""
     return not firmware.is_nobodys(clean(text or ""), name)
 
 
-def decide(
-    existing: str | None, elsewhere: Iterable[str], *, replace: bool, own: Collection[str] = ()
-) -> Decision:
-    """May a caption take the place of `existing`, given what is said elsewhere?  `own` are our words."""
-    if existing and (_READ_BY_PROGRAMS.match(existing) or _OME.search(existing)):
-        return Decision.KEEP_FOR_PROGRAMS
+@dataclass(frozen=True, slots=True)
+class Said:
+    """What one place says about the picture; None: somebody's words that cannot be read."""
+
+    place: str  # exif, xmp, iptc, png, windows, xmp-sidecar, takeout
+    text: str | None
+
+    def is_by_person(self, name: str, own: Collection[str]) -> bool:
+        return self.text is None or (is_by_person(self.text, name) and clean(self.text) not in own)
+
+    def is_blank(self) -> bool:
+        return self.text is not None and not clean(self.text)
+
+
+def decide(said: Iterable[Said], *, replace: bool, own: Collection[str] = (), name: str = "") -> Decision:
+    """What becomes of the picture `name`, given all that its places say: one answer for all of them.
+
+    `own` are our words, which are nobody else's wherever they stand.
+    """
     if replace:
         return Decision.WRITE
-    said = (existing or "", *elsewhere)
-    is_taken = any(is_by_person(one) and clean(one) not in own for one in said)
+    is_taken = any(one.is_by_person(name, own) for one in said)
     return Decision.KEEP if is_taken else Decision.WRITE
+
+
+def is_read_by_programs(text: str) -> bool:
+    """Is it what microscopes and their programs live on, which stays whatever a person asks for?"""
+    return _READ_BY_PROGRAMS.match(text) is not None or _OME.search(text) is not None
 
 
 def together(*descriptions: str | None) -> str | None:
