@@ -326,7 +326,7 @@ def test_auto_writes_where_the_picture_already_speaks(segments: list[bytes], tar
 
 
 def test_an_xmp_serves_where_a_place_could_not_be_changed() -> None:
-    """XMP that nobody can merge goes on saying a camera's words, so that the .xmp beside it says the caption."""
+    """XMP that nobody can merge goes on saying a camera's words: the .xmp says the caption instead."""
     strange = with_segments(
         PLAIN, xmp_segment(b"\xff\xfe" + xmp_saying("SONY DSC").decode().encode("utf-16-le"))
     )
@@ -353,7 +353,7 @@ def test_tiffs_description_in_xmp_is_written_where_it_stands() -> None:
 
 @needs_exiftool
 def test_immich_finds_the_caption_beside_junk(tmp_path_factory: pytest.TempPathFactory) -> None:
-    """Merged as Immich merges, the .xmp over the picture: ImageDescription before Description is the caption."""
+    """Merged as Immich merges, the .xmp over the picture, ImageDescription is the caption."""
     folder = tmp_path_factory.mktemp("immich")
     camera = with_segments(PLAIN, exif_segment(camera_block("<", b"OLYMPUS DIGITAL CAMERA")))
     made = described(camera, blocks=(), xmp="always")
@@ -372,7 +372,7 @@ def wide(text: str) -> bytes:
     "make", [lambda: PLAIN, lambda: with_segments(PLAIN, exif_segment(camera_block(">")))]
 )
 def test_windows_tags_are_written_on_demand(make: Callable[[], bytes]) -> None:
-    """Explorer's title, comment and tags hold the texts, by an independent reader, and nothing without asking."""
+    """Explorer's title, comment and tags hold the texts, by an independent reader, if it is asked for."""
     import piexif
 
     texts = Texts(CAPTION, title="Dogs", keywords=("dog", "Strand"))

@@ -21,7 +21,8 @@ from .asking import kept
 from .making import saved
 
 JUNK = [
-    "OLYMPUS DIGITAL CAMERA", "Konica Minolta Digital Camera", "DIGITAL CAMERA", "ACME DIGITAL STILL CAMERA",
+    "OLYMPUS DIGITAL CAMERA", "Konica Minolta Digital Camera", "DIGITAL CAMERA",
+    "ACME DIGITAL STILL CAMERA",
     "olympus digital camera          ", "SONY DSC", "MINOLTA DSC", "EPSON DSC picture", "KODAK Action Cam",
     "DCF 1.0", "Exif JPEG", "Exif_JPEG_PICTURE", "SAMSUNG", "SAMSUNG CAMERA PICTURES", "<Digimax i50 MP3>",
     "<KENOX S630  / Samsung S630>", r"DCIM\100MEDIA\DJI_0012.JPG", "DSC00019", "12345", "null", "default",
@@ -30,25 +31,34 @@ JUNK = [
     "filter: 0; fileterIntensity: 0.000000; filterMask: 0; captureOrientation: 90;",
     "filter: 0; jpegRotation: 270; fileterIntensity: 0.0; filterMask: 0; module:31facing:1; "
     + "aec_lux: 0.0; " * 30,
-    "MOULTRIE DIGITAL GAME CAMERA", "AppleMark", "AppleMark\n", "LEAD Technologies Inc. V1.01", "-", ".", "---",
-    "IMG_1234.JPG", "IMG_1234", "GOPR0482", "DJI_0001", "DJI_20230101120000_0001_D.JPG", "P1010001", "_MG_0001",
+    "MOULTRIE DIGITAL GAME CAMERA", "AppleMark", "AppleMark\n", "LEAD Technologies Inc. V1.01", "-", ".",
+    "---",
+    "IMG_1234.JPG", "IMG_1234", "GOPR0482", "DJI_0001", "DJI_20230101120000_0001_D.JPG", "P1010001",
+    "_MG_0001",
     "DSCF0001.RAF", "DSC_0001", "dscn0001.jpg", "100_1234", "GX010001", "PXL_20230101_120000123",
-    "PXL_20230101_120000123.PORTRAIT-01.jpg", "IMG_20230101_120000", "IMG-20230101-WA0001.jpg", "20230101_120000",
+    "PXL_20230101_120000123.PORTRAIT-01.jpg", "IMG_20230101_120000", "IMG-20230101-WA0001.jpg",
+    "20230101_120000",
     "Screenshot_20230101-120000_Chrome.jpg", "Screenshot 2023-01-01 at 12.00.00 PM.png", "Screenshot",
-    "Screenshot from 2023-01-01 12-00-00", "IMG_E1234", "WhatsApp Image 2023-01-01 at 12.00.00.jpeg", "ABCD0001.JPG",
+    "Screenshot from 2023-01-01 12-00-00", "IMG_E1234", "WhatsApp Image 2023-01-01 at 12.00.00.jpeg",
+    "ABCD0001.JPG",
     "Scanner", "charset=Ascii", "binary comment", "Created by Imlib", "Created with GIMP",
     "Created with The GIMP", "rhdr", "oznorWO", "sdr_HDRB", "mde_soft", "btf",
     "", "   ", "\0\0\0", "\0   \0", "\t\n", "\x01\x7f",
 ]  # fmt: skip
 
 PERSONS = [
-    "Oma in Köln", "Me with my digital camera", "The first photo of our new digital camera", "Samsung phones",
+    "Oma in Köln", "Me with my digital camera", "The first photo of our new digital camera",
+    "Samsung phones",
     "DSC00019 is my favourite", r"DCIM\100MEDIA is where photos lie", "Scanner in the office", "2012, Rome",
     "A monk", "default settings", "burst pipe", "Created with love", "SONY DSC-W7 test", "12:30",
-    "x" * 200 + " DIGITAL CAMERA", "Smart people at the table", "HDR of the bridge", "hdr bridge", "-5 degrees",
-    "My beautiful picture of Rome", "IMG_1234 is my favourite", "Screenshot of the error page", "Room 101_1234 b",
-    "Screenshot 2 of our game", "AppleMark Street", "Mon amour", "oplus", "None of us", "The filter: 0; is broken",
-    "GoPro at the beach", "DJI_0001 over Rome", "beach.jpg, 2012", "❤", "Our dog.jpg", "My camera: fileterIntensity",
+    "x" * 200 + " DIGITAL CAMERA", "Smart people at the table", "HDR of the bridge", "hdr bridge",
+    "-5 degrees",
+    "My beautiful picture of Rome", "IMG_1234 is my favourite", "Screenshot of the error page",
+    "Room 101_1234 b",
+    "Screenshot 2 of our game", "AppleMark Street", "Mon amour", "oplus", "None of us",
+    "The filter: 0; is broken",
+    "GoPro at the beach", "DJI_0001 over Rome", "beach.jpg, 2012", "❤", "Our dog.jpg",
+    "My camera: fileterIntensity",
 ]  # fmt: skip
 
 
