@@ -451,3 +451,12 @@ def test_any_packet_is_read_without_an_error(packet: bytes, format: str) -> None
 def test_any_picture_is_read_without_an_error(data: bytes, format: str) -> None:
     """However a picture is damaged, what it says is looked for, and nothing is raised."""
     seen.look(data, format)
+
+
+def test_what_programs_read_needs_no_xmp_beside_it() -> None:
+    """A microscope's description stays in any case, and nothing has to be said in its place."""
+    data = saved("TIFF", tiffinfo={270: "ImageJ=1.53k\nimages=12\n"})
+    for replaces in (False, True):
+        made = described(data, "TIFF", replaces=replaces)
+        assert (made.data, made.xmp) == (data, None)
+        assert made.written[0].reason == "kept existing description, which programs read"

@@ -19,7 +19,7 @@ from . import blocks as writing
 from . import iptc, policy, seen, targets
 from .blocks import Kept, Skipped
 from .heif import Place
-from .policy import SWITCHED_OFF, Decision, Said
+from .policy import SWITCHED_OFF, Decision, Said, is_read_by_programs
 from .refusal import MISTAKES, Refused
 from .targets import AUTO, WINDOWS, Target
 
@@ -125,10 +125,13 @@ def unserved(judged: Judged, written: Collection[Written]) -> bool:
     """Does any block go on saying something else than the caption that was to stand everywhere?"""
     names = {target.block: target.name for target in targets.TABLE if target.is_always_told}
     wrote = {one.target for one in written if one.action == "wrote"}
-    others = [
-        one for one in judged.said if not one.is_blank() and policy.clean(one.text or "") not in judged.own
-    ]
-    return not judged.keeps() and any(one.place in names and names[one.place] not in wrote for one in others)
+    left = [one for one in judged.said if one.place in names and names[one.place] not in wrote]
+    return not judged.keeps() and any(_says_otherwise(one, judged) for one in left)
+
+
+def _says_otherwise(said: Said, judged: Judged) -> bool:
+    text = policy.clean(said.text or "")
+    return said.text is None or bool(text and text not in judged.own and not is_read_by_programs(text))
 
 
 def _wanted(wish: _Wish, judged: Judged) -> Iterator[tuple[Target, str]]:
@@ -172,7 +175,7 @@ def _attempted(
 
 def _reason_to_keep(target: Target, judged: Judged) -> str:
     programs = (one for one in judged.said if one.place == target.block == "exif" and one.text)
-    if any(policy.is_read_by_programs(one.text or "") for one in programs):
+    if any(is_read_by_programs(one.text or "") for one in programs):
         return Decision.KEEP_FOR_PROGRAMS.value
     return Decision.KEEP.value
 
