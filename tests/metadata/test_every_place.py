@@ -6,11 +6,14 @@ import struct
 import time
 import zlib
 from collections.abc import Callable, Mapping
+from contextlib import closing
 
+import piexif
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from captiond.exiftool import Exiftool
 from captiond.metadata import IPTC_TARGET, TARGET, XMP_TARGET, beside, seen, takeout, xmp_words
 from captiond.metadata.describing import Describing
 from captiond.metadata.jpeg_xmp import JpegXmp
@@ -32,6 +35,7 @@ from .making import (
     with_segments,
     xmp_saying,
 )
+from .test_heif import saved as saved_heif
 from .test_mutations import mutated
 
 WORDS = "Grandma in her garden, 1974"
@@ -373,8 +377,6 @@ def wide(text: str) -> bytes:
 )
 def test_windows_tags_are_written_on_demand(make: Callable[[], bytes]) -> None:
     """Explorer's title, comment and tags hold the texts, by an independent reader, if it is asked for."""
-    import piexif
-
     texts = Texts(CAPTION, title="Dogs", keywords=("dog", "Strand"))
     data = make()
     made = described(data, texts=texts, windows=True)
@@ -403,6 +405,48 @@ def test_a_comment_of_windows_counts_where_its_tags_are_written() -> None:
     assert made.data is theirs
     assert {one.action for one in made.written} == {"kept"}
     assert described(theirs).written[0].action == "wrote"
+
+
+def test_a_title_of_windows_is_kept_alone() -> None:
+    """A person's title stays, and hinders no caption; their keywords stay before ours."""
+    tags = [(0x9C9B, "Holidays"), (0x9C9E, "Sea;Dog")]
+    theirs = block("<", [(tag, 1, len(wide(text)), wide(text)) for tag, text in tags])
+    data = with_segments(PLAIN, exif_segment(theirs))
+    texts = Texts(CAPTION, title="Dogs", keywords=("dog", "beach"))
+    made = described(data, texts=texts, windows=True)
+    tags_now = piexif.load(made.data)["0th"]
+    assert bytes(tags_now[0x9C9B]) == wide("Holidays")
+    assert bytes(tags_now[0x9C9E]) == wide("Sea;Dog; beach")
+    assert tags_now[270] == CAPTION.encode()
+    assert [one.action for one in made.written] == ["wrote", "kept", "wrote", "wrote"]
+    assert described(made.data, texts=texts, windows=True).data is made.data
+    replaced = described(data, texts=texts, windows=True, replaces=True)
+    assert bytes(piexif.load(replaced.data)["0th"][0x9C9B]) == wide("Dogs")
+    assert replaced.previous_description == "Holidays"
+
+
+def test_no_bytes_change_where_none_may() -> None:
+    """Without EXIF among the blocks there are no tags of Windows either."""
+    assert described(PLAIN, blocks=(), windows=True).data is PLAIN
+
+
+@needs_exiftool
+@pytest.mark.parametrize("format", ["HEIF", "AVIF"])
+@pytest.mark.parametrize("kind", ["exif", "xmp"])
+def test_words_in_heic_count_with_and_without_exiftool(format: str, kind: str) -> None:
+    """What HEIC and AVIF say is read by captiond itself."""
+    block_of = {"exif": EXIF_BLOCK, "xmp": LONG}
+    data = saved_heif(format, **{kind: block_of[kind]})
+    with closing(Exiftool()) as tool:
+        for place in (None, tool.place):
+            made = described(data, format, place=place, xmp="always")
+            assert (made.data, made.xmp) == (data, None)
+        plain = saved_heif(format)
+        made = described(plain, format, place=tool.place, windows=True)
+        assert {one.action for one in made.written} == {"wrote"}
+        junk = saved_heif(format, xmp=xmp_saying("SONY DSC"))
+        made = described(junk, format, place=tool.place)
+        assert [one.action for one in made.written] == ["wrote", "skipped", "wrote"]
 
 
 @pytest.mark.parametrize("format", ["PNG", "WEBP", "TIFF"])

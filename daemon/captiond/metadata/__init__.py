@@ -19,7 +19,7 @@ from . import blocks as writing
 from . import iptc, policy, seen, targets
 from .blocks import Kept, Skipped
 from .heif import Place
-from .policy import SWITCHED_OFF, Decision, Said, is_read_by_programs
+from .policy import CAPTION, SWITCHED_OFF, Decision, Said, is_read_by_programs
 from .refusal import MISTAKES, Refused
 from .targets import AUTO, WINDOWS, Target
 
@@ -33,14 +33,14 @@ class Judged:
     """What is known of a picture before anything is written: what it says, and what becomes of that."""
 
     said: tuple[Said, ...]
-    decision: Decision
+    kept: frozenset[str]  # the texts that somebody else has said already
     replace: bool
     own: Collection[str]  # what is nobody else's word, wherever it stands
     name: str = ""
     signature: str | None = None  # why the bytes may not change
 
-    def keeps(self) -> bool:
-        return self.decision is Decision.KEEP
+    def keeps(self, field: str = CAPTION) -> bool:
+        return field in self.kept
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +67,7 @@ def judge(
     name: str = "",
     is_signed: bool = False,
 ) -> Judged:
-    """One decision for the whole picture, over all that it says and all that is said `beside` it.
+    """One decision for each text of a picture, over all that it says and all that is said `beside` it.
 
     `replace` overrides a person's description; `own` are captions of ours that may make way; `name` is the
     picture's, which says nothing as a description.  Never raises.
@@ -81,8 +81,12 @@ def judge(
         signature = "the C2PA manifest beside it signs the bytes that would change"
     elif looked.is_signed_remotely:
         signature = "Content Credentials elsewhere sign the bytes that would change"
-    decision = policy.decide(said, replace=replace, own=ours, name=name)
-    return Judged(said, decision, replace, frozenset(ours), name, signature)
+    kept = set()
+    for text in {one.field for one in said}:
+        its_own = [one for one in said if one.field == text]
+        if policy.decide(its_own, replace=replace, own=ours, name=name) is Decision.KEEP:
+            kept.add(text)
+    return Judged(said, frozenset(kept), replace, frozenset(ours), name, signature)
 
 
 def describe(
@@ -156,7 +160,7 @@ def _attempted(
         return untouched("skipped", f"captions are not written into {wish.format or 'unknown'} files")
     if not text:
         return untouched("skipped", "the caption is empty")
-    if judged.keeps():
+    if any(map(judged.keeps, target.fields)):
         return untouched("kept", _reason_to_keep(target, judged))
     if judged.signature:
         return untouched("refused", judged.signature)

@@ -20,6 +20,7 @@ from .png import Png
 from .png_xmp import PngXmp
 from .policy import Decision
 from .refusal import Refused
+from .seen import XP_KEYWORDS
 from .targets import EXIF, EXIF_DESCRIPTION, IPTC, WINDOWS, XMP, Target
 from .tiff_file import TiffFile
 from .tiff_xmp import TiffXmp
@@ -113,6 +114,8 @@ def _into_exif(target: Target, text: str, data: bytes, format: str, container: C
     previous = decode(existing) if existing is not None else None
     if previous and policy.is_read_by_programs(previous):
         raise Kept(Decision.KEEP_FOR_PROGRAMS.value)
+    if target.at == XP_KEYWORDS and previous:
+        text, previous = _united(previous, text), None
     value = encode(text)
     if existing == value:
         return Laid(data)
@@ -123,6 +126,12 @@ def _into_exif(target: Target, text: str, data: bytes, format: str, container: C
     new = container.with_block(new_block)
     container.prove(new, new_block)
     return Laid(new, previous or None)
+
+
+def _united(theirs: str, ours: str) -> str:
+    """Their keywords first, as they are, then those of ours that they do not have."""
+    had = {one.strip().casefold() for one in theirs.split(";")}
+    return "; ".join([theirs, *(one for one in ours.split("; ") if one.casefold() not in had)])
 
 
 def _into_xmp(target: Target, text: str, data: bytes, format: str, container: Container) -> Laid:

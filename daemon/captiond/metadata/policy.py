@@ -13,6 +13,8 @@ from . import firmware
 
 clean = characters.line  # a caption, and what is compared with one
 
+CAPTION, TITLE = "caption", "title"  # as `Texts` calls them
+
 SWITCHED_OFF = "switched off"  # the reason for a block that nobody asked for
 
 # Programs find the layout of a stack, its channels or its scale in these, whatever a person asks for.
@@ -62,6 +64,7 @@ class Said:
 
     place: str  # exif, xmp, iptc, png, windows, xmp-sidecar, takeout
     text: str | None
+    field: str = CAPTION  # which of our texts it stands for
 
     def is_by_person(self, name: str, own: Collection[str]) -> bool:
         return self.text is None or (is_by_person(self.text, name) and clean(self.text) not in own)
@@ -71,7 +74,7 @@ class Said:
 
 
 def decide(said: Iterable[Said], *, replace: bool, own: Collection[str] = (), name: str = "") -> Decision:
-    """What becomes of the picture `name`, given all that its places say: one answer for all of them.
+    """What becomes of a text of the picture `name`, given all that its places say for it: one answer for all.
 
     `own` are our words, which are nobody else's wherever they stand.
     """

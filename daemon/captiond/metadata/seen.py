@@ -14,7 +14,7 @@ from . import jpeg, png, tiff, webp
 from .heif import exif_block
 from .heif_boxes import Meta, boxes
 from .iptc_words import in_iptc, in_photoshop
-from .policy import Said, decode, decode_wide
+from .policy import CAPTION, TITLE, Said, decode, decode_wide
 from .refusal import MISTAKES, Refused
 from .tiff_file import IPTC as TIFF_IPTC
 from .tiff_file import PHOTOSHOP as TIFF_PHOTOSHOP
@@ -80,7 +80,7 @@ def _in_exif(block: bytes) -> Iterator[Said]:
         if tag == tiff.IMAGE_DESCRIPTION:
             yield Said("exif", decode(value))
         else:
-            yield Said("windows", decode_wide(value))
+            yield Said("windows", decode_wide(value), TITLE if tag == XP_TITLE else CAPTION)
 
 
 def _of_jpeg(data: bytes) -> Iterator[Part]:
