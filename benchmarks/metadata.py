@@ -33,6 +33,7 @@ sys.path[:0] = [str(REPOSITORY / "tests")]  # where the judges are
 
 from captiond.exiftool import Exiftool  # noqa: E402
 from captiond.metadata import describe  # noqa: E402
+from captiond.records import Texts  # noqa: E402
 from metadata.independent import exiftool_tags  # noqa: E402
 from metadata.judging import copied, counted, decodable, judged  # noqa: E402
 from metadata.making import CAPTION  # noqa: E402
@@ -57,7 +58,7 @@ def write_ours(files: Files, folder: Path) -> float:
     with closing(Exiftool()) as tool:
 
         def lay(format: str, data: bytes) -> bytes:
-            return describe(data, format, CAPTION, replace=True, place=tool.place).data
+            return describe(data, format, Texts(CAPTION), replace=True, place=tool.place).data
 
         return each(files, folder, lay)
 

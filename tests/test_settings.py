@@ -226,7 +226,7 @@ WRONG = [
     ("model: {base_url: 'http://my server/v1'}", "must be the address of a server"),
     ("model: {id: ''}", "`model.id` is '', but must not be empty"),
     ("caption: {prompt: null}", "`caption.prompt` must be text"),
-    ("output: {metadata: [exif, png]}", "`output.metadata` must be exif, xmp or iptc"),
+    ("output: {metadata: [exif, png]}", "`output.metadata` must be auto or exif, xmp or iptc"),
     ("output: {text_sidecar: 1}", "is 1, but must be true or false"),
     ("limits: {attempts: true}", "is true, but must be a whole number"),
     ("limits: {attempts: 1.5}", "must be a whole number"),

@@ -20,6 +20,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, TextIO, cast
 import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
 
+from captiond.characters import is_harmless
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -217,7 +219,7 @@ def escape(text: str) -> str:
     """
     if text.isprintable():
         return text
-    return "".join(char if char.isprintable() else _escaped(char) for char in text)
+    return "".join(char if is_harmless(char) else _escaped(char) for char in text)
 
 
 def _escaped(char: str) -> str:

@@ -70,11 +70,17 @@ class SettledFile:
 
 @dataclass(frozen=True, slots=True)
 class Notes:
-    """What lies beside a picture in words, whole; a caption may be laid into it."""
+    """What is known of a picture from around it: its name, and what lies beside it in words, whole.
+
+    A caption may be laid into the .xmp and the .txt.
+    """
 
     xmp: bytes | None = None
     text: bytes | None = None
     unread: frozenset[str] = frozenset()  # xmp, txt: which of them is there and too large to be read
+    takeout: tuple[bytes, ...] = ()  # the JSON files that came along; Google Takeout's hold a description
+    name: str = ""  # as dropped; a description that only repeats it says nothing
+    is_signed: bool = False  # a .c2pa beside it signs its bytes
 
 
 NO_NOTES = Notes()

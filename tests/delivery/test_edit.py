@@ -9,13 +9,23 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from delivery_world import LATER, MOVES, NEW_WORDS, WORDS, World, embed_beside, no_exchange, users_files
+from delivery_world import (
+    LATER,
+    MOVES,
+    NEW_WORDS,
+    WORDS,
+    World,
+    embed,
+    embed_beside,
+    no_exchange,
+    users_files,
+)
 from jsonschema import Draft202012Validator
 
 from captiond.delivery import moves
 from captiond.delivery.journal import Trace
 from captiond.errors import NotThere, Surroundings, TryLater
-from captiond.records import Described, Fingerprint, Written
+from captiond.records import Described, Fingerprint, Texts, Written
 from captiond.sidecar.schema import json_schema
 
 PATH = os.fsdecode(b"trip/\xff.jpg")
@@ -265,3 +275,20 @@ def test_an_edited_delivery_is_not_made_twice(world: World, monkeypatch: pytest.
         delivery.edit("other.jpg", NEW_WORDS, LATER)
         assert [delivered.path for delivered in delivery.recover()] == ["other.jpg"]
     world.check_quiet()
+
+
+@pytest.mark.parametrize("name", ["photo.c2pa", "photo.jpg.c2pa"])
+def test_an_edit_knows_what_lies_beside_the_picture(tmp_path: Path, name: str) -> None:
+    """Credentials in done/ sign the picture there, too; its name as dropped goes along."""
+    told = []
+
+    def embed_told(data: bytes, kind: str, texts: Texts, /, **options: Any) -> Described:
+        told.append(options["notes"])
+        return embed(data, kind, texts, **options)
+
+    world = World.at(tmp_path, embed=embed_told)
+    with world.opened() as delivery:
+        world.caption(delivery, world.drop("photo.jpg"))
+        (world.done / name).write_bytes(b"a manifest")
+        delivery.edit("photo.jpg", NEW_WORDS, LATER)
+    assert (told[-1].is_signed, told[-1].name) == (True, "photo.jpg")

@@ -60,6 +60,8 @@ def drop_all(world: World, path: str = "trip/photo.jpg") -> None:
         "photo.jpg.json",
         "photo.jpg.supplemental-metadata.json",
         "photo.jpg.suppl.json",
+        "photo.c2pa",
+        "photo.jpg.C2PA",
         "photo.AAE",
         "photo.aaE",
         "photo.CR3",
@@ -525,6 +527,37 @@ def test_a_note_that_is_too_large_travels_as_it_is(tmp_path: Path, monkeypatch: 
     with world.opened() as delivery:
         world.caption(delivery, world.drop("photo.jpg"))
     world.check_quiet()
+
+
+def test_what_is_known_around_a_picture_is_told_to_the_describer(tmp_path: Path) -> None:
+    """Its name, Takeout's words and credentials beside it count, also if they come late."""
+    seen = []
+
+    def embed_seen(data: bytes, kind: str, texts: Texts, /, *, notes: Notes) -> Described:
+        seen.append(notes)
+        return embed(data, kind, texts)
+
+    world = World.at(tmp_path, embed=embed_seen)
+    world.drop_beside("trip/photo.jpg.supplemental-metadata.json", b'{"description": "Anna"}')
+    world.drop_beside("trip/photo.jpg.json", b" " * 2_000_000)
+    with world.opened() as delivery:
+        job = world.claim(delivery, world.drop("trip/photo.jpg"))
+        assert job.notes == Notes(takeout=(b'{"description": "Anna"}',), name="trip/photo.jpg")
+        world.drop_beside("trip/photo.c2pa", b"a manifest")
+        world.publish(delivery, job)
+    assert seen[-1] == Notes(takeout=job.notes.takeout, name="trip/photo.jpg", is_signed=True)
+    assert (world.done / "trip/photo.c2pa").read_bytes() == b"a manifest"
+    assert (world.done / "trip/photo.jpg.json").stat().st_size == 2_000_000
+    world.check_quiet()
+
+
+def test_credentials_that_another_picture_takes_sign_both(tmp_path: Path) -> None:
+    """Which of two pictures photo.c2pa signs nobody can tell: neither is written into."""
+    world = World.at(tmp_path)
+    world.drop_beside("photo.C2PA", b"a manifest")
+    with world.opened() as delivery:
+        jobs = [world.claim(delivery, world.drop(name)) for name in ("photo.jpg", "photo.png")]
+        assert [job.notes.is_signed for job in jobs] == [True, True]
 
 
 # Failures, crashes, and what is left.

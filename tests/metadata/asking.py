@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
-from captiond.metadata import TARGET, XMP_TARGET, describe
-from captiond.records import Described, Written
+from typing import Any
+
+from captiond import metadata
+from captiond.metadata import TARGET, XMP_TARGET
+from captiond.metadata.policy import Said
+from captiond.records import Described, Texts, Written
 
 from .independent import pillow_description, pixels
 from .making import CAPTION
+
+
+def describe(data: bytes, format: str, caption: str, *, beside: object = (), **options: Any) -> Described:
+    """The room's answer for a picture that gets a caption alone; `beside` may be plain words."""
+    said = [one if isinstance(one, Said) else Said("xmp-sidecar", one) for one in beside]  # type: ignore[attr-defined]
+    return metadata.describe(data, format, Texts(caption), beside=said, **options)
 
 
 def written(data: bytes, format: str, caption: str = CAPTION, *, replace: bool = False) -> Described:

@@ -12,10 +12,11 @@ import pytest
 from PIL import Image, features
 
 from captiond.exiftool import Exiftool
-from captiond.metadata import TARGET, describe, heif, tiff_patch
+from captiond.metadata import TARGET, heif, tiff_patch
 from captiond.metadata.refusal import Refused
 from captiond.records import Described, Written
 
+from .asking import describe
 from .independent import exiftool_tags, needs_exiftool
 from .judging import copied, counted, judged
 from .making import CAPTION, camera_block, picture

@@ -10,10 +10,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from captiond.metadata import IPTC_TARGET, TARGET, describe, iptc
+from captiond.metadata import IPTC_TARGET, TARGET, iptc
 from captiond.records import Described, Written
 
 from . import making
+from .asking import describe
 from .independent import (
     exiftool_others,
     exiftool_tags,

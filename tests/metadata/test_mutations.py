@@ -10,11 +10,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from captiond.metadata import TARGET, describe, tiff, tiff_patch
+from captiond.metadata import TARGET, tiff, tiff_patch
 from captiond.metadata.refusal import Refused
 from captiond.records import Written
 
 from . import making
+from .asking import describe
 from .independent import is_exif, jpeg_parts, pillow_description, pixels, png_parts, tiff_tags, webp_parts
 from .making import CAPTION, camera_block, directory, exif_segment, header
 from .test_jpeg import JPEGS

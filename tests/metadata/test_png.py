@@ -9,9 +9,8 @@ from pathlib import Path
 import pytest
 from PIL import Image, PngImagePlugin
 
-from captiond.metadata import describe
-
 from . import asking, making
+from .asking import describe
 from .independent import (
     exiftool_description,
     exiftool_others,

@@ -16,6 +16,7 @@ from .test_mutations import mutated
 
 RDF = "{http://www.w3.org/1999/02/22-rdf-syntax-ns#}"
 DESCRIPTION = "{http://purl.org/dc/elements/1.1/}description"
+TIFF_DESCRIPTION = "{http://ns.adobe.com/tiff/1.0/}ImageDescription"
 LANGUAGE = "{http://www.w3.org/XML/1998/namespace}lang"
 EMPTY_RDF = b'<rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#"/>'
 PADDING = (b" " * 99 + b"\n") * 20
@@ -72,7 +73,7 @@ def others(packet: bytes) -> list[object]:
     """All that an independent parser finds but the default description and what holds it alone."""
     root = ElementTree.fromstring(packet.rstrip(b"\0"))
     parents = {child: parent for parent in root.iter() for child in parent}
-    for one in list(root.iter(DESCRIPTION)):
+    for one in (*root.iter(DESCRIPTION), *root.iter(TIFF_DESCRIPTION)):
         for item in one.iter(f"{RDF}li"):
             if item.get(LANGUAGE, "").lower() == "x-default":
                 parents[item].remove(item)

@@ -10,10 +10,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from captiond.metadata import TARGET, XMP_TARGET, describe
+from captiond.metadata import TARGET, XMP_TARGET
 from captiond.records import Written
 
 from . import asking, making
+from .asking import describe
 from .independent import (
     exiftool_description,
     exiftool_others,

@@ -1,16 +1,15 @@
 """From what a model said to a caption: pure, and the same for every model.
 
 It takes away what is no part of the description (a reasoning model's thoughts, the tokens that frame a turn,
-line breaks, control characters) and changes no word.  The result is one line of valid Unicode in NFC, or
-empty where the model said nothing.
+line breaks, what `characters` forbids) and changes no word.  The result is one line of valid Unicode in NFC,
+or empty where the model said nothing.
 """
 
 from __future__ import annotations
 
 import re
-import unicodedata
 
-from captiond.names import well_formed
+from captiond import characters
 
 _THOUGHTS = re.compile(r"<think>.*?(?:</think>|\Z)", re.DOTALL)  # cut off while thinking: no answer came
 _FRAMES = re.compile(r"<\|[\w-]{1,40}\|>|</?s>")  # <|end|>, <|im_end|>, <|endoftext|>, </s>
@@ -21,11 +20,4 @@ def clean(raw: str) -> str:
     text = _THOUGHTS.sub("", raw)
     # Some chat templates open the thoughts themselves, so that only their end is part of the answer.
     text = text.rpartition("</think>")[2]
-    text = _FRAMES.sub("", well_formed(text))
-    words = ("".join(filter(_is_text, word)) for word in text.split())
-    return unicodedata.normalize("NFC", " ".join(word for word in words if word))
-
-
-def _is_text(char: str) -> bool:
-    """False for control characters: a NUL, for one, would end the caption inside EXIF."""
-    return unicodedata.category(char) != "Cc"
+    return " ".join(characters.line(_FRAMES.sub("", text)).split())

@@ -35,7 +35,8 @@ def checks(settings: Settings) -> Iterator[CheckResult]:
     yield _watcher(settings.watch, settings.folders.inbox)
     if settings.notify.url is not None:
         yield _webhook(settings.notify)
-    if settings.output.exiftool == "auto" and "exif" in settings.output.metadata:
+    blocks = settings.output.metadata
+    if settings.output.exiftool == "auto" and (blocks == "auto" or "exif" in blocks):
         yield _exiftool()
     if settings.model.backend == "openai":
         yield _server(settings.model)

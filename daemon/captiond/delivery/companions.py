@@ -21,11 +21,12 @@ from captiond.delivery.folders import Folder
 from captiond.errors import TryLater
 from captiond.names import shown
 from captiond.records import NO_NOTES, Fingerprint, Notes, Rules
-from captiond.sidecar.companions import TEXT, XMP, Tail, names_of, notes_of, tails
+from captiond.sidecar.companions import C2PA, JSON, TEXT, XMP, Tail, names_of, notes_of, tails
 from captiond.support.lease import is_held_by_writer
 from captiond.support.openat import open_file, split
 
 MOST_NOTE_BYTES = 16 * 1024 * 1024
+_MOST_JSON_BYTES = 1024 * 1024  # of what Takeout writes beside a picture, which are a few hundred
 CHANGING_RETRY_SECONDS = 1.0
 FORBIDDEN_RETRY_SECONDS = 60.0
 
@@ -156,7 +157,10 @@ def look(
     """What travels with the picture `path`, all of it quiet; TryLater where some of it is not."""
     companions: list[Companion] = []
     noted: dict[str, bytes | None] = {}  # by kind; None: too large
+    jsons: list[bytes] = []
+    is_signed = False
     for companion in _found(inbox, path, text=text):
+        is_signed = is_signed or companion.kind == C2PA  # whoever takes it along
         if not may_take(companion.path):
             continue
         with companion.opened(inbox) as file:
@@ -164,9 +168,12 @@ def look(
             if companion.kind in (XMP, TEXT) and companion.kind not in noted:
                 size = companion.fingerprint.size
                 noted[companion.kind] = contents(file, size) if size <= MOST_NOTE_BYTES else None
+            if companion.kind.endswith(JSON) and companion.fingerprint.size <= _MOST_JSON_BYTES:
+                jsons.append(contents(file, companion.fingerprint.size))
         companions.append(companion)
     unread = frozenset(kind[1:] for kind, content in noted.items() if content is None)
-    return Company(tuple(companions), Notes(noted.get(XMP), noted.get(TEXT), unread))
+    notes = Notes(noted.get(XMP), noted.get(TEXT), unread, tuple(jsons), path, is_signed)
+    return Company(tuple(companions), notes)
 
 
 def _found(inbox: Folder, path: str, *, text: bool) -> list[Companion]:

@@ -59,7 +59,7 @@ from captiond.errors import NotThere, TryLater
 from captiond.names import candidates, job_id, shown
 from captiond.records import Delivered, Notes, RulesOf, Texts
 from captiond.sidecar import Record
-from captiond.sidecar.companions import TEXT, XMP, Tail, tails
+from captiond.sidecar.companions import TEXT, XMP, Tail, credentials_of, tails
 from captiond.support.lease import is_held_by_writer
 from captiond.support.openat import split
 
@@ -126,11 +126,13 @@ class Edits:
         with known(path), done.folder(folder_name) as folder:
             image = _File.read(folder, name)
             beside = _beside(folder, name)
+            is_signed = any(exists(folder, one) for one in credentials_of(name))
         if image.sha256 != told.published_sha256:
             raise _changed(path)
         xmp, text = (beside[kind][1].data if kind in beside else None for kind in (XMP, TEXT))
         describe, format = self._rules_of(told.path).describe, told.source.format or ""
-        described = describe(image.data, format, texts, notes=Notes(xmp, text), own=old.texts)
+        notes = Notes(xmp, text, name=told.path, is_signed=is_signed)
+        described = describe(image.data, format, texts, notes=notes, own=old.texts)
         files, contents, merged = [image], [described.data], {}
         for kind, content in ((XMP, described.xmp), (TEXT, described.text)):
             if content is not None and kind in beside and content != beside[kind][1].data:

@@ -1,219 +1,191 @@
-"""Lays a caption into a copy of an image's bytes, and proves that nothing else changed.
+"""Lays texts into a copy of an image's bytes, and proves that nothing else changed.
 
-Pure: bytes in, bytes out, no files, no clock.  One module per container, `tiff` and `tiff_patch` for the
-block that EXIF lives in, `xmp` for the packets that a second module per container finds, `iptc` and
-`photoshop` for what JPEG has besides, `policy` for what may be replaced, `elsewhere` for what XMP and IPTC
-say.  What cannot be proved safe is refused, with the very same bytes and the reason.  The function
-`place` is somebody else's, who puts the block into HEIC and AVIF; `heif` proves what comes back.
+Pure: bytes in, bytes out, no files, no clock.  `seen` tells what a picture says, `policy` decides once for
+all its places, `targets` is the table of places, `blocks` writes them.  One module per container, `tiff` and
+`tiff_patch` for the block that EXIF lives in, `xmp` for the packets that a second module per container finds,
+`iptc` and `photoshop` for what JPEG has besides, `beside` for the files next to it.  What cannot be proved
+safe is refused, with the very same bytes and the reason.  The function `place` is somebody else's, who puts
+the block into HEIC and AVIF; `heif` proves what comes back.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping
-from dataclasses import dataclass
-from functools import partial
-from itertools import chain
-from typing import Protocol
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass, field
 
-from captiond.records import Described, Written
+from captiond.records import Described, Texts, Written
 
-from . import iptc, maker_note, policy, tiff, tiff_patch, xmp
-from .heif import Heif, Place
-from .jpeg import Jpeg
-from .jpeg_iptc import JpegIptc
-from .jpeg_xmp import JpegXmp
-from .png import Png
-from .png_xmp import PngXmp
-from .policy import SWITCHED_OFF, Decision
+from . import blocks as writing
+from . import iptc, policy, seen, targets
+from .blocks import Kept, Skipped
+from .heif import Place
+from .policy import CAPTION, SWITCHED_OFF, Decision, Said, is_read_by_programs
 from .refusal import MISTAKES, Refused
-from .tiff_file import TiffFile
-from .tiff_xmp import TiffXmp
-from .webp import WebP
-from .webp_xmp import WebPXmp
+from .targets import AUTO, WINDOWS, Target
 
-TARGET = "exif:ImageDescription"
-XMP_TARGET = "xmp:dc:description"
-IPTC_TARGET = "iptc:Caption-Abstract"
+TARGET = targets.EXIF_DESCRIPTION.name
+XMP_TARGET = targets.XMP_DESCRIPTION.name
+IPTC_TARGET = targets.IPTC_CAPTION.name
 
 
-class Container(Protocol):
-    """A file that can hold one TIFF block, and knows whether a new one left the rest alone."""
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """What is known of a picture before anything is written: what it says, and what becomes of that."""
 
-    @property
-    def block(self) -> tiff.Block | None: ...
+    said: tuple[Said, ...]
+    kept: frozenset[str]  # the texts that somebody else has said already
+    replace: bool
+    own: Collection[str]  # what is nobody else's word, wherever it stands
+    name: str = ""
+    signature: str | None = None  # why the bytes may not change
 
-    def descriptions(self) -> Iterator[str]: ...
-
-    def with_block(self, block: bytes) -> bytes: ...
-
-    def prove(self, data: bytes, block: bytes) -> None: ...
-
-
-class PacketHolder(Protocol):
-    """A file that can hold one XMP packet, and knows whether a new one left the rest alone."""
-
-    @property
-    def packet(self) -> bytes | None: ...
-
-    def with_packet(self, packet: bytes) -> bytes: ...
-
-    def prove(self, data: bytes, packet: bytes) -> None: ...
+    def keeps(self, field: str = CAPTION) -> bool:
+        return field in self.kept
 
 
 @dataclass(frozen=True, slots=True)
 class _Wish:
-    """What is to be written into an image of which format, and over what."""
+    """What is to be laid into a picture, and where."""
 
+    data: bytes = field(repr=False)
     format: str
-    text: str
-    replace: bool
-    own: Collection[str]  # what is nobody else's word, wherever it stands
-    beside: Collection[str]  # what is said about the image outside of it
+    texts: Texts
+    blocks: str | Collection[str]
+    windows: bool
     place: Place | None
 
-    def decide(self, existing: str | None, elsewhere: Iterator[str]) -> Decision:
-        return policy.decide(existing, chain(self.beside, elsewhere), replace=self.replace, own=self.own)
 
-
-_READERS: Mapping[str, Callable[[bytes], Container]] = {
-    "JPEG": Jpeg.read,
-    "MPO": Jpeg.read,
-    "PNG": Png.read,
-    "TIFF": TiffFile.read,
-    "WEBP": WebP.read,
-}
-_PLACED = ("HEIF", "AVIF")
-_PACKETS: Mapping[str, Callable[[bytes], PacketHolder]] = {
-    "JPEG": JpegXmp.read,
-    "MPO": JpegXmp.read,
-    "PNG": PngXmp.read,
-    "TIFF": TiffXmp.read,
-    "WEBP": WebPXmp.read,
-}
-
-
-def describe(
+def judge(
     data: bytes,
     format: str,
     caption: str,
     *,
     replace: bool = False,
-    blocks: Collection[str] = ("exif",),
-    place: Place | None = None,
-    beside: Collection[str] = (),
+    windows: bool = False,
+    beside: Collection[Said] = (),
     own: Collection[str] = (),
-) -> Described:
-    """Lay `caption` into the image as its description, unless a person or a program needs the one there.
+    name: str = "",
+    is_signed: bool = False,
+) -> Judged:
+    """One decision for each text of a picture, over all that it says and all that is said `beside` it.
 
-    `format` is Pillow's name, `replace` overrides a person's description, `blocks` are the kinds of
-    metadata that are wanted, each of which is written or refused on its own.  `place` puts a block into HEIC
-    and AVIF files; without it they are left alone.  `beside` are descriptions found outside of the image,
-    which count as those inside; `own` are captions of ours that may make way.  Never raises, whatever the
-    bytes: see `Written.action` and its reason.
+    `replace` overrides a person's description; `own` are captions of ours that may make way; `name` is the
+    picture's, which says nothing as a description.  Never raises.
     """
-    text = policy.clean(caption)
-    # A text that is written to several places is in none of them somebody else's.
-    ours = [*map(policy.clean, own), *([text] if beside or {*blocks} - {"exif"} else [])]
-    wish = _Wish(format, text, replace, {*ours, *map(iptc.shortened, ours)}, beside, place)
-    done = [] if "exif" in blocks else [_untouched(data, TARGET, "skipped", SWITCHED_OFF)]
-    for block, (write, target) in _WRITERS.items():
-        if block in blocks:
-            done.append(_attempted(write, target, done[-1].data if done else data, wish))
-    written = tuple(one for described in done for one in described.written)
-    previous = policy.together(*(described.previous_description for described in done))
-    return Described(done[-1].data, written, previous)
+    looked = seen.look(data, format)
+    ours = [policy.clean(text) for text in (*own, caption)]
+    ours = [*ours, *map(iptc.shortened, ours)]
+    said = (*(one for one in looked.said if windows or one.place != WINDOWS), *beside)
+    signature = None
+    if is_signed:
+        signature = "the C2PA manifest beside it signs the bytes that would change"
+    elif looked.is_signed_remotely:
+        signature = "Content Credentials elsewhere sign the bytes that would change"
+    kept = set()
+    for text in {one.field for one in said}:
+        its_own = [one for one in said if one.field == text]
+        if policy.decide(its_own, replace=replace, own=ours, name=name) is Decision.KEEP:
+            kept.add(text)
+    return Judged(said, frozenset(kept), replace, frozenset(ours), name, signature)
+
+
+def describe(
+    data: bytes,
+    format: str,
+    texts: Texts,
+    *,
+    replace: bool = False,
+    blocks: str | Collection[str] = ("exif",),
+    windows: bool = False,
+    place: Place | None = None,
+    beside: Collection[Said] = (),
+    own: Collection[str] = (),
+    judged: Judged | None = None,
+) -> Described:
+    """Lay `texts` into the image, unless a person or a program needs the description that is there.
+
+    `format` is Pillow's name.  `blocks` are the kinds of metadata that are wanted, each of which is written
+    or refused on its own, or `auto`; `windows` asks for the tags of Windows' Explorer.  `place` puts a block
+    into HEIC and AVIF files; without it they are left alone.  `judged` is given if it was decided before,
+    else this decides (see `judge`).  Never raises, whatever the bytes: see `Written.action` and its reason.
+    """
+    judged = judged or judge(
+        data, format, texts.caption, replace=replace, windows=windows, beside=beside, own=own
+    )
+    wish = _Wish(data, format, texts, blocks, windows, place)
+    written: list[Written] = []
+    previous: list[str | None] = []
+    if "exif" not in blocks and blocks != AUTO:
+        written.append(Written(TARGET, "skipped", SWITCHED_OFF))
+    for target, text in _wanted(wish, judged):
+        data, one, made_way = _attempted(target, text, data, wish, judged)
+        written.append(one)
+        previous.append(made_way)
+    previous += _unwritable(judged) if any(one.action == "wrote" for one in written) else ()
+    return Described(data, tuple(written), policy.together(*previous))
+
+
+def unserved(judged: Judged, written: Collection[Written]) -> bool:
+    """Does any block go on saying something else than the caption that was to stand everywhere?"""
+    names = {target.block: target.name for target in targets.TABLE if target.is_always_told}
+    wrote = {one.target for one in written if one.action == "wrote"}
+    left = [one for one in judged.said if one.place in names and names[one.place] not in wrote]
+    return not judged.keeps() and any(_says_otherwise(one, judged) for one in left)
+
+
+def _says_otherwise(said: Said, judged: Judged) -> bool:
+    text = policy.clean(said.text or "")
+    return said.text is None or bool(text and text not in judged.own and not is_read_by_programs(text))
+
+
+def _wanted(wish: _Wish, judged: Judged) -> Iterator[tuple[Target, str]]:
+    has_iptc = wish.blocks == AUTO and writing.has_iptc(wish.data, wish.format)
+    rows = targets.chosen(wish.blocks, windows=wish.windows, said=judged.said, has_iptc=has_iptc)
+    for target in rows:
+        text = policy.clean(target.text(wish.texts))
+        if text or target.is_always_told:
+            yield target, text
 
 
 def _attempted(
-    write: Callable[[bytes, Container, _Wish], Described], target: str, data: bytes, wish: _Wish
-) -> Described:
-    """What `write` makes of the image; the very same bytes where it cannot."""
-    read = _READERS.get(wish.format)
-    if wish.place and wish.format in _PLACED:
-        read = partial(Heif.read, place=wish.place)
+    target: Target, text: str, data: bytes, wish: _Wish, judged: Judged
+) -> tuple[bytes, Written, str | None]:
+    """The image with the text, or the very same bytes; what became of the target; what made way."""
+
+    def untouched(action: str, reason: str) -> tuple[bytes, Written, None]:
+        return data, Written(target.name, action, reason), None
+
+    read = writing.reader(wish.format, wish.place)
     if read is None:
-        reason = f"captions are not written into {wish.format or 'unknown'} files"
-        return _untouched(data, target, "skipped", reason)
-    if not wish.text:
-        return _untouched(data, target, "skipped", "the caption is empty")
+        return untouched("skipped", f"captions are not written into {wish.format or 'unknown'} files")
+    if not text:
+        return untouched("skipped", "the caption is empty")
+    if any(map(judged.keeps, target.fields)):
+        return untouched("kept", _reason_to_keep(target, judged))
+    if judged.signature:
+        return untouched("refused", judged.signature)
     try:
-        return write(data, read(data), wish)
+        laid = writing.lay(target, text, data, wish.format, read(data))
+    except Kept as kept:
+        return untouched("kept", str(kept))
+    except Skipped as skipped:
+        return untouched("skipped", str(skipped))
     except Refused as refused:
-        return _untouched(data, target, "refused", str(refused))
+        return untouched("refused", str(refused))
     except MISTAKES as error:  # ours, and no reason to keep the image from being delivered as it was
-        return _untouched(data, target, "refused", f"unexpectedly: {type(error).__name__}: {error}")
+        return untouched("refused", f"unexpectedly: {type(error).__name__}: {error}")
+    return laid.data, Written(target.name, "wrote"), laid.previous
 
 
-def _into_exif(data: bytes, container: Container, wish: _Wish) -> Described:
-    block, value = container.block, policy.encode(wish.text)
-    existing = block.description() if block else None
-    if existing == value:
-        return Described(data, (Written(TARGET, "wrote"),))
-    previous = policy.decode(existing) if existing is not None else None
-    decision = wish.decide(previous, container.descriptions())
-    if decision is not Decision.WRITE:
-        return _untouched(data, TARGET, "kept", decision.value)
-    new_block = tiff_patch.describe(block, value) if block else tiff_patch.fresh(value)
-    tiff_patch.prove(block, new_block, value)
-    if block and maker_note.leads_into(block, len(new_block)):
-        raise Refused("its MakerNote points behind its EXIF")
-    new = container.with_block(new_block)
-    container.prove(new, new_block)
-    return Described(new, (Written(TARGET, "wrote"),), previous or None)
+def _reason_to_keep(target: Target, judged: Judged) -> str:
+    programs = (one for one in judged.said if one.place == target.block == "exif" and one.text)
+    if any(is_read_by_programs(one.text or "") for one in programs):
+        return Decision.KEEP_FOR_PROGRAMS.value
+    return Decision.KEEP.value
 
 
-def _into_xmp(data: bytes, container: Container, wish: _Wish) -> Described:
-    if wish.format not in _PACKETS:
-        return _untouched(data, XMP_TARGET, "skipped", f"XMP is not written into {wish.format} files")
-    decision = wish.decide(None, _all_descriptions(container))
-    if decision is not Decision.WRITE:
-        return _untouched(data, XMP_TARGET, "kept", decision.value)
-    holder = _PACKETS[wish.format](data)
-    old = xmp.Packet.read(holder.packet) if holder.packet is not None else None
-    previous = old.description() if old else None
-    if previous == wish.text:
-        return Described(data, (Written(XMP_TARGET, "wrote"),))
-    # A PNG's packet cannot be changed in place, since its chunk has a CRC: XMP Specification, part 3, 1.1.5.
-    packet = old.describe(wish.text) if old else xmp.fresh(wish.text, is_writable=wish.format != "PNG")
-    xmp.prove(old, packet, wish.text)
-    new = holder.with_packet(packet)
-    holder.prove(new, packet)
-    return Described(new, (Written(XMP_TARGET, "wrote"),), (previous or "").strip() or None)
-
-
-def _into_iptc(data: bytes, container: Container, wish: _Wish) -> Described:
-    holder = JpegIptc.read(container) if isinstance(container, Jpeg) else None
-    if holder is None:
-        return _untouched(data, IPTC_TARGET, "skipped", "it has no IPTC")
-    decision = wish.decide(None, _all_descriptions(container))
-    if decision is not Decision.WRITE:
-        return _untouched(data, IPTC_TARGET, "kept", decision.value)
-    old = iptc.Datasets.read(holder.resources.iptc or b"")
-    value, existing = old.encode(iptc.shortened(wish.text)), old.caption()
-    if existing == value:
-        return Described(data, (Written(IPTC_TARGET, "wrote"),))
-    block = old.describe(value)
-    old.prove(block, value)
-    new = holder.with_iptc(block)
-    holder.prove(new, block)
-    previous = policy.decode(existing) if existing is not None else None
-    return Described(new, (Written(IPTC_TARGET, "wrote"),), previous or None)
-
-
-_WRITERS = {
-    "exif": (_into_exif, TARGET),
-    "xmp": (_into_xmp, XMP_TARGET),
-    "iptc": (_into_iptc, IPTC_TARGET),
-}
-
-
-def _all_descriptions(container: Container) -> Iterator[str]:
-    """What EXIF, XMP and IPTC say about the image."""
-    existing = container.block.description() if container.block else None
-    if existing is not None:
-        yield policy.decode(existing)
-    yield from container.descriptions()
-
-
-def _untouched(data: bytes, target: str, action: str, reason: str) -> Described:
-    return Described(data, (Written(target, action, reason),))
+def _unwritable(judged: Judged) -> list[str | None]:
+    """A person's words that cannot make way where they stand; the JSON says them, too."""
+    places = ("png", "takeout")
+    said = [one for one in judged.said if one.place in places and one.is_by_person(judged.name, judged.own)]
+    return [one.text for one in said] if judged.replace else []

@@ -9,16 +9,21 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 
-from captiond.records import Described, Written
+from captiond.records import Described, Notes, Written
 
-from . import elsewhere, policy
-from .policy import SWITCHED_OFF, Decision
+from . import policy
+from .blocks import into_packet
+from .policy import SWITCHED_OFF, Decision, Said
 from .refusal import MISTAKES, Refused
-from .xmp import Packet, fresh_file, prove
+from .takeout import in_takeout
+from .xmp import DC_DESCRIPTION, TIFF_DESCRIPTION, fresh_file, prove
+from .xmp_words import in_xmp
 
 XMP_TARGET = "xmp-sidecar:dc:description"
 TEXT_TARGET = "text-sidecar"
 
+# Immich takes the second one first; without it, what EXIF says would hide the first.
+_BOTH = (DC_DESCRIPTION, TIFF_DESCRIPTION)
 _LONGEST_TEXT = 1 << 16  # bytes; more than that describes no picture
 
 
@@ -39,6 +44,7 @@ class _Wish:
     text: str
     replace: bool
     own: Collection[str]
+    keeps: bool  # somebody's words stand in another place: no .xmp receives ours
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,14 +67,16 @@ def compose(
     existing_xmp: bytes | None,
     existing_text: bytes | None,
     own: Collection[str] = (),
+    keeps: bool = False,
 ) -> Beside:
     """The files for a picture that was `described`, given those that came along with it.
 
     `xmp`: always, never, or auto: where the format could not hold the caption.  `own` are captions of ours,
-    which make way.  Never raises, whatever the bytes: see `Written.action` and its reason.
+    which make way; `keeps`: a person's words were found, so that no .xmp says ours.  Never raises, whatever
+    the bytes: see `Written.action` and its reason.
     """
     line = policy.clean(caption)
-    wish = _Wish(line, replace, {line, *map(policy.clean, own)})
+    wish = _Wish(line, replace, {line, *map(policy.clean, own)}, keeps)
     made: dict[str, _Made] = {}
     if xmp == "always" or (xmp == "auto" and found_no_place(described)):
         made[XMP_TARGET] = _attempted(_xmp_file, wish, existing_xmp)
@@ -82,9 +90,19 @@ def compose(
     )
 
 
-def descriptions(existing_xmp: bytes | None) -> tuple[str, ...]:
-    """What an .xmp that came along says about its picture, for `describe(beside=...)`.  Never raises."""
-    return tuple(elsewhere.in_xmp(existing_xmp or b""))
+def said(notes: Notes) -> tuple[Said, ...]:
+    """What lies beside a picture and says something about it.  Never raises.
+
+    An .xmp that is too large to be read may say anything, so that it counts as somebody's.
+    """
+    unread = (Said("xmp-sidecar", None),) if "xmp" in notes.unread else ()
+    jsons = (one for content in notes.takeout for one in in_takeout(content))
+    return (*unread, *descriptions(notes.xmp), *jsons)
+
+
+def descriptions(existing_xmp: bytes | None) -> tuple[Said, ...]:
+    """What an .xmp that came along says about its picture.  Never raises."""
+    return tuple(Said("xmp-sidecar", text) for text in in_xmp(existing_xmp or b""))
 
 
 def found_no_place(described: Described) -> bool:
@@ -105,19 +123,15 @@ def _attempted(make: Callable[[_Wish, bytes | None], _Made], wish: _Wish, existi
 
 
 def _xmp_file(wish: _Wish, existing: bytes | None) -> _Made:
+    decision = policy.decide(descriptions(existing), replace=wish.replace, own=wish.own)
+    if wish.keeps or decision is not Decision.WRITE:
+        return _Made(None, "kept", Decision.KEEP.value)
     if existing is None:
-        new = fresh_file(wish.text)
-        prove(None, new, wish.text)
+        new = fresh_file(wish.text, _BOTH)
+        for property in _BOTH:
+            prove(None, new, wish.text, property)
         return _Made(new, "wrote")
-    decision = policy.decide(None, elsewhere.in_xmp(existing), replace=wish.replace, own=wish.own)
-    if decision is not Decision.WRITE:
-        return _Made(None, "kept", decision.value)
-    old = Packet.read(existing)
-    previous = old.description()
-    if previous == wish.text:
-        return _Made(existing, "wrote")
-    new = old.describe(wish.text)
-    prove(old, new, wish.text)
+    new, previous = into_packet(existing, wish.text, DC_DESCRIPTION, also=TIFF_DESCRIPTION)
     return _Made(new, "wrote", previous=_by_others(previous or "", wish))
 
 

@@ -1,7 +1,7 @@
 """Where a caption goes, as the settings say: into the image, and into the .xmp and .txt beside it.  Pure.
 
-This is where what came along with a picture meets the policy: a person's words in its .xmp count like those
-inside the image.
+This is where what came along with a picture meets the policy: a person's words beside it count like those
+inside the image, and what is decided holds for all its places.
 """
 
 from __future__ import annotations
@@ -13,18 +13,20 @@ from captiond import metadata
 from captiond.metadata import beside, policy
 from captiond.metadata.heif import Place
 from captiond.metadata.policy import together
+from captiond.metadata.targets import AUTO
 from captiond.records import NO_NOTES, Described, Notes, Texts
 
 
 @dataclass(frozen=True, slots=True)
 class Describing:
-    """A function of an image and its caption; two that are equal do the same."""
+    """A function of an image and its texts; two that are equal do the same."""
 
     replaces: bool  # what a person wrote makes way
-    blocks: Collection[str]  # inside the image: exif, xmp, iptc
+    blocks: str | Collection[str]  # inside the image: exif, xmp, iptc; or auto
     place: Place | None
     xmp: str  # when photo.jpg.xmp is written: auto, always or never
     text: bool  # whether photo.txt is written
+    windows: bool = False  # whether the tags of Windows' Explorer are written, too
 
     def __call__(
         self,
@@ -37,32 +39,37 @@ class Describing:
         own: Texts | None = None,
     ) -> Described:
         """`own`: former texts of ours.  They make way wherever they are said, and no new file is made."""
-        caption, former = texts.caption, () if own is None else (own.caption,)
-        xmp, text = self.xmp, self.text
-        if former:
-            said = beside.descriptions(notes.xmp)
-            xmp = "always" if _is_said(former, said) else xmp if notes.xmp is not None else "never"
-            lines = () if notes.text is None else (notes.text.decode(errors="replace"),)
-            text = _is_said(former, lines) or (text and notes.text is not None)
+        former = () if own is None else (own.caption,)
+        judged = metadata.judge(
+            data,
+            format,
+            texts.caption,
+            replace=self.replaces,
+            windows=self.windows,
+            beside=beside.said(notes),
+            own=former,
+            name=notes.name,
+            is_signed=notes.is_signed,
+        )
         described = metadata.describe(
             data,
             format,
-            caption,
-            replace=self.replaces,
+            texts,
             blocks=self.blocks,
+            windows=self.windows,
             place=self.place,
-            beside=beside.descriptions(notes.xmp),
-            own=former,
+            judged=judged,
         )
         made = beside.compose(
-            caption,
+            texts.caption,
             described,
-            xmp="never" if "xmp" in notes.unread else xmp,
-            text=text and "txt" not in notes.unread,
+            xmp=self._when_xmp(judged, described, notes, former),
+            text=self._wants_text(notes, former),
             replace=self.replaces,
             existing_xmp=notes.xmp,
             existing_text=notes.text,
             own=former,
+            keeps=judged.keeps(),
         )
         return replace(
             described,
@@ -71,6 +78,29 @@ class Describing:
             xmp=made.xmp,
             text=made.text,
         )
+
+    def _when_xmp(
+        self, judged: metadata.Judged, described: Described, notes: Notes, own: Collection[str]
+    ) -> str:
+        """When the .xmp is written: always if it is one of the places that go on saying something else."""
+        if "xmp" in notes.unread:
+            return "never"
+        said = [one.text or "" for one in beside.descriptions(notes.xmp) if not one.is_blank()]
+        if own and _is_said(own, said):
+            return "always"
+        if own and notes.xmp is None:
+            return "never"
+        if self.xmp != "auto" or self.blocks != AUTO or judged.keeps():
+            return self.xmp
+        return "always" if said or metadata.unserved(judged, described.written) else self.xmp
+
+    def _wants_text(self, notes: Notes, own: Collection[str]) -> bool:
+        if "txt" in notes.unread:
+            return False
+        if not own:
+            return self.text
+        lines = () if notes.text is None else (notes.text.decode(errors="replace"),)
+        return _is_said(own, lines) or (self.text and notes.text is not None)
 
 
 def _is_said(own: Collection[str], said: Iterable[str]) -> bool:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from . import elsewhere, tiff
+from . import tiff
 from .heif_boxes import Item, Meta, boxes
 from .refusal import Refused
 
@@ -19,7 +19,6 @@ Place = Callable[[bytes, bytes], bytes]  # a file and a TIFF block -> the file w
 # Others, such as a motion photo's film or a sequence's tables, may count to places that would move.
 _KNOWN = (b"ftyp", b"meta", b"mdat", b"free", b"skip")
 _PREFIXES = (bytes(4), b"\0\0\0\x06Exif\0\0")
-_PACKET_LIMIT = 16 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,12 +47,7 @@ class Heif:
         if len(exifs) > 1:
             raise Refused("it has more than one EXIF block")
         exif = exifs[0] if exifs else None
-        return cls(data, meta, exif, tiff.parse(_block_of(data, exif)) if exif else None, place)
-
-    def descriptions(self) -> Iterator[str]:
-        for item in self.meta.items.values():
-            if item.kind == b"mime" and item.size <= _PACKET_LIMIT:
-                yield from elsewhere.in_xmp(item.bytes_in(self.data))
+        return cls(data, meta, exif, tiff.parse(exif_block(exif.bytes_in(data))) if exif else None, place)
 
     def with_block(self, block: bytes) -> bytes:
         return self.place(self.data, block)
@@ -61,7 +55,7 @@ class Heif:
     def prove(self, data: bytes, block: bytes) -> None:
         """Raises Refused unless `data` is this file with `block` for its EXIF, and nothing else changed."""
         new = Heif.read(data, self.place)
-        if new.exif is None or _block_of(data, new.exif) != block:
+        if new.exif is None or exif_block(new.exif.bytes_in(data)) != block:
             raise Refused("exiftool did not write the caption")
         if new.exif.bytes_in(data).removesuffix(block) not in (*_PREFIXES, self._prefix()):
             raise Refused("exiftool put something before the EXIF")
@@ -74,7 +68,7 @@ class Heif:
     def _prefix(self) -> bytes:
         if self.exif is None:
             return b""
-        return self.exif.bytes_in(self.data).removesuffix(_block_of(self.data, self.exif))
+        return self.exif.bytes_in(self.data).removesuffix(exif_block(self.exif.bytes_in(self.data)))
 
     def _prove_items(self, new: Heif) -> None:
         exif_id = new.exif.id if new.exif else 0
@@ -109,7 +103,6 @@ class Heif:
             yield kind, b"".join((*kept, self.data[at:end]))
 
 
-def _block_of(data: bytes, exif: Item) -> bytes:
+def exif_block(payload: bytes) -> bytes:
     """ISO/IEC 23008-12, A.2.1: four bytes say how many bytes stand before the TIFF header."""
-    payload = exif.bytes_in(data)
     return payload[4 + int.from_bytes(payload[:4], "big") :]

@@ -8,11 +8,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import chain
 from struct import Struct
 from typing import NamedTuple, Self
 
-from . import elsewhere, maker_note, tiff
+from . import maker_note, tiff
 from .refusal import Refused, all_of, is_same
 
 _SOI, _SOS = 0xD8, 0xDA
@@ -60,14 +59,6 @@ class Jpeg:
         jpeg._refuse_what_counts_bytes()
         return jpeg
 
-    def descriptions(self) -> Iterator[str]:
-        """What XMP and IPTC say about the image."""
-        packet = b"".join(
-            chain(self._payloads(APP1, XMP), self._payloads(APP1, EXTENDED_XMP, EXTENDED_XMP_HEADER))
-        )
-        yield from elsewhere.in_xmp(packet)
-        yield from elsewhere.in_photoshop(b"".join(self._payloads(APP13, PHOTOSHOP)))
-
     def with_block(self, block: bytes) -> bytes:
         if len(_EXIF) + len(block) > LONGEST:
             raise Refused("its EXIF would not fit into one segment")
@@ -114,10 +105,9 @@ class Jpeg:
             if segment.marker == marker and self.data.startswith(signature, segment.payload, segment.end)
         )
 
-    def _payloads(self, marker: int, signature: bytes, header: int | None = None) -> Iterator[bytes]:
-        skip = len(signature) if header is None else header
+    def _payloads(self, marker: int, signature: bytes) -> Iterator[bytes]:
         for segment in self.starting_with(marker, signature):
-            yield self.data[segment.payload + skip : segment.end]
+            yield self.data[segment.payload + len(signature) : segment.end]
 
     def lists_pictures_before(self, segment: Segment) -> bool:
         """Does the list of other pictures, which counts from itself, stand before the segment?"""

@@ -7,19 +7,19 @@ anywhere but between two IDAT chunks, and only once.
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from struct import Struct
 from typing import NamedTuple, Self
 
-from . import elsewhere, tiff
+from . import tiff
 from .refusal import Refused, all_of, is_same
 
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"  # 5.2
 _HEAD = Struct(">I4s")
 _CRC = Struct(">I")
 
-_EXIF = b"eXIf"
+EXIF = b"eXIf"
 _OLD_PREFIX = b"Exif\0\0"  # some writers put JPEG's header before the block
 TEXTS = frozenset({b"tEXt", b"zTXt", b"iTXt"})  # 11.3.3
 _SIGNED = frozenset({b"caBX", b"dSIG"})  # C2PA 2.1, A.3.2; PNG extensions 1.4, 3.2
@@ -28,9 +28,6 @@ XMP = b"XML:com.adobe.xmp"  # XMP Specification, part 3, 1.1.5
 _RAW_EXIF = frozenset(
     {b"Raw profile type exif", b"Raw profile type APP1"}
 )  # ImageMagick's, before there was eXIf
-_RAW_IPTC = b"Raw profile type iptc"
-
-_LONGEST_TEXT = 1 << 22  # bytes that a compressed text may grow to
 
 
 class Chunk(NamedTuple):
@@ -62,17 +59,9 @@ class Png:
         png._refuse_what_is_not_for_us()
         return png
 
-    def descriptions(self) -> Iterator[str]:
-        """What XMP and IPTC say about the image."""
-        for keyword, text in self._texts():
-            if keyword == XMP:
-                yield from elsewhere.in_xmp(text)
-            elif keyword == _RAW_IPTC:
-                yield from elsewhere.in_photoshop(_raw_profile(text))
-
     def with_block(self, block: bytes) -> bytes:
         payload = self.prefix + block
-        return self.with_chunk(self.exif, _EXIF, payload)
+        return self.with_chunk(self.exif, EXIF, payload)
 
     def prove(self, data: bytes, block: bytes) -> None:
         """Refuse `data` unless it is this file but for one chunk, and that one holds `block`."""
@@ -131,24 +120,6 @@ class Png:
             if chunk.type in TEXTS:
                 yield payload_of(self.data, chunk)[:80].partition(b"\0")[0]
 
-    def _texts(self) -> Iterator[tuple[bytes, bytes]]:
-        """The keyword and the text of the first textual chunks that hold XMP and IPTC (11.3.3)."""
-        wanted = {XMP, _RAW_IPTC}
-        for chunk in self.chunks:
-            if chunk.type not in TEXTS:
-                continue
-            keyword, _, text = payload_of(self.data, chunk).partition(b"\0")
-            if keyword not in wanted:
-                continue
-            wanted.remove(keyword)
-            is_compressed = chunk.type == b"zTXt"
-            if chunk.type == b"iTXt":
-                is_compressed = text[:1] == b"\1"
-                text = text[2:].split(b"\0", 2)[-1]
-            elif is_compressed:
-                text = text[1:]
-            yield keyword, _inflated(text) if is_compressed else text
-
 
 def read_chunks(data: bytes) -> Iterator[Chunk]:
     """The chunks from the signature to IEND."""
@@ -170,9 +141,9 @@ def _only_exif(chunks: tuple[Chunk, ...]) -> Chunk | None:
     kinds = [chunk.type for chunk in chunks]
     if kinds[0] not in (b"IHDR", b"CgBI") or b"IDAT" not in kinds:
         raise Refused("it has no image data")
-    if kinds.count(_EXIF) > 1:
+    if kinds.count(EXIF) > 1:
         raise Refused("it has more than one eXIf chunk")
-    return chunks[kinds.index(_EXIF)] if _EXIF in kinds else None
+    return chunks[kinds.index(EXIF)] if EXIF in kinds else None
 
 
 def _but(chunks: tuple[Chunk, ...], one: Chunk | None) -> list[tuple[bytes, int]]:
@@ -184,14 +155,40 @@ def payload_of(data: bytes, chunk: Chunk) -> bytes:
     return data[chunk.payload : chunk.end - _CRC.size]
 
 
-def _inflated(text: bytes) -> bytes:
+def text_of(
+    kind: bytes, payload: bytes, limit: int, is_wanted: Callable[[bytes], bool]
+) -> tuple[bytes, bytes | None, int]:
+    """The keyword and the text of a textual chunk (11.3.3), and to how many bytes it was inflated.
+
+    No keyword if nobody wants it; no text if it cannot be inflated, or not within the limit.
+    """
+    keyword, _, text = payload.partition(b"\0")
+    if not is_wanted(keyword):
+        return b"", None, 0
+    is_compressed = kind == b"zTXt"
+    if kind == b"iTXt":
+        is_compressed = text[:1] == b"\1"
+        text = text[2:].split(b"\0", 2)[-1]
+    elif is_compressed:
+        text = text[1:]
+    if not is_compressed:
+        return keyword, text, 0
+    inflated = _inflated(text, limit)
+    return keyword, inflated, len(inflated or b"")
+
+
+def _inflated(text: bytes, limit: int) -> bytes | None:
+    if limit <= 0:  # to zlib it would mean that there is none
+        return None
+    stream = zlib.decompressobj()
     try:
-        return zlib.decompressobj().decompress(text, _LONGEST_TEXT)
+        inflated = stream.decompress(text, limit)
     except zlib.error:
-        return b""
+        return None
+    return None if stream.unconsumed_tail else inflated
 
 
-def _raw_profile(text: bytes) -> bytes:
+def raw_profile(text: bytes) -> bytes:
     """What ImageMagick laid into a text: a name, a length, and hexadecimal digits in lines."""
     try:
         return bytes.fromhex("".join(text.decode("ascii").split()[2:]))

@@ -3,50 +3,23 @@
 from __future__ import annotations
 
 import re
-import unicodedata
 from collections.abc import Collection, Iterable
+from dataclasses import dataclass
 from enum import Enum
 
+from captiond import characters
+
+from . import firmware
+
+clean = characters.line  # a caption, and what is compared with one
+
+CAPTION, TITLE = "caption", "title"  # as `Texts` calls them
+
 SWITCHED_OFF = "switched off"  # the reason for a block that nobody asked for
-
-_BREAKS = re.compile(r"\s*[\x00-\x1f\x7f-\x9f\u2028\u2029]+\s*")
-_SURROGATES = re.compile(r"[\ud800-\udfff]")
-
-# A maker's name before "DIGITAL CAMERA" is short and no part of a sentence; "me with my digital camera" is.
-_SENTENCE = (
-    r"(?!.*\b(?:an?|and|at|by|for|from|her|his|in|is|my|new|of|old|on|our|the|their|this|to|with|your)\b)"
-)
-_HUAWEI = (
-    "rhdr hdrpl oznorWO oznor frontbhdp fbt rbt ptr fbthdr btr mon nor dav mde mde_soft edf btfmdn btf"
-    " btfhdr frem rpt burst sdr_HDRB cof qrf fshbty"
-)
-_JUNK = re.compile(
-    "|".join(
-        (
-            _SENTENCE + r"(?:\S+\s+){0,5}DIGITAL (?:STILL )?CAMERA",
-            r"(?:SONY|MINOLTA) DSC",
-            r"EPSON DSC picture",
-            r"KODAK Action Cam",
-            r"DCF 1\.0",
-            r"Exif[ _]JPEG(?:_PICTURE)?",
-            r"SAMSUNG(?: CAMERA PICTURES)?",
-            r"<(?:Digimax|KENOX)[^>]*>",
-            r"DCIM\\\S*",
-            r"DSC\d+",
-            r"\d+",
-            r"null|default|Scanner|charset=Ascii|binary comment",
-            r"Created (?:by Imlib|with (?:The )?GIMP)",
-            *map(re.escape, _HUAWEI.split()),
-        )
-    ),
-    re.IGNORECASE | re.DOTALL,
-)
 
 # Programs find the layout of a stack, its channels or its scale in these, whatever a person asks for.
 _READ_BY_PROGRAMS = re.compile(r"\s*(?:ImageJ=|SI\.|Aperio |\{\"shape\"|<MetaData>)")
 _OME = re.compile(r"<(?:\w+:)?OME[\s>]")
-
-_LONGEST_JUNK = 128  # characters
 
 
 class Decision(Enum):
@@ -55,12 +28,6 @@ class Decision(Enum):
     WRITE = "write"
     KEEP = "kept existing description"
     KEEP_FOR_PROGRAMS = "kept existing description, which programs read"
-
-
-def clean(caption: str) -> str:
-    """A caption as it may stand in a tag: one line, NFC, nothing that has no place in UTF-8."""
-    line = _BREAKS.sub(" ", _SURROGATES.sub("\N{REPLACEMENT CHARACTER}", caption)).strip()
-    return unicodedata.normalize("NFC", line)
 
 
 def encode(caption: str) -> bytes:
@@ -77,23 +44,49 @@ def decode(value: bytes) -> str:
         return shown.decode("latin-1").strip()
 
 
-def is_by_person(text: str | None) -> bool:
-    """Did somebody write this, rather than a camera's firmware or nobody?"""
-    line = clean(text or "")
-    return bool(line) and (len(line) > _LONGEST_JUNK or _JUNK.fullmatch(line) is None)
+def encode_wide(text: str) -> bytes:
+    """The value of Windows' own tags: UTF-16, little-endian in every block, and a NUL."""
+    return text.encode("utf-16-le") + b"\0\0"
 
 
-def decide(
-    existing: str | None, elsewhere: Iterable[str], *, replace: bool, own: Collection[str] = ()
-) -> Decision:
-    """May a caption take the place of `existing`, given what is said elsewhere?  `own` are our words."""
-    if existing and (_READ_BY_PROGRAMS.match(existing) or _OME.search(existing)):
-        return Decision.KEEP_FOR_PROGRAMS
+def decode_wide(value: bytes) -> str:
+    return value.decode("utf-16-le", "replace").partition("\0")[0].strip()
+
+
+def is_by_person(text: str | None, name: str = "") -> bool:
+    """Did somebody write this about the picture `name`, rather than a camera's firmware or nobody?"""
+    return not firmware.is_nobodys(clean(text or ""), name)
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """What one place says about the picture; None: somebody's words that cannot be read."""
+
+    place: str  # exif, xmp, iptc, png, windows, xmp-sidecar, takeout
+    text: str | None
+    field: str = CAPTION  # which of our texts it stands for
+
+    def is_by_person(self, name: str, own: Collection[str]) -> bool:
+        return self.text is None or (is_by_person(self.text, name) and clean(self.text) not in own)
+
+    def is_blank(self) -> bool:
+        return self.text is not None and not clean(self.text)
+
+
+def decide(said: Iterable[Said], *, replace: bool, own: Collection[str] = (), name: str = "") -> Decision:
+    """What becomes of a text of the picture `name`, given all that its places say for it: one answer for all.
+
+    `own` are our words, which are nobody else's wherever they stand.
+    """
     if replace:
         return Decision.WRITE
-    said = (existing or "", *elsewhere)
-    is_taken = any(is_by_person(one) and clean(one) not in own for one in said)
+    is_taken = any(one.is_by_person(name, own) for one in said)
     return Decision.KEEP if is_taken else Decision.WRITE
+
+
+def is_read_by_programs(text: str) -> bool:
+    """Is it what microscopes and their programs live on, which stays whatever a person asks for?"""
+    return _READ_BY_PROGRAMS.match(text) is not None or _OME.search(text) is not None
 
 
 def together(*descriptions: str | None) -> str | None:

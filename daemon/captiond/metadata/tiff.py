@@ -6,7 +6,7 @@ pointer leads.  A TIFF or BigTIFF file is one such block.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from itertools import starmap
 from operator import add
@@ -141,7 +141,7 @@ class _Walk:
         self.data = data
         self.fields = fields
         self.tag = tag
-        self.name = "XMP packet" if tag == XMP else "description"
+        self.name = {XMP: "XMP packet", IMAGE_DESCRIPTION: "description"}.get(tag, f"text {tag:#x}")
         self.patched = (0, 0)
         self.left = 2 * len(data) + 65_536  # bytes still to be read: overlapping arrays must not cost squares
 
@@ -269,3 +269,24 @@ def _integers(data: bytes, fields: Fields, entry: Entry) -> tuple[int, ...]:
     if fields.sizes[entry.type] * entry.units <= fields.room():
         return unpack_from(layout, entry.field)
     return unpack_from(layout, data, fields.offset.unpack(entry.field)[0])
+
+
+def glimpse(data: bytes, tags: Collection[int]) -> Iterator[tuple[int, bytes]]:
+    """What these tags of IFD0 hold in a block that may be damaged in any way: as much of it as is there."""
+    fields = _HEADERS.get(data[:4]) or _HEADERS.get(data[:8])
+    if fields is None or len(data) < fields.pointer_at + fields.offset.size:
+        return
+    (at,) = fields.offset.unpack_from(data, fields.pointer_at)
+    if at + fields.number.size > len(data):
+        return
+    (count,) = fields.number.unpack_from(data, at)
+    start = at + fields.number.size
+    for entry_at in range(start, min(start + count * fields.entry.size, len(data)), fields.entry.size):
+        if entry_at + fields.entry.size > len(data):
+            return
+        entry = Entry(*fields.entry.unpack_from(data, entry_at))
+        size = fields.sizes.get(entry.type, 1) * entry.units
+        if entry.tag in tags:
+            (value_at,) = fields.offset.unpack(entry.field)
+            is_here = size <= fields.room()
+            yield entry.tag, entry.field[:size] if is_here else data[value_at : value_at + size]

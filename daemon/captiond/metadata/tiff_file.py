@@ -7,14 +7,13 @@ its end: a file of which that may be true is refused, since appending would misl
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Self
 
-from . import elsewhere, tiff
+from . import tiff
 from .refusal import Refused
 
-_IPTC, _PHOTOSHOP = 33723, 34377  # XMP Specification, part 3, 1.1.2
+IPTC, PHOTOSHOP = 33723, 34377  # XMP Specification, part 3, 1.1.2
 _C2PA = 52545  # C2PA 2.1, A.3.6
 _NDPI = 65420  # Hamamatsu's slides: what no copy takes along, the high halves of offsets, follows each IFD
 _WIDTH, _LENGTH, _BITS, _COMPRESSION, _SAMPLES = 256, 257, 258, 259, 277  # TIFF 6.0, section 8
@@ -46,13 +45,6 @@ class TiffFile:
         for directory in file.block.directories:
             file._refuse_what_readers_guess(directory)
         return file
-
-    def descriptions(self) -> Iterator[str]:
-        """What XMP and IPTC say about the first image."""
-        readers = {tiff.XMP: elsewhere.in_xmp, _IPTC: elsewhere.in_iptc, _PHOTOSHOP: elsewhere.in_photoshop}
-        for entry in self.block.first.entries:
-            if entry.tag in readers:
-                yield from readers[entry.tag](self.block.value(entry))
 
     def with_block(self, block: bytes) -> bytes:
         return block

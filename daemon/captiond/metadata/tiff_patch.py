@@ -7,18 +7,19 @@ block was read for: a description, or an XMP packet.
 
 from __future__ import annotations
 
+from . import second_reader
 from .refusal import Refused, is_same
-from .tiff import BIG_ENDIAN, IMAGE_DESCRIPTION, XMP, Block, Entry, Fields, parse
+from .tiff import BIG_ENDIAN, IMAGE_DESCRIPTION, Block, Entry, Fields, parse
 
 _BYTE, _ASCII = 1, 2  # TIFF 6.0, section 2
 _MOST_ENTRIES = 65_535
 
 
-def fresh(text: bytes) -> bytes:
-    """A block of one IFD that holds the description and nothing else."""
+def fresh(text: bytes, tag: int = IMAGE_DESCRIPTION) -> bytes:
+    """A block of one IFD that holds the text and nothing else."""
     fields = BIG_ENDIAN
     at, size = 8, fields.number.size + fields.entry.size + fields.offset.size
-    entry, tail = _entry(fields, IMAGE_DESCRIPTION, text, at + size)
+    entry, tail = _entry(fields, tag, text, at + size)
     none = fields.offset.pack(0)
     return b"".join((b"MM\0*", fields.offset.pack(at), fields.number.pack(1), entry, none, tail))
 
@@ -54,26 +55,31 @@ def _first_with(block: Block, text: bytes, at: int) -> bytes:
 
 def _entry(fields: Fields, tag: int, text: bytes, at: int) -> tuple[bytes, bytes]:
     """The entry of the text, and the bytes that go to `at` where it does not hold them itself."""
-    room, kind = fields.room(), _BYTE if tag == XMP else _ASCII
+    room, kind = fields.room(), _ASCII if tag == IMAGE_DESCRIPTION else _BYTE
     if len(text) <= room:
         return fields.entry.pack(tag, kind, len(text), text.ljust(room, b"\0")), b""
     return fields.entry.pack(tag, kind, len(text), fields.offset.pack(at)), text
 
 
-def prove(old: Block | None, data: bytes, text: bytes) -> None:
-    """Refuse `data` unless it is the old block, byte for byte, but for the text of its tag."""
-    new = parse(data, old.tag if old else IMAGE_DESCRIPTION)
+def prove(old: Block | None, data: bytes, text: bytes, tag: int = IMAGE_DESCRIPTION) -> None:
+    """Refuse `data` unless it is the old block, byte for byte, but for the text of its tag.
+
+    Both this room's parser and another one must see it so.
+    """
+    new = parse(data, old.tag if old else tag)
     if new.description() != text:
         raise Refused("the caption does not read back")
     if old is None:
         if len(new.directories) != 1 or len(new.first.entries) != 1 or new.first.next:
             raise Refused("the new EXIF holds more than the caption")
+        second_reader.must_agree(None, new)
         return
     start, end = old.patched
     if not (is_same(old.data, 0, start, data, 0) and is_same(old.data, end, len(old.data), data, end)):
         raise Refused("the EXIF that was there would change")
     if new.directories[1:] != old.directories[1:] or _others(new) != _others(old):
         raise Refused("the tags that were there would change")
+    second_reader.must_agree(old, new)
 
 
 def _others(block: Block) -> tuple[tuple[Entry, ...], int]:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from struct import Struct
 from typing import NamedTuple, Self
 
-from . import elsewhere, tiff
+from . import tiff
 from .refusal import Refused, all_of, is_same
 
 _RIFF = Struct("<4sI4s")  # 2.4
@@ -18,7 +18,7 @@ _HEAD = Struct("<4sI")  # 2.3
 _EXTENDED = Struct("<B3x6s")  # 2.7: flags, width and height less one in 24 bits each
 _HAS_ALPHA, _HAS_EXIF, HAS_XMP = 0x10, 0x08, 0x04
 
-_EXIF, XMP, _VP8X, _SIMPLE = b"EXIF", b"XMP ", b"VP8X", (b"VP8 ", b"VP8L")
+EXIF, XMP, _VP8X, _SIMPLE = b"EXIF", b"XMP ", b"VP8X", (b"VP8 ", b"VP8L")
 _IMAGE = frozenset({b"VP8 ", b"VP8L", b"ALPH", b"ANIM", b"ANMF"})
 _OLD_PREFIX = b"Exif\0\0"  # some writers put JPEG's header before the block
 
@@ -53,14 +53,8 @@ class WebP:
         prefix = _OLD_PREFIX if payload.startswith(_OLD_PREFIX) else b""
         return cls(data, chunks, exif, prefix, tiff.parse(payload[len(prefix) :]) if exif else None)
 
-    def descriptions(self) -> Iterator[str]:
-        """What XMP says about the image; WebP has no IPTC."""
-        for chunk in self.chunks:
-            if chunk.type == XMP:
-                yield from elsewhere.in_xmp(payload_of(self.data, chunk))
-
     def with_block(self, block: bytes) -> bytes:
-        return self.with_chunk(_EXIF, _HAS_EXIF, self.exif, self.prefix + block)
+        return self.with_chunk(EXIF, _HAS_EXIF, self.exif, self.prefix + block)
 
     def prove(self, data: bytes, block: bytes) -> None:
         """Refuse `data` unless it is this file but for EXIF and VP8X, and EXIF holds `block`."""
@@ -68,7 +62,7 @@ class WebP:
         exif = _only_exif(new)
         if exif is None or payload_of(data, exif) != self.prefix + block:
             raise Refused("the new EXIF does not read back")
-        self.prove_others(_EXIF, _HAS_EXIF, data, new)
+        self.prove_others(EXIF, _HAS_EXIF, data, new)
 
     def with_chunk(self, kind: bytes, flag: int, old: Chunk | None, payload: bytes) -> bytes:
         """The file with one chunk in the place of `old`, or put in where there is none, and its flag set."""
@@ -148,13 +142,13 @@ def _only_exif(chunks: tuple[Chunk, ...]) -> Chunk | None:
     kinds = [chunk.type for chunk in chunks]
     if _IMAGE.isdisjoint(kinds):
         raise Refused("it has no image data")
-    if kinds[0] != _VP8X and (kinds[0] not in _SIMPLE or _EXIF in kinds):
+    if kinds[0] != _VP8X and (kinds[0] not in _SIMPLE or EXIF in kinds):
         raise Refused("it does not begin with its image or with VP8X")
-    if kinds.count(_VP8X) > 1 or kinds.count(_EXIF) > 1:
+    if kinds.count(_VP8X) > 1 or kinds.count(EXIF) > 1:
         raise Refused("it has more than one EXIF or VP8X chunk")
     if kinds[0] == _VP8X and chunks[0].size < _EXTENDED.size:
         raise Refused("its VP8X chunk is too short")
-    return chunks[kinds.index(_EXIF)] if _EXIF in kinds else None
+    return chunks[kinds.index(EXIF)] if EXIF in kinds else None
 
 
 def payload_of(data: bytes, chunk: Chunk) -> bytes:

@@ -1,4 +1,4 @@
-"""One dc:description in an XMP packet: laid in as text at one place, and proved to be the only change.
+"""One text in an XMP packet, in the default language: laid in at one place, and proved to be the only change.
 
 A packet is RDF that many programs share (ISO 16684-1, 7), so it is never written anew: a few bytes are put
 in, and both versions are then read by an XML parser that must agree on everything else.
@@ -7,6 +7,7 @@ in, and both versions are then read by an XML parser that must agree on everythi
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Self
 from xml.sax.saxutils import escape, quoteattr
@@ -16,9 +17,7 @@ from .refusal import Refused
 from .xml_events import Document
 
 _RDF = "http://www.w3.org/1999/02/22-rdf-syntax-ns#"
-_DC = "http://purl.org/dc/elements/1.1/"
 _ALT, _LI = f"{_RDF} Alt", f"{_RDF} li"
-_DC_DESCRIPTION = f"{_DC} description"
 _LANGUAGE = "http://www.w3.org/XML/1998/namespace lang"
 _ROOTS = frozenset({"adobe:ns:meta/ xmpmeta", "adobe:ns:meta/ xapmeta"})  # the latter is the older one
 _DEFAULT = "x-default"  # ISO 16684-1, 8.2.2.4
@@ -39,6 +38,24 @@ _PACKET = '<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>\n%s<?xpacket
 _FILE = '<?xml version="1.0" encoding="UTF-8"?>\n%s'
 
 
+class Property(NamedTuple):
+    """A list of one text in several languages (ISO 16684-1, 8.2.2.4)."""
+
+    prefix: str
+    namespace: str
+    name: str
+
+    @property
+    def key(self) -> str:
+        """As the parser calls it."""
+        return f"{self.namespace} {self.name}"
+
+
+DC_DESCRIPTION = Property("dc", "http://purl.org/dc/elements/1.1/", "description")
+# What EXIF's tag 270 is in XMP (XMP Specification, part 2, 3.1); some readers take it first.
+TIFF_DESCRIPTION = Property("tiff", "http://ns.adobe.com/tiff/1.0/", "ImageDescription")
+
+
 class _Change(NamedTuple):
     """What takes the place of the events from `first` to before `last`, as XML."""
 
@@ -49,9 +66,10 @@ class _Change(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Packet:
-    """A packet that is sound RDF about one thing, with at most one description."""
+    """A packet that is sound RDF about one thing, with the property at most once."""
 
     data: bytes
+    property: Property
     document: Document
     rdf: int  # the start of rdf:RDF
     about: str
@@ -59,7 +77,7 @@ class Packet:
     items: tuple[int, ...]  # the start of each of its rdf:li
 
     @classmethod
-    def read(cls, data: bytes) -> Self:
+    def read(cls, data: bytes, property: Property = DC_DESCRIPTION) -> Self:
         if _SIGNATURE in data:
             raise Refused("a signature covers its XMP")
         if _EXTENDED in data:
@@ -67,8 +85,8 @@ class Packet:
         document = xml_events.read(data.rstrip(b"\0"))
         rdf = _only_rdf(document)
         about = _only_about(document, rdf)
-        alt = _only_description(document, rdf)
-        return cls(data, document, rdf, about, alt, _items(document, alt))
+        alt = _only(property, document, rdf)
+        return cls(data, property, document, rdf, about, alt, _items(document, alt))
 
     def description(self) -> str | None:
         """What it says in the default language, or else in the first one; None where there is none."""
@@ -81,7 +99,7 @@ class Packet:
         """Where and how it would say `text`: in the entry that is there, a new entry, or a new element."""
         if self.alt is None:
             end = self.document.end(self.rdf)
-            return _Change(end, end, _element(text, self.about))
+            return _Change(end, end, _about([(self.property, text)], self.about))
         defaults = self._defaults()
         if defaults:
             return _Change(defaults[0] + 1, self.document.end(defaults[0]), escape(text))
@@ -110,17 +128,17 @@ class Packet:
 
 def fresh(text: str, *, is_writable: bool) -> bytes:
     """A packet that holds the description and nothing else."""
-    return (_PACKET % (_WHOLE % _element(text, ""), "w" if is_writable else "r")).encode()
+    return (_PACKET % (_WHOLE % _about([(DC_DESCRIPTION, text)]), "w" if is_writable else "r")).encode()
 
 
-def fresh_file(text: str) -> bytes:
+def fresh_file(text: str, properties: Sequence[Property]) -> bytes:
     """What stands in a file of its own, which needs no packet around it (XMP Specification, part 3, 2)."""
-    return (_FILE % (_WHOLE % _element(text, ""))).encode()
+    return (_FILE % (_WHOLE % _about([(property, text) for property in properties]))).encode()
 
 
-def prove(old: Packet | None, data: bytes, text: str) -> None:
-    """Refuse `data` unless it says all that the old packet said, and differs only in the description."""
-    new = Packet.read(data)
+def prove(old: Packet | None, data: bytes, text: str, property: Property = DC_DESCRIPTION) -> None:
+    """Refuse `data` unless it says all that the old packet said, and differs only in the property."""
+    new = Packet.read(data, property)
     if new.description() != text:
         raise Refused("the caption does not read back from its XMP")
     if old is None:
@@ -131,10 +149,18 @@ def prove(old: Packet | None, data: bytes, text: str) -> None:
         raise Refused("the XMP that was there would change")
 
 
-def _element(text: str, about: str) -> str:
-    names = f'xmlns:rdf="{_RDF}" xmlns:dc="{_DC}"'  # whatever these prefixes mean around it
-    alt = f"<dc:description><rdf:Alt>{_item(text)}</rdf:Alt></dc:description>"
-    return f"<rdf:Description {names} rdf:about={quoteattr(about)}>{alt}</rdf:Description>"
+def _about(texts: Sequence[tuple[Property, str]], about: str = "") -> str:
+    """A description of a resource, whatever its prefixes mean around it."""
+    names = "".join(f' xmlns:{property.prefix}="{property.namespace}"' for property, _ in texts)
+    inner = "".join(_element(property, text) for property, text in texts)
+    return (
+        f'<rdf:Description xmlns:rdf="{_RDF}"{names} rdf:about={quoteattr(about)}>{inner}</rdf:Description>'
+    )
+
+
+def _element(property: Property, text: str) -> str:
+    name = f"{property.prefix}:{property.name}"
+    return f"<{name}><rdf:Alt>{_item(text)}</rdf:Alt></{name}>"
 
 
 def _item(text: str, names: str = "") -> str:
@@ -161,12 +187,12 @@ def _only_about(document: Document, rdf: int) -> str:
     return next(iter(about), "")
 
 
-def _only_description(document: Document, rdf: int) -> int | None:
-    """The rdf:Alt in the one dc:description, if there is one (ISO 16684-1, 8.3)."""
+def _only(property: Property, document: Document, rdf: int) -> int | None:
+    """The rdf:Alt in the one element of that name, if there is one (ISO 16684-1, 8.3)."""
     events = document.events
-    if any(_DC_DESCRIPTION in event.attributes for event in events):
+    if any(property.key in event.attributes for event in events):
         raise Refused("the description in its XMP has no languages")
-    places = [i for i, event in enumerate(events) if (event.kind, event.name) == ("start", _DC_DESCRIPTION)]
+    places = [i for i, event in enumerate(events) if (event.kind, event.name) == ("start", property.key)]
     if not places:
         return None
     if len(places) > 1 or document.depths[places[0]] != document.depths[rdf] + 2:

@@ -39,6 +39,7 @@ class RuleBook:
             place=self._exiftool.place if output.exiftool == "auto" else None,
             xmp=output.xmp_sidecar,
             text=output.text_sidecar,
+            windows=output.windows,
         )
         return Rules(
             request=request_of(settings),

@@ -130,7 +130,10 @@ class Caption(_Section):
 
 class Output(_Section):
     description: Literal["keep", "replace"] = "keep"
-    metadata: Annotated[tuple[Literal["exif", "xmp", "iptc"], ...], Field(strict=False)] = ("exif",)
+    metadata: Literal["auto"] | Annotated[tuple[Literal["exif", "xmp", "iptc"], ...], Field(strict=False)] = (
+        "auto"
+    )
+    windows: bool = False
     exiftool: Literal["auto", "never"] = "auto"
     xmp_sidecar: Literal["auto", "always", "never"] = "auto"
     xmp_sidecar_name: Literal["full", "stem"] = "full"

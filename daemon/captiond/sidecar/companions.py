@@ -14,6 +14,8 @@ from itertools import product
 
 XMP = ".xmp"
 TEXT = ".txt"
+JSON = ".json"
+C2PA = ".c2pa"  # Content Credentials of a picture that they are not embedded into
 
 _RAW = (
     ".3fr", ".arw", ".cr2", ".cr3", ".crw", ".dcr", ".dng", ".erf", ".fff", ".iiq", ".k25", ".kdc", ".mef",
@@ -50,11 +52,16 @@ def tails(*, text: bool) -> tuple[Tail, ...]:
     `text`: whether `photo.txt` belongs to it, which any text may be called.
     """
     takeout = (f".{_TAKEOUT[:length]}.json" for length in range(len(_TAKEOUT), 0, -1))
-    on_name = (XMP, XMP.upper(), ".json", *takeout)
+    on_name = (XMP, XMP.upper(), JSON, *takeout, *_cases(C2PA))
     aae = ("".join(letters) for letters in product("Aa", "Aa", "Ee"))
     both_cases = (ending for end in (*_MOTION, *_RAW, *((TEXT,) if text else ())) for ending in _cases(end))
-    on_stem = (*_cases(XMP), *(f".{end}" for end in aae), *both_cases)
+    on_stem = (*_cases(XMP), *_cases(C2PA), *(f".{end}" for end in aae), *both_cases)
     return (*map(Tail, on_name), *(Tail(end, on_stem=True) for end in on_stem))
+
+
+def credentials_of(name: str) -> list[str]:
+    """What files with Content Credentials of the picture may be called."""
+    return names_of(name, (Tail(ending, on_stem=stem) for ending in _cases(C2PA) for stem in (False, True)))
 
 
 def notes_of(tail: Tail) -> Tail | None:

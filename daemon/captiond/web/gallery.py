@@ -9,7 +9,6 @@ right where the two differ, and the history is corrected.  Whoever asks never re
 from __future__ import annotations
 
 import os
-import unicodedata
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -19,7 +18,7 @@ from typing import Any
 
 import structlog
 
-from captiond import sidecar
+from captiond import characters, sidecar
 from captiond.delivery import Delivery, Overtaken
 from captiond.delivery.files import contents, is_regular, known
 from captiond.delivery.retry import failures, put_back
@@ -35,7 +34,6 @@ log = structlog.get_logger(__name__)
 
 LONGEST_CAPTION = 4000  # characters; a JPEG holds 64 KiB of EXIF, and most of it is somebody else's
 # They turn what follows around, or have no width; the joiners of Persian and of emoji are none of them.
-MISLEADING = frozenset("\u200b\ufeff\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 LARGEST_RECORD_BYTES = 1 << 20
 
 
@@ -219,20 +217,15 @@ class Gallery:
 
 
 def cleaned(caption: str) -> str:
-    """One line in NFC without controls, as the model's captions are.  Raises NoCaption."""
+    """One line in NFC of what `characters` allows, as the model's captions are.  Raises NoCaption."""
     if any(unicodedata.category(char) == "Cs" for char in caption):
         raise NoCaption("a caption is text: this holds half of a surrogate pair")
-    words = ("".join(filter(_is_shown, word)) for word in caption.split())
-    line = unicodedata.normalize("NFC", " ".join(word for word in words if word))
+    line = " ".join(characters.line(caption).split())
     if not line:
         raise NoCaption("a caption has at least one word")
     if len(line) > LONGEST_CAPTION:
         raise NoCaption(f"a caption has at most {LONGEST_CAPTION:,} characters")
     return line
-
-
-def _is_shown(char: str) -> bool:
-    return unicodedata.category(char) != "Cc" and char not in MISLEADING
 
 
 @contextmanager

@@ -1,42 +1,15 @@
-"""The descriptions that XMP and IPTC blocks hold: read only, to see whether a person wrote one.
+"""The captions that IPTC blocks hold: read only, to see whether a person wrote one.
 
-Searched rather than parsed, so that a damaged packet still shows what a person wrote in it.
+Searched rather than parsed, so that a damaged block still shows what a person wrote in it.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
-from html import unescape
-
-# ISO 16684-1, 8.3: dc:description, as an element with language alternatives or as an attribute.
-_DUBLIN_CORE = re.compile(rb"xmlns:([\w.-]+)\s*=\s*[\"']http://purl\.org/dc/elements/1\.1/[\"']")
-_TAG = re.compile(r"<[^<>]*>")
 
 _IMAGE_RESOURCE = b"8BIM"  # Adobe Photoshop File Formats Specification, "Image Resource Blocks"
 _IPTC = b"\x04\x04"
 _CAPTION = (2, 120)  # IPTC-IIM 4.2, dataset 2:120 Caption/Abstract
-
-
-def in_xmp(packet: bytes) -> Iterator[str]:
-    """What dc:description says in an XMP packet."""
-    found = _DUBLIN_CORE.search(packet)
-    name = (found[1] if found else b"dc") + b":description"
-    start = packet.find(b"<" + name)
-    end = packet.find(b"</" + name, start) if start >= 0 else -1
-    if end >= 0:
-        inner = packet[packet.find(b">", start) + 1 : end]
-        yield _plain(_TAG.sub(" ", inner.decode(errors="replace")))
-    attribute = re.search(rb"\s" + re.escape(name) + rb"\s*=\s*(?:\"([^\"]*)\"|'([^']*)')", packet)
-    if attribute:
-        yield _plain((attribute[1] or attribute[2] or b"").decode(errors="replace"))
-
-
-def _plain(text: str) -> str:
-    try:
-        return unescape(text).strip()
-    except ValueError:  # a character with a number of more than 4,300 digits
-        return text.strip()
 
 
 def in_photoshop(resources: bytes) -> Iterator[str]:

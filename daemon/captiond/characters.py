@@ -1,0 +1,53 @@
+"""Which characters a text may hold: the one place where captions and descriptions are cleaned.
+
+Texts end up in XML, in tags that a NUL ends, on terminals and on pages.  What one of these cannot hold, or
+acts upon, is taken away; no word is changed.  The joiners of emoji and of Persian or Indic letters stay.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+
+_ESCAPE, _CONTROL_SEQUENCE = "\x1b", "\x9b"
+# ECMA-48, 5.4 and 8.3.89: CSI with its parameters; a string of OSC, DCS, SOS, PM or APC up to its end; ESC
+# with what follows it.  A string without an end takes nothing with it.
+_SEQUENCES = re.compile(
+    r"(?:\x1b\[|\x9b)[0-?]*[ -/]*[@-~]"
+    r"|(?:\x1b[\]PX^_]|[\x9d\x90\x98\x9e\x9f])[^\x07\x1b\x9c]*(?:\x07|\x1b\\|\x9c)"
+    r"|\x1b[ -/]*[0-Z\\^-~]"
+)
+_SURROGATES = re.compile("[\ud800-\udfff]")
+_CONTROLS = "\x00-\x1f\x7f-\x9f"
+_LINE_BREAKS = "\u2028\u2029"
+_DIRECTIONS = "\u202a-\u202e\u2066-\u2069"  # what turns the direction of writing: Unicode 16, 23.2
+_INVISIBLE = "\u200b\ufeff"
+# Unicode 16, 23.7; XML 1.0 forbids the first two alone.
+_NONCHARACTERS = "\ufffe\uffff\ufdd0-\ufdef" + "".join(
+    f"{chr(plane << 16 | 0xFFFE)}{chr(plane << 16 | 0xFFFF)}" for plane in range(1, 17)
+)
+_FORBIDDEN = f"[{_CONTROLS}{_LINE_BREAKS}{_DIRECTIONS}{_INVISIBLE}{_NONCHARACTERS}]"
+_HAS_FORBIDDEN = re.compile(_FORBIDDEN)
+_RUNS = re.compile(rf"(?:\s|{_FORBIDDEN})+")
+
+JOINERS = "\u200c\u200d"  # they make one emoji of several, and tell letters apart that would join
+
+
+def line(text: str) -> str:
+    """`text` as one line in NFC, without what XML or a terminal cannot hold.  Cleaning twice is the same."""
+    if _ESCAPE in text or _CONTROL_SEQUENCE in text or _HAS_FORBIDDEN.search(text):
+        text = _RUNS.sub(_settled, _SEQUENCES.sub("", text))
+    text = _SURROGATES.sub("\N{REPLACEMENT CHARACTER}", text)
+    return unicodedata.normalize("NFC", text).strip()
+
+
+def is_harmless(char: str) -> bool:
+    """Can a terminal show it without acting upon it?"""
+    return char.isprintable() or char in JOINERS
+
+
+def _settled(run: re.Match[str]) -> str:
+    """White space with a break in it becomes one blank; between letters, what is invisible just goes."""
+    if not _HAS_FORBIDDEN.search(run[0]):
+        return run[0]
+    return " " if any(char.isspace() for char in run[0]) else ""

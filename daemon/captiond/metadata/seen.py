@@ -1,0 +1,204 @@
+"""Whatever a picture says about itself, wherever it stands, and whether its bytes are signed from elsewhere.
+
+Read only, and read leniently: a file that may not be written into, since something in it is damaged or
+signed, says a person's words like any other.  Each walk goes as far as the file can be followed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+
+from . import jpeg, png, tiff, webp
+from .heif import exif_block
+from .heif_boxes import Meta, boxes
+from .iptc_words import in_iptc, in_photoshop
+from .policy import CAPTION, TITLE, Said, decode, decode_wide
+from .refusal import MISTAKES, Refused
+from .tiff_file import IPTC as TIFF_IPTC
+from .tiff_file import PHOTOSHOP as TIFF_PHOTOSHOP
+from .xmp_words import in_xmp, names_remote_credentials
+
+XP_TITLE, XP_COMMENT, XP_KEYWORDS = 0x9C9B, 0x9C9C, 0x9C9E  # Windows' own, in UTF-16
+_EXIF_WORDS = frozenset({tiff.IMAGE_DESCRIPTION, XP_TITLE, XP_COMMENT})
+_TIFF_BLOCKS = frozenset({tiff.XMP, TIFF_IPTC, TIFF_PHOTOSHOP})
+
+_EXIF_HEADER = b"Exif\0\0"
+_LONGEST_INFLATED = 1 << 24  # bytes that all compressed texts of a picture may grow to, together
+_LONGEST_WORDS = 1 << 20
+_MOST_TEXTS = 1000
+
+# XMP Specification, part 3, 2: where a format is not known, packets are found by how they begin.
+_PACKETS = ((b"<?xpacket begin", b"<?xpacket end"), (b"<x:xmpmeta", b"</x:xmpmeta>"))
+_MOST_PACKETS = 16
+_LONGEST_PACKET = 1 << 24
+
+Part = tuple[str, bytes | None]  # what a block is (exif, xmp, iptc, photoshop, png); None: unreadable
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What a picture says, and whether the bytes are under a signature that does not lie in them."""
+
+    said: tuple[Said, ...] = ()
+    is_signed_remotely: bool = False
+
+
+def look(data: bytes, format: str) -> Seen:
+    """All that `data` says; `format` is Pillow's name.  Never raises."""
+    said: list[Said] = []
+    is_signed = False
+    try:
+        for kind, block in _PARTS.get(format, _by_packets)(data):
+            said += _said(kind, block)
+            is_signed = is_signed or (kind == "xmp" and names_remote_credentials(block or b""))
+    except (Refused, *MISTAKES):  # as far as it could be followed
+        pass
+    return Seen(tuple(said), is_signed)
+
+
+def _said(kind: str, block: bytes | None) -> Iterator[Said]:
+    if block is None:
+        yield Said(kind, None)
+        return
+    match kind:
+        case "xmp":
+            yield from (Said("xmp", text) for text in in_xmp(block))
+        case "iptc":
+            yield from (Said("iptc", text) for text in in_iptc(block))
+        case "photoshop":
+            yield from (Said("iptc", text) for text in in_photoshop(block))
+        case "png":
+            yield Said("png", decode(block))
+        case _:
+            yield from _in_exif(block)
+
+
+def _in_exif(block: bytes) -> Iterator[Said]:
+    for tag, value in tiff.glimpse(block, _EXIF_WORDS):
+        if tag == tiff.IMAGE_DESCRIPTION:
+            yield Said("exif", decode(value))
+        else:
+            yield Said("windows", decode_wide(value), TITLE if tag == XP_TITLE else CAPTION)
+
+
+def _of_jpeg(data: bytes) -> Iterator[Part]:
+    extended: dict[bytes, dict[int, bytes]] = {}
+    resources = []
+    with suppress(Refused):
+        for _, marker, start, end in jpeg.read_segments(data):
+            payload = data[start:end]
+            if marker == jpeg.APP1 and payload[:6].lower() == _EXIF_HEADER.lower():
+                yield "exif", payload[6:]
+            elif marker == jpeg.APP1 and payload.startswith(jpeg.XMP):
+                yield "xmp", payload[len(jpeg.XMP) :]
+            elif marker == jpeg.APP1 and payload.startswith(jpeg.EXTENDED_XMP):
+                guid, place = _place_in_extended(payload)
+                extended.setdefault(guid, {})[place] = payload[jpeg.EXTENDED_XMP_HEADER :]
+            elif marker == jpeg.APP13 and payload.startswith(jpeg.PHOTOSHOP):
+                resources.append(payload[len(jpeg.PHOTOSHOP) :])
+    for portions in extended.values():
+        yield "xmp", b"".join(portions[place] for place in sorted(portions))
+    yield "photoshop", b"".join(resources)
+
+
+def _place_in_extended(payload: bytes) -> tuple[bytes, int]:
+    """Of which packet it is a portion, and which (XMP Specification, part 3, 1.1.3.1): they may be mixed."""
+    at = len(jpeg.EXTENDED_XMP)
+    return payload[at : at + 32], int.from_bytes(payload[at + 36 : at + 40], "big")
+
+
+def _of_png(data: bytes) -> Iterator[Part]:
+    left, texts = _LONGEST_INFLATED, 0
+    with suppress(Refused):
+        for chunk in png.read_chunks(data):
+            payload = png.payload_of(data, chunk)
+            if chunk.type == png.EXIF:
+                yield "exif", payload.removeprefix(_EXIF_HEADER)
+            if chunk.type not in png.TEXTS or texts == _MOST_TEXTS:
+                continue
+            texts += 1
+            keyword, text, used = png.text_of(chunk.type, payload, left, _is_of_interest)
+            left -= used
+            if keyword:
+                yield from _of_png_text(keyword, text)
+
+
+def _is_of_interest(keyword: bytes) -> bool:
+    lower = keyword.lower()
+    return lower == b"description" or keyword == png.XMP or lower.startswith(b"raw profile type ")
+
+
+def _of_png_text(keyword: bytes, text: bytes | None) -> Iterator[Part]:
+    if keyword.lower() == b"description":
+        yield "png", text if text is None else text[:_LONGEST_WORDS]
+    elif keyword == png.XMP:
+        yield "xmp", text
+    elif text is not None:
+        profile = png.raw_profile(text)
+        if profile.startswith(_EXIF_HEADER):
+            yield "exif", profile[len(_EXIF_HEADER) :]
+        elif profile.startswith(jpeg.XMP):
+            yield "xmp", profile[len(jpeg.XMP) :]
+        elif keyword.lower().endswith(b" xmp"):
+            yield "xmp", profile
+        elif keyword.lower().endswith(b" iptc"):
+            yield ("photoshop" if profile.startswith(b"8BIM") else "iptc"), profile
+
+
+def _of_webp(data: bytes) -> Iterator[Part]:
+    with suppress(Refused):
+        for chunk in webp.read_chunks(data):
+            payload = webp.payload_of(data, chunk)
+            if chunk.type == webp.EXIF:
+                yield "exif", payload.removeprefix(_EXIF_HEADER)
+            elif chunk.type == webp.XMP:
+                yield "xmp", payload
+
+
+def _of_tiff(data: bytes) -> Iterator[Part]:
+    kinds = {tiff.XMP: "xmp", TIFF_IPTC: "iptc", TIFF_PHOTOSHOP: "photoshop"}
+    yield "exif", data
+    for tag, value in tiff.glimpse(data, _TIFF_BLOCKS):
+        yield kinds[tag], value
+
+
+def _of_heif(data: bytes) -> Iterator[Part]:
+    found = 0
+    with suppress(Refused, *MISTAKES):
+        for kind, start, end in boxes(data, 0, len(data)):
+            if kind != b"meta":
+                continue
+            for item in Meta.read(data, start, end).items.values():
+                if item.kind in (b"Exif", b"mime") and item.size <= _LONGEST_PACKET:
+                    found += 1
+                    block = item.bytes_in(data)
+                    yield ("exif", exif_block(block)) if item.kind == b"Exif" else ("xmp", block)
+    if not found:
+        yield from _by_packets(data)
+
+
+def _by_packets(data: bytes) -> Iterator[Part]:
+    """Packets of XMP in a file of whatever kind."""
+    at = 0
+    for _ in range(_MOST_PACKETS):
+        starts = [(place, end) for begin, end in _PACKETS if (place := data.find(begin, at)) >= 0]
+        if not starts:
+            return
+        start, ending = min(starts)
+        end = data.find(ending, start)
+        end = len(data) if end < 0 else end + len(ending)
+        yield "xmp", data[start : min(end, start + _LONGEST_PACKET)].partition(b"<?xpacket end")[0]
+        at = end
+
+
+_PARTS: Mapping[str, Callable[[bytes], Iterator[Part]]] = {
+    "JPEG": _of_jpeg,
+    "MPO": _of_jpeg,
+    "PNG": _of_png,
+    "WEBP": _of_webp,
+    "TIFF": _of_tiff,
+    "HEIF": _of_heif,
+    "AVIF": _of_heif,
+}

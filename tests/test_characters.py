@@ -1,0 +1,70 @@
+"""What a text may hold, wherever it comes from and wherever it goes."""
+
+from __future__ import annotations
+
+import unicodedata
+from xml.etree import ElementTree
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from captiond import characters, logs
+from captiond.captioners import text as answers
+from captiond.metadata import policy
+from captiond.web import gallery
+
+FAMILY = "👨\u200d👩\u200d👧"
+PERSIAN = "می\u200cخواهم"
+CLEANERS = [characters.line, answers.clean, policy.clean, gallery.cleaned]
+UNFIT = [
+    ("Two\ufffe dogs\uffff.", "Two dogs."),
+    ("Two \ufffe dogs \U0001fffe.", "Two dogs ."),
+    ("\x1b[31mTwo\x1b[0m dogs.", "Two dogs."),
+    ("Two\x1b[2J\x1b[1;1H dogs.", "Two dogs."),
+    ("\x9b31mTwo dogs.", "Two dogs."),
+    ("\x1b]0;a title\x07Two \x1b]8;;http://example.org\x1b\\dogs\x1b]8;;\x1b\\.", "Two dogs."),
+    ("\x1b(BTwo dogs\x1bc.", "Two dogs."),
+    ("Two dogs\x1b", "Two dogs"),
+    ("Two\x00 do\x01gs.\x7f\x9f", "Two dogs."),
+    ("Two\ndogs\r\n\ton\u2028a\u2029beach\x85.", "Two dogs on a beach ."),
+    ("\u202eTwo\u202c \u2066dogs\u2069.", "Two dogs."),
+    ("\ufeffTwo d\u200bogs.", "Two dogs."),
+    ("Two \ud800dogs.", "Two \ufffddogs."),
+    ("Cafe\u0301", "Café"),
+]
+
+
+@pytest.mark.parametrize("clean", CLEANERS)
+@pytest.mark.parametrize(("raw", "cleaned"), UNFIT, ids=ascii)
+def test_every_cleaner_takes_away_the_same(clean: object, raw: str, cleaned: str) -> None:
+    """What XML or a terminal cannot hold goes, with the whole of an escape sequence; each word stays."""
+    assert clean(raw) == cleaned  # type: ignore[operator]
+
+
+@pytest.mark.parametrize("clean", CLEANERS)
+@pytest.mark.parametrize(
+    "text", [FAMILY, PERSIAN, "שלום\u200f!", "夕日", "🏴\U000e0067\U000e0062\U000e007f", "1 < 2"]
+)
+def test_what_people_write_stays(clean: object, text: str) -> None:
+    """Joined emoji, Persian and Hebrew letters, flags and signs are no fault."""
+    assert clean(text) == text  # type: ignore[operator]
+
+
+@given(
+    st.text(alphabet=st.characters(exclude_categories=()))
+    | st.text("\x1b\x9b[]0;m\\ \x07\u200b\ufffea\u0301")
+)
+def test_a_cleaned_text_stays_as_it_is(raw: str) -> None:
+    """It is one line of NFC that XML holds and that cleaning leaves alone."""
+    cleaned = characters.line(raw)
+    assert characters.line(cleaned) == cleaned == unicodedata.normalize("NFC", cleaned).strip()
+    assert not any(unicodedata.category(one) in ("Cc", "Cs", "Zl", "Zp") for one in cleaned)
+    element = ElementTree.Element("text")
+    element.text = cleaned
+    assert (ElementTree.fromstring(ElementTree.tostring(element, "utf-8")).text or "") == cleaned
+
+
+def test_the_log_shows_joiners_and_nothing_that_acts() -> None:
+    """A joined emoji is one in the log, too; what turns a line or moves the cursor is spelt out."""
+    assert logs.escape(f"{FAMILY}\u202e\x1b[31m\ufffe\u200b") == f"{FAMILY}\\u202e\\x1b[31m\\ufffe\\u200b"
