@@ -5,6 +5,7 @@ and never what becomes of the file or of the process: the pipeline decides the f
 
     Rejected       this image never      -> failed/, with the reason beside it
     TryLater       this image later      -> stays in the inbox, is looked at again
+    NotThere       this image no more    -> whoever asked for it by its name is told
     Surroundings   nobody for now        -> everything pauses, no image is charged, resumes by itself
     CannotStart    this process no more  -> an exit code
 """
@@ -72,6 +73,13 @@ class TryLater(Verdict):
     def __init__(self, message: str, *, after_seconds: float = 0.0, advice: str | None = None) -> None:
         super().__init__(message, advice=advice)
         self.after_seconds = after_seconds
+
+
+class NotThere(Verdict):
+    """What somebody asks for by its name or number is not there, or not any more."""
+
+    def __init__(self, message: str = "there is no such picture any more") -> None:
+        super().__init__(message)
 
 
 class Surroundings(Verdict):

@@ -14,7 +14,7 @@ from jsonschema import Draft202012Validator
 
 from captiond.delivery import moves
 from captiond.delivery.journal import Trace
-from captiond.errors import Surroundings, TryLater
+from captiond.errors import NotThere, Surroundings, TryLater
 from captiond.records import Described, Fingerprint, Written
 from captiond.sidecar.schema import json_schema
 
@@ -134,7 +134,7 @@ def test_an_image_that_holds_no_description_is_left_alone(world: World) -> None:
 )
 def test_an_unknown_path_is_told(world: World, path: str) -> None:
     """Only images with a sidecar of ours can be meant, and only in done/."""
-    with world.opened() as delivery, pytest.raises(KeyError):
+    with world.opened() as delivery, pytest.raises(NotThere):
         delivery.edit(path, NEW_WORDS, LATER)
     assert unchanged(world)
 
@@ -145,7 +145,7 @@ def test_a_link_is_not_followed(world: World) -> None:
     (world.done / PATH).rename(elsewhere)
     (world.done / PATH).symlink_to(elsewhere)
     content = elsewhere.read_bytes()
-    with world.opened() as delivery, pytest.raises(KeyError):
+    with world.opened() as delivery, pytest.raises(NotThere):
         delivery.edit(PATH, NEW_WORDS, LATER)
     assert elsewhere.read_bytes() == content
 

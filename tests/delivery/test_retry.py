@@ -10,6 +10,7 @@ import pytest
 from delivery_world import MOVES, World, users_files
 
 from captiond.delivery.retry import failures, put_back
+from captiond.errors import NotThere
 
 MOVES_AT_ONCE = ("flagged", "reserved")
 PATH = os.fsdecode(b"trip/\xff.jpg")
@@ -75,7 +76,7 @@ def test_a_repaired_image_goes_back_as_it_is_now(world: World) -> None:
 @pytest.mark.parametrize("path", ["trip/other.jpg", "nowhere/photo.jpg", "trip"])
 def test_an_unknown_path_is_told(world: World, path: str) -> None:
     """What did not fail is not touched."""
-    with pytest.raises(KeyError):
+    with pytest.raises(NotThere):
         retry(world, path)
     assert failures(world.failed) == [PATH]
 
@@ -83,7 +84,7 @@ def test_an_unknown_path_is_told(world: World, path: str) -> None:
 def test_an_error_without_its_image_is_told(world: World) -> None:
     """Where only the reason is left there is nothing to retry."""
     (world.failed / PATH).unlink()
-    with pytest.raises(KeyError):
+    with pytest.raises(NotThere):
         retry(world)
 
 
@@ -107,7 +108,7 @@ def test_a_crash_at_any_act_neither_loses_nor_doubles(tmp_path: Path) -> None:
                 if failures(world.failed):
                     retry(world)
                 else:  # any other retry finishes what this one began
-                    with pytest.raises(KeyError):
+                    with pytest.raises(NotThere):
                         retry(world, "trip/other.jpg")
                 world.work_off(delivery)
             for path in users_files(world.inbox):  # the crash came between reserving the name and the move

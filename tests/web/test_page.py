@@ -118,10 +118,10 @@ def test_pictures_are_found_paged_and_shown(served: Served) -> None:
 
 
 def test_an_edited_caption_is_in_the_sidecar_and_in_the_image(served: Served) -> None:
-    """It is found by its new words, and the model's are told beside it."""
+    """It is found by its new words, the model's are told beside it, and what misleads the eye is left out."""
     dropped = served.drop("boat.jpg", picture("red"))
     id, said = dropped["id"], dropped["caption"]
-    answer = served.revise(id, "  Großmutters\nBoot ", was=said)
+    answer = served.revise(id, "  Groß\u202emutters\u200b\nBoot\ufeff ", was=said)
     assert (answer.status_code, answer.json()["caption"]) == (200, "Großmutters Boot")
     assert answer.json()["model_caption"] == said and answer.json()["edited_at"]
     assert served.place.sidecar("boat.jpg")["edited"]["model_caption"] == said
@@ -137,6 +137,9 @@ def test_what_cannot_be_edited_is_told(served: Served) -> None:
     assert served.revise(10**9, "Rex").status_code == 404
     assert served.revise(id, " \n").status_code == 422
     assert served.revise(id, "x" * 5000).status_code == 422
+    for half in (b'{"caption": "\\ud800"}', b'{"caption": "Rex \\udfff."}'):
+        typed = {"Content-Type": "application/json"}
+        assert served.door.put(f"/api/pictures/{id}/caption", content=half, headers=typed).status_code == 422
     overtaken = served.revise(id, "Rex", was="A cat.")
     assert overtaken.status_code == 409 and "changed meanwhile" in overtaken.json()["detail"]
     served.check("dog.jpg", said)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from captiond.commands.folders import refuse_missing
 from captiond.delivery import retry
+from captiond.errors import NotThere
 
 if TYPE_CHECKING:
     from captiond.settings import Settings
@@ -25,7 +26,7 @@ def put_back(settings: Settings, named: Iterable[str], cwd: Path) -> Iterator[tu
     for path in wanted:
         try:
             back = retry.put_back(path, inbox=folders.inbox, failed=folders.failed)
-        except KeyError:
+        except NotThere:
             yield path, None
         else:
             yield path, folders.inbox / back

@@ -201,7 +201,7 @@ class Delivery:
     def edit(self, path: str, caption: str, at: datetime, *, was: str | None = None) -> Delivered:
         """A person's caption for the image done/`path`, in it and in its sidecar; see the module `edit`.
 
-        KeyError where no captioned image has that path; TryLater where somebody has changed it since,
+        NotThere if no captioned image has that path; TryLater if somebody has changed it since,
         Overtaken where it does not say any more what it `was`.
         """
         with _ours(f"changing the caption of {shown(path)}"):

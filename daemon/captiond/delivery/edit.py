@@ -55,7 +55,7 @@ from captiond.delivery.files import (
 )
 from captiond.delivery.folders import WORK, Folder
 from captiond.delivery.moves import REFUSES_FLAG, Move
-from captiond.errors import TryLater
+from captiond.errors import NotThere, TryLater
 from captiond.names import candidates, job_id, shown
 from captiond.records import Delivered, Notes, RulesOf, Texts
 from captiond.sidecar import Record
@@ -85,7 +85,7 @@ class Edits:
         self._one_at_a_time = threading.Lock()
 
     def edit(self, done: Folder, path: str, caption: str, at: datetime, was: str | None) -> Delivered:
-        """KeyError where no captioned image has that path; TryLater where it is not what was delivered."""
+        """NotThere if no captioned image has that path; TryLater if it is not what was delivered."""
         with self._one_at_a_time, _work(done) as work:
             self._recover(done, work)
             old = _read(done, path)
@@ -369,13 +369,13 @@ class _Old:
 
 def _read(done: Folder, path: str) -> _Old:
     if WORK in path.split("/"):
-        raise KeyError(path)
+        raise NotThere
     folder_name, name = split(path)
     with known(path), done.folder(folder_name) as folder:
         data = read(folder, name + sidecar.CAPTION_SUFFIX) or b""
         record = sidecar.decode(data)
     if record.texts is None:
-        raise KeyError(path)
+        raise NotThere
     return _Old(data, record, record.texts)
 
 

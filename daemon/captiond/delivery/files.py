@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import TypeVar
 
+from captiond.errors import NotThere
+
 Seen = TypeVar("Seen")
 
 FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -159,12 +161,12 @@ def sync_folder(folder: int) -> None:
 
 @contextmanager
 def known(path: str) -> Iterator[None]:
-    """Raise KeyError where there is no such file, or what lies there tells nothing (ValueError)."""
+    """Raise NotThere where there is no such file, or what lies there tells nothing (ValueError)."""
     try:
         yield
     except ValueError as error:
-        raise KeyError(path) from error
+        raise NotThere from error
     except OSError as error:
         if error.errno in NO_FILE:
-            raise KeyError(path) from error
+            raise NotThere from error
         raise

@@ -40,7 +40,7 @@ from captiond.delivery.files import (
 )
 from captiond.delivery.folders import WORK
 from captiond.delivery.moves import Move, move_at_once
-from captiond.errors import as_surroundings
+from captiond.errors import NotThere, as_surroundings
 from captiond.names import candidates, job_id, shown
 from captiond.sidecar import Record
 from captiond.support.openat import folder_of, open_file, open_folder, split
@@ -61,7 +61,7 @@ def failures(failed: Path) -> list[str]:
 
 
 def put_back(path: str, *, inbox: Path, failed: Path, move: Move = move_at_once) -> str:
-    """Put failed/`path` back; its path in the inbox.  KeyError where no failed image has that path."""
+    """Put failed/`path` back; its path in the inbox.  NotThere if no failed image has that path."""
     try:
         with _opened(inbox, failed, move) as folders:
             folders.finish_earlier()
@@ -107,7 +107,7 @@ class _Folders:
             file = open_file(self.failed, path)
         try:
             if not is_regular(file):
-                raise KeyError(path)
+                raise NotThere
             write(self.written, job, chunks(file), Attributes.of(file).give)
             claim = {"path": path, "sha256": sha256_of(file)}  # it may be another than failed: repaired
         finally:

@@ -18,10 +18,15 @@ from fastapi.responses import HTMLResponse, Response
 from fastapi.staticfiles import StaticFiles
 from pydantic import BaseModel, ConfigDict, Field
 
-from captiond.errors import Rejected, Surroundings, TryLater
+from captiond.errors import NotThere, Rejected, Surroundings, TryLater
+from captiond.web.gallery import NoCaption
+from captiond.web.lanes import Lane
 
 PAGE_LENGTH = 24
 LONGEST_PAGE = 100
+LOOKING_TOGETHER = 16
+SHOWING_TOGETHER = 8  # thumbnails; most are decoded just now
+ACTING_TOGETHER = 4
 LARGEST_ID = (1 << 63) - 1
 
 Id = Annotated[int, Path(ge=1, le=LARGEST_ID, description="Of a line of the history")]
@@ -38,7 +43,7 @@ class Shown(Protocol):
 
 
 class Gallery(Protocol):
-    """What the page is about.  KeyError: there is no such picture; ValueError: that is no caption."""
+    """What the page is about."""
 
     def status(self) -> Mapping[str, Any]: ...
 
@@ -109,7 +114,7 @@ class ReturnedAll(BaseModel):
     returned: int = Field(description="How many pictures went back into the inbox")
 
 
-def _is_json(request: Request) -> None:
+async def _is_json(request: Request) -> None:
     media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if media_type != "application/json":
         raise HTTPException(415, "send it as Content-Type: application/json")
@@ -123,15 +128,16 @@ def routes(gallery: Gallery) -> APIRouter:
     """Everything beneath `/api`."""
     api = APIRouter(prefix="/api", tags=["pictures"])
     changing = [Depends(_is_json)]
+    looking, showing, acting = Lane(LOOKING_TOGETHER), Lane(SHOWING_TOGETHER), Lane(ACTING_TOGETHER)
 
     @api.get("/status")
-    def status() -> dict[str, Any]:
+    async def status() -> dict[str, Any]:
         """As `captiond status --json`; with `totals`, of the history, and `inbox`, where pictures go."""
         with _verdicts():
-            return dict(gallery.status())
+            return dict(await looking(gallery.status))
 
     @api.get("/pictures")
-    def pictures(
+    async def pictures(
         folder: Literal["done", "failed"] | None = None,
         search: Annotated[str, Query(max_length=200, description="Words of caption or path")] = "",
         before: Annotated[int | None, Query(ge=1, le=LARGEST_ID, description="Older than this id")] = None,
@@ -139,42 +145,42 @@ def routes(gallery: Gallery) -> APIRouter:
     ) -> Pictures:
         """What became of the pictures, newest first."""
         with _verdicts():
-            found = gallery.page(folder=folder, search=search, before=before, limit=limit + 1)
+            found = await looking(gallery.page, folder=folder, search=search, before=before, limit=limit + 1)
         shown = [Picture.model_validate(picture) for picture in found[:limit]]
         return Pictures(pictures=shown, older=shown[-1].id if len(found) > limit else None)
 
     @api.get("/pictures/{id}/thumbnail", response_class=Response, responses=_THUMBNAIL_RESPONSES)
-    def thumbnail(id: Id, if_none_match: Annotated[str | None, Header()] = None) -> Response:
+    async def thumbnail(id: Id, if_none_match: Annotated[str | None, Header()] = None) -> Response:
         """A small upright JPEG."""
         with _verdicts():
-            found = gallery.thumbnail(id, if_none_match)
+            found = await showing(gallery.thumbnail, id, if_none_match)
         headers = {"ETag": found.etag, "Cache-Control": "private, no-cache"}
         if found.jpeg is None:
             return Response(status_code=304, headers=headers)
         return Response(found.jpeg, media_type="image/jpeg", headers=headers)
 
     @api.put("/pictures/{id}/caption", dependencies=changing, responses=_CHANGE_RESPONSES)
-    def revise(id: Id, new: NewCaption) -> Picture:
+    async def revise(id: Id, new: NewCaption) -> Picture:
         """A person's caption in the place of the one there: in the sidecar and in the image."""
         with _verdicts():
-            return Picture.model_validate(gallery.revise(id, new.caption, new.was))
+            return Picture.model_validate(await acting(gallery.revise, id, new.caption, new.was))
 
     @api.post("/pictures/{id}/retry", dependencies=changing, responses=_CHANGE_RESPONSES)
-    def retry(id: Id) -> Returned:
+    async def retry(id: Id) -> Returned:
         """Put a failed picture back into the inbox."""
         with _verdicts():
-            return Returned(inbox=gallery.retry(id))
+            return Returned(inbox=await acting(gallery.retry, id))
 
     @api.post("/retry", dependencies=changing)
-    def retry_all() -> ReturnedAll:
+    async def retry_all() -> ReturnedAll:
         """Put everything that failed back into the inbox."""
         with _verdicts():
-            return ReturnedAll(returned=gallery.retry_all())
+            return ReturnedAll(returned=await acting(gallery.retry_all))
 
     return api
 
 
-def page() -> HTMLResponse:
+async def page() -> HTMLResponse:
     return HTMLResponse((files("captiond.web") / "page" / "index.html").read_text(encoding="utf-8"))
 
 
@@ -183,10 +189,10 @@ def _verdicts() -> Iterator[None]:
     """What each verdict is in HTTP."""
     try:
         yield
-    except KeyError as error:
-        raise HTTPException(404, "there is no such picture any more") from error
-    except ValueError as error:
-        raise HTTPException(422, str(error)) from error
+    except NotThere as gone:
+        raise HTTPException(404, gone.message) from gone
+    except NoCaption as words:
+        raise HTTPException(422, words.message) from words
     except Rejected as rejected:
         raise HTTPException(415, rejected.message) from rejected
     except TryLater as later:

@@ -23,7 +23,7 @@ from captiond import sidecar
 from captiond.delivery import Delivery, Overtaken
 from captiond.delivery.files import contents, is_regular, known
 from captiond.delivery.retry import failures, put_back
-from captiond.errors import Surroundings, as_surroundings
+from captiond.errors import NotThere, Surroundings, Verdict, as_surroundings
 from captiond.history import Entry, History
 from captiond.names import shown
 from captiond.records import Fingerprint, Written
@@ -34,6 +34,8 @@ from captiond.web.thumbnails import Thumbnails
 log = structlog.get_logger(__name__)
 
 LONGEST_CAPTION = 4000  # characters; a JPEG holds 64 KiB of EXIF, and most of it is somebody else's
+# They turn what follows around, or have no width; the joiners of Persian and of emoji are none of them.
+MISLEADING = frozenset("\u200b\ufeff\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 LARGEST_RECORD_BYTES = 1 << 20
 
 
@@ -66,8 +68,12 @@ class Thumbnail:
     jpeg: bytes | None  # None: whoever asked has it already
 
 
+class NoCaption(Verdict):
+    """What a person wrote cannot be a caption, and why."""
+
+
 class Gallery:
-    """Safe to call from many threads; raises KeyError for what is not there, besides the verdicts."""
+    """Safe to call from many threads; each question raises NotThere for what is not there."""
 
     def __init__(
         self,
@@ -114,7 +120,7 @@ class Gallery:
             return Thumbnail(etag, self._thumbnails.of(fingerprint, lambda: contents(file, fingerprint.size)))
 
     def revise(self, id: int, caption: str, was: str | None) -> Exhibit:
-        """A person's caption; `was`: what it must have said until now.  ValueError for what is no caption."""
+        """A person's caption; `was`: what it must have said until now.  Raises NoCaption."""
         entry, words = self._entry(id), cleaned(caption)
         self._must_be_in("done", entry)
         at = self._now()
@@ -139,7 +145,7 @@ class Gallery:
             try:
                 self._put_back(path)
                 returned += 1
-            except KeyError:
+            except NotThere:
                 continue  # somebody was faster, or only the reason is left of it
         return returned
 
@@ -151,12 +157,12 @@ class Gallery:
     def _entry(self, id: int) -> Entry:
         entry = self._history.entry(id)
         if entry is None:
-            raise KeyError(id)
+            raise NotThere
         return entry
 
     def _must_be_in(self, folder: str, entry: Entry) -> None:
         if entry.folder != folder or self._record(entry) is None:
-            raise KeyError(entry.id)
+            raise NotThere
 
     def _exhibit(self, entry: Entry) -> Exhibit:
         told, is_seen = None, True
@@ -195,7 +201,7 @@ class Gallery:
                 with _file(root, entry.delivered), _file(root, entry.delivered + suffix) as record:
                     size = min(os.fstat(record).st_size, LARGEST_RECORD_BYTES)
                     told = sidecar.decode(contents(record, size))
-            except (KeyError, ValueError):
+            except (NotThere, ValueError):
                 return None
         is_same = told.path == entry.path and entry.sha256 in (told.source.sha256, None)
         return told if is_same else None
@@ -213,24 +219,30 @@ class Gallery:
 
 
 def cleaned(caption: str) -> str:
-    """One line in NFC without control characters, as the model's captions are; ValueError for no words."""
-    words = ("".join(char for char in word if unicodedata.category(char) != "Cc") for word in caption.split())
+    """One line in NFC without controls, as the model's captions are.  Raises NoCaption."""
+    if any(unicodedata.category(char) == "Cs" for char in caption):
+        raise NoCaption("a caption is text: this holds half of a surrogate pair")
+    words = ("".join(filter(_is_shown, word)) for word in caption.split())
     line = unicodedata.normalize("NFC", " ".join(word for word in words if word))
     if not line:
-        raise ValueError("a caption has at least one word")
+        raise NoCaption("a caption has at least one word")
     if len(line) > LONGEST_CAPTION:
-        raise ValueError(f"a caption has at most {LONGEST_CAPTION:,} characters")
+        raise NoCaption(f"a caption has at most {LONGEST_CAPTION:,} characters")
     return line
+
+
+def _is_shown(char: str) -> bool:
+    return unicodedata.category(char) != "Cc" and char not in MISLEADING
 
 
 @contextmanager
 def _file(root: int, path: str) -> Iterator[int]:
-    """A regular file beneath `root`; KeyError where there is none."""
+    """A regular file beneath `root`; NotThere if there is none."""
     with known(path):
         file = open_file(root, path)
     try:
         if not is_regular(file):
-            raise KeyError(path)
+            raise NotThere
         yield file
     finally:
         os.close(file)
