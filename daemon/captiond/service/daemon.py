@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
+import resource
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor, wait
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import asdict, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -56,6 +57,7 @@ class Daemon:
 
         Raises CannotStart when the folders, the lock or the model do not let it begin.
         """
+        raise_descriptor_limit()
         rooms, life = self.rooms, self._life
         hearing = signals.heard(on_stop=self._drain, on_reload=self._reload)
         with ExitStack() as closing, hearing as stop:
@@ -247,6 +249,15 @@ def _load_model(rooms: Rooms, captioner: Captioner[Any], stop: Event) -> bool:
         rooms.gate.open()
         return True
     return False
+
+
+def raise_descriptor_limit() -> None:
+    """As many open files as this process may have; the usual 1,024 is for programs that call select(2)."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    # Refused where the system's own limit was lowered since this one was set.
+    with suppress(OSError, ValueError):
+        if soft != hard:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def _until(stop: Event, work: Callable[[], None]) -> bool:

@@ -8,6 +8,7 @@ request that says it was sent by another site.
 from __future__ import annotations
 
 import hmac
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from ipaddress import ip_address
@@ -16,6 +17,8 @@ from urllib.parse import urlsplit
 # These tell nothing of anybody's pictures: the page that shows them asks for each with the token typed into
 # it, and so does the page that describes the API.
 OPEN_PATHS = ("/page", "/docs", "/openapi.json")
+
+_HOST = re.compile(r"(?:\[(?P<address>[0-9A-Fa-f:.]+)\]|(?P<name>[0-9A-Za-z._-]*))(?::[0-9]{0,5})?", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,14 +39,15 @@ class Access:
         """
         host = headers.get("host", "")
         name = _name(host)
+        if name is None:
+            return Refusal(400, "the header Host names no host")
         if is_loopback(self.host) and name != self.host and not is_loopback(name):
             return Refusal(421, "this door answers to the names of this machine alone")
         if is_for_page:
             return None
         origin = headers.get("origin")
-        if headers.get("sec-fetch-site") in ("cross-site", "same-site"):
-            return Refusal(403, "sent by a page of another site")
-        if origin is not None and urlsplit(origin).netloc != host:
+        is_foreign = origin is not None and (not host or _netloc(origin) != host)
+        if is_foreign or headers.get("sec-fetch-site") in ("cross-site", "same-site"):
             return Refusal(403, "sent by a page of another site")
         return None
 
@@ -67,9 +71,15 @@ def is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
-def _name(host: str) -> str:
-    """A Host header without its port; empty for what is none."""
+def _name(host: str) -> str | None:
+    """A Host header without its port; empty where there is none, None where it is malformed."""
+    found = _HOST.fullmatch(host)
+    return (found["name"] or found["address"] or "").lower() if found is not None else None
+
+
+def _netloc(origin: str) -> str | None:
+    """The host and port of an Origin header; None where it is malformed, as `http://[` is."""
     try:
-        return urlsplit(f"//{host}").hostname or ""
+        return urlsplit(origin).netloc
     except ValueError:
-        return ""
+        return None

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from importlib.resources import files
+from typing import BinaryIO
 
 from fastapi import Depends, FastAPI, HTTPException, Request, UploadFile
-from fastapi.responses import HTMLResponse, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import HTMLResponse, JSONResponse, Response
 from fastapi.security import HTTPBearer
 from fastapi.staticfiles import StaticFiles
 from pydantic import BaseModel
@@ -18,10 +20,14 @@ from captiond import __version__
 from captiond.errors import CannotStart, Rejected, Surroundings, TryLater
 from captiond.pipeline.ondemand import Answering
 from captiond.web import browse
+from captiond.web.arrival import RETRY_AFTER_SECONDS
 from captiond.web.browse import Gallery
+from captiond.web.lanes import Lane
 from captiond.web.metrics import Metrics
 
-RETRY_AFTER_SECONDS = 10
+ASKING_TOGETHER = 40
+HEALTH_TOGETHER = 2
+MOST_FAULTS = 5  # that are told of one request
 
 _DOCS = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><title>captiond API</title>
@@ -51,36 +57,39 @@ def application(
     wants_token: bool,
 ) -> FastAPI:
     app = FastAPI(title="captiond", version=__version__, docs_url=None, redoc_url=None)
+    asking, health = Lane(ASKING_TOGETHER), Lane(HEALTH_TOGETHER)
     # The guard has checked the token by now; this tells the page to ask for one.
     token = [Depends(HTTPBearer(auto_error=False))] if wants_token else []
 
     @app.post("/infer", dependencies=token, responses=_INFER_RESPONSES)
-    def infer(file: UploadFile) -> Answer:
+    async def infer(file: UploadFile) -> Answer:
         """Caption a picture, sent as the form field `file`.  Nothing of it is kept."""
         if (file.size or 0) > max_upload_bytes:
             raise HTTPException(413, f"the picture is larger than {max_upload_bytes:,} bytes")
-        return Answer(caption=_captioned(answering, file.file.read()))
+        return Answer(caption=await asking(_captioned, answering, file.file))
 
     @app.get("/healthz", dependencies=token, responses={503: {"description": "It does not work, and why"}})
-    def healthz(request: Request, response: Response) -> dict[str, str]:
+    async def healthz(request: Request, response: Response) -> dict[str, str]:
         """200 where `captiond health` would say so, else 503; the reason for whoever bears the token."""
-        reason = unwell()
+        reason = await health(unwell)
         if reason is None:
             return {"status": "ok"}
         response.status_code = 503
         return {"status": "unwell"} | ({"reason": reason} if request.state.is_known else {})
 
+    app.add_exception_handler(RequestValidationError, _what_is_wrong)
+    app.add_exception_handler(Exception, _our_fault)
     metrics.add_to(app, token)
     app.include_router(browse.routes(gallery), dependencies=token)
     app.get("/", include_in_schema=False)(browse.page)
     app.mount("/page", browse.page_files())
 
     @app.get("/docs", include_in_schema=False)
-    def docs() -> HTMLResponse:
+    async def docs() -> HTMLResponse:
         return HTMLResponse(_DOCS)
 
     @app.get("/docs/start.js", include_in_schema=False)
-    def start() -> Response:
+    async def start() -> Response:
         return Response(_START, media_type="text/javascript")
 
     swagger = files("fastapi_offline") / "static"
@@ -88,9 +97,22 @@ def application(
     return app
 
 
-def _captioned(answering: Answering, data: bytes) -> str:
+async def _what_is_wrong(_: Request, error: Exception) -> JSONResponse:
+    """In words, without what was sent: FastAPI repeats it, and fails if it is NaN or half a surrogate."""
+    assert isinstance(error, RequestValidationError)
+    told = [f"{'.'.join(map(str, one['loc'][1:])) or one['loc'][0]}: {one['msg']}" for one in error.errors()]
+    detail = "; ".join(told[:MOST_FAULTS]).encode(errors="replace").decode()
+    return JSONResponse({"detail": detail}, 422)
+
+
+async def _our_fault(_: Request, error: Exception) -> JSONResponse:
+    """The server logs the error when this has been sent."""
+    return JSONResponse({"detail": "this is a fault of captiond itself; its log says more"}, 500)
+
+
+def _captioned(answering: Answering, file: BinaryIO) -> str:
     try:
-        return answering.caption(data).text
+        return answering.caption(file.read()).text
     except Rejected as rejected:
         # No picture at all, or a picture that cannot be described.
         status = 415 if rejected.kind == "unreadable" else 413 if rejected.kind == "too_many_pixels" else 422

@@ -1,12 +1,13 @@
-"""What stands before the application: strangers and too large uploads get no further.
+"""What stands before the application: strangers, too large uploads and too slow ones get no further.
 
-An upload is counted while it comes in, since a client need not say beforehand how long it is.
+A body is counted and timed while it comes in, since a client need not say beforehand how long it is.  Only
+uploads may be large, and all of them together have one budget; what else has a body is a few words of JSON.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import MutableMapping
+from collections.abc import Mapping, MutableMapping
 from typing import Any
 
 from starlette.datastructures import Headers
@@ -14,12 +15,16 @@ from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from captiond.web.access import Access, is_open
+from captiond.web.access import Access, Refusal, is_open
+from captiond.web.arrival import FORM_BYTES, Limits, Upload, Uploads
 
 WRONG_TOKEN_SECONDS = 0.5
 THROWN_AWAY_BYTES = 1 << 30
 THROWN_AWAY_SECONDS = 30.0
-FORM_BYTES = 64 * 1024  # what a form may weigh beside the file in it
+STALLED_SECONDS = 2.0
+HEADERS_BYTES = 16 * 1024
+MOST_HEADERS = 100
+UPLOADS = frozenset({"/infer"})
 
 _HEADERS = {
     b"x-content-type-options": b"nosniff",
@@ -34,19 +39,23 @@ _HEADERS = {
 
 
 class Guard:
-    def __init__(self, app: ASGIApp, access: Access, max_upload_bytes: int) -> None:
+    def __init__(
+        self, app: ASGIApp, access: Access, *, max_upload_bytes: int, uploads: Uploads, limits: Limits
+    ) -> None:
         self._app = app
         self._access = access
-        self._most = max_upload_bytes + FORM_BYTES
+        self._most_of_upload = max_upload_bytes
+        self._uploads = uploads
+        self._limits = limits
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        answered = _with_headers(send)
         headers = Headers(scope=scope)
+        answered = _with_headers(send, closes=_may_be_two(headers))
         is_for_page = scope["method"] == "GET" and is_open(scope["path"])
-        refused = self._access.refuse(headers, is_for_page=is_for_page)
+        refused = _too_many(headers) or self._access.refuse(headers, is_for_page=is_for_page)
         if refused is not None:
             await _say(refused.status, refused.reason)(scope, receive, answered)
             return
@@ -59,29 +68,76 @@ class Guard:
             wanted = {"WWW-Authenticate": "Bearer"}
             await _say(401, "send the token: Authorization: Bearer ...", wanted)(scope, receive, answered)
             return
-        if _declared(headers) > self._most:
-            if "expect" not in headers:  # else the client waits for leave to send it
+        try:
+            await self._let_in(scope, receive, answered)
+        except HTTPException as refusal:  # before the application has begun
+            if "expect" not in headers:  # else the client waits for leave to send the body
                 await _let_end(receive)
-            await _say(413, self._too_large(), {"Connection": "close"})(scope, receive, answered)
+            told = {"Connection": "close", **(refusal.headers or {})}
+            await _say(refusal.status_code, refusal.detail, told)(scope, receive, answered)
+
+    async def _let_in(self, scope: Scope, receive: Receive, send: Send) -> None:
+        declared = _declared(Headers(scope=scope))
+        if scope["path"] not in UPLOADS or scope["method"] != "POST":
+            body = _Body(receive, self._limits, FORM_BYTES, "the request")
+            await self._app(scope, body.expecting(declared), send)
             return
-        await self._app(scope, self._counted(receive), answered)
+        with self._uploads.one() as upload:
+            body = _Body(receive, self._limits, self._most_of_upload, "the upload", upload)
+            await self._app(scope, body.expecting(declared), send)
 
-    def _counted(self, receive: Receive) -> Receive:
-        received = 0
 
-        async def counted() -> Message:
-            nonlocal received
-            message = await receive()
-            received += len(message.get("body", b""))
-            if received > self._most:
-                await _let_end(receive)
-                raise HTTPException(413, self._too_large(), {"Connection": "close"})
-            return message
+class _Body:
+    """What comes in of one request; raises HTTPException where it is too large, too slow or too much."""
 
-        return counted
+    def __init__(
+        self, receive: Receive, limits: Limits, most: int, name: str, upload: Upload | None = None
+    ) -> None:
+        self._receive = receive
+        self._limits = limits
+        self._most = most
+        self._name = name
+        self._upload = upload
+        self._received = 0
+        self._waited_seconds = 0.0
+        self._is_whole = False
 
-    def _too_large(self) -> str:
-        return f"the upload is larger than {self._most - FORM_BYTES:,} bytes"
+    def expecting(self, declared: int) -> Receive:
+        self._count(declared)
+        return self._next
+
+    async def _next(self) -> Message:
+        if self._is_whole:
+            return await self._receive()  # whether the client is still there
+        message = await self._arrival()
+        self._is_whole = not message.get("more_body", False)
+        self._received += len(message.get("body", b""))
+        try:
+            self._count(self._received)
+        except HTTPException:
+            await _let_end(self._receive)
+            raise
+        return message
+
+    async def _arrival(self) -> Message:
+        """Only the time in which the client is waited for counts: the application may be slow by itself."""
+        clock = asyncio.get_running_loop().time
+        began = clock()
+        try:
+            async with asyncio.timeout(self._limits.left(self._received, self._waited_seconds)):
+                return await self._receive()
+        except TimeoutError:
+            raise HTTPException(408, f"{self._name} came too slowly", {"Connection": "close"}) from None
+        finally:
+            self._waited_seconds += clock() - began
+
+    def _count(self, size: int) -> None:
+        slack = FORM_BYTES if self._upload is not None else 0
+        if size > self._most + slack:
+            told = f"{self._name} is larger than {self._most:,} bytes"
+            raise HTTPException(413, told, {"Connection": "close"})
+        if self._upload is not None:
+            self._upload.grow_to(size)
 
 
 async def _let_end(receive: Receive) -> None:
@@ -90,7 +146,9 @@ async def _let_end(receive: Receive) -> None:
     try:
         async with asyncio.timeout(THROWN_AWAY_SECONDS):
             while left > 0:
-                message = await receive()
+                # Who waits for the answer to go on, or has gone to sleep, is told at once.
+                async with asyncio.timeout(STALLED_SECONDS):
+                    message = await receive()
                 left -= len(message.get("body", b""))
                 if not message.get("more_body", False):
                     return
@@ -103,15 +161,30 @@ def _declared(headers: Headers) -> int:
     return int(length) if length.isascii() and length.isdigit() else 0
 
 
-def _say(status: int, reason: str, headers: dict[str, str] | None = None) -> JSONResponse:
+def _too_many(headers: Headers) -> Refusal | None:
+    """The parser bounds a head while it is incomplete; one that comes in a single piece it takes as it is."""
+    size = sum(len(name) + len(value) for name, value in headers.raw)
+    if size > HEADERS_BYTES or len(headers) > MOST_HEADERS:
+        return Refusal(431, "the headers are too large")
+    return None
+
+
+def _may_be_two(headers: Headers) -> bool:
+    """Whether a proxy before us could see another end of this request than we do: request smuggling."""
+    return "transfer-encoding" in headers and "content-length" in headers
+
+
+def _say(status: int, reason: str, headers: Mapping[str, str] | None = None) -> JSONResponse:
     return JSONResponse({"detail": reason}, status, headers)
 
 
-def _with_headers(send: Send) -> Send:
+def _with_headers(send: Send, *, closes: bool) -> Send:
     async def sending(message: MutableMapping[str, Any]) -> None:
         if message["type"] == "http.response.start":
             given = {name.lower() for name, _ in message["headers"]}
             added = [(name, value) for name, value in _HEADERS.items() if name not in given]
+            if closes and b"connection" not in given:
+                added.append((b"connection", b"close"))
             message = {**message, "headers": [*message["headers"], *added]}
         await send(message)
 

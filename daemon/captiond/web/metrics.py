@@ -25,9 +25,12 @@ from prometheus_client.registry import Collector
 from captiond import __version__
 from captiond.records import Outcome
 from captiond.status import Measures
+from captiond.web.lanes import Lane
 
 # From a decoded thumbnail to a night in the queue.
 _BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1800, 3600, 14400)
+
+THREADS = 2
 
 
 class Metrics:
@@ -35,6 +38,7 @@ class Metrics:
 
     def __init__(self) -> None:
         self._registry = CollectorRegistry()
+        self._lane = Lane(THREADS)
         ProcessCollector(registry=self._registry)
         self._stages = Histogram(
             "captiond_stage_duration_seconds",
@@ -60,10 +64,19 @@ class Metrics:
     def add_to(self, app: FastAPI, dependencies: Sequence[Any]) -> None:
         @app.get("/metrics", dependencies=dependencies, response_class=Response)
         @app.head("/metrics", include_in_schema=False)
-        def metrics(request: Request) -> Response:
+        async def metrics(request: Request) -> Response:
             """How much of everything, for Prometheus."""
-            encode, content_type = choose_encoder(request.headers.get("accept", ""))
-            return Response(encode(self._registry), media_type=None, headers={"Content-Type": content_type})
+            encode, content_type = _format(request.headers.get("accept", ""))
+            found = await self._lane(encode, self._registry)
+            return Response(found, media_type=None, headers={"Content-Type": content_type})
+
+
+def _format(accept: str) -> tuple[Callable[[Any], bytes], str]:
+    """What the library makes of an Accept header; the plain format if it cannot read the header."""
+    try:
+        return choose_encoder(accept)
+    except (ValueError, TypeError, LookupError):
+        return choose_encoder("")
 
 
 class _Standing(Collector):

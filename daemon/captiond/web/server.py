@@ -2,31 +2,42 @@
 
 from __future__ import annotations
 
+import asyncio
+import logging
 import socket
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import structlog
-import uvicorn
+from starlette.types import ASGIApp
 
 from captiond.errors import CannotStart, ExitCode
 from captiond.pipeline.ondemand import Answering
 from captiond.status import Measures
 from captiond.web.access import Access, is_loopback
 from captiond.web.api import application
+from captiond.web.arrival import FORM_BYTES, Limits, Uploads, most_connections
 from captiond.web.browse import Gallery
+from captiond.web.connection import Configuration, Server, quietly
 from captiond.web.guard import Guard
 from captiond.web.metrics import Metrics
 
 log = structlog.get_logger(__name__)
 
-MOST_CONNECTIONS = 64
 LAST_ANSWERS_SECONDS = 10  # for what is being answered when the daemon stops
 
 
 class Door:
-    def __init__(self, host: str, port: int, *, token: str | None, max_upload_bytes: int) -> None:
+    def __init__(
+        self,
+        host: str,
+        port: int,
+        *,
+        token: str | None,
+        max_upload_bytes: int,
+        limits: Limits | None = None,
+    ) -> None:
         """Bind the address; CannotStart where that cannot be, or where anybody could come in."""
         if token is None and not is_loopback(host):
             raise CannotStart(
@@ -36,6 +47,7 @@ class Door:
             )
         self._access = Access(host.lower(), token)
         self._max_upload_bytes = max_upload_bytes
+        self._limits = limits or Limits()
         self.metrics = Metrics()
         try:
             family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
@@ -71,19 +83,10 @@ class Door:
             max_upload_bytes=self._max_upload_bytes,
             wants_token=self._access.token is not None,
         )
-        config = uvicorn.Config(
-            Guard(app, self._access, self._max_upload_bytes),
-            log_config=None,
-            log_level="warning",
-            access_log=False,
-            server_header=False,
-            lifespan="off",
-            proxy_headers=False,
-            limit_concurrency=MOST_CONNECTIONS,
-            timeout_graceful_shutdown=LAST_ANSWERS_SECONDS,
-        )
-        server = uvicorn.Server(config)
-        thread = threading.Thread(target=server.run, args=([self._socket],), name="door", daemon=True)
+        # As uvicorn's: its warnings are about what a client did wrong.
+        logging.getLogger("python_multipart").setLevel(logging.ERROR)
+        server = Server(self._configuration(app))
+        thread = threading.Thread(target=self._serve, args=(server,), name="door", daemon=True)
         thread.start()
         host, port = self._socket.getsockname()[:2]
         log.info("the door is open", listen=f"[{host}]:{port}" if ":" in host else f"{host}:{port}")
@@ -92,3 +95,40 @@ class Door:
         finally:
             server.should_exit = True
             thread.join()
+
+    def _configuration(self, app: ASGIApp) -> Configuration:
+        most = most_connections()
+        guard = Guard(
+            app,
+            self._access,
+            max_upload_bytes=self._max_upload_bytes,
+            uploads=Uploads(
+                # Two of the largest: one may come in while the other is captioned.
+                most_bytes=max(self._limits.uploads_bytes, 2 * (self._max_upload_bytes + FORM_BYTES)),
+                most=most // 2,  # the other half is for looking, and for asking how it fares
+            ),
+            limits=self._limits,
+        )
+        return Configuration(
+            guard,
+            limits=self._limits,
+            most_connections=most,
+            log_config=None,
+            log_level="error",  # a warning is about what a client did wrong, which the client is told
+            access_log=False,
+            server_header=False,
+            lifespan="off",
+            proxy_headers=False,
+            timeout_graceful_shutdown=LAST_ANSWERS_SECONDS,
+        )
+
+    def _serve(self, server: Server) -> None:
+        async def serving() -> None:
+            asyncio.get_running_loop().set_exception_handler(quietly(_cannot_accept))
+            await server.serve(sockets=[self._socket])
+
+        asyncio.run(serving())
+
+
+def _cannot_accept(reason: str) -> None:
+    log.warning("the door cannot take a connection", reason=reason)
