@@ -32,6 +32,7 @@ from captiond.phi3v import (
     register,
     squeeze,
 )
+from captiond.phi3v.quantization import Int8Linear
 
 SQUARE = CASE["square_336-c1"]
 
@@ -277,9 +278,43 @@ def test_eight_bits_stay_near(processor: Phi3VProcessor) -> None:
     assert len(greedy(squeezed, SQUARE.batch(processor), max_new_tokens=4)[0]) == 4
 
 
-@pytest.mark.skipif(not multiplies_int8(), reason="this CPU's products of whole numbers are cut off")
+needs_whole_numbers = pytest.mark.skipif(
+    not multiplies_int8(), reason="this CPU's products of whole numbers are cut off"
+)
+
+
+@needs_whole_numbers
+@pytest.mark.parametrize("depth", [2, 3, 16, 31, 64, 257, 3072, 8192])
+def test_whole_numbers_are_multiplied_exactly(depth: int) -> None:
+    """Whatever the shape, and with the largest numbers there are, products are those of 64-bit integers."""
+    made = torch.Generator().manual_seed(depth)
+    for rows in (1, 2, 3, 7, 8, 16, 33):
+        for columns in (1, 5, 16, 96, 257):
+            numbers = torch.randint(-127, 128, (rows, depth), generator=made, dtype=torch.int8)
+            weight = torch.randint(-127, 128, (columns, depth), generator=made, dtype=torch.int8)
+            numbers[0], weight[0], weight[-1] = 127, 127, -127
+            expected = (numbers.double() @ weight.double().T).long()  # exact: all are below 2 ** 53
+            assert torch.equal(torch._int_mm(numbers, weight.T).long(), expected), (rows, depth, columns)
+
+
+@needs_whole_numbers
+@pytest.mark.parametrize("inputs", [16, 96, 1024])
+def test_in_eight_bits_no_row_hangs_on_another(inputs: int) -> None:
+    """A squeezed layer gives a row the same bits alone, among others, and as one position of a prompt."""
+    torch.manual_seed(inputs)
+    layer = Int8Linear(nn.Linear(inputs, 48))
+    rows = torch.randn(33, inputs) * torch.logspace(-6, 4, 33)[:, None]
+    rows[5] = 0
+    for dtype in (torch.float32, torch.bfloat16, torch.float16):
+        given = rows.to(dtype)
+        alone = torch.cat([layer(row[None]) for row in given])
+        assert torch.equal(layer(given), alone)
+        assert torch.equal(layer(given.view(3, 11, -1)).view(33, -1), alone)
+
+
+@needs_whole_numbers
 def test_eight_bits_on_the_cpu_stay_near(processor: Phi3VProcessor) -> None:
-    """Squeezed for a CPU, the decoder alone is in 8 bits, near the original, and no row hangs on another."""
+    """Squeezed for a CPU, the decoder alone is in 8 bits, and the logits are near the original's."""
     squeezed, _ = load(CHECKPOINT, dtype=torch.float32, attn_implementation="sdpa")
     whole = {
         name: module.weight for name, module in squeezed.named_modules() if isinstance(module, nn.Linear)
@@ -294,9 +329,12 @@ def test_eight_bits_on_the_cpu_stay_near(processor: Phi3VProcessor) -> None:
     cases = [SQUARE, CASE["tall_480x640-c4"]]
     found = logits(squeezed, batch_of(cases, processor), logits_to_keep=1)[:, 0]
     for row, case in zip(found, cases, strict=True):
-        assert torch.cosine_similarity(row, case.tensor("last_logits").reshape(-1), dim=0) > 0.98
+        original = case.tensor("last_logits").reshape(-1)
+        assert torch.cosine_similarity(row, original, dim=0) > 0.98
+        # Attention's last bits hang on the batch's shape and on the processor, and one of them may round a
+        # number of the next layer's input the other way.  How far rounding moves the logits is measured here.
         alone = logits(squeezed, case.batch(processor), logits_to_keep=1)[0, -1]
-        assert torch.allclose(row, alone, rtol=0, atol=0.05)
+        assert (row - alone).norm() < (alone - original).norm()
 
 
 def test_whole_numbers_that_are_cut_off_are_found_out(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -30,20 +30,38 @@ def test_ids_equal_the_originals(case: Case, processor: Phi3VProcessor) -> None:
     assert int(batch["input_ids"].min()) >= 0
 
 
+# The kernels that the goldens were made with.  Others (x86 without AVX2, ARM) fuse multiplying and adding
+# otherwise, which shows in the last bits of the resized global view.
+HAS_THE_ORIGINALS_KERNELS = torch.backends.cpu.get_cpu_capability() in ("AVX2", "AVX512")
+PIXEL_TOLERANCE = 1e-5
+
+
+def _are_the_same(found: torch.Tensor, expected: torch.Tensor) -> bool:
+    if HAS_THE_ORIGINALS_KERNELS:
+        return torch.equal(found, expected)
+    return torch.allclose(found, expected, rtol=0, atol=PIXEL_TOLERANCE)
+
+
 @every_case_with_pictures
-def test_pixels_equal_the_originals_bit_for_bit(case: Case, processor: Phi3VProcessor) -> None:
-    """Pictures become the very floats of the original image processor, and as many tokens."""
+def test_pixels_equal_the_originals(case: Case, processor: Phi3VProcessor) -> None:
+    """Pictures become the floats of the original image processor, and as many tokens.
+
+    Crops are equal bit for bit; so is the global view wherever torch has the kernels of the original's run.
+    """
     seen = processor.image_processor(case.pictures(), num_crops=case.num_crops)
     pixels, expected = seen["pixel_values"], case.record["pixel_values"]
     assert list(pixels.shape) == expected["shape"]
     assert str(pixels.dtype) == expected["dtype"]
-    assert torch.equal(pixels[:, 0, :, ::8, ::8], case.tensor("pv_global"))
+    assert _are_the_same(pixels[:, 0, :, ::8, ::8], case.tensor("pv_global"))
     assert torch.equal(pixels[:, 1:, :, 5::56, 3::56], case.tensor("pv_crops"))
     if case.has_tensor("pv_global_full_ch0"):
-        full = case.tensor("pv_global_full_ch0")
-        assert torch.equal(pixels[:, 0, 0].to(full.dtype).reshape(full.shape), full)
-    assert float(pixels.double().sum()) == pytest.approx(expected["sum"], rel=1e-12)
-    assert float(pixels.double().abs().sum()) == pytest.approx(expected["abs_sum"], rel=1e-12)
+        full = case.tensor("pv_global_full_ch0").reshape(pixels[:, 0, 0].shape)
+        halved = pixels[:, 0, 0].to(full.dtype)
+        within = 0 if HAS_THE_ORIGINALS_KERNELS else torch.finfo(full.dtype).eps
+        assert torch.allclose(halved, full, rtol=within, atol=0)
+    within = 1e-12 if HAS_THE_ORIGINALS_KERNELS else 1e-6
+    assert float(pixels.double().sum()) == pytest.approx(expected["sum"], rel=within)
+    assert float(pixels.double().abs().sum()) == pytest.approx(expected["abs_sum"], rel=within)
     flat = pixels.double().flatten(2)
     assert torch.allclose(flat.mean(-1), torch.tensor(expected["crop_mean"]).double(), rtol=0, atol=1e-7)
     assert torch.allclose(flat.std(-1), torch.tensor(expected["crop_std"]).double(), rtol=0, atol=1e-5)
