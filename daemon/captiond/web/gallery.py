@@ -9,6 +9,7 @@ right where the two differ, and the history is corrected.  Whoever asks never re
 from __future__ import annotations
 
 import os
+import unicodedata
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -33,7 +34,6 @@ from captiond.web.thumbnails import Thumbnails
 log = structlog.get_logger(__name__)
 
 LONGEST_CAPTION = 4000  # characters; a JPEG holds 64 KiB of EXIF, and most of it is somebody else's
-# They turn what follows around, or have no width; the joiners of Persian and of emoji are none of them.
 LARGEST_RECORD_BYTES = 1 << 20
 
 
