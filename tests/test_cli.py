@@ -11,8 +11,10 @@ from pathlib import Path
 
 import jsonschema
 
+from captiond import __version__
+from captiond.cli import app
 from captiond.demo.samples import write_samples
-from captiond.sidecar.schema import json_schema
+from captiond.sidecar.schema import error_schema, json_schema
 from daemon_process import Place, captiond, environment
 from fake_chat_server import FakeChatServer
 from faults.load import picture
@@ -53,6 +55,45 @@ def test_caption_prints_plain_captions_for_people(place: Place) -> None:
     ]
 
 
+def test_a_file_that_is_not_there_costs_no_model(tmp_path: Path) -> None:
+    """Where no file can be read, the model is neither looked for nor loaded; each file has its reason."""
+    (tmp_path / "captiond.yaml").write_text("limits:\n  max_file_bytes: 10\n")
+    (tmp_path / "large.jpg").write_bytes(bytes(11))
+    files = ["nothere.jpg", tmp_path, tmp_path / "large.jpg", "a\udce9.jpg"]
+    told = captiond("caption", *files, "--model", "nobody/nothing", "-c", tmp_path / "captiond.yaml")
+    assert told.returncode == 1 and told.stdout == ""
+    assert [line.rpartition(": ")[2] for line in told.stderr.splitlines()] == [
+        "No such file or directory", "Is a directory", "11 bytes are more than limits.max_file_bytes (10)",
+        "No such file or directory",
+    ]  # fmt: skip
+
+
+def test_files_that_are_not_there_are_told_first(place: Place) -> None:
+    """Before the model is loaded people learn which of their files cannot be read; JSON keeps the order."""
+    data, caption = picture(1)
+    (place.root / "a.jpg").write_bytes(data)
+    mixed = captiond("caption", place.root / "a.jpg", "nothere.jpg", "--json", "-c", place.settings)
+    first, second = map(json.loads, mixed.stdout.splitlines())
+    assert mixed.returncode == 1 and first["caption"] == caption and second["error"]["kind"] == "unreadable"
+    wrong = captiond(
+        "caption", place.root / "a.jpg", "nothere.jpg", "--model", place.root, "-c", place.settings
+    )
+    assert wrong.returncode == 75 and wrong.stderr.startswith("nothere.jpg: ")
+
+
+def test_what_hides_or_turns_text_around_is_shown(place: Place) -> None:
+    """Controls of direction, zero-width spaces and escape sequences in a name stand as escapes; joiners and
+    ideographic spaces stay, and programs get the very same name."""
+    name = "a\u202egpj.\u2066x\u200b\ufeff\x1b[2J\x9b\u2028\U000e0041 \u200d\u200c\u3000.jpg"
+    told = captiond("caption", name, "-c", place.settings).stderr
+    assert not set(told) & set("\u202e\u2066\u200b\ufeff\x1b\x9b\u2028\U000e0041")
+    assert r"a\u202egpj.\u2066x\u200b\ufeff\x1b[2J\x9b\u2028" in told and "\u200d\u200c\u3000.jpg" in told
+    as_json = captiond("caption", name, "--json", "-c", place.settings).stdout
+    assert not set(as_json) & set("\u202e\u2066\u200b\ufeff\x9b\u2028")
+    assert json.loads(as_json)["file"] == name
+    assert r"\u202e" in captiond("explain", name, "-c", place.settings).stderr
+
+
 def test_the_demo_shows_right_captions_and_a_page(tmp_path: Path) -> None:
     """`demo` ends with every caption exactly right on the screen and on a page; it says what this model knows
     and how to use the real one."""
@@ -75,10 +116,15 @@ def test_the_demo_leaves_other_folders_alone(tmp_path: Path) -> None:
 
 
 def test_schema_prints_the_published_schema() -> None:
-    """`schema` prints a valid JSON Schema, the one that sidecars obey."""
-    printed = json.loads(captiond("schema").stdout)
-    jsonschema.Draft202012Validator.check_schema(printed)
-    assert printed == json_schema()
+    """`schema` prints a valid JSON Schema, the one that sidecars obey, or that of error records."""
+    for arguments, expected in (
+        ((), json_schema()),
+        (("caption",), json_schema()),
+        (("error",), error_schema()),
+    ):
+        printed = json.loads(captiond("schema", *arguments).stdout)
+        jsonschema.Draft202012Validator.check_schema(printed)
+        assert printed == expected
 
 
 def test_a_misspelt_key_is_named_with_its_line_and_neighbour(tmp_path: Path) -> None:
@@ -134,6 +180,23 @@ def test_help_does_not_load_the_model_libraries() -> None:
     )
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert loaded.stdout.strip() == "[]"
+
+
+def test_help_says_whole_sentences() -> None:
+    """The list of commands is not cut off at the end of its lines."""
+    listed = " ".join(captiond("--help").stdout.split())
+    for name, command in app.commands.items():
+        first = " ".join((command.help or "").split("\n\n")[0].split())
+        assert f"{name} {first}" in listed and first.endswith((".", "`"))
+
+
+def test_the_first_words_come_before_the_slow_imports(tmp_path: Path) -> None:
+    """Version, settings and inbox are said first, then that it takes a moment, and only then torch comes."""
+    place = Place(tmp_path)
+    begun, slow, *rest = [json.loads(line) for line in place.once().stderr.splitlines()]
+    assert (begun["version"], begun["settings"]) == (__version__, str(place.settings))
+    assert begun["inbox"] == str(place.inbox) and "moment" in slow["event"]
+    assert [line["event"] for line in rest][:1] == ["loading the model"]
 
 
 def test_once_shows_progress_on_a_terminal_and_only_there(tmp_path: Path, server: FakeChatServer) -> None:

@@ -59,6 +59,7 @@ def test_a_real_life_as_systemd_hears_it(tmp_path: Path) -> None:
 
         with place.running(NOTIFY_SOCKET=str(tmp_path / "notify"), WATCHDOG_USEC="400000") as running:
             hear("READY=1")
+            assert told[0].startswith("STATUS=starting captiond") and str(place.inbox) in told[0]
             assert "model ready" in running.log()
             assert not any("WATCHDOG" in message for message in told)
             hear("WATCHDOG=1")

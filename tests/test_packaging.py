@@ -457,8 +457,17 @@ def test_the_wheel_holds_the_whole_package(wheel: zipfile.ZipFile) -> None:
     package = ROOT / "daemon" / "captiond"
     wanted = [*package.rglob("*.py"), package / "py.typed"]
     wanted += [file for file in (package / "demo" / "checkpoint").glob("*") if file.is_file()]
+    wanted += [file for file in (package / "files").glob("*") if file.is_file()]
     names = {file.relative_to(package.parent).as_posix() for file in wanted}
     assert names <= set(wheel.namelist())
+
+
+def test_the_wheel_brings_the_files_for_a_service(wheel: zipfile.ZipFile) -> None:
+    """Settings and unit of the checkout are in it, to the letter: links lead to them."""
+    for source in (ROOT / "config" / "captiond.yaml", *SYSTEMD.iterdir()):
+        linked = ROOT / "daemon" / "captiond" / "files" / source.name
+        assert linked.is_symlink() and linked.resolve() == source
+        assert wheel.read(f"captiond/files/{source.name}") == source.read_bytes()
 
 
 def test_the_wheel_holds_nothing_else(wheel: zipfile.ZipFile) -> None:

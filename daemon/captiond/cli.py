@@ -308,11 +308,12 @@ def bench(
 
 
 @app.command()
-def schema() -> None:
-    """Print the JSON Schema of the sidecar."""
+@click.argument("record", type=click.Choice(["caption", "error"]), default="caption")
+def schema(record: str) -> None:
+    """Print the JSON Schema of the sidecar, or of the error record."""
     from captiond.sidecar import schema
 
-    _say_json(schema.json_schema(), indent=2)
+    _say_json(schema.json_schema() if record == "caption" else schema.error_schema(), indent=2)
 
 
 @app.command()
