@@ -47,7 +47,7 @@ class Pictures:
             raise self.error
         return {"state": "watching"}
 
-    def page(self, **_: object) -> Sequence[object]:
+    def page(self, wanted: object, limit: int) -> Sequence[object]:
         return []
 
     def revise(self, id: int, caption: str, was: str | None) -> object:

@@ -9,15 +9,16 @@ What a person makes of a caption later is kept beside what the model said.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import structlog
 
 from captiond.errors import Surroundings
+from captiond.history.find import CHOICES, MOST_CHOICES, Wanted, finding, has_word, has_words, those
 from captiond.history.rows import (
     COLUMNS,
     COUNTS,
@@ -28,13 +29,10 @@ from captiond.history.rows import (
     WORDS_REMOVE,
     Entry,
     entry_of,
-    has_word,
-    has_words,
     instant,
     name_of,
     prepare,
     row_of,
-    searching,
     stored,
 )
 from captiond.names import shown, well_formed
@@ -42,7 +40,7 @@ from captiond.records import Outcome
 from captiond.support import database
 from captiond.support.background import Aside
 
-__all__ = ["Entry", "History", "Looking", "looked_into"]
+__all__ = ["Entry", "History", "Looking", "Wanted", "looked_into"]
 
 log = structlog.get_logger(__name__)
 
@@ -67,13 +65,39 @@ class Looking:
         self, *, folder: str | None = None, search: str = "", before: int | None = None, limit: int = 50
     ) -> list[Entry]:
         """Newest first.  `before`: older than that entry; `search`: every word of it in caption or path."""
+        return self.find(Wanted(folder, search, before=before), limit)
 
-        def act(connection: sqlite3.Connection) -> list[Entry]:
+    def find(self, wanted: Wanted, limit: int) -> list[Entry]:
+        """Newest first."""
+        return [entry_of(row) for row in self._found(wanted, limit, COLUMNS)]
+
+    def ids(self, wanted: Wanted, limit: int) -> list[int]:
+        """The numbers of those that are wanted alone, newest first."""
+        return [id for (id,) in self._found(wanted, limit, "id")]
+
+    def those(self, ids: Sequence[int]) -> list[Entry]:
+        """In the order asked for; what there is of them."""
+        query, values = those(ids)
+        rows = self._do(lambda connection: connection.execute(query, values).fetchall())
+        found = {entry.id: entry for entry in map(entry_of, rows)}
+        return [found[id] for id in ids if id in found]
+
+    def choices(self) -> dict[str, list[str]]:
+        """What there is to choose from: folders with pictures in them, models, formats."""
+
+        def act(connection: sqlite3.Connection) -> dict[str, list[str]]:
+            return {
+                name: [row[0] for row in connection.execute(query, (MOST_CHOICES,))]
+                for name, query in CHOICES.items()
+            }
+
+        return self._do(act)
+
+    def _found(self, wanted: Wanted, limit: int, columns: str) -> list[Sequence[Any]]:
+        def act(connection: sqlite3.Connection) -> list[Sequence[Any]]:
             connection.create_function("has_word", 3, has_word, deterministic=True)
-            query, values = searching(
-                search, folder=folder, before=before, limit=limit, by_words=has_words(connection)
-            )
-            return [entry_of(row) for row in connection.execute(query, values)]
+            query, values = finding(wanted, limit=limit, by_words=has_words(connection), columns=columns)
+            return connection.execute(query, values).fetchall()
 
         return self._do(act)
 

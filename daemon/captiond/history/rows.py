@@ -1,30 +1,22 @@
 """How lines of the history lie in SQLite: tables, queries, and rows to entries and back.  No file, no thread.
 
-A path is kept as text where it is UTF-8 and as bytes where it is not, so that both come back exactly.  Words
-are found by FTS5 where SQLite has it: upper and lower case and accents do not matter, and the beginning of a
-word is enough.  What it cannot cut into words (Chinese, Japanese, Thai, ...), and everything where SQLite
-lacks FTS5, is looked for anywhere in the text, one line after the other.
+A path is kept as text where it is UTF-8 and as bytes where it is not, so that both come back exactly.
 """
 
 from __future__ import annotations
 
 import os
 import sqlite3
-import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from captiond.names import is_utf8, shown, well_formed
+from captiond.names import is_utf8, shown
 from captiond.records import Outcome, Timings
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
-# Thai to Khmer and what the East Asian widths call wide: scripts that put no spaces between words.
-_UNSPACED = range(0x0E00, 0x1800)
-_QUOTE = '"'
-_MOST_WORDS = 32  # FTS5 has a limit, too
 
 COLUMNS = (
     "id, at, folder, path, delivered, sha256, caption, model, kind, message, advice, format, width, height, "
@@ -103,43 +95,6 @@ def _index_what_is_not(connection: sqlite3.Connection) -> None:
         connection.executemany(WORDS_ADD, ((id, caption, shown(name_of(path))) for id, caption, path in rows))
 
 
-def has_words(connection: sqlite3.Connection) -> bool:
-    try:
-        connection.execute("SELECT rowid FROM words LIMIT 0")
-    except sqlite3.OperationalError:
-        return False
-    return True
-
-
-def searching(
-    search: str, *, folder: str | None, before: int | None, limit: int, by_words: bool
-) -> tuple[str, list[object]]:
-    """The query for a page of entries, and its values."""
-    wanted = well_formed(search).replace("\0", " ").split()[:_MOST_WORDS]
-    indexed = [word for word in wanted if by_words and _is_indexed(word)]
-    conditions: list[str] = []
-    values: list[object] = []
-    if indexed:
-        conditions.append("words MATCH ?")
-        values.append(" AND ".join(f'"{word.replace(_QUOTE, _QUOTE * 2)}" *' for word in indexed))
-    for word in wanted:
-        if word not in indexed:
-            conditions.append("has_word(caption, path, ?)")
-            values.append(word.casefold())
-    # The index that leads knows its order: newest first without sorting.
-    number = "words.rowid" if indexed else "id"
-    if before is not None:
-        conditions.append(f"{number} < ?")
-        values.append(before)
-    if folder is not None:
-        conditions.append("folder = ?")
-        values.append(folder)
-    source = "words JOIN pictures ON id = words.rowid" if indexed else "pictures"
-    where = f"WHERE {' AND '.join(conditions)} " if conditions else ""
-    query = f"SELECT {COLUMNS} FROM {source} {where}ORDER BY {number} DESC LIMIT ?"
-    return query, [*values, limit]
-
-
 def row_of(outcome: Outcome) -> dict[str, object]:
     timings = outcome.timings
     return {
@@ -203,16 +158,5 @@ def instant(moment: datetime) -> int:
     return (moment - _EPOCH) // _MICROSECOND
 
 
-def has_word(caption: str | None, path: str | bytes, word: str) -> bool:
-    return word in (caption or "").casefold() or word in shown(name_of(path)).casefold()
-
-
 def _moment(instant: int) -> datetime:
     return _EPOCH + instant * _MICROSECOND
-
-
-def _is_indexed(word: str) -> bool:
-    """Whether FTS5 cuts texts in this script into words, and finds anything to look for in this one."""
-    return any(char.isalnum() for char in word) and not any(
-        ord(char) in _UNSPACED or unicodedata.east_asian_width(char) in "WF" for char in word
-    )

@@ -1,6 +1,6 @@
 """The page at `/` and the API that it lives on: what was captioned, what failed and why, and correcting it.
 
-The page is three files that are the same for everybody; what it shows it fetches, with the token where one is
+The page is a few files that are the same for everybody; what it shows it fetches, with the token where one is
 asked for.  Whatever changes something must be sent as JSON: no form of another site can do that, and a script
 of another site has to ask first, which is refused (see `access`).
 """
@@ -9,27 +9,39 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from datetime import datetime
 from importlib.resources import files
 from typing import Annotated, Any, Literal, Protocol
 
 from fastapi import APIRouter, Depends, Header, HTTPException, Path, Query, Request
 from fastapi.responses import HTMLResponse, Response
 from fastapi.staticfiles import StaticFiles
-from pydantic import BaseModel, ConfigDict, Field
 
 from captiond.errors import NotThere, Rejected, Surroundings, TryLater
+from captiond.history import Wanted
 from captiond.web.gallery import NoCaption
 from captiond.web.lanes import Lane
+from captiond.web.shapes import (
+    LARGEST_ID,
+    LONGEST_LIST,
+    Choices,
+    Closely,
+    Filters,
+    Ids,
+    NewCaption,
+    Page,
+    Picture,
+    Pictures,
+    Returned,
+    ReturnedAll,
+    Some,
+)
 
-PAGE_LENGTH = 24
-LONGEST_PAGE = 100
 LOOKING_TOGETHER = 16
 SHOWING_TOGETHER = 8  # thumbnails; most are decoded just now
 ACTING_TOGETHER = 4
-LARGEST_ID = (1 << 63) - 1
 
 Id = Annotated[int, Path(ge=1, le=LARGEST_ID, description="Of a line of the history")]
+Side = Annotated[Literal[320, 640, 2560], Query(description="Pixels of its long side, at most")]
 
 
 class Shown(Protocol):
@@ -47,71 +59,23 @@ class Gallery(Protocol):
 
     def status(self) -> Mapping[str, Any]: ...
 
-    def page(
-        self, *, folder: str | None, search: str, before: int | None, limit: int
-    ) -> Sequence[object]: ...
+    def page(self, wanted: Wanted, limit: int) -> Sequence[object]: ...
 
-    def thumbnail(self, id: int, known_etag: str | None) -> Shown: ...
+    def ids(self, wanted: Wanted, limit: int) -> list[int]: ...
+
+    def those(self, ids: Sequence[int]) -> Sequence[object]: ...
+
+    def choices(self) -> Mapping[str, Sequence[str]]: ...
+
+    def closely(self, id: int) -> tuple[object, Mapping[str, Any] | None]: ...
+
+    def thumbnail(self, id: int, side: int, known_etag: str | None) -> Shown: ...
 
     def revise(self, id: int, caption: str, was: str | None) -> object: ...
 
     def retry(self, id: int) -> str: ...
 
-    def retry_all(self) -> int: ...
-
-
-class _FromRecord(BaseModel):
-    model_config = ConfigDict(from_attributes=True)
-
-
-class Place(_FromRecord):
-    """What became of one place in the image that a caption could have been written to."""
-
-    target: str
-    action: str
-    reason: str | None
-
-
-class Picture(_FromRecord):
-    """What became of one picture."""
-
-    id: int
-    folder: Literal["done", "failed"]
-    path: str = Field(description="Beneath that folder")
-    is_there: bool | None = Field(
-        description="False where somebody has taken it away since; null where nobody can look just now"
-    )
-    at: datetime
-    caption: str | None
-    edited_at: datetime | None = Field(description="When a person changed the caption")
-    model_caption: str | None = Field(description="What the model had said, where a person changed it")
-    model: str | None
-    written: list[Place]
-    format: str | None
-    width: int | None
-    height: int | None
-    kind: str | None = Field(description="Why it failed: a stable word")
-    message: str | None
-    advice: str | None
-    attempts: int | None
-
-
-class Pictures(BaseModel):
-    pictures: list[Picture]
-    older: int | None = Field(description="The `before` of the next page; null where nothing is older")
-
-
-class NewCaption(BaseModel):
-    caption: str
-    was: str | None = Field(None, description="Refused with 409 where the caption is not this any more")
-
-
-class Returned(BaseModel):
-    inbox: str = Field(description="Its path in the inbox")
-
-
-class ReturnedAll(BaseModel):
-    returned: int = Field(description="How many pictures went back into the inbox")
+    def retry_all(self, ids: Sequence[int] | None = None) -> int: ...
 
 
 async def _is_json(request: Request) -> None:
@@ -137,23 +101,46 @@ def routes(gallery: Gallery) -> APIRouter:
             return dict(await looking(gallery.status))
 
     @api.get("/pictures")
-    async def pictures(
-        folder: Literal["done", "failed"] | None = None,
-        search: Annotated[str, Query(max_length=200, description="Words of caption or path")] = "",
-        before: Annotated[int | None, Query(ge=1, le=LARGEST_ID, description="Older than this id")] = None,
-        limit: Annotated[int, Query(ge=1, le=LONGEST_PAGE)] = PAGE_LENGTH,
-    ) -> Pictures:
+    async def pictures(page: Annotated[Page, Query()]) -> Pictures:
         """What became of the pictures, newest first."""
         with _verdicts():
-            found = await looking(gallery.page, folder=folder, search=search, before=before, limit=limit + 1)
-        shown = [Picture.model_validate(picture) for picture in found[:limit]]
-        return Pictures(pictures=shown, older=shown[-1].id if len(found) > limit else None)
+            ids = page.numbers()
+            if ids is not None:
+                found = await looking(gallery.those, ids)
+            else:
+                found = await looking(gallery.page, page.wanted(), page.limit + 1)
+        length = len(found) if ids is not None else page.limit
+        shown = [Picture.model_validate(picture) for picture in found[:length]]
+        return Pictures(pictures=shown, older=shown[-1].id if len(found) > length else None)
+
+    @api.get("/ids")
+    async def ids(filters: Annotated[Filters, Query()]) -> Ids:
+        """The numbers of all pictures that are meant."""
+        with _verdicts():
+            found = await looking(gallery.ids, filters.wanted(), LONGEST_LIST + 1)
+        return Ids(ids=found[:LONGEST_LIST], is_all=len(found) <= LONGEST_LIST)
+
+    @api.get("/choices")
+    async def choices() -> Choices:
+        """The folders, models and formats that there are."""
+        with _verdicts():
+            return Choices.model_validate(await looking(gallery.choices))
+
+    @api.get("/pictures/{id}", responses=_GONE)
+    async def closely(id: Id) -> Closely:
+        """All that is known of one picture."""
+        with _verdicts():
+            picture, record = await looking(gallery.closely, id)
+        told = Picture.model_validate(picture).model_dump()
+        return Closely(**told, record=dict(record) if record is not None else None)
 
     @api.get("/pictures/{id}/thumbnail", response_class=Response, responses=_THUMBNAIL_RESPONSES)
-    async def thumbnail(id: Id, if_none_match: Annotated[str | None, Header()] = None) -> Response:
+    async def thumbnail(
+        id: Id, side: Side = 320, if_none_match: Annotated[str | None, Header()] = None
+    ) -> Response:
         """A small upright JPEG."""
         with _verdicts():
-            found = await showing(gallery.thumbnail, id, if_none_match)
+            found = await showing(gallery.thumbnail, id, side, if_none_match)
         headers = {"ETag": found.etag, "Cache-Control": "private, no-cache"}
         if found.jpeg is None:
             return Response(status_code=304, headers=headers)
@@ -172,10 +159,10 @@ def routes(gallery: Gallery) -> APIRouter:
             return Returned(inbox=await acting(gallery.retry, id))
 
     @api.post("/retry", dependencies=changing)
-    async def retry_all() -> ReturnedAll:
-        """Put everything that failed back into the inbox."""
+    async def retry_all(some: Some | None = None) -> ReturnedAll:
+        """Put everything that failed back into the inbox, or those of it that are named."""
         with _verdicts():
-            return ReturnedAll(returned=await acting(gallery.retry_all))
+            return ReturnedAll(returned=await acting(gallery.retry_all, some.ids if some else None))
 
     return api
 
@@ -203,6 +190,7 @@ def _verdicts() -> Iterator[None]:
         raise HTTPException(503, "there is not enough memory for it", {"Retry-After": "10"}) from error
 
 
+_GONE: dict[int | str, dict[str, Any]] = {404: {"description": "There is no such picture any more"}}
 _THUMBNAIL_RESPONSES: dict[int | str, dict[str, Any]] = {
     200: {"content": {"image/jpeg": {}}},
     304: {"description": "It is the one that If-None-Match names"},

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 import unicodedata
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -24,9 +24,10 @@ from captiond.delivery import Delivery, Overtaken
 from captiond.delivery.files import contents, is_regular, known
 from captiond.delivery.retry import failures, put_back
 from captiond.errors import NotThere, Surroundings, Verdict, as_surroundings
-from captiond.history import Entry, History
+from captiond.history import Entry, History, Wanted
 from captiond.names import shown
 from captiond.records import Fingerprint, Written
+from captiond.sidecar.plain import plain
 from captiond.status import Status
 from captiond.support.openat import open_file
 from captiond.web.thumbnails import Thumbnails
@@ -101,21 +102,42 @@ class Gallery:
             totals = None
         return {**asdict(self._status()), "totals": totals, "inbox": shown(str(self._inbox))}
 
-    def page(self, *, folder: str | None, search: str, before: int | None, limit: int) -> list[Exhibit]:
+    def page(self, wanted: Wanted, limit: int) -> list[Exhibit]:
         """Newest first."""
-        entries = self._history.entries(folder=folder, search=search, before=before, limit=limit)
-        return [self._exhibit(entry) for entry in entries]
+        return [self._exhibit(entry) for entry in self._history.find(wanted, limit)]
 
-    def thumbnail(self, id: int, known_etag: str | None) -> Thumbnail:
+    def ids(self, wanted: Wanted, limit: int) -> list[int]:
+        """The numbers of all that is wanted, newest first."""
+        return self._history.ids(wanted, limit)
+
+    def those(self, ids: Sequence[int]) -> list[Exhibit]:
+        """In the order asked for; what there is of them."""
+        return [self._exhibit(entry) for entry in self._history.those(ids)]
+
+    def choices(self) -> dict[str, list[str]]:
+        """What pictures can be told apart by."""
+        return {name: list(map(shown, found)) for name, found in self._history.choices().items()}
+
+    def closely(self, id: int) -> tuple[Exhibit, dict[str, Any] | None]:
+        """One picture, and the record beside it as its JSON tells it; None if that cannot be had."""
+        entry = self._entry(id)
+        exhibit = self._exhibit(entry)
+        record = self._record(entry) if exhibit.is_there else None
+        told: dict[str, Any] | None = plain(record.keys()) if record is not None else None
+        return exhibit, told
+
+    def thumbnail(self, id: int, side: int, known_etag: str | None) -> Thumbnail:
         """Rejected where the picture cannot be decoded."""
         entry = self._entry(id)
         self._must_be_in(entry.folder, entry)
         with self._root(entry.folder) as root, _file(root, entry.delivered) as file:
             fingerprint = Fingerprint.of(os.fstat(file))
-            etag = f'"{fingerprint.inode:x}-{fingerprint.modified_ns:x}-{fingerprint.changed_ns:x}"'
+            times = f"{fingerprint.modified_ns:x}-{fingerprint.changed_ns:x}"
+            etag = f'"{fingerprint.inode:x}-{times}-{side}"'
             if etag == known_etag:
                 return Thumbnail(etag, None)
-            return Thumbnail(etag, self._thumbnails.of(fingerprint, lambda: contents(file, fingerprint.size)))
+            jpeg = self._thumbnails.of(fingerprint, lambda: contents(file, fingerprint.size), side)
+            return Thumbnail(etag, jpeg)
 
     def revise(self, id: int, caption: str, was: str | None) -> Exhibit:
         """A person's caption; `was`: what it must have said until now.  Raises NoCaption."""
@@ -136,10 +158,15 @@ class Gallery:
         self._must_be_in("failed", entry)
         return self._put_back(entry.delivered)
 
-    def retry_all(self) -> int:
-        """Everything that lies in failed/ goes back; how many."""
+    def retry_all(self, ids: Sequence[int] | None = None) -> int:
+        """Everything that lies in failed/ goes back, or what of it has these numbers; how many."""
+        entries = self._history.those(ids) if ids is not None else None
+        if entries is None:
+            paths = failures(self._folders["failed"])
+        else:
+            paths = [one.delivered for one in entries if one.folder == "failed" and self._record(one)]
         returned = 0
-        for path in failures(self._folders["failed"]):
+        for path in paths:
             try:
                 self._put_back(path)
                 returned += 1

@@ -32,38 +32,42 @@ class Thumbnails:
         self._pixels = Budget(PIXELS_TOGETHER)
         self._decoding = threading.BoundedSemaphore(DECODING_TOGETHER)
         self._keeping = threading.Lock()
-        self._kept: OrderedDict[Fingerprint, bytes] = OrderedDict()
+        self._kept: OrderedDict[tuple[Fingerprint, int], bytes] = OrderedDict()
         self._kept_bytes = 0
 
-    def of(self, fingerprint: Fingerprint, read: Callable[[], bytes]) -> bytes:
-        """The thumbnail of the file that has this fingerprint; Rejected where it cannot be decoded."""
+    def of(self, fingerprint: Fingerprint, read: Callable[[], bytes], side: int = SIDE_PIXELS) -> bytes:
+        """The file that has this fingerprint, with `side` pixels on its long side at most.
+
+        Raises Rejected if it cannot be decoded.
+        """
+        key = fingerprint, side
         with self._keeping:
-            if fingerprint in self._kept:
-                self._kept.move_to_end(fingerprint)
-                return self._kept[fingerprint]
+            if key in self._kept:
+                self._kept.move_to_end(key)
+                return self._kept[key]
         rules = self._rules_of("")
         if fingerprint.size > rules.max_file_bytes:
             raise Rejected("too_large", "the file is larger than limits.max_file_bytes", stage="decode")
         with self._decoding:
             data = read()
             with self._pixels.holding(pictures.declared_pixels(data)):
-                thumbnail = _made(data, rules.max_pixels)
-        self._keep(fingerprint, thumbnail)
+                thumbnail = _made(data, side, rules.max_pixels)
+        self._keep(key, thumbnail)
         return thumbnail
 
-    def _keep(self, fingerprint: Fingerprint, thumbnail: bytes) -> None:
+    def _keep(self, key: tuple[Fingerprint, int], thumbnail: bytes) -> None:
         with self._keeping:
-            self._kept_bytes += len(thumbnail) - len(self._kept.pop(fingerprint, b""))
-            self._kept[fingerprint] = thumbnail
+            self._kept_bytes += len(thumbnail) - len(self._kept.pop(key, b""))
+            self._kept[key] = thumbnail
             while self._kept_bytes > KEPT_BYTES:
                 _, oldest = self._kept.popitem(last=False)
                 self._kept_bytes -= len(oldest)
 
 
-def _made(data: bytes, max_pixels: int) -> bytes:
-    picture = pictures.decode(data, max_pixels=max_pixels, needed_side=lambda _width, _height: SIDE_PIXELS)
+def _made(data: bytes, side: int, max_pixels: int) -> bytes:
+    picture = pictures.decode(data, max_pixels=max_pixels, needed_side=lambda _width, _height: side)
     image = picture.image
-    image.thumbnail((SIDE_PIXELS, SIDE_PIXELS))
+    image.thumbnail((side, side))
     buffer = io.BytesIO()
     image.save(buffer, "JPEG", quality=QUALITY)
     return buffer.getvalue()

@@ -1,0 +1,137 @@
+"""What the API beneath `/api` takes and gives, as JSON."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Any, Literal
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, field_validator
+
+from captiond.history import Wanted
+from captiond.names import checked_path
+
+PAGE_LENGTH = 24
+LONGEST_PAGE = 100
+LONGEST_LIST = 100_000
+MOST_AT_ONCE = 1000
+LARGEST_ID = (1 << 63) - 1
+
+Number = Annotated[int, Field(ge=1, le=LARGEST_ID)]
+Name = Annotated[str, Field(max_length=1000)]
+
+
+class Filters(BaseModel):
+    """Which pictures; what is left out asks nothing of them."""
+
+    folder: Literal["done", "failed"] | None = None
+    search: str = Field("", max_length=200, description="Words of caption or path")
+    beneath: Name | None = Field(None, description="A folder in that folder, with all below it")
+    model: Name | None = None
+    format: Name | None = None
+    since: AwareDatetime | None = None
+    until: AwareDatetime | None = Field(None, description="Before this moment")
+    edited: bool | None = Field(None, description="Whether a person changed the caption")
+    before: Number | None = Field(None, description="Older than this id")
+    after: Number | None = Field(None, description="Newer than this id")
+
+    @field_validator("beneath")
+    @classmethod
+    def _is_a_path(cls, path: str | None) -> str | None:
+        return checked_path(path) if path is not None else None
+
+    def wanted(self) -> Wanted:
+        told = self.model_dump(include=_WANTED)
+        return Wanted(**told, is_edited=self.edited)
+
+
+_WANTED = {"folder", "search", "beneath", "model", "format", "since", "until", "before", "after"}
+
+
+class Page(Filters):
+    limit: int = Field(PAGE_LENGTH, ge=1, le=LONGEST_PAGE)
+    ids: str | None = Field(
+        None,
+        pattern=r"^[0-9]{1,18}(,[0-9]{1,18})*$",
+        max_length=19 * LONGEST_PAGE,
+        description="Just these, separated by commas, in this order; nothing else is looked at then",
+    )
+
+    def numbers(self) -> list[int] | None:
+        return [int(one) for one in self.ids.split(",")][:LONGEST_PAGE] if self.ids is not None else None
+
+
+class _FromRecord(BaseModel):
+    model_config = ConfigDict(from_attributes=True)
+
+
+class Place(_FromRecord):
+    """What became of one place in the image that a caption could have been written to."""
+
+    target: str
+    action: str
+    reason: str | None
+
+
+class Picture(_FromRecord):
+    """What became of one picture."""
+
+    id: int
+    folder: Literal["done", "failed"]
+    path: str = Field(description="Beneath that folder")
+    is_there: bool | None = Field(
+        description="False where somebody has taken it away since; null where nobody can look just now"
+    )
+    at: datetime
+    caption: str | None
+    edited_at: datetime | None = Field(description="When a person changed the caption")
+    model_caption: str | None = Field(description="What the model had said, where a person changed it")
+    model: str | None
+    written: list[Place]
+    format: str | None
+    width: int | None
+    height: int | None
+    kind: str | None = Field(description="Why it failed: a stable word")
+    message: str | None
+    advice: str | None
+    attempts: int | None
+
+
+class Closely(Picture):
+    """One picture, with the record that lies beside it."""
+
+    record: dict[str, Any] | None = Field(description="X.caption.json or X.error.json; null if it is gone")
+
+
+class Pictures(BaseModel):
+    pictures: list[Picture]
+    older: int | None = Field(description="The `before` of the next page; null where nothing is older")
+
+
+class Ids(BaseModel):
+    ids: list[int] = Field(description="Newest first")
+    is_all: bool = Field(description=f"False where there are more than {LONGEST_LIST:,}")
+
+
+class Choices(BaseModel):
+    """What pictures can be told apart by."""
+
+    beneath: list[str]
+    model: list[str]
+    format: list[str]
+
+
+class NewCaption(BaseModel):
+    caption: str
+    was: str | None = Field(None, description="Refused with 409 where the caption is not this any more")
+
+
+class Some(BaseModel):
+    ids: list[Number] | None = Field(None, max_length=MOST_AT_ONCE, description="Only these; null: all")
+
+
+class Returned(BaseModel):
+    inbox: str = Field(description="Its path in the inbox")
+
+
+class ReturnedAll(BaseModel):
+    returned: int = Field(description="How many pictures went back into the inbox")
