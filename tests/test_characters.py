@@ -30,7 +30,6 @@ UNFIT = [
     ("Two\ndogs\r\n\ton\u2028a\u2029beach\x85.", "Two dogs on a beach ."),
     ("\u202eTwo\u202c \u2066dogs\u2069.", "Two dogs."),
     ("\ufeffTwo d\u200bogs.", "Two dogs."),
-    ("Two \ud800dogs.", "Two \ufffddogs."),
     ("Cafe\u0301", "Café"),
 ]
 
@@ -40,6 +39,14 @@ UNFIT = [
 def test_every_cleaner_takes_away_the_same(clean: object, raw: str, cleaned: str) -> None:
     """What XML or a terminal cannot hold goes, with the whole of an escape sequence; each word stays."""
     assert clean(raw) == cleaned  # type: ignore[operator]
+
+
+def test_half_a_character_is_marked_or_refused() -> None:
+    """What a model or a file says keeps its other characters; a person is told."""
+    for clean in (characters.line, answers.clean, policy.clean):
+        assert clean("Two \ud800dogs.") == "Two \ufffddogs."
+    with pytest.raises(gallery.NoCaption):
+        gallery.cleaned("Two \ud800dogs.")
 
 
 @pytest.mark.parametrize("clean", CLEANERS)
