@@ -126,8 +126,8 @@ def by_pipeline(checkpoint: Path, batch_size: int) -> Answer:
 def by_captioner(captioner: LocalCaptioner | RemoteCaptioner, threads: int) -> Answer:
     def say(image: Image.Image) -> str:
         picture = Picture(image, PictureFacts("PNG", *image.size))
-        question: Any = captioner.prepare(picture, CaptionRequest(PROMPT, NEW_TOKENS))
-        return captioner.caption(question).text
+        prepared: Any = captioner.prepare(picture)
+        return captioner.ask(prepared, CaptionRequest(PROMPT, NEW_TOKENS)).text
 
     def answer(pictures: list[Image.Image]) -> list[str]:
         with ThreadPoolExecutor(threads) as callers:

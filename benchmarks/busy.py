@@ -60,18 +60,22 @@ class OneAtATime:
     def needed_side(self, width: int, height: int) -> int | None:
         return self._processor.image_processor.long_side(width, height)
 
-    def prepare(self, image: Any, prompt: str, max_new_tokens: int) -> Any:
-        inputs = self._processor(images=image, text=self._phi3v.build_prompt(prompt))
-        return self._phi3v.Request.of(inputs, max_new_tokens, dtype=self._torch.bfloat16)
+    def prepare(self, image: Any) -> Any:
+        return self._phi3v.Seen.of(self._processor.image_processor(image), dtype=self._torch.bfloat16)
 
-    def answers(self, more: Any, batch_size: int) -> Iterator[tuple[Any, Any]]:
-        from captiond.captioners.engines import Answer
+    def question(self, prepared: Any, request: Any) -> Any:
+        counts = prepared.token_counts(self._processor.image_processor.merged_side)
+        asked = self._processor.prompt(self._phi3v.build_prompt(request.prompt), counts)
+        return self._phi3v.Request.about(prepared, asked, request.max_new_tokens)
+
+    def completions(self, more: Any, batch_size: int) -> Iterator[tuple[Any, Any]]:
+        from captiond.captioners.engines import Completion
 
         while questions := more(1):
             self.asked_at.append(time.monotonic())
             time.sleep(self._seconds)
             self.answered_at.append(time.monotonic())
-            yield questions[0], Answer("A picture.", 790, 4, True)
+            yield questions[0], Completion("A picture.", 790, 4, True)
 
     def batch_size_that_fits(self, max_new_tokens: int) -> int:
         return 1

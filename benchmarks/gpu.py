@@ -205,7 +205,7 @@ class Ways:
 
 def answered(decoder: Decoder, requests: Sequence[Request], slots: int) -> list[list[int]]:
     """In the order of the requests, of which several may be the same."""
-    asked = [replace(request) for request in requests]
+    asked = [speed.afresh(request) for request in requests]
     left = deque(asked)
     answers = decoder.run(lambda room: [left.popleft() for _ in range(min(room, len(left)))], slots)
     found = {id(request): said.tokens for request, said in answers}

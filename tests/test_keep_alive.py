@@ -16,7 +16,7 @@ import pytest
 import torch
 from PIL import Image
 
-from captiond.captioners.engines import Answer, Engine, Placement, open_engine
+from captiond.captioners.engines import Completion, Engine, Placement, open_engine
 from captiond.captioners.local import LocalCaptioner
 from captiond.demo.scenes import draw, random_scene
 from captiond.errors import CannotStart, Surroundings
@@ -37,7 +37,7 @@ def _gray(shade: int) -> Picture:
 
 
 def _ask(captioner: LocalCaptioner, picture: Picture) -> str:
-    return captioner.caption(captioner.prepare(picture, REQUEST)).text
+    return captioner.ask(captioner.prepare(picture), REQUEST).text
 
 
 def _until(condition: Callable[[], object]) -> None:
@@ -80,7 +80,7 @@ def test_a_model_is_kept_while_somebody_asks() -> None:
     captioner.load()
     slow = engine.generate
 
-    def slowly(batch: Sequence[Any]) -> list[Answer]:
+    def slowly(batch: Sequence[Any]) -> list[Completion]:
         time.sleep(0.05)
         return slow(batch)
 
@@ -109,15 +109,15 @@ def test_a_model_that_cannot_come_back_now_pauses_the_work(trouble: Exception, a
 
     captioner = LocalCaptioner(model_id="demo", device="cpu", keep_alive_seconds=0.05, open_engine=opening)
     captioner.load()
-    prepared = captioner.prepare(_gray(9), REQUEST)
+    prepared = captioner.prepare(_gray(9))
     _until(lambda: not captioner.is_loaded)
     ask = {
-        "anew": lambda: captioner.prepare(_gray(9), REQUEST),
+        "anew": lambda: captioner.prepare(_gray(9)),
         "with what was prepared before": lambda: prepared,
     }[asks]
     with pytest.raises(Surroundings):
-        captioner.caption(ask())
-    assert captioner.caption(ask()).text == "Shade 9."
+        captioner.ask(ask(), REQUEST)
+    assert captioner.ask(ask(), REQUEST).text == "Shade 9."
     captioner.close()
 
 

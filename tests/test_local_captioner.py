@@ -13,11 +13,13 @@ import pytest
 import torch
 from PIL import Image
 
-from captiond.captioners.engines import Answer, More, Prepared
+from captiond.captioners import with_words
+from captiond.captioners.engines import Completion, More, Question
 from captiond.captioners.local import LocalCaptioner, placement
 from captiond.demo import scenes
 from captiond.errors import CannotStart, ExitCode, Rejected, Surroundings
 from captiond.phi3v import Decoder
+from captiond.phi3v.modeling import Phi3VImageEmbedding
 from captiond.records import CaptionRequest, Picture, PictureFacts
 
 GOLDEN = Path(__file__).parent / "phi3v" / "golden"
@@ -53,18 +55,21 @@ class FakeEngine:
     def needed_side(self, width: int, height: int) -> int | None:
         return None
 
-    def prepare(self, image: Image.Image, prompt: str, max_new_tokens: int) -> Any:
-        return Prepared(image.getpixel((0, 0))[0], max_new_tokens)  # type: ignore[index]
+    def prepare(self, image: Image.Image) -> Any:
+        return image.getpixel((0, 0))[0]  # type: ignore[index]
+
+    def question(self, prepared: Any, request: CaptionRequest) -> Any:
+        return Question(prepared, request.max_new_tokens)
 
     def batch_size_that_fits(self, max_new_tokens: int) -> int:
         return 8
 
-    def answers(self, more: More, batch_size: int) -> Iterator[tuple[Any, Answer]]:
+    def completions(self, more: More, batch_size: int) -> Iterator[tuple[Any, Completion]]:
         while batch := more(batch_size):
-            answers = self.generate([question.inputs for question in batch])
-            yield from zip(batch, answers, strict=True)
+            completions = self.generate([question.inputs for question in batch])
+            yield from zip(batch, completions, strict=True)
 
-    def generate(self, batch: Sequence[Any]) -> list[Answer]:
+    def generate(self, batch: Sequence[Any]) -> list[Completion]:
         self.may_go_on.wait(10)
         self.threads.add(threading.get_ident())
         self.batches.append(len(batch))
@@ -72,7 +77,7 @@ class FakeEngine:
             raise self.trouble
         if 0 in batch:
             raise RuntimeError("shapes do not match")
-        return [Answer(f"Shade {shade}." if shade != 255 else "", 5, 3, True) for shade in batch]
+        return [Completion(f"Shade {shade}." if shade != 255 else "", 5, 3, True) for shade in batch]
 
 
 def _with(engine: FakeEngine, batch_size: int) -> LocalCaptioner:
@@ -89,7 +94,7 @@ def _ask_all(captioner: LocalCaptioner, engine: FakeEngine, shades: Sequence[int
 
     def ask(shade: int) -> str:
         try:
-            return captioner.caption(captioner.prepare(_blank(shade), REQUEST)).text
+            return captioner.ask(captioner.prepare(_blank(shade)), REQUEST).text
         except (Rejected, Surroundings, RuntimeError) as error:
             return str(error)
 
@@ -110,16 +115,38 @@ def golden() -> Iterator[LocalCaptioner]:
 def test_a_batch_of_different_pictures_says_what_each_says_alone(golden: LocalCaptioner) -> None:
     """Pictures of several sizes and crop counts asked together get the very captions they get alone."""
     names = ("square_336", "pano_1344x336", "tall_480x640", "small_50x37")
-    questions = [golden.prepare(_picture(name), REQUEST) for name in names]
-    alone = [golden.caption(question).text for question in questions]
+    prepared = [golden.prepare(_picture(name)) for name in names]
+    alone = [golden.ask(one, REQUEST).text for one in prepared]
     with ThreadPoolExecutor(4) as callers:
-        together = [caption.text for caption in callers.map(golden.caption, questions)]
+        together = list(callers.map(lambda one: golden.ask(one, REQUEST).text, prepared))
     assert together == alone and len(set(alone)) == 4
+
+
+def test_a_prepared_picture_is_asked_again_and_looked_at_once(
+    golden: LocalCaptioner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Other questions, also after the first answer, get what they get from a picture made ready for them
+    alone; the tower looks at it once."""
+    requests = [
+        CaptionRequest(words, 6) for words in ("What is this?", "Name three things.", "What is this?")
+    ]
+    alone = [golden.ask(golden.prepare(_picture("tall_480x640")), request).text for request in requests]
+    crops: list[int] = []
+    look = Phi3VImageEmbedding.vectors
+
+    def counted(tower: Phi3VImageEmbedding, views: torch.Tensor, *layout: Any) -> torch.Tensor:
+        crops.append(len(views))
+        return look(tower, views, *layout)
+
+    monkeypatch.setattr(Phi3VImageEmbedding, "vectors", counted)
+    prepared = golden.prepare(_picture("tall_480x640"))
+    assert [golden.ask(prepared, request).text for request in requests] == alone
+    assert crops == [5]
 
 
 def test_a_caption_says_who_made_it_and_how(golden: LocalCaptioner) -> None:
     """Model, device, precision, token counts and why it ended stand in every caption."""
-    caption = golden.caption(golden.prepare(_picture("square_336"), REQUEST))
+    caption = golden.ask(golden.prepare(_picture("square_336")), REQUEST)
     assert (caption.model.device, caption.model.dtype, caption.model.backend) == (
         "cpu", "float32", "transformers",
     )  # fmt: skip
@@ -154,8 +181,8 @@ def test_memory_that_runs_out_in_the_middle_changes_no_caption(
 ) -> None:
     """Rows whose step finds no memory are asked anew, fewer at once, and say what they say alone."""
     names = ("square_336", "pano_1344x336") * 3
-    questions = [golden.prepare(_picture(name), REQUEST) for name in names]
-    alone = [golden.caption(question).text for question in questions]
+    prepared = [golden.prepare(_picture(name)) for name in names]
+    alone = [golden.ask(one, REQUEST).text for one in prepared]
     step, at_once = Decoder._decode, []
 
     def too_large(decoder: Decoder, rows: int, seen: int) -> None:
@@ -168,7 +195,7 @@ def test_memory_that_runs_out_in_the_middle_changes_no_caption(
     # The loop holds its step since it made its cache; another number of slots makes it a new one.
     monkeypatch.setattr(golden, "_batch_size", 2)
     with ThreadPoolExecutor(6) as callers:
-        said = list(callers.map(lambda question: golden.caption(question).text, questions))
+        said = list(callers.map(lambda one: golden.ask(one, REQUEST).text, prepared))
     assert said == alone
     assert 2 in at_once and golden._batch_size == 1
 
@@ -190,7 +217,7 @@ def test_memory_that_runs_out_elsewhere_fails_nobody_either(trouble: RuntimeErro
     assert _ask_all(captioner, engine, shades) == [f"Shade {shade}." for shade in shades]
     engine.fits = 0
     with pytest.raises(Surroundings, match="out of memory"):
-        captioner.caption(captioner.prepare(_blank(), REQUEST))
+        captioner.ask(captioner.prepare(_blank()), REQUEST)
 
 
 def test_out_of_memory_for_a_single_picture_is_the_surroundings_trouble() -> None:
@@ -198,7 +225,7 @@ def test_out_of_memory_for_a_single_picture_is_the_surroundings_trouble() -> Non
     captioner = _with(engine := FakeEngine(), batch_size=2)
     engine.fits = 0
     with pytest.raises(Surroundings, match="out of memory"):
-        captioner.caption(captioner.prepare(_blank(), REQUEST))
+        captioner.ask(captioner.prepare(_blank()), REQUEST)
 
 
 def test_a_picture_that_upsets_the_model_fails_alone() -> None:
@@ -214,12 +241,12 @@ def test_a_lost_card_ends_the_process() -> None:
     engine = FakeEngine()
     captioner = _with(engine, batch_size=8)
 
-    def fall_off(batch: Sequence[Any]) -> list[Answer]:
+    def fall_off(batch: Sequence[Any]) -> list[Completion]:
         raise torch.AcceleratorError("CUDA error: GPU has fallen off the bus")
 
     engine.generate = fall_off  # type: ignore[method-assign]
     with pytest.raises(CannotStart, match="fallen off the bus") as lost:
-        captioner.caption(captioner.prepare(_blank(), REQUEST))
+        captioner.ask(captioner.prepare(_blank()), REQUEST)
     assert lost.value.exit_code == ExitCode.TRY_AGAIN
 
 
@@ -227,7 +254,7 @@ def test_an_empty_answer_is_rejected() -> None:
     """A model with nothing to say gives no empty caption."""
     captioner = _with(FakeEngine(), batch_size=1)
     with pytest.raises(Rejected) as rejected:
-        captioner.caption(captioner.prepare(_blank(255), REQUEST))
+        with_words(captioner.ask(captioner.prepare(_blank(255)), REQUEST))
     assert rejected.value.kind == "empty_caption"
 
 
@@ -290,6 +317,6 @@ def test_eight_bits_on_a_cpu_caption_the_demo() -> None:
     captioner = LocalCaptioner(model_id="demo", device="cpu", quantization="int8")
     captioner.load()
     picture = Picture(image, PictureFacts("PNG", *image.size))
-    said = captioner.caption(captioner.prepare(picture, CaptionRequest(REQUEST.prompt, 40)))
+    said = captioner.ask(captioner.prepare(picture), CaptionRequest(REQUEST.prompt, 40))
     assert said.text == scene.caption and said.model.quantization == "int8"
     captioner.close()

@@ -27,10 +27,10 @@ def test_other_families_caption_alike_alone_and_in_a_batch(family: str, tmp_path
     """A LLaVA, an Idefics3, a Gemma 3 and a Qwen2-VL caption pictures, the same in a batch as one by one."""
     captioner = LocalCaptioner(model_id=str(save(family, tmp_path)), device="cpu", batch_size=3)
     captioner.load()
-    questions = [captioner.prepare(picture, REQUEST) for picture in _pictures()]
-    alone = [captioner.caption(question) for question in questions]
-    with ThreadPoolExecutor(len(questions)) as callers:
-        together = list(callers.map(captioner.caption, questions))
+    prepared = [captioner.prepare(picture) for picture in _pictures()]
+    alone = [captioner.ask(one, REQUEST) for one in prepared]
+    with ThreadPoolExecutor(len(prepared)) as callers:
+        together = list(callers.map(lambda one: captioner.ask(one, REQUEST), prepared))
     captioner.close()
     assert [caption.text for caption in together] == [caption.text for caption in alone]
     assert all(caption.text and caption.prompt_tokens and caption.new_tokens for caption in alone)

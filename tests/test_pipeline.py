@@ -27,7 +27,7 @@ from captiond.pipeline import Pipeline, preparing
 from captiond.pipeline.gate import Gate
 from captiond.pipeline.ondemand import Answering
 from captiond.pipeline.preparing import Preparing
-from captiond.records import Caption, CaptionRequest, Fingerprint, ModelIdentity, Outcome, Picture, Rules
+from captiond.records import Answer, CaptionRequest, Fingerprint, ModelIdentity, Outcome, Picture, Rules
 from captiond.service.upkeep import Upkeep
 from captiond.status import Tally
 
@@ -56,10 +56,10 @@ class FakeCaptioner:
     def needed_side(self, width: int, height: int) -> int | None:
         return None
 
-    def prepare(self, picture: Picture, request: CaptionRequest) -> int:
+    def prepare(self, picture: Picture) -> int:
         return picture.image.width
 
-    def caption(self, width: int) -> Caption:
+    def ask(self, width: int, request: CaptionRequest) -> Answer:
         with self._counting:
             self.beside[width] = self.in_work
             self.in_work += 1
@@ -68,7 +68,7 @@ class FakeCaptioner:
         finally:
             with self._counting:
                 self.in_work -= 1
-        return Caption(f"{width} wide", None, self.identity, REQUEST, 1, 1, "stop")
+        return Answer(f"{width} wide", None, self.identity, request, 1, 1, "stop")
 
 
 class World:
@@ -233,12 +233,12 @@ def test_the_inbox_and_infer_share_one_bound(world: World, monkeypatch: pytest.M
     preparing_one = world.captioner.prepare
     inside = threading.Lock()
 
-    def counted(picture: Picture, request: CaptionRequest) -> int:
+    def counted(picture: Picture) -> int:
         most.append(inside.acquire(blocking=False))
         together.acquire(timeout=0.05)  # time for another to come in, were it let
         if most[-1]:
             inside.release()
-        return preparing_one(picture, request)
+        return preparing_one(picture)
 
     world.captioner.prepare = counted  # type: ignore[method-assign]
     world.drop(20, 21)

@@ -23,12 +23,12 @@ from PIL import Image, ImageCms
 from structlog.testing import capture_logs
 
 from captiond import pictures
-from captiond.captioners import Captioner, remote
-from captiond.captioners import answers as answers_module
-from captiond.captioners.remote import Question, RemoteCaptioner
+from captiond.captioners import Captioner, chat, remote, with_words
+from captiond.captioners.jpeg import as_jpeg
+from captiond.captioners.remote import Prepared, RemoteCaptioner
 from captiond.captioners.text import clean
 from captiond.errors import CannotStart, ExitCode, Rejected, Surroundings, TryLater
-from captiond.records import Caption, CaptionRequest, ModelIdentity, Picture, PictureFacts
+from captiond.records import Answer, CaptionRequest, ModelIdentity, Picture, PictureFacts
 from fake_chat_server import (
     FakeChatServer,
     Handler,
@@ -71,8 +71,8 @@ def captioner_for(server: FakeChatServer, **options: Any) -> RemoteCaptioner:
     return RemoteCaptioner(**{"base_url": server.url, "model_id": "fake-vision", **options})
 
 
-def ask(captioner: RemoteCaptioner, shown: Picture | None = None) -> Caption:
-    return captioner.caption(captioner.prepare(shown or picture(), REQUEST))
+def ask(captioner: RemoteCaptioner, shown: Picture | None = None) -> Answer:
+    return captioner.ask(captioner.prepare(shown or picture()), REQUEST)
 
 
 # ---- what goes over the wire ---------------------------------------------------------------------
@@ -83,7 +83,7 @@ def test_a_picture_goes_out_and_a_caption_comes_back(
 ) -> None:
     """The server sees the very picture and the prompt; the caption records what it answered."""
     caption = ask(captioner, picture("green", (40, 30)))
-    assert caption == Caption(
+    assert caption == Answer(
         text="A 40 by 30 picture, mostly green.",
         raw_output=None,
         model=ModelIdentity("fake-vision", "openai"),
@@ -139,7 +139,7 @@ def test_photographs_of_telephones_are_decoded_at_a_half_and_sent_so(
 def test_any_prompt_arrives_as_it_is(server: FakeChatServer, captioner: RemoteCaptioner) -> None:
     """Quotation marks, backslashes and what looks like our own request are words like others."""
     prompt = 'What is "url": ""? \\ {"image_url": {"url": ""}} \u2028 \N{CAT FACE}\n'
-    captioner.caption(captioner.prepare(picture(), CaptionRequest(prompt, 160)))
+    captioner.ask(captioner.prepare(picture()), CaptionRequest(prompt, 160))
     assert server.seen[0].prompt == prompt
     assert server.seen[0].image.size == picture().image.size
 
@@ -213,7 +213,7 @@ def test_waiting_for_a_free_connection_is_no_timeout() -> None:
 
 def test_the_protocol_is_kept(captioner: RemoteCaptioner) -> None:
     """The pipeline can use it as any other captioner."""
-    as_protocol: Captioner[Question] = captioner
+    as_protocol: Captioner[Prepared] = captioner
     assert as_protocol.identity == ModelIdentity("fake-vision", backend="openai")
 
 
@@ -226,6 +226,22 @@ def test_thoughts_are_no_part_of_the_caption(server: FakeChatServer, captioner: 
     caption = ask(captioner)
     assert caption.text == "A red wall."
     assert caption.raw_output == "<think>\nRed? Yes.\n</think>\n\nA red wall.<|im_end|>"
+
+
+def test_a_prepared_picture_is_asked_again(
+    server: FakeChatServer, captioner: RemoteCaptioner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Further questions send the very same JPEG, encoded once, before the words."""
+    encoded: list[Image.Image] = []
+    monkeypatch.setattr(remote, "as_jpeg", lambda image: encoded.append(image) or as_jpeg(image))
+    prepared = captioner.prepare(picture())
+    for words in ("What is this?", "Name three things."):
+        assert captioner.ask(prepared, CaptionRequest(words, 20)).text.startswith("A 64 by 48 picture")
+    first, second = server.seen[-2:]
+    assert first.jpeg == second.jpeg and len(encoded) == 1
+    assert (first.prompt, second.prompt) == ("What is this?", "Name three things.")
+    for seen in (first, second):
+        assert [part["type"] for part in seen.payload["messages"][0]["content"]] == ["image_url", "text"]
 
 
 def test_a_cut_off_answer_is_recorded_as_such(server: FakeChatServer, captioner: RemoteCaptioner) -> None:
@@ -259,7 +275,7 @@ def test_no_words_are_no_caption(
     """An empty answer sets the picture aside with a reason."""
     server.script = [step]
     with pytest.raises(Rejected) as caught:
-        ask(captioner)
+        with_words(ask(captioner))
     assert (caught.value.kind, caught.value.stage) == ("empty_caption", "caption")
     assert advice in (caught.value.advice or "")
 
@@ -422,10 +438,10 @@ def test_nobody_is_waited_for_too_long(server: FakeChatServer, captioner: Remote
 def test_retry_after_may_be_a_date() -> None:
     """Both forms of the header are understood, and nonsense is no form."""
     soon = format_datetime(datetime.now(UTC) + timedelta(seconds=10), usegmt=True)
-    assert 8 < (answers_module.retry_after(soon) or 0) <= 10
-    assert answers_module.retry_after("Mon, 01 Jan 2024 00:00:00 GMT") == 0
+    assert 8 < (chat.retry_after(soon) or 0) <= 10
+    assert chat.retry_after("Mon, 01 Jan 2024 00:00:00 GMT") == 0
     for nonsense in (None, "soon", "nan", "inf", "3600", ""):
-        assert answers_module.retry_after(nonsense) is None
+        assert chat.retry_after(nonsense) is None
 
 
 def test_a_stop_does_not_wait_for_a_busy_server(server: FakeChatServer) -> None:

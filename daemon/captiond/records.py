@@ -186,8 +186,8 @@ class ModelIdentity:
 
 
 @dataclass(frozen=True, slots=True)
-class Caption:
-    """What a model said about a picture."""
+class Answer:
+    """What a model said to one question about a picture; empty where it had nothing to say."""
 
     text: str
     raw_output: str | None  # what the model said, where `text` was cleaned; else None

@@ -20,7 +20,7 @@ from captiond.delivery.attempts import Attempts
 from captiond.errors import Rejected
 from captiond.records import (
     NO_NOTES,
-    Caption,
+    Answer,
     CaptionRequest,
     Delivered,
     Describe,
@@ -80,7 +80,7 @@ def rules(**changes: Any) -> Rules:
     return Rules(**values | changes)
 
 
-def caption(text: str = WORDS, **changes: Any) -> Caption:
+def caption(text: str = WORDS, **changes: Any) -> Answer:
     values: dict[str, Any] = {
         "raw_output": None,
         "model": ModelIdentity("demo", "transformers"),
@@ -90,7 +90,7 @@ def caption(text: str = WORDS, **changes: Any) -> Caption:
         "finish_reason": "stop",
         "notices": (),
     }
-    return Caption(text=text, **values | changes)
+    return Answer(text=text, **values | changes)
 
 
 FACTS = PictureFacts("JPEG", 40, 30, (Notice("rotated", "turned upright"),))

@@ -50,12 +50,12 @@ def job(path: str = "trip/photo.jpg", modified_ns: int = 1_700_000_000_123_456_7
 
 def composed(job: Job, **changes: Any) -> Record:
     parts = {
-        "caption": caption(),
+        "answer": caption(),
         "described": embed(DATA, "JPEG", Texts(WORDS)),
         "timings": TIMINGS,
         "stamp": STAMP,
     } | changes
-    return sidecar.compose(job, FACTS, Texts(parts["caption"].text), **parts)
+    return sidecar.compose(job, FACTS, Texts(parts["answer"].text), **parts)
 
 
 def compose(job: Job, **changes: Any) -> bytes:
@@ -127,7 +127,7 @@ def test_the_schema_knows_every_key() -> None:
     """No key is written that the published schema does not describe."""
     described = Described(DATA, (Written("exif", "refused", "a MakerNote"),), previous_description="my dog")
     path = os.fsdecode(b"trip/\xff.jpg")
-    alone = composed(job(path), caption=caption(raw_output=" x"), described=described)
+    alone = composed(job(path), answer=caption(raw_output=" x"), described=described)
     accompanied = alone.accompanied((Accompanied(os.fsdecode(b"\xff.xmp"), "0" * 64, 9, "merged"),))
     words = Texts("Rex.", alt_text="A dog.", title="Rex", keywords=("dog",), visible_text="REX")
     record = json.loads(accompanied.revised(words, described, {}, STAMP.created_at).encoded())
@@ -153,7 +153,7 @@ def test_any_name_and_any_answer_make_a_valid_sidecar(
     """Whatever a file is called and a model says, the sidecar is UTF-8, valid and without surrogates."""
     record = compose(
         job(path, modified_ns),
-        caption=caption(text, raw_output=raw, model=ModelIdentity(raw, raw)),
+        answer=caption(text, raw_output=raw, model=ModelIdentity(raw, raw)),
         timings=Timings(seconds, 0.0, 0.0, 0.0),
     )
     answer = json.loads(record.decode())
@@ -165,7 +165,7 @@ def test_any_name_and_any_answer_make_a_valid_sidecar(
 @given(PATHS, TEXTS)
 def test_recovery_reads_back_what_it_needs(path: str, text: str) -> None:
     """The path comes back exactly, byte for byte, and so do the checksums and the caption."""
-    told = sidecar.decode(compose(job(path), caption=caption(text)))
+    told = sidecar.decode(compose(job(path), answer=caption(text)))
     assert os.fsencode(told.path) == os.fsencode(path)
     assert told.source.sha256 == hashlib.sha256(DATA).hexdigest()
     assert told.published_sha256 == hashlib.sha256(DATA + b"\0" + WORDS.encode()).hexdigest()

@@ -96,9 +96,9 @@ def test_equal_crops_pass_the_tower_once(processor: Phi3VProcessor) -> None:
     """A picture of one crop is its own global view; one colour all over is one crop, whatever its size."""
     gray = processor(Image.new("RGB", (640, 480), "gray"), build_prompt("what"), num_crops=4)
     request = Request.of(gray, 1, dtype=torch.float32)
-    assert request.crops is not None and len(request.crops) < 5
-    (order,) = request.orders
-    restored = request.crops[order]
+    assert request.seen is not None and request.seen.crops is not None and len(request.seen.crops) < 5
+    (order,) = request.seen.orders
+    restored = request.seen.crops[order]
     assert torch.equal(restored, gray["pixel_values"][0])
 
 
@@ -133,7 +133,7 @@ def test_shared_key_heads_decode_too() -> None:
     model = Phi3VForCausalLM._from_config(config, attn_implementation="sdpa").eval()
     prompts = [torch.randint(1, 300, (1, length)) for length in (5, 40, 1, 23)]
     alone = [model.generate(ids, max_new_tokens=12, do_sample=False)[0, ids.shape[1] :] for ids in prompts]
-    requests = [Request(ids[0], (), None, [], [], 12) for ids in prompts]
+    requests = [Request(ids[0], (), None, 12) for ids in prompts]
     assert _answers(Decoder(model, ()), requests, 3) == [row.tolist() for row in alone]
 
 

@@ -1,8 +1,9 @@
-"""What the pipeline knows of a captioner: a picture goes in, a caption comes out, in two steps.
+"""What the pipeline knows of a captioner: a picture is made ready once, and asked about as often as need be.
 
-`prepare` does what can be done ahead (crops and token ids, or a JPEG for the wire) and lets go of the
-decoded picture, which is by far the largest thing in memory.  `caption` blocks its caller until the answer is
-there.  Both are called from many threads at once; a captioner gathers the calls as it sees fit (batches for a
+`prepare` does what can be done ahead (crops, or a JPEG for the wire) and lets go of the decoded picture, by
+far the largest thing in memory.  `ask` blocks its caller until the answer is there; what was prepared
+stays good for further questions, also after a first answer, and neither decodes nor looks at the picture
+again.  Both are called from many threads at once; a captioner gathers the calls as it sees fit (batches for a
 GPU, requests in flight for a server) and says with `capacity` how many it can make use of.
 """
 
@@ -10,13 +11,14 @@ from __future__ import annotations
 
 from typing import Protocol, TypeVar
 
-from captiond.records import Caption, CaptionRequest, ModelIdentity, Picture
+from captiond.errors import Rejected
+from captiond.records import Answer, CaptionRequest, ModelIdentity, Picture
 from captiond.status import Gauges
 
-Question = TypeVar("Question")
+Prepared = TypeVar("Prepared")
 
 
-class Captioner(Protocol[Question]):
+class Captioner(Protocol[Prepared]):
     """A model that describes pictures."""
 
     @property
@@ -25,7 +27,7 @@ class Captioner(Protocol[Question]):
 
     @property
     def capacity(self) -> int:
-        """How many concurrent calls of `caption` this captioner can make use of."""
+        """How many concurrent calls of `ask` this captioner can make use of."""
 
     @property
     def is_loaded(self) -> bool:
@@ -46,14 +48,14 @@ class Captioner(Protocol[Question]):
         What decodes a picture smaller than it is must keep well above that.
         """
 
-    def prepare(self, picture: Picture, request: CaptionRequest) -> Question:
+    def prepare(self, picture: Picture) -> Prepared:
         """Make a picture ready to be asked about, on the caller's thread.
 
         Raises Rejected where this picture can never be asked about.
         """
 
-    def caption(self, question: Question) -> Caption:
-        """Ask, and wait for the answer.
+    def ask(self, prepared: Prepared, request: CaptionRequest) -> Answer:
+        """Ask one question, and wait for the answer, which may be empty.
 
         Raises Rejected where the model cannot describe this picture, TryLater where it gave no usable answer
         this time, Surroundings where it can describe none at present (out of memory, server down).
@@ -61,3 +63,19 @@ class Captioner(Protocol[Question]):
 
     def close(self) -> None:
         """Let go of the device or the connections."""
+
+
+def with_words(answer: Answer) -> Answer:
+    """The same answer.  Raises Rejected where the model had nothing to say."""
+    if answer.text:
+        return answer
+    limit = answer.request.max_new_tokens
+    is_cut = answer.finish_reason == "length"
+    raise Rejected(
+        "empty_caption",
+        "the model had nothing to say about this picture",
+        stage="caption",
+        advice=f"It was cut off after {limit} tokens; raise caption.max_new_tokens."
+        if is_cut
+        else "Look at the picture; another prompt or model may have words for it.",
+    )

@@ -1,8 +1,8 @@
 """A loaded checkpoint that answers batches: our own Phi-3.5-vision, or what transformers' auto classes load.
 
-An engine turns a picture and a prompt into a question (on any thread) and questions into answers (on the
-one thread that owns the device), asking for more of them whenever it has room.  It knows nothing of files,
-queues or verdicts.
+An engine makes a picture ready, and of a request about it a question (on any thread); it completes questions
+(on the one thread that owns the device) and asks for more of them whenever it has room.  It knows nothing of
+files, queues or verdicts.
 """
 
 from __future__ import annotations
@@ -18,22 +18,31 @@ from typing import Any, NamedTuple, Protocol
 
 import torch
 from PIL import Image
-from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor, PreTrainedModel
+from transformers import (
+    AutoConfig,
+    AutoModelForImageTextToText,
+    AutoProcessor,
+    BatchFeature,
+    PreTrainedModel,
+)
 from transformers.models.auto.processing_auto import PROCESSOR_MAPPING
 from transformers.utils import logging
 
 from captiond import phi3v
+from captiond.records import CaptionRequest
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Prepared:
+class Question:
     """One picture and prompt for an engine that works in batches."""
 
     inputs: Any
     max_new_tokens: int
 
 
-class Answer(NamedTuple):
+class Completion(NamedTuple):
+    """What the network made of one question."""
+
     text: str
     prompt_tokens: int
     new_tokens: int
@@ -48,14 +57,17 @@ class Engine(Protocol):
     def needed_side(self, width: int, height: int) -> int | None:
         """To how many pixels on its long side a picture of this size is reduced; None where nobody knows."""
 
-    def prepare(self, image: Image.Image, prompt: str, max_new_tokens: int) -> Any:
-        """What can be done ahead of the device, on the CPU: a question, told apart by its identity."""
+    def prepare(self, image: Image.Image) -> Any:
+        """What can be done ahead of the device, on the CPU: a picture that many questions can be about."""
 
-    def answers(self, more: More, batch_size: int) -> Iterator[tuple[Any, Answer]]:
-        """Questions with their greedy answers, in the order in which they end.
+    def question(self, prepared: Any, request: CaptionRequest) -> Any:
+        """What is asked about a picture, on the CPU; told apart by its identity."""
+
+    def completions(self, more: More, batch_size: int) -> Iterator[tuple[Any, Completion]]:
+        """Questions with their greedy completions, in the order in which they end.
 
         `more(room)` is asked for at most that many questions whenever there is room; it ends when there are
-        none, and all are answered.  `batch_size` are in work at once, each answered as it would be alone.
+        none, and all are completed.  `batch_size` are in work at once, each completed as it would be alone.
         """
 
     def batch_size_that_fits(self, max_new_tokens: int) -> int:
@@ -115,16 +127,20 @@ class Phi3VEngine:
         side: int = self._processor.image_processor.long_side(width, height)
         return side
 
-    def prepare(self, image: Image.Image, prompt: str, max_new_tokens: int) -> phi3v.Request:
-        inputs = self._processor(images=image, text=phi3v.build_prompt(prompt))
+    def prepare(self, image: Image.Image) -> phi3v.Seen:
         on_gpu = self.model.device.type == "cuda"
         # The pixels wait in the model's own precision: half the memory ahead of a GPU.
-        return phi3v.Request.of(inputs, max_new_tokens, dtype=self._dtype, pin=on_gpu)
+        return phi3v.Seen.of(self._processor.image_processor(image), dtype=self._dtype, pin=on_gpu)
 
-    def answers(self, more: More, batch_size: int) -> Iterator[tuple[phi3v.Request, Answer]]:
-        for request, said in self._decoder.run(more, batch_size):
+    def question(self, prepared: phi3v.Seen, request: CaptionRequest) -> phi3v.Request:
+        counts = prepared.token_counts(self._processor.image_processor.merged_side)
+        asked = self._processor.prompt(phi3v.build_prompt(request.prompt), counts)
+        return phi3v.Request.about(prepared, asked, request.max_new_tokens)
+
+    def completions(self, more: More, batch_size: int) -> Iterator[tuple[phi3v.Request, Completion]]:
+        for question, said in self._decoder.run(more, batch_size):
             text = self._processor.text(said.tokens)
-            yield request, Answer(text, len(request.input_ids), len(said.tokens), said.is_finished)
+            yield question, Completion(text, len(question.input_ids), len(said.tokens), said.is_finished)
 
     def batch_size_that_fits(self, max_new_tokens: int) -> int:
         if self.model.device.type != "cuda":
@@ -151,17 +167,22 @@ class SpreadPhi3VEngine:
         side: int = self._processor.image_processor.long_side(width, height)
         return side
 
-    def prepare(self, image: Image.Image, prompt: str, max_new_tokens: int) -> Prepared:
-        inputs = self._processor(images=image, text=phi3v.build_prompt(prompt))
-        return Prepared(dict(inputs), max_new_tokens)
+    def prepare(self, image: Image.Image) -> BatchFeature:
+        seen: BatchFeature = self._processor.image_processor(image)
+        return seen
 
-    def answers(self, more: More, batch_size: int) -> Iterator[tuple[Prepared, Answer]]:
+    def question(self, prepared: BatchFeature, request: CaptionRequest) -> Question:
+        counts = prepared["num_img_tokens"].tolist()
+        asked = self._processor.prompt(phi3v.build_prompt(request.prompt), counts)
+        return Question({**prepared, **asked}, request.max_new_tokens)
+
+    def completions(self, more: More, batch_size: int) -> Iterator[tuple[Question, Completion]]:
         return _in_batches(more, batch_size, self._generate)
 
     def batch_size_that_fits(self, max_new_tokens: int) -> int:
         return BATCH_SIZE_GPU if torch.cuda.is_available() else BATCH_SIZE_CPU
 
-    def _generate(self, batch: Sequence[dict[str, torch.Tensor]], max_new_tokens: int) -> list[Answer]:
+    def _generate(self, batch: Sequence[dict[str, torch.Tensor]], max_new_tokens: int) -> list[Completion]:
         inputs = {
             "input_ids": _left_padded([one["input_ids"] for one in batch], self._pad_id),
             "attention_mask": _left_padded([one["attention_mask"] for one in batch], 0),
@@ -172,7 +193,7 @@ class SpreadPhi3VEngine:
         sequences = _greedy(self.model, inputs, max_new_tokens)
         answers = self._processor.answers(sequences, inputs["input_ids"].shape[1])
         return [
-            Answer(answer.text, one["input_ids"].shape[1], answer.token_count, answer.is_finished)
+            Completion(answer.text, one["input_ids"].shape[1], answer.token_count, answer.is_finished)
             for answer, one in zip(answers, batch, strict=True)
         ]
 
@@ -200,20 +221,23 @@ class AutoEngine:
     def needed_side(self, width: int, height: int) -> int | None:
         return None  # each family resizes by rules of its own
 
-    def prepare(self, image: Image.Image, prompt: str, max_new_tokens: int) -> Prepared:
-        content = [{"type": "image", "image": image}, {"type": "text", "text": prompt}]
+    def prepare(self, image: Image.Image) -> Image.Image:
+        return image
+
+    def question(self, prepared: Image.Image, request: CaptionRequest) -> Question:
+        content = [{"type": "image", "image": prepared}, {"type": "text", "text": request.prompt}]
         text = self._processor.apply_chat_template(
             [{"role": "user", "content": content}], add_generation_prompt=True, tokenize=False
         )
-        return Prepared((image, text), max_new_tokens)
+        return Question((prepared, text), request.max_new_tokens)
 
-    def answers(self, more: More, batch_size: int) -> Iterator[tuple[Prepared, Answer]]:
+    def completions(self, more: More, batch_size: int) -> Iterator[tuple[Question, Completion]]:
         return _in_batches(more, batch_size, self._generate)
 
     def batch_size_that_fits(self, max_new_tokens: int) -> int:
         return BATCH_SIZE_CPU if self.model.device.type == "cpu" else BATCH_SIZE_GPU
 
-    def _generate(self, batch: Sequence[tuple[Image.Image, str]], max_new_tokens: int) -> list[Answer]:
+    def _generate(self, batch: Sequence[tuple[Image.Image, str]], max_new_tokens: int) -> list[Completion]:
         inputs = self._processor(
             images=[[image] for image, _ in batch],
             text=[text for _, text in batch],
@@ -224,12 +248,12 @@ class AutoEngine:
         sequences = _greedy(self.model, inputs, max_new_tokens)
         prompt_tokens = inputs["attention_mask"].sum(dim=-1).tolist()
         new = sequences[:, inputs["input_ids"].shape[1] :].tolist()
-        return [self._answer(ids, count) for ids, count in zip(new, prompt_tokens, strict=True)]
+        return [self._completion(ids, count) for ids, count in zip(new, prompt_tokens, strict=True)]
 
-    def _answer(self, new_ids: list[int], prompt_tokens: int) -> Answer:
+    def _completion(self, new_ids: list[int], prompt_tokens: int) -> Completion:
         length = next((at for at, new in enumerate(new_ids) if new in self._stop_ids), len(new_ids))
         text = self._processor.tokenizer.decode(new_ids[:length], skip_special_tokens=True)
-        return Answer(text.strip(), prompt_tokens, length, is_finished=length < len(new_ids))
+        return Completion(text.strip(), prompt_tokens, length, is_finished=length < len(new_ids))
 
 
 def _processor_class(folder: Path) -> Any:
@@ -250,18 +274,18 @@ def _processor_class(folder: Path) -> Any:
 
 
 def _in_batches(
-    more: More, batch_size: int, generate: Callable[[Sequence[Any], int], list[Answer]]
-) -> Iterator[tuple[Prepared, Answer]]:
+    more: More, batch_size: int, generate: Callable[[Sequence[Any], int], list[Completion]]
+) -> Iterator[tuple[Question, Completion]]:
     """Batch after batch, each of one token limit."""
 
-    def limit(question: Prepared) -> int:
+    def limit(question: Question) -> int:
         return question.max_new_tokens
 
     while batch := more(batch_size):
         for max_new_tokens, group in groupby(sorted(batch, key=limit), key=limit):
             questions = list(group)
-            answers = generate([question.inputs for question in questions], max_new_tokens)
-            yield from zip(questions, answers, strict=True)
+            completions = generate([question.inputs for question in questions], max_new_tokens)
+            yield from zip(questions, completions, strict=True)
 
 
 def _greedy(model: PreTrainedModel, inputs: Any, max_new_tokens: int) -> torch.Tensor:

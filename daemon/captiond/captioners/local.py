@@ -1,6 +1,6 @@
 """The model on this machine: one thread owns it, callers queue for it.
 
-Whoever calls `caption` puts a question into the queue.  The model's thread takes as many as it has room for,
+Whoever calls `ask` puts a question into the queue.  The model's thread takes as many as it has room for,
 and more whenever one is answered, so a busy daemon keeps the device full and a quiet one has no delay.
 With `keep_alive_seconds` it lets the model go when nobody asked for that long, and loads it for the next.
 This room turns what torch raises into verdicts; it never touches a file of the user's.
@@ -12,8 +12,9 @@ import gc
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,11 +23,11 @@ import structlog
 import torch
 from PIL import Image
 
-from captiond.captioners.engines import Answer, Engine, Placement, open_engine, stored_dtype
+from captiond.captioners.engines import Completion, Engine, Placement, open_engine, stored_dtype
 from captiond.captioners.text import clean
 from captiond.captioners.weights import locate
-from captiond.errors import CannotStart, ExitCode, Rejected, Surroundings
-from captiond.records import Caption, CaptionRequest, ModelIdentity, Notice, Picture
+from captiond.errors import CannotStart, ExitCode, Surroundings
+from captiond.records import Answer, CaptionRequest, ModelIdentity, Notice, Picture
 from captiond.status import Gauges
 
 log = structlog.get_logger(__name__)
@@ -36,17 +37,9 @@ log = structlog.get_logger(__name__)
 class _Asked:
     """A question on its way through the model, and the caller who waits for it."""
 
-    prepared: Any
-    answer: Future[Answer] = field(default_factory=Future)
+    question: Any
+    completion: Future[Completion] = field(default_factory=Future)
     is_alone: bool = False  # it was there when something went wrong: nobody shares the model with it now
-
-
-@dataclass(frozen=True, slots=True)
-class Question:
-    """A picture made ready for the model, and what is asked about it."""
-
-    prepared: Any
-    request: CaptionRequest
 
 
 class _CardLost(CannotStart):
@@ -86,9 +79,9 @@ class LocalCaptioner:
         self._model_thread = ThreadPoolExecutor(1, thread_name_prefix="model")
         self._lock = threading.Lock()  # for the queue and what is in work
         self._queue: deque[_Asked] = deque()
-        self._in_work: dict[int, _Asked] = {}  # by the identity of what was prepared
+        self._in_work: dict[int, _Asked] = {}  # by the identity of the question
         self._is_serving = False
-        self._preparing = 0
+        self._users = 0  # threads that prepare or ask
         self._used_at = time.monotonic()
         self._closing = threading.Event()
         self._engine: Engine | None = None
@@ -128,24 +121,30 @@ class LocalCaptioner:
         # None also while the model is let go: a picture in full wakes it, and shows it the same.
         return None if engine is None else engine.needed_side(width, height)
 
-    def prepare(self, picture: Picture, request: CaptionRequest) -> Question:
-        """Crops and token ids; on the caller's thread, so that many cores work ahead of one device."""
+    def prepare(self, picture: Picture) -> Any:
+        """The crops; on the caller's thread, so that many cores work ahead of one device."""
+        with self._in_use() as engine:
+            return engine.prepare(picture.image)
+
+    def ask(self, prepared: Any, request: CaptionRequest) -> Answer:
+        with self._in_use() as engine:
+            asked = _Asked(engine.question(prepared, request))
+            with self._lock:
+                self._queue.append(asked)
+        self._see_to_it()
+        return self._answer(asked.completion.result(), request)
+
+    @contextmanager
+    def _in_use(self) -> Iterator[Engine]:
+        """The model, which is not let go meanwhile; loaded again where it was."""
         with self._lock:
-            self._preparing += 1  # from here on the model is not let go
+            self._users += 1
         try:
-            engine = self._engine or self._model_thread.submit(self._awake).result()
-            return Question(engine.prepare(picture.image, request.prompt, request.max_new_tokens), request)
+            yield self._engine or self._model_thread.submit(self._awake).result()
         finally:
             with self._lock:
-                self._preparing -= 1
+                self._users -= 1
                 self._used_at = time.monotonic()
-
-    def caption(self, question: Question) -> Caption:
-        asked = _Asked(question.prepared)
-        with self._lock:
-            self._queue.append(asked)
-        self._see_to_it()
-        return self._to_caption(asked.answer.result(), question.request)
 
     def close(self) -> None:
         self._closing.set()
@@ -167,7 +166,7 @@ class LocalCaptioner:
             return max(self._used_at + keep_alive_seconds - time.monotonic(), 0.01)
 
     def _is_in_use(self) -> bool:
-        return bool(self._preparing or self._is_serving or self._queue)
+        return bool(self._users or self._is_serving or self._queue)
 
     def _see_to_it(self) -> None:
         """Have the queue served, unless that is going on."""
@@ -197,7 +196,7 @@ class LocalCaptioner:
                     self._queue.appendleft(asked)
                 left = []
         for asked in left:
-            asked.answer.set_exception(error or RuntimeError("the model gave no answer"))
+            asked.completion.set_exception(error or RuntimeError("the model gave no answer"))
         self._see_to_it()
 
     # Below here only the model's thread.
@@ -207,10 +206,10 @@ class LocalCaptioner:
         engine = self._awake_for_the_queue()
         size = self._batch_size or 1
         try:
-            for prepared, answer in engine.answers(self._more, size):
+            for question, completion in engine.completions(self._more, size):
                 with self._lock:
-                    asked = self._in_work.pop(id(prepared))
-                asked.answer.set_result(answer)
+                    asked = self._in_work.pop(id(question))
+                asked.completion.set_result(completion)
         except RuntimeError as error:
             if _is_out_of_memory(error):
                 self._shrink(size, error)
@@ -243,16 +242,17 @@ class LocalCaptioner:
                 if is_reserved and self._in_work:
                     break
                 asked = self._queue.popleft()
-                self._in_work[id(asked.prepared)] = asked
-                found.append(asked.prepared)
+                self._in_work[id(asked.question)] = asked
+                found.append(asked.question)
         return found
 
     def _awake_for_the_queue(self) -> Engine:
         try:
             return self._awake()
         except BaseException:
-            with self._lock:  # they get to know it; else nobody would end asking for the same again
-                self._in_work.update({id(asked.prepared): asked for asked in self._queue})
+            # Fail every queued caller: otherwise each would ask for the load again.
+            with self._lock:
+                self._in_work.update({id(asked.question): asked for asked in self._queue})
                 self._queue.clear()
             raise
 
@@ -288,8 +288,9 @@ class LocalCaptioner:
             engine = self._open_engine(checkpoint.folder, place, self._num_crops)
             batch_size = self._batch_size or engine.batch_size_that_fits(self._max_new_tokens)
             # Ready means that an answer came, not that the weights lie in memory.
-            questions = [engine.prepare(Image.new("RGB", (64, 64), "gray"), "Describe this.", 1)]
-            for _ in engine.answers(lambda room: [questions.pop()] if questions else [], 1):
+            gray = engine.prepare(Image.new("RGB", (64, 64), "gray"))
+            questions = [engine.question(gray, CaptionRequest("Describe this.", 1))]
+            for _ in engine.completions(lambda room: [questions.pop()] if questions else [], 1):
                 pass
         except RuntimeError as error:
             if _is_out_of_memory(error):
@@ -321,25 +322,18 @@ class LocalCaptioner:
             self._used_at = time.monotonic()
             self._engine = engine
 
-    def _to_caption(self, answer: Answer, request: CaptionRequest) -> Caption:
-        text = clean(answer.text)
-        if not text:
-            raise Rejected(
-                "empty_caption",
-                "the model had nothing to say about this picture",
-                stage="caption",
-                advice="Look at the picture; another prompt or model may have words for it.",
-            )
+    def _answer(self, completion: Completion, request: CaptionRequest) -> Answer:
+        text = clean(completion.text)
         cut = Notice("cut_off", f"the caption reached caption.max_new_tokens ({request.max_new_tokens})")
-        return Caption(
+        return Answer(
             text=text,
-            raw_output=answer.text if answer.text != text else None,
+            raw_output=completion.text if completion.text != text else None,
             model=self._identity,
             request=request,
-            prompt_tokens=answer.prompt_tokens,
-            new_tokens=answer.new_tokens,
-            finish_reason="stop" if answer.is_finished else "length",
-            notices=() if answer.is_finished else (cut,),
+            prompt_tokens=completion.prompt_tokens,
+            new_tokens=completion.new_tokens,
+            finish_reason="stop" if completion.is_finished else "length",
+            notices=() if completion.is_finished else (cut,),
         )
 
 

@@ -21,11 +21,11 @@ import structlog
 from PIL import Image
 
 from captiond import __version__
-from captiond.captioners.answers import complaint, count, read, retry_after
+from captiond.captioners.chat import complaint, count, read, retry_after
 from captiond.captioners.jpeg import LEAST_SIDE, as_jpeg
 from captiond.captioners.text import clean
 from captiond.errors import CannotStart, ExitCode, Rejected, Surroundings, TryLater, Verdict
-from captiond.records import Caption, CaptionRequest, ModelIdentity, Notice, Picture
+from captiond.records import Answer, CaptionRequest, ModelIdentity, Notice, Picture
 from captiond.status import Gauges
 from captiond.support.http import TooLarge, exchange
 
@@ -54,11 +54,10 @@ PROBE = CaptionRequest("Which colour is this image? Answer with one word.", 16)
 
 
 @dataclass(frozen=True, slots=True)
-class Question:
-    """A picture ready for the wire, and what is asked about it."""
+class Prepared:
+    """A picture ready for the wire."""
 
     jpeg: bytes = field(repr=False)
-    request: CaptionRequest
 
 
 class _NotThere(Surroundings):
@@ -127,7 +126,7 @@ class RemoteCaptioner:
     def load(self) -> None:
         try:
             red = self._first_answer(_plain("red"))
-            blue, _, _ = self._ask(_plain("blue"))
+            blue, _, _ = self._said(_plain("blue"), PROBE)
         except Rejected as rejected:
             # A picture without any fault: the server takes none, and would refuse the whole inbox one by one.
             raise CannotStart(
@@ -157,11 +156,11 @@ class RemoteCaptioner:
                 answer=clean(red)[:100],
             )
 
-    def _first_answer(self, question: Question) -> str:
+    def _first_answer(self, prepared: Prepared) -> str:
         """What the server says, asked with the most of NO_THINKING that it takes."""
         for self._no_thinking in NO_THINKING:
             try:
-                return self._ask(question)[0]
+                return self._said(prepared, PROBE)[0]
             except Rejected:
                 if not self._no_thinking:
                     raise
@@ -171,33 +170,23 @@ class RemoteCaptioner:
     def needed_side(self, width: int, height: int) -> int | None:
         return LEAST_SIDE // 2  # whoever decodes keeps twice as many, and what came so is sent as it is
 
-    def prepare(self, picture: Picture, request: CaptionRequest) -> Question:
-        return Question(as_jpeg(picture.image), request)
+    def prepare(self, picture: Picture) -> Prepared:
+        return Prepared(as_jpeg(picture.image))
 
-    def caption(self, question: Question) -> Caption:
+    def ask(self, prepared: Prepared, request: CaptionRequest) -> Answer:
         try:
-            raw, finish_reason, usage = self._ask(question)
+            raw, finish_reason, usage = self._said(prepared, request)
         except Rejected as refused:
             self._must_take_others(refused)
             raise
         text = clean(raw)
         is_cut = finish_reason == "length"
-        limit = question.request.max_new_tokens
-        if not text:
-            raise Rejected(
-                "empty_caption",
-                "the model had nothing to say about this picture",
-                stage="caption",
-                advice=f"It was cut off after {limit} tokens; raise caption.max_new_tokens."
-                if is_cut
-                else "Look at the picture; another prompt or model may have words for it.",
-            )
-        cut = Notice("cut_off", f"the caption reached caption.max_new_tokens ({limit})")
-        return Caption(
+        cut = Notice("cut_off", f"the caption reached caption.max_new_tokens ({request.max_new_tokens})")
+        return Answer(
             text=text,
             raw_output=raw if raw != text else None,
             model=self._identity,
-            request=question.request,
+            request=request,
             prompt_tokens=count(usage.get("prompt_tokens")),
             new_tokens=count(usage.get("completion_tokens")),
             finish_reason="length" if is_cut else "stop",
@@ -210,7 +199,7 @@ class RemoteCaptioner:
         Started anew with another model, or with too little context, it would have the whole inbox set aside.
         """
         try:
-            self._ask(_plain("red"))
+            self._said(_plain("red"), PROBE)
         except Rejected:
             raise Surroundings(
                 f"the server takes no pictures any more: {refused.message}",
@@ -232,9 +221,9 @@ class RemoteCaptioner:
         except (Verdict, ValueError, LookupError, TypeError):
             return []
 
-    def _ask(self, question: Question) -> tuple[str, str, dict[str, Any]]:
+    def _said(self, prepared: Prepared, request: CaptionRequest) -> tuple[str, str, dict[str, Any]]:
         """What the server said: text, why it ended, token counts."""
-        asked = self._body(question)
+        asked = self._body(prepared, request)
         with self._in_flight:
             status, headers, body = self._send("POST", "/chat/completions", asked)
             if status in BUSY and (seconds := retry_after(headers.get("retry-after"))) is not None:
@@ -245,16 +234,16 @@ class RemoteCaptioner:
                 status, _, body = self._send("POST", "/chat/completions", asked)
         if status != 200:
             verdict = self._verdict(status, body)
-            raise self._blame(question, verdict) if status == 500 else verdict
+            raise self._blame(prepared, verdict) if status == 500 else verdict
         self._answers += 1
         return read(body, self._url)
 
-    def _blame(self, question: Question, trouble: Verdict) -> Verdict:
+    def _blame(self, prepared: Prepared, trouble: Verdict) -> Verdict:
         """Whether it is the server, or this picture that the server fails on while it serves others.
 
         Without this, one picture that a server answers with 500 would make the daemon pause for ever.
         """
-        digest = hashlib.sha256(question.jpeg).digest()
+        digest = hashlib.sha256(prepared.jpeg).digest()
         if len(self._failures) >= REMEMBERED_FAILURES:
             self._failures.clear()
         answers_then = self._failures.get(digest)
@@ -263,22 +252,26 @@ class RemoteCaptioner:
             return trouble
         return TryLater(f"{trouble.message} (again, while it answers others)", advice=trouble.advice)
 
-    def _body(self, question: Question) -> bytes:
-        """What is sent, in JSON.  The picture is put in as bytes: it is long, and has nothing to escape."""
+    def _body(self, prepared: Prepared, request: CaptionRequest) -> bytes:
+        """What is sent, in JSON.  The picture is put in as bytes: it is long, and has nothing to escape.
+
+        It stands before the words, so that a server which keeps what it has read of a prompt (vLLM's and
+        SGLang's prefix caches) reads it once for all questions about it.
+        """
         content = [
             {"type": "image_url", "image_url": {"url": ""}},
-            {"type": "text", "text": question.request.prompt},
+            {"type": "text", "text": request.prompt},
         ]
         payload = {
             "model": self._identity.id,
             "messages": [{"role": "user", "content": content}],
-            "max_tokens": question.request.max_new_tokens,
+            "max_tokens": request.max_new_tokens,
             "temperature": 0,
             **self._no_thinking,
         }
         # Nowhere else: a quotation mark within a text has a backslash before it.
         before, key, after = json.dumps(payload).encode().partition(b'"url": "')
-        return b"".join((before, key, b"data:image/jpeg;base64,", base64.b64encode(question.jpeg), after))
+        return b"".join((before, key, b"data:image/jpeg;base64,", base64.b64encode(prepared.jpeg), after))
 
     def _send(self, method: str, path: str, asked: bytes | None) -> tuple[int, httpx.Headers, bytes]:
         """One request, bounded in time and size."""
@@ -345,5 +338,5 @@ class RemoteCaptioner:
         return Surroundings(told, advice=advice)
 
 
-def _plain(colour: str) -> Question:
-    return Question(as_jpeg(Image.new("RGB", (224, 224), colour)), PROBE)
+def _plain(colour: str) -> Prepared:
+    return Prepared(as_jpeg(Image.new("RGB", (224, 224), colour)))

@@ -17,11 +17,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from captiond import sidecar
-from captiond.captioners import Captioner
+from captiond.captioners import Captioner, with_words
 from captiond.errors import Rejected, TryLater
 from captiond.names import shown
 from captiond.pipeline.preparing import Preparing, Ready
-from captiond.records import Texts, Timings
+from captiond.records import CaptionRequest, Texts, Timings
 
 if TYPE_CHECKING:
     from captiond.settings import Settings
@@ -71,11 +71,11 @@ def _captioned(settings: Settings, files: Sequence[Path]) -> Generator[Look, Non
     preparing = Preparing(captioner)
 
     def prepare(data: bytes) -> Ready[Any]:
-        return preparing.of(data, request, max_pixels=limits.max_pixels)
+        return preparing.of(data, max_pixels=limits.max_pixels)
 
     def look(file: Path) -> Look:
         try:
-            return Look(str(file), _answer(file, captioner, prepare, limits.max_file_bytes))
+            return Look(str(file), _answer(file, captioner, prepare, request, limits.max_file_bytes))
         except (Rejected, TryLater) as error:
             return Look(str(file), error=error)
 
@@ -100,17 +100,21 @@ def _lost(file: Path, max_file_bytes: int) -> Look | None:
 
 
 def _answer(
-    file: Path, captioner: Captioner[Any], prepare: Callable[[bytes], Ready[Any]], max_file_bytes: int
+    file: Path,
+    captioner: Captioner[Any],
+    prepare: Callable[[bytes], Ready[Any]],
+    request: CaptionRequest,
+    max_file_bytes: int,
 ) -> dict[str, Any]:
     started = time.monotonic()
     data, found = _read(file, max_file_bytes)
     ready = prepare(data)
     decoded, facts = time.monotonic(), ready.facts
-    caption = captioner.caption(ready.question)
+    answer = with_words(captioner.ask(ready.prepared, request))
     timings = Timings(0.0, decoded - started, time.monotonic() - decoded, 0.0)
     sha256 = hashlib.sha256(data).hexdigest()
     source = sidecar.source_of(str(file), sha256, len(data), found.st_mtime_ns, facts)
-    return sidecar.answer_keys(source, facts, Texts(caption.text), caption, timings)
+    return sidecar.answer_keys(source, facts, Texts(answer.text), answer, timings)
 
 
 def _read(file: Path, max_file_bytes: int) -> tuple[bytes, os.stat_result]:

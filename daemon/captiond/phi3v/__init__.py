@@ -6,16 +6,17 @@ of inboxes, jobs or daemons.  Importing it imports torch, so nobody outside impo
 
 from captiond.phi3v import memory
 from captiond.phi3v.configuration import Phi3VConfig
-from captiond.phi3v.generation import Decoder, Request, Said, can_decode
+from captiond.phi3v.generation import Decoder, can_decode
 from captiond.phi3v.image_processing import Phi3VImageProcessor, image_token_count
 from captiond.phi3v.loading import load, register
 from captiond.phi3v.modeling import Phi3VForCausalLM
-from captiond.phi3v.processing import Answer, Phi3VProcessor, build_prompt
+from captiond.phi3v.processing import Decoded, Phi3VProcessor, build_prompt
 from captiond.phi3v.quantization import multiplies_int8, quantization_config, squeeze
+from captiond.phi3v.requests import Request, Said, Seen
 from captiond.phi3v.tokens import TokenizerMismatch, check_tokenizer, stop_token_ids
 
 __all__ = [
-    "Answer",
+    "Decoded",
     "Decoder",
     "Phi3VConfig",
     "Phi3VForCausalLM",
@@ -23,6 +24,7 @@ __all__ = [
     "Phi3VProcessor",
     "Request",
     "Said",
+    "Seen",
     "TokenizerMismatch",
     "build_prompt",
     "can_decode",

@@ -15,14 +15,13 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple, Self
 
 import torch
-from transformers import BatchFeature
 
 from captiond.phi3v.graphs import StepGraphs
-from captiond.phi3v.image_processing import image_token_count
-from captiond.phi3v.modeling import Phi3VForCausalLM, distinct_crops, layouts_of
+from captiond.phi3v.modeling import Phi3VForCausalLM
+from captiond.phi3v.requests import Request, Said
+from captiond.phi3v.seeing import sent, vectors_of
 from captiond.phi3v.slots import SlotCache
 
 # Positions that pass the decoder together in a prefill: enough to fill a GPU, small beside the weights.
@@ -31,44 +30,6 @@ PREFILL_TOKENS = 4096
 CHECK_EVERY = 4
 # Cache lengths and, for CUDA graphs, lengths that attention sees are multiples of these.
 CACHE_STEP, SEEN_STEP = 128, 256
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Request:
-    """One prompt with its pictures, made ready ahead of the device."""
-
-    input_ids: torch.Tensor  # [L]
-    spans: tuple[tuple[int, int], ...]  # where each picture's positions begin and end
-    crops: torch.Tensor | None  # [m, 3, crop, crop], each distinct one once
-    orders: list[list[int]]
-    layouts: list[tuple[int, int]]
-    max_new_tokens: int
-
-    @classmethod
-    def of(cls, batch: BatchFeature, max_new_tokens: int, *, dtype: torch.dtype, pin: bool = False) -> Self:
-        """From the processor's batch of one prompt; `pin` for copies to a GPU that nobody waits for."""
-        ids, types = batch["input_ids"][0], batch["mm_token_type_ids"][0]
-        if "pixel_values" not in batch:
-            return cls(ids, (), None, [], [], max_new_tokens)
-        pixels = batch["pixel_values"]
-        layouts = layouts_of(batch["image_sizes"], pixels.shape[-1])
-        crops: list[torch.Tensor] = []
-        orders: list[list[int]] = []
-        for picture, (down, across) in zip(pixels, layouts, strict=True):
-            distinct, order = distinct_crops(picture[: down * across + 1])
-            orders.append([len(crops) + index for index in order])
-            crops += distinct
-        stacked = torch.stack(crops).to(dtype)
-        ready = _pinned(stacked) if pin else stacked
-        return cls(ids, tuple(_runs(types.tolist())), ready, orders, layouts, max_new_tokens)
-
-
-class Said(NamedTuple):
-    """The new tokens, a stop token not among them."""
-
-    tokens: list[int]
-    is_finished: bool
-    """False where `max_new_tokens` cut it off."""
 
 
 @dataclass(slots=True, eq=False)
@@ -244,27 +205,14 @@ class Decoder:
         padded = torch.stack([torch.nn.functional.pad(one, (0, length - len(one))) for one in ids])
         model = self._model.model
         embeddings: torch.Tensor = model.embed_tokens(self._sent(padded))
-        requests = [row.request for row in group]
-        crops = [one.crops for one in requests if one.crops is not None]
-        if not crops:
-            return embeddings
-        starts = [0]
-        for part in crops:
-            starts.append(starts[-1] + len(part))
-        seeing = [one for one in requests if one.crops is not None]
-        orders = [
-            [start + index for index in order]
-            for start, one in zip(starts, seeing, strict=False)
-            for order in one.orders
-        ]
-        layouts = [layout for one in seeing for layout in one.layouts]
-        on_device = torch.cat([part.to(self._device, non_blocking=True) for part in crops])
-        vectors = model.vision_embed_tokens.vectors(on_device, orders, layouts).to(embeddings.dtype)
-        side = self._model.config.merged_side
-        taken = 0
-        for row, one in enumerate(requests):
-            for begin, end in _split(one, side):
-                embeddings[row, begin:end] = vectors[taken : taken + end - begin]
+        pictures = [row.request.seen for row in group if row.request.seen is not None]
+        vectors = vectors_of(pictures, model.vision_embed_tokens, self._device, embeddings.dtype)
+        for index, request in enumerate(row.request for row in group):
+            if request.seen is None:
+                continue
+            taken = 0
+            for begin, end in request.spans:
+                embeddings[index, begin:end] = vectors[request.seen][taken : taken + end - begin]
                 taken += end - begin
         return embeddings
 
@@ -323,10 +271,7 @@ class Decoder:
         return logits.argmax(dim=-1)
 
     def _sent(self, tensor: torch.Tensor) -> torch.Tensor:
-        """To the device, on a GPU without waiting for what it is still doing."""
-        if self._device.type != "cuda":
-            return tensor.to(self._device)
-        return _pinned(tensor).to(self._device, non_blocking=True)
+        return sent(tensor, self._device)
 
 
 def can_decode(model: Phi3VForCausalLM) -> bool:
@@ -334,14 +279,6 @@ def can_decode(model: Phi3VForCausalLM) -> bool:
     config = model.config
     places = {parameter.device for parameter in model.parameters()}
     return config._attn_implementation == "sdpa" and config.sliding_window is None and len(places) == 1
-
-
-def _pinned(tensor: torch.Tensor) -> torch.Tensor:
-    """Where a GPU copies from without anybody waiting; where no more can be had, as it is."""
-    try:
-        return tensor.pin_memory()
-    except RuntimeError:
-        return tensor
 
 
 def _groups(rows: list[_Row], tokens: int) -> Iterator[list[_Row]]:
@@ -354,27 +291,6 @@ def _groups(rows: list[_Row], tokens: int) -> Iterator[list[_Row]]:
         group.append(row)
     if group:
         yield group
-
-
-def _split(request: Request, merged_side: int) -> Iterator[tuple[int, int]]:
-    """Where each picture lies: two that follow each other without a word between make one run."""
-    counts = iter([image_token_count(*layout, merged_side) for layout in request.layouts])
-    for begin, end in request.spans:
-        while begin < end:
-            count = next(counts)
-            yield begin, begin + count
-            begin += count
-
-
-def _runs(types: list[int]) -> Iterator[tuple[int, int]]:
-    """Begin and end of each run of ones."""
-    begin = None
-    for index, kind in enumerate([*types, 0]):
-        if kind == 1 and begin is None:
-            begin = index
-        elif kind != 1 and begin is not None:
-            yield begin, index
-            begin = None
 
 
 def _rounded(number: int, step: int) -> int:

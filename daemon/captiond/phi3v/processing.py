@@ -25,8 +25,8 @@ from captiond.phi3v.tokens import IMAGE, check_tokenizer, stop_token_ids, token_
 _TAG = re.compile(r"<\|image_(\d+)\|>")
 
 
-class Answer(NamedTuple):
-    """What the network said to one prompt."""
+class Decoded(NamedTuple):
+    """What the network said to one prompt, in words."""
 
     text: str
     token_count: int
@@ -110,13 +110,20 @@ class Phi3VProcessor(ProcessorMixin):
         batch.update(seen)
         return batch
 
-    def answers(self, sequences: torch.Tensor, prompt_length: int) -> list[Answer]:
-        """What `generate` returned [B, `prompt_length` + new], without prompt, stop or special tokens."""
-        return [self._answer(row) for row in sequences[:, prompt_length:].tolist()]
+    def prompt(self, text: str, counts: Sequence[int]) -> BatchFeature:
+        """The same for one prompt whose pictures were seen before, and take so many positions each."""
+        tags = _checked_tags(text)
+        if tags != len(counts):
+            raise ValueError(f"the prompt has {tags} image tags for {len(counts)} pictures")
+        return self._padded([self._ids(text, list(counts))])
 
-    def _answer(self, new_ids: list[int]) -> Answer:
+    def answers(self, sequences: torch.Tensor, prompt_length: int) -> list[Decoded]:
+        """What `generate` returned [B, `prompt_length` + new], without prompt, stop or special tokens."""
+        return [self._decoded(row) for row in sequences[:, prompt_length:].tolist()]
+
+    def _decoded(self, new_ids: list[int]) -> Decoded:
         length = next((index for index, new in enumerate(new_ids) if new in self.stop_ids), len(new_ids))
-        return Answer(self.text(new_ids[:length]), length, is_finished=length < len(new_ids))
+        return Decoded(self.text(new_ids[:length]), length, is_finished=length < len(new_ids))
 
     def text(self, new_ids: list[int]) -> str:
         """An answer's words; `new_ids` without a stop token."""

@@ -13,6 +13,7 @@ import sys
 import time
 from collections import deque
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -22,9 +23,10 @@ from transformers import BatchFeature
 
 from captiond.phi3v import memory
 from captiond.phi3v.configuration import Phi3VConfig
-from captiond.phi3v.generation import Decoder, Request
+from captiond.phi3v.generation import Decoder
 from captiond.phi3v.image_processing import Phi3VImageProcessor
 from captiond.phi3v.modeling import Phi3VForCausalLM
+from captiond.phi3v.requests import Request
 
 # Tokens of the default prompt around its picture: before it, and after.
 BEFORE, AFTER = 4, 20
@@ -229,12 +231,11 @@ def measure(
     answer_all(decoder, made, pictures, batch_size)
     waited(device)
     seconds = time.perf_counter() - start
-    crops = made[0].crops
-    assert crops is not None
+    assert made[0].seen is not None and made[0].seen.crops is not None
     prompt_tokens = len(made[0].input_ids)
     floor = floor_seconds(
         model.config, dtype.itemsize, rate, batch_size=batch_size, prompt_tokens=prompt_tokens,
-        crops=len(crops), new_tokens=new_tokens,
+        crops=len(made[0].seen.crops), new_tokens=new_tokens,
     )  # fmt: skip
     return Measured(
         batch_size,
@@ -250,9 +251,14 @@ def measure(
 
 def answer_all(decoder: Decoder, made: list[Request], pictures: int, batch_size: int) -> list[list[int]]:
     """The requests over and over until there are that many; their tokens as they end."""
-    left = deque(made[index % len(made)] for index in range(pictures))
+    left = deque(afresh(made[index % len(made)]) for index in range(pictures))
     answers = decoder.run(lambda room: [left.popleft() for _ in range(min(room, len(left)))], batch_size)
     return [said.tokens for _, said in answers]
+
+
+def afresh(request: Request) -> Request:
+    """The same question about the same pictures as if nobody had looked at them yet."""
+    return replace(request, seen=None if request.seen is None else replace(request.seen))
 
 
 def memory_taken(device: torch.device) -> int:

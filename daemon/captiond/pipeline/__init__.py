@@ -22,7 +22,7 @@ from typing import Generic
 import structlog
 
 from captiond import __version__, sidecar
-from captiond.captioners import Captioner, Question
+from captiond.captioners import Captioner, Prepared, with_words
 from captiond.delivery import Delivery
 from captiond.errors import CannotStart, Kind, Rejected, Surroundings, TryLater
 from captiond.inbox import Inbox
@@ -57,13 +57,13 @@ LEAST_BESIDE_DECODING = 6
 FILE_BYTES_TOGETHER = 512 * 1024 * 1024
 
 
-class Pipeline(Generic[Question]):
+class Pipeline(Generic[Prepared]):
     def __init__(
         self,
         inbox: Inbox,
         delivery: Delivery,
-        captioner: Captioner[Question],
-        preparing: Preparing[Question],
+        captioner: Captioner[Prepared],
+        preparing: Preparing[Prepared],
         *,
         gate: Gate,
         tally: Tally,
@@ -202,12 +202,12 @@ class Pipeline(Generic[Question]):
     def _deliver(self, job: Job) -> None:
         """The main path."""
         claimed = self._clock()
-        ready = self._preparing.of(job.data, job.rules.request, max_pixels=job.rules.max_pixels)
+        ready = self._preparing.of(job.data, max_pixels=job.rules.max_pixels)
         facts = ready.facts
         decoded = self._clock()
-        caption = self._captioner.caption(ready.question)
+        answer = with_words(self._captioner.ask(ready.prepared, job.rules.request))
         captioned = self._clock()
-        texts = Texts(caption.text)
+        texts = Texts(answer.text)
         described = job.rules.describe(job.data, facts.format, texts, notes=job.notes)
         timings = Timings(
             queued=job.claimed_at - job.noticed_at + ready.began - claimed,
@@ -215,7 +215,7 @@ class Pipeline(Generic[Question]):
             caption=captioned - decoded,
             publish=self._clock() - captioned,
         )
-        record = sidecar.compose(job, facts, texts, caption, described, timings, _stamp())
+        record = sidecar.compose(job, facts, texts, answer, described, timings, _stamp())
         with self._publishing:
             delivered = self._delivery.publish(job, described, record)
         self._finish(job, record.outcome(delivered, datetime.now(UTC)), timings)

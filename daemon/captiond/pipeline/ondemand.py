@@ -8,11 +8,11 @@ from __future__ import annotations
 import threading
 from typing import Any
 
-from captiond.captioners import Captioner
+from captiond.captioners import Captioner, with_words
 from captiond.errors import Surroundings
 from captiond.pipeline.gate import Gate
 from captiond.pipeline.preparing import Preparing
-from captiond.records import Caption, RulesOf
+from captiond.records import Answer, RulesOf
 
 
 class Answering:
@@ -39,11 +39,11 @@ class Answering:
             return trouble.message
         return None if self._ready.is_set() else "the model is being loaded"
 
-    def caption(self, data: bytes) -> Caption:
+    def caption(self, data: bytes) -> Answer:
         """Raises Surroundings where nobody is answered, and whatever decoding and the captioner raise."""
         reason = self.trouble()
         if reason is not None:
             raise Surroundings(reason)
         rules = self._rules_of("")
-        ready = self._preparing.of(data, rules.request, max_pixels=rules.max_pixels)
-        return self._captioner.caption(ready.question)
+        ready = self._preparing.of(data, max_pixels=rules.max_pixels)
+        return with_words(self._captioner.ask(ready.prepared, rules.request))

@@ -14,27 +14,27 @@ from collections.abc import Callable
 from typing import Generic, NamedTuple
 
 from captiond import pictures
-from captiond.captioners import Captioner, Question
-from captiond.records import CaptionRequest, PictureFacts
+from captiond.captioners import Captioner, Prepared
+from captiond.records import PictureFacts
 from captiond.support.budget import ALONE, Budget
 
 # Three or four bytes each, and as much again while modes are converted; one picture of more is decoded alone.
 PIXELS_TOGETHER = 200_000_000
 
 
-class Ready(NamedTuple, Generic[Question]):
+class Ready(NamedTuple, Generic[Prepared]):
     """A picture about which the captioner can be asked."""
 
-    question: Question
+    prepared: Prepared
     facts: PictureFacts
     began: float  # when its turn to be decoded came, on the clock
 
 
-class Preparing(Generic[Question]):
+class Preparing(Generic[Prepared]):
     """Safe to call from many threads."""
 
     def __init__(
-        self, captioner: Captioner[Question], *, clock: Callable[[], float] = time.monotonic
+        self, captioner: Captioner[Prepared], *, clock: Callable[[], float] = time.monotonic
     ) -> None:
         self._captioner = captioner
         self._clock = clock
@@ -42,23 +42,21 @@ class Preparing(Generic[Question]):
         self._turns = threading.BoundedSemaphore(os.cpu_count() or 1)
         self._pixels = Budget(PIXELS_TOGETHER)
 
-    def of(self, data: bytes, request: CaptionRequest, *, max_pixels: int) -> Ready[Question]:
+    def of(self, data: bytes, *, max_pixels: int) -> Ready[Prepared]:
         """The picture in `data`, ready to be asked about; waits for its turn.
 
         Raises: whatever decoding it and the captioner raise; MemoryError where there is too little for it
         even alone.
         """
         try:
-            return self._prepared(data, request, max_pixels, pictures.declared_pixels(data))
+            return self._prepared(data, max_pixels, pictures.declared_pixels(data))
         except MemoryError:
             pass  # what it held is let go when this clause is left
-        return self._prepared(data, request, max_pixels, ALONE)
+        return self._prepared(data, max_pixels, ALONE)
 
-    def _prepared(
-        self, data: bytes, request: CaptionRequest, max_pixels: int, pixels: float
-    ) -> Ready[Question]:
+    def _prepared(self, data: bytes, max_pixels: int, pixels: float) -> Ready[Prepared]:
         with self._turns, self._pixels.holding(pixels):
             began = self._clock()
             needed_side = self._captioner.needed_side
             picture = pictures.decode(data, max_pixels=max_pixels, needed_side=needed_side)
-            return Ready(self._captioner.prepare(picture, request), picture.facts, began)
+            return Ready(self._captioner.prepare(picture), picture.facts, began)

@@ -116,9 +116,7 @@ class Upkeep:
     def _ask_the_model(self) -> None:
         square = Picture(Image.new("RGB", (64, 64), "gray"), PictureFacts("JPEG", 64, 64))
         try:
-            self._captioner.caption(
-                self._captioner.prepare(square, CaptionRequest("Describe this image.", 1))
-            )
+            self._captioner.ask(self._captioner.prepare(square), CaptionRequest("Describe this image.", 1))
         except (Rejected, TryLater):
             pass  # an answer all the same
 

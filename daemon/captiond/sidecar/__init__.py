@@ -13,7 +13,7 @@ from typing import Any
 from captiond.errors import Rejected
 from captiond.names import utc_text
 from captiond.records import (
-    Caption,
+    Answer,
     Delivered,
     Described,
     Fingerprint,
@@ -62,12 +62,12 @@ def compose(
     job: Job,
     facts: PictureFacts,
     texts: Texts,
-    caption: Caption,
+    answer: Answer,
     described: Described,
     timings: Timings,
     stamp: Stamp,
 ) -> Record:
-    """The sidecar of a captioned picture.  `caption` is the answer from which `texts.caption` was made."""
+    """The sidecar of a captioned picture.  `answer` is what `texts.caption` was made from."""
     facts = replace(facts, notices=(*job.notices, *facts.notices))
     return Record(
         source=source_of(job.path, job.sha256, len(job.data), job.fingerprint.modified_ns, facts),
@@ -75,7 +75,7 @@ def compose(
         published_sha256=described.sha256,
         written=described.written,
         previous_description=described.previous_description,
-        rest={**_answer(facts, caption, timings), "attempts": job.attempt, **_signature(stamp)},
+        rest={**_answer(facts, answer, timings), "attempts": job.attempt, **_signature(stamp)},
     )
 
 
@@ -99,10 +99,10 @@ def compose_error(
 
 
 def answer_keys(
-    source: Source, facts: PictureFacts, texts: Texts, caption: Caption, timings: Timings
+    source: Source, facts: PictureFacts, texts: Texts, answer: Answer, timings: Timings
 ) -> dict[str, Any]:
     """The sidecar's keys from `caption` on, without those of a delivery: for `captiond caption --json`."""
-    record = Record(source, texts, source.sha256, rest=_answer(facts, caption, timings))
+    record = Record(source, texts, source.sha256, rest=_answer(facts, answer, timings))
     told: dict[str, Any] = plain(record.keys())
     return {key: value for key, value in told.items() if key not in _OF_A_DELIVERY}
 
@@ -131,9 +131,9 @@ def source_of(
     return Source(path, sha256, size, _instant(modified_ns), facts.format, facts.width, facts.height)
 
 
-def _answer(facts: PictureFacts, caption: Caption, timings: Timings) -> dict[str, Any]:
-    raw: dict[str, str] = {} if caption.raw_output is None else {"raw_output": caption.raw_output}
-    model, request = caption.model, caption.request
+def _answer(facts: PictureFacts, answer: Answer, timings: Timings) -> dict[str, Any]:
+    raw: dict[str, str] = {} if answer.raw_output is None else {"raw_output": answer.raw_output}
+    model, request = answer.model, answer.request
     return {
         "model": {
             "id": model.id,
@@ -146,12 +146,12 @@ def _answer(facts: PictureFacts, caption: Caption, timings: Timings) -> dict[str
         "prompt": request.prompt,
         "generation": {
             "max_new_tokens": request.max_new_tokens,
-            "new_tokens": caption.new_tokens,
-            "prompt_tokens": caption.prompt_tokens,
-            "finish_reason": caption.finish_reason,
+            "new_tokens": answer.new_tokens,
+            "prompt_tokens": answer.prompt_tokens,
+            "finish_reason": answer.finish_reason,
         },
         **raw,
-        "warnings": [_notice(notice) for notice in (*facts.notices, *caption.notices)],
+        "warnings": [_notice(notice) for notice in (*facts.notices, *answer.notices)],
         "timings_seconds": {
             "queued": timings.queued,
             "decode": timings.decode,

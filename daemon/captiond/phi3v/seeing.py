@@ -1,0 +1,60 @@
+"""Pictures to prompt positions on the device.  The tower looks at each once, however often it is asked about.
+
+What it saw waits in the computer's memory, a third larger than the crops whose place it takes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+
+from captiond.phi3v.modeling import Phi3VImageEmbedding
+from captiond.phi3v.requests import Seen, pinned
+
+
+def vectors_of(
+    pictures: Sequence[Seen], tower: Phi3VImageEmbedding, device: torch.device, dtype: torch.dtype
+) -> dict[Seen, torch.Tensor]:
+    """[positions, H] on the device for each; those that are new pass the tower together."""
+    different = list(dict.fromkeys(pictures))
+    new = _looked_at([seen for seen in different if seen.vectors is None], tower, device, dtype)
+    return {seen: new[seen] if seen in new else sent(seen.vectors, device) for seen in different}
+
+
+def _looked_at(
+    pictures: list[Seen], tower: Phi3VImageEmbedding, device: torch.device, dtype: torch.dtype
+) -> dict[Seen, torch.Tensor]:
+    if not pictures:
+        return {}
+    crops: list[torch.Tensor] = []
+    orders: list[list[int]] = []
+    count = 0
+    for seen in pictures:
+        assert seen.crops is not None
+        orders += [[count + index for index in order] for order in seen.orders]
+        crops.append(seen.crops.to(device, non_blocking=True))
+        count += len(seen.crops)
+    layouts = [layout for seen in pictures for layout in seen.layouts]
+    vectors = tower.vectors(torch.cat(crops), orders, layouts).to(dtype)
+    lengths = [sum(seen.token_counts(tower.merged_side)) for seen in pictures]
+    found = dict(zip(pictures, torch.split(vectors, lengths), strict=True))
+    for seen, own in found.items():
+        seen.vectors, seen.crops = _kept(own), None
+    return found
+
+
+def _kept(vectors: torch.Tensor) -> torch.Tensor:
+    """A copy of its own in the computer's memory."""
+    if vectors.device.type in ("cpu", "meta"):
+        return vectors.clone()
+    # From a CUDA device it arrives later, in the order of the device's work; so does whatever is sent back.
+    return vectors.to("cpu", non_blocking=vectors.device.type == "cuda")
+
+
+def sent(tensor: torch.Tensor | None, device: torch.device) -> torch.Tensor:
+    """To the device, on a GPU without waiting for what it is still doing."""
+    assert tensor is not None
+    if device.type != "cuda":
+        return tensor.to(device)
+    return pinned(tensor).to(device, non_blocking=True)
