@@ -133,6 +133,7 @@ class Rules:
     takes_text: bool = False  # photo.txt travels with it
     xmp_on_stem: bool = False  # photo.xmp is made, not photo.jpg.xmp
     stays: Callable[[str], bool] = _nothing  # whether a path in the inbox is to stay there, beside whatever
+    profile: str | None = None  # by whose name these are not everybody's
 
 
 RulesOf = Callable[[str], Rules]  # by the path of a picture in the inbox

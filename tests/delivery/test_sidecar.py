@@ -43,9 +43,23 @@ PATHS = st.lists(NAMES.filter(lambda name: name not in {".", ".."}), min_size=1,
 TEXTS = st.text(st.characters(exclude_categories=()), max_size=60)
 
 
-def job(path: str = "trip/photo.jpg", modified_ns: int = 1_700_000_000_123_456_789) -> Job:
+def job(
+    path: str = "trip/photo.jpg",
+    modified_ns: int = 1_700_000_000_123_456_789,
+    profile: str | None = None,
+) -> Job:
     fingerprint = Fingerprint(1, 2, len(DATA), modified_ns, 3)
-    return Job("0" * 24, path, fingerprint, DATA, hashlib.sha256(DATA).hexdigest(), 1, 0.0, 0.0, rules())
+    return Job(
+        "0" * 24,
+        path,
+        fingerprint,
+        DATA,
+        hashlib.sha256(DATA).hexdigest(),
+        1,
+        0.0,
+        0.0,
+        rules(profile=profile),
+    )
 
 
 def composed(job: Job, **changes: Any) -> Record:
@@ -127,7 +141,7 @@ def test_the_schema_knows_every_key() -> None:
     """No key is written that the published schema does not describe."""
     described = Described(DATA, (Written("exif", "refused", "a MakerNote"),), previous_description="my dog")
     path = os.fsdecode(b"trip/\xff.jpg")
-    alone = composed(job(path), answer=caption(raw_output=" x"), described=described)
+    alone = composed(job(path, profile="trip/**"), answer=caption(raw_output=" x"), described=described)
     accompanied = alone.accompanied((Accompanied(os.fsdecode(b"\xff.xmp"), "0" * 64, 9, "merged"),))
     words = Texts("Rex.", alt_text="A dog.", title="Rex", keywords=("dog",), visible_text="REX")
     record = json.loads(accompanied.revised(words, described, {}, STAMP.created_at).encoded())

@@ -66,7 +66,7 @@ def _captioned(settings: Settings, files: Sequence[Path]) -> Generator[Look, Non
     from captiond.service.build import captioner_of
     from captiond.service.rules import request_of
 
-    captioner, request, limits = captioner_of(settings), request_of(settings), settings.limits
+    captioner, request, limits = captioner_of(settings), request_of(settings.caption), settings.limits
     captioner.load()
     preparing = Preparing(captioner)
 

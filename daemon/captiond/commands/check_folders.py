@@ -16,11 +16,11 @@ from captiond.commands.check_result import CheckResult, size, wrong
 from captiond.delivery.nesting import refuse_nested
 from captiond.errors import CannotStart
 from captiond.inbox import mounts
+from captiond.names import OWN_FOLDER
 from captiond.settings import Settings
 from captiond.settings.schema import Folders
 from captiond.support import openat
 
-OWN_FOLDER = ".captiond"  # scans of the inbox leave it alone
 LEAST_FREE_BYTES = 100_000_000
 LEAST_FREE_INODES = 1_000
 

@@ -22,9 +22,10 @@ from captiond.delivery import retry
 from captiond.errors import Surroundings
 from captiond.history import Entry, Looking, looked_into
 from captiond.inbox import Inbox, root, scan
-from captiond.inbox.ignore import IMAGE_EXTENSIONS, Ignore
+from captiond.inbox.ignore import IMAGE_EXTENSIONS
 from captiond.names import shown
 from captiond.service import client
+from captiond.service.rules import ignore_of
 from captiond.sidecar.companions import pictures_of
 from captiond.status import Standing, Status, Where
 from captiond.support import openat, wire
@@ -62,7 +63,7 @@ def status(settings: Settings) -> Status:
         refuse_missing(settings, "inbox")
         _refuse_silent(folders.inbox)
     with root.opened(folders.inbox) as descriptor:
-        images, ignored = scan.count(descriptor, Ignore(settings.watch.ignore))
+        images, ignored = scan.count(descriptor, ignore_of(settings))
     counts = {
         "waiting": images,
         "settling": 0,
@@ -329,7 +330,7 @@ def _unstarted(settings: Settings) -> Inbox:
         incomplete_after_seconds=watch.incomplete_after_seconds,
         rescan_seconds=watch.rescan_seconds,
         poll_interval_seconds=watch.poll_interval_seconds,
-        ignore=watch.ignore,
+        ignore=ignore_of(settings),
     )
 
 

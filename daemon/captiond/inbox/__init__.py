@@ -14,7 +14,7 @@ import os
 import stat
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -70,14 +70,14 @@ class Inbox:
         rescan_seconds: float,
         poll_interval_seconds: float,
         method: str = "auto",
-        ignore: Sequence[str] = (),
+        ignore: Ignore | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._path = root.absolute()
         self._rescan_seconds = rescan_seconds
         self._poll_interval_seconds = poll_interval_seconds
         self._clock = clock
-        self._ignore = Ignore(ignore)
+        self._ignore = ignore if ignore is not None else Ignore()
         self._next_ignore: Ignore | None = None  # given by another thread, taken at the next look
         self._watcher = Watcher(self._path, method, clock)
         self._trust_leases = False
@@ -107,9 +107,9 @@ class Inbox:
         with self._recognizing:
             self._known.let_go()
 
-    def ignore(self, patterns: Sequence[str]) -> None:
+    def ignore(self, rules: Ignore) -> None:
         """From the next look on these patterns count; everything is looked at again for it."""
-        self._next_ignore = Ignore(patterns)
+        self._next_ignore = rules
 
     def settled(
         self, stop: threading.Event, *, once: bool = False, patience_seconds: float | None = None

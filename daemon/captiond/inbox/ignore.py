@@ -6,11 +6,10 @@ in the inbox untouched, and these rules are the words in which `explain` says wh
 
 from __future__ import annotations
 
-import fnmatch
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
-OWN_FOLDER = ".captiond"
+from captiond.support.patterns import Patterns
 
 IMAGE_EXTENSIONS = frozenset(
     {
@@ -83,16 +82,22 @@ _LIBRARY_RULE = "thumbnails and edits of a photo library of macOS"
 
 
 class Ignore:
-    """The built-in rules and the patterns of whoever runs the daemon."""
+    """The built-in rules, and those of the settings.
 
-    def __init__(self, patterns: Sequence[str] = ()) -> None:
-        self._patterns = [(pattern, re.compile(_translate(pattern))) for pattern in patterns]
+    `patterns` are a .gitignore's; `skips` names the rule by which the settings leave a file alone otherwise.
+    """
+
+    def __init__(
+        self, patterns: Sequence[str] = (), skips: Callable[[str], str | None] | None = None
+    ) -> None:
+        self._patterns = Patterns(patterns)
+        self._skips = skips
 
     def file(self, name: str, path: str) -> str | None:
         """The rule that leaves the file `path` alone, whose last part is `name`."""
         if not _is_image(name):
             return _first(_FILE_RULES, name) or NOT_AN_IMAGE
-        return self._by_pattern(name, path) if self._patterns else None
+        return self._by_settings(path)
 
     def folder(self, name: str, path: str) -> str | None:
         """The rule that keeps us out of the folder `path`, whose last part is `name`."""
@@ -100,15 +105,15 @@ class Ignore:
             return rule
         if (library := _LIBRARY.match(path)) and library[1].lower() not in _ORIGINALS:
             return _LIBRARY_RULE
-        return self._by_pattern(name, path) if self._patterns else None
+        return self._by_pattern(f"{path}/")
 
     def is_asked_for(self, path: str) -> bool:
-        """Whether somebody's own pattern leaves the file `path` alone."""
-        return bool(self._patterns) and self._by_pattern(path.rpartition("/")[2], path) is not None
+        """Whether the settings leave the file `path` alone."""
+        return self._by_settings(path) is not None
 
     def skips_file(self, name: str, path: str) -> bool:
         """Whether any rule leaves this file alone, without finding out which: for scans."""
-        return not _is_image(name) or (bool(self._patterns) and self._by_pattern(name, path) is not None)
+        return not _is_image(name) or self._by_settings(path) is not None
 
     def folders_above(self, path: str) -> str | None:
         """The rule that keeps us out of one of the folders that `path` lies in."""
@@ -124,11 +129,12 @@ class Ignore:
         """The rule that leaves the file `path` alone, by its own name or by a folder that it lies in."""
         return self.folders_above(path) or self.file(path.rpartition("/")[2], path)
 
-    def _by_pattern(self, name: str, path: str) -> str | None:
-        for pattern, expression in self._patterns:
-            if expression.match(name) or expression.match(path):
-                return f"your pattern {pattern!r}"
-        return None
+    def _by_settings(self, path: str) -> str | None:
+        return self._by_pattern(path) or (self._skips(path) if self._skips is not None else None)
+
+    def _by_pattern(self, path: str) -> str | None:
+        pattern = self._patterns.match(path) if self._patterns else None
+        return None if pattern is None else f"your pattern {pattern!r}"
 
 
 def _is_image(name: str) -> bool:
@@ -140,7 +146,3 @@ def _is_image(name: str) -> bool:
 
 def _first(rules: tuple[tuple[re.Pattern[str], str], ...], name: str) -> str | None:
     return next((rule for expression, rule in rules if expression.match(name)), None)
-
-
-def _translate(pattern: str) -> str:
-    return fnmatch.translate(pattern.rstrip("/"))

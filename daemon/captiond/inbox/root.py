@@ -16,7 +16,7 @@ from pathlib import Path
 
 from captiond.errors import Surroundings, as_surroundings
 from captiond.inbox import mounts
-from captiond.inbox.ignore import OWN_FOLDER
+from captiond.names import OWN_FOLDER
 from captiond.support import openat
 
 MARKER = "inbox"

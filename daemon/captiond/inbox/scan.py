@@ -11,7 +11,8 @@ import os
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from captiond.inbox.ignore import OWN_FOLDER, Ignore
+from captiond.inbox.ignore import Ignore
+from captiond.names import OWN_FOLDER
 from captiond.support import openat
 
 # A folder that went away, or that a file or a link took the place of.

@@ -27,7 +27,7 @@ from watchdog.observers import Observer
 from watchdog.observers.api import BaseObserver
 
 from captiond.inbox import mounts
-from captiond.inbox.ignore import OWN_FOLDER
+from captiond.names import OWN_FOLDER
 
 # Not modifications: each write of a growing file would be an event, the queue would overflow and lose names.
 # Growing files are looked at when they are due.  Not our own reading either.

@@ -17,7 +17,7 @@ from captiond.exiftool import Exiftool
 from captiond.history import History
 from captiond.inbox import Inbox
 from captiond.pipeline.gate import Gate
-from captiond.service.rules import RuleBook
+from captiond.service.rules import RuleBook, ignore_of
 from captiond.settings import split_address
 from captiond.status import Tally
 
@@ -66,7 +66,7 @@ def build(settings: Settings) -> Rooms:
             rescan_seconds=watch.rescan_seconds,
             poll_interval_seconds=watch.poll_interval_seconds,
             method=watch.method,
-            ignore=watch.ignore,
+            ignore=ignore_of(settings),
         ),
     )
 

@@ -26,6 +26,7 @@ from captiond.service import build, control, report, signals, systemd
 from captiond.service.build import Rooms
 from captiond.service.heartbeat import Signs, Watchdog
 from captiond.service.report import Life
+from captiond.service.rules import ignore_of
 from captiond.service.upkeep import Upkeep
 from captiond.settings.reload import change
 from captiond.status import Status
@@ -149,8 +150,8 @@ class Daemon:
         self._settings = settings = changed.settings
         self._fingerprint = fingerprint(settings.source, os.environ)
         self.rooms.rules.take_over(settings)
-        if "watch.ignore" in changed.taken_over:
-            self.rooms.inbox.ignore(settings.watch.ignore)
+        if {"watch.ignore", "profiles"} & {*changed.taken_over}:
+            self.rooms.inbox.ignore(ignore_of(settings))
         logs.configure(settings.log.level, settings.log.format)
         log.info("settings read again", changed=changed.taken_over)
 

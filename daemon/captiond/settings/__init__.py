@@ -16,10 +16,18 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from captiond.settings.explain import explain
+from captiond.settings.explain import explain, in_our_words
 from captiond.settings.refusals import refusal
-from captiond.settings.schema import DEFAULT_REVISION, KEYS, Settings, split_address
-from captiond.settings.sources import Given, from_environment, from_file, make_paths_absolute, parse
+from captiond.settings.schema import DEFAULT_REVISION, KEYS, Profile, Settings, split_address
+from captiond.settings.sources import (
+    IN_PROFILES,
+    Given,
+    GivenProfile,
+    from_environment,
+    from_file,
+    make_paths_absolute,
+    parse,
+)
 from captiond.support.settings_file import choose
 
 __all__ = ["DEFAULT_REVISION", "Settings", "load", "split_address"]
@@ -42,23 +50,53 @@ def load(
     file = choose(path, environ, cwd, system_file)
     problems: list[str] = []
     given: dict[tuple[str, str], Given] = {}
+    profiles: list[GivenProfile] = []
     if file is not None:
-        given |= from_file(file, "captiond.yaml" if file == cwd / "captiond.yaml" else str(file), problems)
+        shown = "captiond.yaml" if file == cwd / "captiond.yaml" else str(file)
+        given, profiles = from_file(file, shown, problems)
     given |= from_environment(environ, cwd, problems)
     for key, text in (overrides or {}).items():
         section, _, name = key.partition(".")
         given[section, name] = Given(key, "command line", cwd, parse(text, KEYS[section][name]))
 
+    settings = _checked(given, file, problems)
+    made = [_profile(profile, given, file, problems) for profile in profiles]
+    if problems or settings is None:
+        raise refusal("\n".join(dict.fromkeys(problems)))
+    return settings.model_copy(update={"profiles": tuple(one for one in made if one is not None)})
+
+
+def _checked(
+    given: Mapping[tuple[str, str], Given], file: Path | None, problems: list[str]
+) -> Settings | None:
     values: dict[str, dict[str, object]] = {}
     for (section, name), item in given.items():
         values.setdefault(section, {})[name] = item.value
     try:
         make_paths_absolute(values, given)
-        settings = Settings.model_validate({**values, "source": file})
+        return Settings.model_validate({**values, "source": file})
     except ValidationError as error:
         problems += explain(error, given, file)
     except ValueError as error:
         problems.append(str(error))
-    if problems:
-        raise refusal("\n".join(problems))
-    return settings
+    return None
+
+
+def _profile(
+    profile: GivenProfile, given: Mapping[tuple[str, str], Given], file: Path | None, problems: list[str]
+) -> Profile | None:
+    """Whole sections, as they are for the pictures of the profile."""
+    settings = _checked({**given, **profile.given}, file, problems)
+    match = (profile.match,) if isinstance(profile.match, str) else profile.match
+    if not isinstance(match, (tuple, list)):
+        problems.append(f"a profile must say `match: ...`, a pattern or a list of them ({profile.where})")
+        return None
+    sections = {} if settings is None else {name: getattr(settings, name) for name in IN_PROFILES}
+    try:
+        return Profile.model_validate({**sections, "match": match, "skip": profile.skip})
+    except ValidationError as error:
+        # Its sections have been judged already: what is left is `match` and `skip`.
+        problems += [
+            f"a profile's `{one['loc'][0]}` {in_our_words(one)} ({profile.where})" for one in error.errors()
+        ]
+        return None

@@ -4,20 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, get_args
+from typing import get_args
 
 from pydantic import ValidationError
+from pydantic_core import ErrorDetails
 
 from captiond.settings.schema import KEYS, NOT_SHOWN
 from captiond.settings.sources import Given
 
 
-def explain(error: ValidationError, given: dict[tuple[str, str], Given], file: Path | None) -> Iterator[str]:
+def explain(
+    error: ValidationError, given: Mapping[tuple[str, str], Given], file: Path | None
+) -> Iterator[str]:
     allowed: dict[tuple[str, str], list[str]] = {}
     for detail in error.errors(include_url=False, include_input=False):
         section, name = str(detail["loc"][0]), str(detail["loc"][1])
         texts = allowed.setdefault((section, name), [])
-        if (text := _in_our_words(detail["type"], detail["msg"], detail.get("ctx", {}))) not in texts:
+        if (text := in_our_words(detail)) not in texts:
             texts.append(text)
     for (section, name), texts in allowed.items():
         if type(None) in get_args(KEYS[section][name]) and texts[0].startswith("must be a number"):
@@ -38,7 +41,9 @@ def _shown(value: object) -> str:
     return repr(value[:60]) if isinstance(value, str) else str(value)[:60]
 
 
-def _in_our_words(kind: str, message: str, context: Mapping[str, Any]) -> str:
+def in_our_words(detail: ErrorDetails) -> str:
+    """What is wrong with a value, as the end of a sentence that names it."""
+    kind, message, context = detail["type"], detail["msg"], detail.get("ctx", {})
     ours = {
         "int_type": "must be a whole number",
         "float_type": "must be a number",

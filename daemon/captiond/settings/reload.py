@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from captiond.settings.schema import KEYS, Settings
 
 # What is asked anew for each picture or line.  All else built something at the start: a model, a lock.
+_SECTIONS = ("caption", "fields", "checks", "output", "limits", "log")
 TAKEN_OVER = frozenset(
-    {(section, name) for section in ("caption", "output", "limits", "log") for name in KEYS[section]}
-    | {("watch", "ignore")}
+    {(section, name) for section in _SECTIONS for name in KEYS[section]} | {("watch", "ignore")}
 )
 
 
@@ -37,7 +37,10 @@ def change(former: Settings, latter: Settings) -> Change:
                 sections.setdefault(section, {})[name] = new
             else:
                 need_restart.append(f"{section}.{name}")
-    changed = {
+    changed: dict[str, object] = {
         section: getattr(former, section).model_copy(update=values) for section, values in sections.items()
     }
-    return Change(former.model_copy(update=changed), tuple(taken_over), tuple(need_restart))
+    if former.profiles != latter.profiles:
+        taken_over.append("profiles")
+    settings = former.model_copy(update={**changed, "profiles": latter.profiles})
+    return Change(settings, tuple(taken_over), tuple(need_restart))

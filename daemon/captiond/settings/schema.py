@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     ConfigDict,
     Field,
@@ -22,6 +23,7 @@ from pydantic import (
 )
 
 from captiond.settings.refusals import refusal
+from captiond.support.patterns import Patterns
 
 DEFAULT_MODEL = "microsoft/Phi-3.5-vision-instruct"
 DEFAULT_REVISION = "4a0d683eba9f1d0cbfb6151705d1ee73c25a80ca"
@@ -30,6 +32,16 @@ SHORTEST_TOKEN = 16  # characters: guessing is slowed down, and by this made hop
 
 Seconds = Annotated[float, Field(gt=0, le=365 * 86_400, allow_inf_nan=False)]
 Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
+Tokens = Annotated[int, Field(ge=1, le=100_000)]
+FieldName = Literal["caption", "alt_text", "title", "keywords", "visible_text"]
+
+
+def _understood(patterns: tuple[str, ...]) -> tuple[str, ...]:
+    Patterns(patterns)
+    return patterns
+
+
+Globs = Annotated[tuple[Text, ...], Field(strict=False), AfterValidator(_understood)]  # as in a .gitignore
 
 
 class _Section(BaseModel):
@@ -50,7 +62,7 @@ class Watch(_Section):
     settle_untold_seconds: Seconds = 10.0
     incomplete_after_seconds: Seconds = 600.0
     rescan_seconds: Seconds = 10.0
-    ignore: Annotated[tuple[Text, ...], Field(strict=False)] = ()
+    ignore: Globs = ()
 
     @field_validator("incomplete_after_seconds")
     @classmethod
@@ -125,7 +137,37 @@ class Model(_Section):
 
 class Caption(_Section):
     prompt: Text = "Describe what is shown in this image."
-    max_new_tokens: int = Field(default=160, ge=1, le=100_000)
+    max_new_tokens: Tokens = 160
+    max_characters: Annotated[int, Field(ge=20, le=100_000)] | None = None
+
+
+class Fields(_Section):
+    wanted: Annotated[tuple[FieldName, ...], Field(strict=False)] = ("caption",)
+    language: Annotated[str, StringConstraints(pattern=r"^[a-z]{2,3}(-[A-Za-z0-9]{2,8})*$")] | None = None
+    alt_text_prompt: Text = "In one short sentence, tell someone who cannot see this picture what it shows."
+    alt_text_characters: int = Field(default=125, ge=20, le=250)  # IPTC's own limit is 250
+    alt_text_max_new_tokens: Tokens | None = None
+    title_prompt: Text = "Give this picture a title of at most eight words, and nothing else."
+    title_characters: int = Field(default=80, ge=10, le=250)
+    title_max_new_tokens: Tokens | None = None
+    title_as: Literal["title", "headline", "both"] = "title"
+    keywords_prompt: Text = "List up to twelve keywords for what this picture shows, separated by commas."
+    keywords_most: int = Field(default=12, ge=1, le=100)
+    keyword_words: int = Field(default=3, ge=1, le=10)
+    keywords_max_new_tokens: Tokens | None = None
+    vocabulary: Path | None = None
+    vocabulary_only: bool = False
+    visible_text_prompt: Text = "Copy the words that can be read in this picture: only the words, or nothing."
+    visible_text_characters: int = Field(default=2000, ge=1, le=100_000)
+    visible_text_max_new_tokens: Tokens | None = None
+    ask: Literal["separately", "together"] = "separately"
+
+
+class Checks(_Section):
+    second_tries: int = Field(default=2, ge=0, le=10)
+    unsure: Literal["deliver", "fail"] = "deliver"
+    banned: Annotated[tuple[Text, ...], Field(strict=False)] = ()
+    same_answer_limit: int = Field(default=4, ge=2, le=1000)
 
 
 class Output(_Section):
@@ -216,11 +258,39 @@ class Log(_Section):
     format: Literal["auto", "console", "json"] = "auto"
 
 
+class Profile(_Section):
+    """What is different for some pictures: whole sections, as they are for these."""
+
+    match: Globs
+    skip: bool = False
+    caption: Caption = Caption()
+    fields: Fields = Fields()
+    checks: Checks = Checks()
+    output: Output = Output()
+
+    @property
+    def name(self) -> str:
+        """As `explain` and the sidecar call it."""
+        return ", ".join(self.match)
+
+    @field_validator("match")
+    @classmethod
+    def _says_something(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if not value:
+            raise ValueError("must name the pictures that it is for, e.g. shop/**")
+        if any(pattern.startswith("!") for pattern in value):
+            raise ValueError("must not hold a pattern with `!`: the first profile that matches counts")
+        return value
+
+
 class Settings(_Section):
     folders: Folders = Folders()
     watch: Watch = Watch()
     model: Model = Model()
     caption: Caption = Caption()
+    fields: Fields = Fields()
+    checks: Checks = Checks()
+    profiles: Annotated[tuple[Profile, ...], Field(strict=False)] = ()
     output: Output = Output()
     limits: Limits = Limits()
     http: Http = Http()

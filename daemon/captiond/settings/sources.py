@@ -24,6 +24,10 @@ _SERVICE_LINK = re.compile(
 )
 
 
+_PROFILES = "profiles"
+IN_PROFILES = ("caption", "fields", "checks", "output")  # the sections that a profile may hold
+
+
 @dataclass(frozen=True, slots=True)
 class Given:
     """A value somebody set: the name they know it by, where it stands, what is relative to what."""
@@ -34,27 +38,70 @@ class Given:
     value: object
 
 
-def from_file(file: Path, shown: str, problems: list[str]) -> dict[tuple[str, str], Given]:
+@dataclass(frozen=True, slots=True)
+class GivenProfile:
+    """What a settings file says of some pictures, not yet checked."""
+
+    where: str
+    match: object
+    skip: object
+    given: dict[tuple[str, str], Given]
+
+
+def from_file(
+    file: Path, shown: str, problems: list[str]
+) -> tuple[dict[tuple[str, str], Given], list[GivenProfile]]:
     given: dict[tuple[str, str], Given] = {}
-    for section, section_node in _pairs(_read(file, shown), "", shown, problems):
-        line = section_node.start_mark.line + 1
-        if section not in KEYS:
+    profiles: list[GivenProfile] = []
+    for section, node in _pairs(_read(file, shown), [*KEYS, _PROFILES], "", shown, problems):
+        if section == _PROFILES:
+            profiles = _profiles(node, file, shown, problems)
+        else:
+            given |= _section(section, node, file, shown, problems)
+    return given, profiles
+
+
+def _section(
+    section: str, section_node: yaml.Node, file: Path, shown: str, problems: list[str]
+) -> dict[tuple[str, str], Given]:
+    if isinstance(section_node, yaml.ScalarNode) and section_node.tag.endswith(":null"):
+        return {}  # a section whose keys are all commented out
+    if not isinstance(section_node, yaml.MappingNode):
+        first, line = next(iter(KEYS[section])), section_node.start_mark.line + 1
+        problems.append(f"`{section}` must hold keys such as `{first}: ...` ({shown}, line {line})")
+        return {}
+    given: dict[tuple[str, str], Given] = {}
+    known = [name for name in KEYS[section] if (section, name) not in SECRET]
+    for name, node in _pairs(section_node, known, section, shown, problems):
+        where = f"{shown}, line {node.start_mark.line + 1}"
+        try:
+            value = _value(node, KEYS[section][name])
+        except yaml.YAMLError as error:
+            problems.append(yaml_problem(error, shown))
             continue
-        if isinstance(section_node, yaml.ScalarNode) and section_node.tag.endswith(":null"):
-            continue  # a section whose keys are all commented out
-        if not isinstance(section_node, yaml.MappingNode):
-            first = next(iter(KEYS[section]))
-            problems.append(f"`{section}` must hold keys such as `{first}: ...` ({shown}, line {line})")
-            continue
-        for name, node in _pairs(section_node, section, shown, problems):
-            where = f"{shown}, line {node.start_mark.line + 1}"
-            try:
-                value = _value(node, KEYS[section][name])
-            except yaml.YAMLError as error:
-                problems.append(yaml_problem(error, shown))
-                continue
-            given[section, name] = Given(f"{section}.{name}", where, file.parent, value)
+        given[section, name] = Given(f"{section}.{name}", where, file.parent, value)
     return given
+
+
+def _profiles(node: yaml.Node, file: Path, shown: str, problems: list[str]) -> list[GivenProfile]:
+    if isinstance(node, yaml.ScalarNode) and node.tag.endswith(":null"):
+        return []
+    if not isinstance(node, yaml.SequenceNode):
+        line = node.start_mark.line + 1
+        problems.append(f"`profiles` must be a list, each with a `match: ...` ({shown}, line {line})")
+        return []
+    profiles = []
+    for one in node.value:
+        where = f"{shown}, line {one.start_mark.line + 1}"
+        given: dict[tuple[str, str], Given] = {}
+        plain: dict[str, object] = {"match": None, "skip": False}
+        for name, inner in _pairs(one, [*plain, *IN_PROFILES], _PROFILES, shown, problems):
+            if name in plain:
+                plain[name] = _value(inner, bool if name == "skip" else str)
+            else:
+                given |= _section(name, inner, file, shown, problems)
+        profiles.append(GivenProfile(where, plain["match"], plain["skip"], given))
+    return profiles
 
 
 def _read(file: Path, shown: str) -> yaml.Node | None:
@@ -75,7 +122,7 @@ def _read(file: Path, shown: str) -> yaml.Node | None:
 
 
 def _pairs(
-    node: yaml.Node | None, section: str, shown: str, problems: list[str]
+    node: yaml.Node | None, known: list[str], section: str, shown: str, problems: list[str]
 ) -> Iterator[tuple[str, yaml.Node]]:
     """The known keys of a mapping, each once; what else stands there becomes a problem."""
     if node is None:
@@ -83,7 +130,6 @@ def _pairs(
     if not isinstance(node, yaml.MappingNode):
         problems.append(f"the settings must be `section:` and keys below it ({shown}, line 1)")
         return
-    known = [name for name in KEYS[section] if (section, name) not in SECRET] if section else list(KEYS)
     lines: dict[str, int] = {}
     for key, value in node.value:
         name = key.value if isinstance(key, yaml.ScalarNode) else "?"
@@ -163,7 +209,7 @@ def _is_text(annotation: Any) -> bool:
     return all(_is_text(inner) for inner in get_args(annotation) if not isinstance(inner, str))
 
 
-def make_paths_absolute(values: dict[str, dict[str, object]], given: dict[tuple[str, str], Given]) -> None:
+def make_paths_absolute(values: dict[str, dict[str, object]], given: Mapping[tuple[str, str], Given]) -> None:
     """Text that names a place becomes an absolute path, seen from where it was written."""
     for (section, name), item in given.items():
         text = item.value

@@ -75,7 +75,12 @@ def compose(
         published_sha256=described.sha256,
         written=described.written,
         previous_description=described.previous_description,
-        rest={**_answer(facts, answer, timings), "attempts": job.attempt, **_signature(stamp)},
+        rest={
+            **_answer(facts, answer, timings),
+            **({} if job.rules.profile is None else {"profile": job.rules.profile}),
+            "attempts": job.attempt,
+            **_signature(stamp),
+        },
     )
 
 

@@ -30,7 +30,7 @@ _ORDER = (
     "schema", "schema_version", "kind", "message", "stage", "advice", "caption", "fields", "edited", "source",
     "published", "companions", "model", "prompt", "generation", "raw_output", "written",
     "previous_description",
-    "warnings", "timings_seconds", "attempts", "created_at", "generator",
+    "warnings", "profile", "timings_seconds", "attempts", "created_at", "generator",
 )  # fmt: skip
 
 

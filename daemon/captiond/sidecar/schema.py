@@ -101,7 +101,7 @@ def _signature() -> dict[str, Any]:
     }
 
 
-_OPTIONAL = ("fields", "edited", "companions", "raw_output", "previous_description")
+_OPTIONAL = ("fields", "profile", "edited", "companions", "raw_output", "previous_description")
 
 
 def _caption_properties() -> dict[str, Any]:
@@ -173,6 +173,7 @@ def _caption_properties() -> dict[str, Any]:
         "timings_seconds": _record(
             {"queued": _SECONDS, "decode": _SECONDS, "caption": _SECONDS, "publish": _SECONDS}
         ),
+        "profile": _explained(_TEXT, "The patterns of the profile that the picture met."),
         "attempts": {"type": "integer", "minimum": 1},
         **_signature(),
     }
