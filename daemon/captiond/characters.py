@@ -59,7 +59,7 @@ def printable(text: str, *, escape: Callable[[str], str] | None = None) -> str:
 
 
 def _is_text(char: str) -> bool:
-    """Line breaks, every blank (Python calls one of them printable) and marks within right-to-left words are."""
+    """Line breaks are, every blank (Python calls one of them printable), and marks within Hebrew words."""
     return is_harmless(char) or char in "\n\u200e\u200f" or unicodedata.category(char) == "Zs"
 
 
