@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 import unicodedata
 from xml.etree import ElementTree
 
@@ -75,3 +77,22 @@ def test_a_cleaned_text_stays_as_it_is(raw: str) -> None:
 def test_the_log_shows_joiners_and_nothing_that_acts() -> None:
     """A joined emoji is one in the log, too; what turns a line or moves the cursor is spelt out."""
     assert logs.escape(f"{FAMILY}\u202e\x1b[31m\ufffe\u200b") == f"{FAMILY}\\u202e\\x1b[31m\\ufffe\\u200b"
+
+
+def test_a_terminal_gets_texts_as_they_are_written() -> None:
+    """Captions in any script are shown as they are, in their lines; what acts or hides is spelt out."""
+    for text in (FAMILY, PERSIAN, "שלום\u200f!", "夕日\u3000と海", "a\u00a0b", "one\ntwo"):
+        assert characters.printable(text) == text
+    assert characters.printable("\u202e\x1b[31m\x9b\u200b\ufeff\r\u2028") == (
+        r"\u202e\x1b[31m\x9b\u200b\ufeff\r\u2028"
+    )
+
+
+@given(st.text(alphabet=st.characters(exclude_categories=())))
+def test_json_for_a_terminal_is_the_same_json(text: str) -> None:
+    """Escaped as JSON escapes, what a program reads is what was said (half characters aside)."""
+    said = json.dumps(text, ensure_ascii=False)
+    printed = characters.printable(said, escape=lambda char: json.dumps(char)[1:-1])
+    assert json.loads(printed) == re.sub("[\ud800-\udfff]", "\ufffd", text)
+    assert not any(unicodedata.category(one) in ("Cc", "Cf", "Cs", "Zl", "Zp") for one in printed
+                   if one not in "\u200c\u200d\u200e\u200f")  # fmt: skip

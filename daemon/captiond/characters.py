@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Callable
 
 _ESCAPE, _CONTROL_SEQUENCE = "\x1b", "\x9b"
 # ECMA-48, 5.4 and 8.3.89: CSI with its parameters; a string of OSC, DCS, SOS, PM or APC up to its end; ESC
@@ -44,6 +45,26 @@ def line(text: str) -> str:
 def is_harmless(char: str) -> bool:
     """Can a terminal show it without acting upon it?"""
     return char.isprintable() or char in JOINERS
+
+
+def printable(text: str, *, escape: Callable[[str], str] | None = None) -> str:
+    """`text` for a terminal, in lines: what it would obey or hide stands as an escape, such as \\u202e.
+
+    `escape`: how a character is written then, for text that is code.
+    """
+    text, escape = _SURROGATES.sub("\N{REPLACEMENT CHARACTER}", text), escape or _escaped
+    if text.isprintable():
+        return text
+    return "".join(char if _is_text(char) else escape(char) for char in text)
+
+
+def _is_text(char: str) -> bool:
+    """Line breaks are, every blank (Python calls one of them printable), and marks within Hebrew words."""
+    return is_harmless(char) or char in "\n\u200e\u200f" or unicodedata.category(char) == "Zs"
+
+
+def _escaped(char: str) -> str:
+    return char.encode("unicode_escape").decode("ascii")
 
 
 def _settled(run: re.Match[str]) -> str:

@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import click
 
 from captiond import __version__
+from captiond.characters import printable
 from captiond.commands.manual import Commands, duration
 from captiond.errors import CannotStart, ExitCode, Surroundings, Verdict
-from captiond.names import printable, shown
+from captiond.names import shown
 
 if TYPE_CHECKING:
     from captiond.settings import Settings
@@ -386,7 +387,7 @@ def _complain(verdict: Verdict) -> None:
 
 def _say(text: str, *, to_errors: bool = False) -> None:
     """For people.  Names and captions may hold what a terminal would obey or hide."""
-    print(printable(text, lines=True), file=sys.stderr if to_errors else sys.stdout, flush=True)
+    print(printable(text), file=sys.stderr if to_errors else sys.stdout, flush=True)
 
 
 def _say_lines(lines: Iterable[str]) -> None:
@@ -397,4 +398,4 @@ def _say_lines(lines: Iterable[str]) -> None:
 def _say_json(told: Any, indent: int | None = None) -> None:
     """For programs; to them an escape is the very same character."""
     text = json.dumps(told, ensure_ascii=False, indent=indent)
-    print(printable(text, lines=True, escape=lambda char: json.dumps(char)[1:-1]), flush=True)
+    print(printable(text, escape=lambda char: json.dumps(char)[1:-1]), flush=True)

@@ -10,8 +10,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-import unicodedata
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from itertools import count
 
@@ -22,13 +21,6 @@ LONGEST_PATH = 32 * 1024  # bytes; opened a part at a time, a path may be longer
 DEEPEST_PATH = 1024  # parts
 LONGEST_EXTENSION = 32  # bytes; what is longer is no extension but a name with a dot in it
 _SURROGATES = re.compile("[\ud800-\udfff]")
-
-# Characters that nobody sees and that turn a text around or hide a part of it: the controls of the direction
-# of writing, the zero-width space, the byte order mark.  The joiners (U+200C, U+200D) are none of them:
-# Persian and emoji are written with them.
-HIDDEN = frozenset("\u200b\ufeff" + "".join(map(chr, (*range(0x202A, 0x202F), *range(0x2066, 0x206A)))))
-_NEEDED = frozenset("\u200c\u200d\u200e\u200f")  # unseen too, and parts of how words are written
-_COMMANDS = {"Cc", "Cf", "Zl", "Zp"}  # categories of what a terminal obeys or does not show
 
 
 def job_id(path: str, identity: str) -> str:
@@ -55,27 +47,6 @@ def candidates(name: str, sha256: str, *, suffix: str, longest: int = LONGEST_NA
 def shown(name: str) -> str:
     """`name` for people: U+FFFD for what is not UTF-8, and no lone surrogate."""
     return os.fsencode(name).decode("utf-8", "replace")
-
-
-def printable(text: str, *, lines: bool = False, escape: Callable[[str], str] | None = None) -> str:
-    """`text` for a terminal: what it would obey or hide stands as an escape, e.g. \\x1b or \\u202e.
-
-    `lines`: line breaks stay.  `escape`: how a character is written instead, for text that is code.
-    """
-    text, escape = well_formed(text), escape or _escaped
-    if text.isprintable():
-        return text
-    return "".join(escape(char) if _is_command(char, lines) else char for char in text)
-
-
-def _is_command(char: str, lines: bool) -> bool:
-    if char == "\n":
-        return not lines
-    return char in HIDDEN or (unicodedata.category(char) in _COMMANDS and char not in _NEEDED)
-
-
-def _escaped(char: str) -> str:
-    return char.encode("unicode_escape").decode("ascii")
 
 
 def well_formed(text: str) -> str:

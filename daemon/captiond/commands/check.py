@@ -21,6 +21,8 @@ from captiond.inbox import mounts
 from captiond.settings import Settings
 from captiond.settings.schema import Model, Notify, Watch
 
+LEAST_FREE_BYTES = 100_000_000
+LEAST_FREE_INODES = 1_000
 INOTIFY_LIMIT = Path("/proc/sys/fs/inotify/max_user_watches")
 
 
@@ -31,7 +33,7 @@ def checks(settings: Settings) -> Iterator[CheckResult]:
     yield check_folders.nesting(settings.folders)
     for name, folder in check_folders.named(settings.folders):
         yield check_folders.folder(name, folder)
-    yield from check_folders.disks(settings)
+    yield from _disks(settings)
     yield _watcher(settings.watch, settings.folders.inbox)
     if settings.notify.url is not None:
         yield _webhook(settings.notify)
@@ -70,6 +72,38 @@ def _clock(now: datetime) -> CheckResult:
     if trouble := check_host.clock_trouble(now):
         return CheckResult("clock", None, *trouble)
     return CheckResult("clock", True, f"{now:%Y-%m-%d %H:%M} UTC")
+
+
+# ---- disks ------------------------------------------------------------------------------------------
+
+
+def _disks(settings: Settings) -> Iterator[CheckResult]:
+    """Free space, once for each file system that is written to."""
+    places: dict[int, list[tuple[str, Path]]] = {}
+    for name, folder in check_folders.named(settings.folders):
+        try:
+            places.setdefault(folder.stat().st_dev, []).append((name.removeprefix("folders."), folder))
+        except OSError:
+            continue  # told above
+    for folders in places.values():
+        try:
+            disk = os.statvfs(folders[0][1])
+        except OSError:
+            continue
+        free = disk.f_bavail * disk.f_frsize
+        message = f"{size(free)} free for {', '.join(name for name, _ in folders)}"
+        if free < LEAST_FREE_BYTES:
+            yield CheckResult(
+                "disk", False, message, "Free some space; the daemon pauses while there is none."
+            )
+        elif free < settings.limits.max_file_bytes:
+            yield CheckResult(
+                "disk", None, message, "Less than one file of limits.max_file_bytes: free some."
+            )
+        elif disk.f_files and disk.f_favail < LEAST_FREE_INODES:
+            yield CheckResult("disk", None, f"{message}, but {disk.f_favail} inodes", "Remove some files.")
+        else:
+            yield CheckResult("disk", True, message)
 
 
 # ---- the watcher ---------------------------------------------------------------------------------

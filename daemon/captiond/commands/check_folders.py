@@ -1,4 +1,4 @@
-"""The folders: apart from each other, there, writable, with room on their disks.
+"""The folders: apart from each other, there, writable.
 
 The one thing written is a small hidden file, removed at once, since only that proves that a folder can be
 written to.
@@ -9,20 +9,15 @@ from __future__ import annotations
 import os
 import pwd
 import stat
-from collections.abc import Iterator
 from pathlib import Path
 
-from captiond.commands.check_result import CheckResult, size, wrong
+from captiond.commands.check_result import CheckResult, wrong
 from captiond.delivery.nesting import refuse_nested
 from captiond.errors import CannotStart
 from captiond.inbox import mounts
 from captiond.names import OWN_FOLDER
-from captiond.settings import Settings
 from captiond.settings.schema import Folders
 from captiond.support import openat
-
-LEAST_FREE_BYTES = 100_000_000
-LEAST_FREE_INODES = 1_000
 
 
 def named(folders: Folders) -> list[tuple[str, Path]]:
@@ -113,32 +108,3 @@ def user() -> str:
         return pwd.getpwuid(os.geteuid()).pw_name
     except KeyError:  # a container that was given a number
         return f"user {os.geteuid()}"
-
-
-def disks(settings: Settings) -> Iterator[CheckResult]:
-    """Free space, once for each file system that is written to."""
-    places: dict[int, list[tuple[str, Path]]] = {}
-    for name, folder in named(settings.folders):
-        try:
-            places.setdefault(folder.stat().st_dev, []).append((name.removeprefix("folders."), folder))
-        except OSError:
-            continue  # told above
-    for folders in places.values():
-        try:
-            disk = os.statvfs(folders[0][1])
-        except OSError:
-            continue
-        free = disk.f_bavail * disk.f_frsize
-        message = f"{size(free)} free for {', '.join(name for name, _ in folders)}"
-        if free < LEAST_FREE_BYTES:
-            yield CheckResult(
-                "disk", False, message, "Free some space; the daemon pauses while there is none."
-            )
-        elif free < settings.limits.max_file_bytes:
-            yield CheckResult(
-                "disk", None, message, "Less than one file of limits.max_file_bytes: free some."
-            )
-        elif disk.f_files and disk.f_favail < LEAST_FREE_INODES:
-            yield CheckResult("disk", None, f"{message}, but {disk.f_favail} inodes", "Remove some files.")
-        else:
-            yield CheckResult("disk", True, message)

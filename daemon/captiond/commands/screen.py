@@ -9,9 +9,9 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
+from captiond.characters import printable
 from captiond.commands import status
 from captiond.errors import Surroundings
-from captiond.names import printable
 from captiond.status import Status
 
 
@@ -34,4 +34,4 @@ def show(ask: Callable[[], Status], stream: TextIO) -> None:
 
 
 def _shown(text: str) -> Text:
-    return Text(printable(text, lines=True))
+    return Text(printable(text))

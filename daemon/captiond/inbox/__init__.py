@@ -213,6 +213,8 @@ class Inbox:
         self, root: int, path: str, standing: Standing | None, takes_text: bool
     ) -> Standing:
         with openat.folder_of(root, path) as (folder, name):
+            if name in ("", ".", ".."):
+                return Standing("not_there")  # no name of a file
             found = os.stat(name, dir_fd=folder, follow_symlinks=False)
             if not stat.S_ISREG(found.st_mode):
                 return Standing("ignored", _kind(found.st_mode))
