@@ -61,8 +61,9 @@ export async function look(id) {
   of(".problem.outcome").textContent = "";
   of(".editing").hidden = true;
   const at = sheet.place(id);
-  of(".previous").disabled = at <= 0;
-  of(".next").disabled = at < 0 || at + 1 >= sheet.numbers().length;
+  // Not `disabled`: a button that has the focus would take the keys with it.
+  of(".previous").setAttribute("aria-disabled", String(at <= 0));
+  of(".next").setAttribute("aria-disabled", String(at < 0 || at + 1 >= sheet.numbers().length));
   of(".count").textContent = at < 0 ? "" : `${(at + 1).toLocaleString()} of ${sheet.numbers().length.toLocaleString()}`;
   current = sheet.told(id) ?? { id };
   if (current.path) show(current);

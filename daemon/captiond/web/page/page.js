@@ -276,10 +276,7 @@ large.begin({
   tell,
   moved,
   guarded,
-  changed(picture) {
-    sheet.update(picture);
-    sheet.forget(picture.id);
-  },
+  changed: (picture) => sheet.update(picture, { isShown: false }),
   opened: (id) => history.replaceState(null, "", filters.address(view, id)),
   closed(id) {
     history.replaceState(null, "", filters.address(view));

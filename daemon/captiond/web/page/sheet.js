@@ -53,15 +53,21 @@ export function prepend(fresh) {
   replace([...fresh, ...ids], shown.map((at) => at + fresh.length));
 }
 
-export function forget(id) {
-  known.delete(id);
-  const old = element(id);
-  if (old) discard(old);
-  soon();
+// What is told of a picture is something else now; its card may show that already.
+export function update(picture, { isShown = true } = {}) {
+  if (!known.has(picture.id)) return;
+  known.set(picture.id, picture);
+  if (!isShown) exchange(picture.id);
 }
 
-export function update(picture) {
-  if (known.has(picture.id)) known.set(picture.id, picture);
+function exchange(id) {
+  const old = element(id);
+  if (!old) return;
+  const item = made(id);
+  const isFocused = old === document.activeElement;
+  old.after(item);
+  discard(old);
+  if (isFocused) item.focus({ preventScroll: true });
 }
 
 // The element of a picture, wherever it is; it is brought into the window.
@@ -147,6 +153,7 @@ function made(id) {
     item = document.createElement("li");
     item.className = "picture unknown";
     item.dataset.id = id;
+    item.tabIndex = -1;
     item.style.minHeight = `${guess() - 40}px`;
   }
   item.setAttribute("aria-setsize", ids.length);
@@ -179,10 +186,7 @@ async function fetchUnknown() {
       // Whoever deleted the history meanwhile has made the numbers mean nothing.
       if (!found.has(id)) ids = ids.filter((other) => other !== id);
       else known.set(id, found.get(id));
-      const old = element(id);
-      if (old && found.has(id)) {
-        old.replaceWith(made(id));
-      }
+      if (found.has(id)) exchange(id);
     }
     if (found.size < unknown.length) places = new Map(ids.map((id, at) => [id, at]));
     for (const id of known.keys()) {
