@@ -11,6 +11,7 @@ const STEP_ROWS = 2; // so that not every line that is scrolled changes the docu
 const GUESSED_ROW_PIXELS = 380;
 const MOST_KNOWN = 1500;
 const AT_ONCE = 100;
+const CARDS_AT_ONCE = 5;
 
 const grid = document.getElementById("pictures");
 const [above, below] = [document.getElementById("above"), document.getElementById("below")];
@@ -62,7 +63,7 @@ export function update(picture, { isShown = true } = {}) {
 
 function exchange(id) {
   const old = element(id);
-  if (!old) return;
+  if (!old || !known.has(id)) return;
   const item = made(id);
   const isFocused = old === document.activeElement;
   old.after(item);
@@ -182,17 +183,25 @@ async function fetchUnknown() {
   await guarded(async () => {
     const { pictures } = await json(`/api/pictures?ids=${unknown}`, { signal });
     const found = new Map(pictures.map((picture) => [picture.id, picture]));
-    for (const id of unknown) {
-      // Whoever deleted the history meanwhile has made the numbers mean nothing.
-      if (!found.has(id)) ids = ids.filter((other) => other !== id);
-      else known.set(id, found.get(id));
-      if (found.has(id)) exchange(id);
+    // Whoever deleted the history meanwhile has made the numbers mean nothing.
+    if (found.size < unknown.length) {
+      ids = ids.filter((id) => found.has(id) || !unknown.includes(id));
+      places = new Map(ids.map((id, at) => [id, at]));
     }
-    if (found.size < unknown.length) places = new Map(ids.map((id, at) => [id, at]));
+    for (const [id, picture] of found) known.set(id, picture);
+    await unveil([...found.keys()], signal);
     for (const id of known.keys()) {
       if (known.size <= MOST_KNOWN) break;
       if (!element(id)) known.delete(id);
     }
     render();
   });
+}
+
+// A few at a time, so that scrolling goes on meanwhile.
+async function unveil(some, signal) {
+  for (let at = 0; at < some.length && !signal.aborted; at += CARDS_AT_ONCE) {
+    some.slice(at, at + CARDS_AT_ONCE).forEach(exchange);
+    await new Promise((resolve) => { setTimeout(resolve); });
+  }
 }
