@@ -132,7 +132,13 @@ def test_the_api_finds_shows_and_retries_some(tmp_path: Path, server: FakeChatSe
         assert paths(folder="failed") == {"x.png", "y.png"}
         assert paths(folder="done", since="2020-01-01T00:00:00Z") == {"trip/a.jpg", "trip/far/b.jpg", "c.jpg"}
         assert door.get("/api/choices").json()["beneath"] == ["trip", "trip/far"]
-        for odd in ({"beneath": "../x"}, {"beneath": "/etc"}, {"since": "2020"}, {"ids": "1,x"}, {"ids": ""}):
+        for odd in (
+            {"beneath": "../x"},
+            {"beneath": "/etc"},
+            {"since": "2020-01-01T00:00:00"},
+            {"ids": "1,x"},
+            {"ids": ""},
+        ):
             assert door.get("/api/pictures", params=odd).status_code == 422, odd
         (id,) = door.get("/api/ids", params={"beneath": "trip/far"}).json()["ids"]
         closely = door.get(f"/api/pictures/{id}").json()

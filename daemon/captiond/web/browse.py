@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib.resources import files
-from typing import Annotated, Any, Literal, Protocol
+from typing import Annotated, Any, Protocol
 
 from fastapi import APIRouter, Depends, Header, HTTPException, Path, Query, Request
 from fastapi.responses import HTMLResponse, Response
@@ -33,6 +33,7 @@ from captiond.web.shapes import (
     Pictures,
     Returned,
     ReturnedAll,
+    Side,
     Some,
 )
 
@@ -41,7 +42,7 @@ SHOWING_TOGETHER = 8  # thumbnails; most are decoded just now
 ACTING_TOGETHER = 4
 
 Id = Annotated[int, Path(ge=1, le=LARGEST_ID, description="Of a line of the history")]
-Side = Annotated[Literal[320, 640, 2560], Query(description="Pixels of its long side, at most")]
+Sides = Annotated[Side, Query(description="Pixels of its long side, at most")]
 
 
 class Shown(Protocol):
@@ -96,7 +97,7 @@ def routes(gallery: Gallery) -> APIRouter:
 
     @api.get("/status")
     async def status() -> dict[str, Any]:
-        """As `captiond status --json`; with `totals`, of the history, and `inbox`, where pictures go."""
+        """As `captiond status --json`; with the history's `totals`, `failed_now`, and `inbox`, its path."""
         with _verdicts():
             return dict(await looking(gallery.status))
 
@@ -136,11 +137,11 @@ def routes(gallery: Gallery) -> APIRouter:
 
     @api.get("/pictures/{id}/thumbnail", response_class=Response, responses=_THUMBNAIL_RESPONSES)
     async def thumbnail(
-        id: Id, side: Side = 320, if_none_match: Annotated[str | None, Header()] = None
+        id: Id, side: Sides = Side.SMALL, if_none_match: Annotated[str | None, Header()] = None
     ) -> Response:
         """A small upright JPEG."""
         with _verdicts():
-            found = await showing(gallery.thumbnail, id, side, if_none_match)
+            found = await showing(gallery.thumbnail, id, int(side), if_none_match)
         headers = {"ETag": found.etag, "Cache-Control": "private, no-cache"}
         if found.jpeg is None:
             return Response(status_code=304, headers=headers)

@@ -13,7 +13,7 @@ import unicodedata
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +35,7 @@ from captiond.web.thumbnails import Thumbnails
 log = structlog.get_logger(__name__)
 
 LONGEST_CAPTION = 4000  # characters; a JPEG holds 64 KiB of EXIF, and most of it is somebody else's
+COUNTED_EVERY = timedelta(seconds=4)
 LARGEST_RECORD_BYTES = 1 << 20
 
 
@@ -93,6 +94,7 @@ class Gallery:
         self._inbox = inbox
         self._folders = {"done": done, "failed": failed}
         self._now = now
+        self._failures = datetime.min.replace(tzinfo=UTC), 0  # when they were counted, and how many
 
     def status(self) -> dict[str, Any]:
         """As `captiond status --json`, with what the history knows, and where pictures are to be dropped."""
@@ -100,7 +102,16 @@ class Gallery:
             totals: dict[str, int] | None = self._history.counts()
         except Surroundings:
             totals = None
-        return {**asdict(self._status()), "totals": totals, "inbox": shown(str(self._inbox))}
+        told = {"totals": totals, "failed_now": self._failed_now(), "inbox": shown(str(self._inbox))}
+        return {**asdict(self._status()), **told}
+
+    def _failed_now(self) -> int:
+        """How many pictures lie in failed/; every page that is open asks every other second."""
+        counted_at, count = self._failures
+        if self._now() - counted_at > COUNTED_EVERY:
+            count = len(failures(self._folders["failed"]))
+            self._failures = self._now(), count
+        return count
 
     def page(self, wanted: Wanted, limit: int) -> list[Exhibit]:
         """Newest first."""

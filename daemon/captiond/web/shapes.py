@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
+from enum import IntEnum
 from typing import Annotated, Any, Literal
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, field_validator
@@ -18,6 +19,14 @@ LARGEST_ID = (1 << 63) - 1
 
 Number = Annotated[int, Field(ge=1, le=LARGEST_ID)]
 Name = Annotated[str, Field(max_length=1000)]
+
+
+class Side(IntEnum):
+    """How large a picture is shown: on a sheet, on a sheet of fine pixels, as large as a window."""
+
+    SMALL = 320
+    FINE = 640
+    LARGE = 2560
 
 
 class Filters(BaseModel):

@@ -1,15 +1,11 @@
 // One picture on the sheet: what it shows, and what can be done with it.
 
 import { ask, json } from "./api.js";
+import { acting, drafts, editing } from "./editing.js";
+import { briefly, exact, note, said, sentence } from "./words.js";
 
 const UNDECODABLE = new Set(["unreadable", "truncated", "too_large", "too_many_pixels"]);
-
 const template = document.getElementById("picture");
-const today = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit" });
-const earlier = new Intl.DateTimeFormat(undefined, {
-  day: "numeric", month: "short", hour: "2-digit", minute: "2-digit",
-});
-const exact = new Intl.DateTimeFormat(undefined, { dateStyle: "full", timeStyle: "medium" });
 
 const inSight = new IntersectionObserver((entries) => {
   for (const { isIntersecting, target } of entries) {
@@ -23,14 +19,15 @@ const inFull = new ResizeObserver((entries) => {
   for (const { target } of entries) measure(target.closest(".picture"));
 });
 
-// `tell` says something to whoever listens to the page, `moved` that something has left its folder.
-export function card(picture, { tell, moved }) {
+// `tell` says something to whoever listens to the page, `moved` that something has left its folder, `changed`
+// that a picture is another now, `look` that somebody wants to see it large, `pick` that it is (de)selected.
+export function card(picture, { tell, moved, changed, look, pick, isPicked }) {
   const item = template.content.firstElementChild.cloneNode(true);
   item.dataset.id = picture.id;
   const of = (selector) => item.querySelector(selector);
   show(item, picture);
   const { id, folder, is_there: isThere } = picture;
-  if (isThere && !UNDECODABLE.has(picture.kind)) inSight.observe(item);
+  if (mayBeSeen(picture)) inSight.observe(item);
   else blank(item, isThere ? "nothing to show" : isThere === false ? "not here any more" : "out of reach");
   inFull.observe(of(".caption"));
   of(".whole").addEventListener("click", () => {
@@ -38,7 +35,18 @@ export function card(picture, { tell, moved }) {
     of(".whole").textContent = isOpen ? "Show less" : "Show all";
     of(".whole").setAttribute("aria-expanded", String(isOpen));
   });
-  if (isThere && folder === "done") makeEditable(item, picture, tell);
+  of(".frame").addEventListener("click", (event) => {
+    if (event.shiftKey || event.ctrlKey || event.metaKey) pick(id, !isPicked(id), event.shiftKey);
+    else look(id);
+  });
+  of(".opener").addEventListener("click", () => look(id));
+  of(".opener").setAttribute("aria-label", `Look at ${picture.path}`);
+  const box = of(".pick input");
+  box.checked = isPicked(id);
+  box.setAttribute("aria-label", `Select ${picture.path}`);
+  item.classList.toggle("picked", box.checked);
+  box.addEventListener("click", (event) => pick(id, box.checked, event.shiftKey));
+  if (isThere && folder === "done") makeEditable(item, picture, { tell, changed });
   if (isThere && folder === "failed") {
     const button = of(".retry");
     button.hidden = false;
@@ -55,32 +63,35 @@ export function card(picture, { tell, moved }) {
   return item;
 }
 
+export const mayBeSeen = ({ is_there: isThere, kind }) => isThere && !UNDECODABLE.has(kind);
+
 export function discard(item) {
-  inSight.unobserve(item);
-  inFull.unobserve(item.querySelector(".caption"));
-  const { src } = item.querySelector("img");
-  if (src) URL.revokeObjectURL(src);
+  const caption = item.querySelector(".caption");
+  if (caption) {
+    inSight.unobserve(item);
+    inFull.unobserve(caption);
+    const { src } = item.querySelector("img");
+    if (src) URL.revokeObjectURL(src);
+  }
   item.remove();
 }
 
-function show(item, picture) {
+export function show(item, picture) {
   const of = (selector) => item.querySelector(selector);
   const failed = picture.folder === "failed";
-  const words = failed ? picture.message : picture.caption;
+  const words = (failed ? picture.message : picture.caption) ?? "No more is known about it.";
   item.classList.toggle("failed", failed);
   item.classList.toggle("gone", !picture.is_there);
   item.classList.toggle("edited", Boolean(picture.edited_at));
-  of(".caption").textContent = sentence(words ?? "No more is known about it.", failed);
+  of(".caption").textContent = failed ? sentence(words) : words;
   of("img").alt = failed ? picture.path : (picture.caption ?? "");
   of(".path").textContent = picture.path;
   of(".path").title = picture.path;
-  const at = new Date(picture.at);
-  const isToday = at.toDateString() === new Date().toDateString();
   of("time").dateTime = picture.at;
-  of("time").textContent = (isToday ? today : earlier).format(at);
-  of("time").title = exact.format(at);
+  of("time").textContent = briefly(picture.at);
+  of("time").title = exact(picture.at);
   of(".by").textContent = picture.edited_at ? "edited by hand" : (picture.model ?? "").split("/").at(-1);
-  of(".by").title = picture.edited_at ? exact.format(new Date(picture.edited_at)) : (picture.model ?? "");
+  of(".by").title = picture.edited_at ? exact(picture.edited_at) : (picture.model ?? "");
   said(of(".advice"), failed ? picture.advice : null);
   said(of(".note"), note(picture));
 }
@@ -90,106 +101,39 @@ function blank(item, words) {
   item.querySelector(".why").textContent = words;
 }
 
-function note(picture) {
-  if (picture.is_there === null) return `${picture.folder}/ cannot be looked at just now.`;
-  if (!picture.is_there) {
-    return picture.folder === "failed"
-      ? "It has left failed/ since: put back, or taken away."
-      : "It has left done/ since: moved, renamed or removed.";
-  }
-  const { written } = picture;
-  if (picture.folder === "failed" || !written.length || written.some(({ action }) => action === "wrote")) {
-    return null;
-  }
-  return `Only in the sidecar, not in the image: ${written[0].reason ?? written[0].action}.`;
-}
-
-function makeEditable(item, picture, tell) {
+function makeEditable(item, picture, { tell, changed }) {
   const of = (selector) => item.querySelector(selector);
-  const [form, field, edit] = [of(".editing"), of("textarea"), of(".edit")];
-  const problem = form.querySelector(".problem");
-  let current = picture;
+  const [form, edit] = [of(".editing"), of(".edit")];
   edit.hidden = false;
   edit.setAttribute("aria-label", `Edit the caption of ${picture.path}`);
-  form.querySelector("label").htmlFor = field.id = `caption-${picture.id}`;
-
-  function open(isOpen) {
-    item.classList.toggle("open", isOpen);
-    form.hidden = !isOpen;
-    edit.hidden = isOpen;
-    problem.textContent = "";
-    if (isOpen) {
-      field.value = current.caption;
-      of(".models").hidden = !current.model_caption || current.model_caption === current.caption;
-      fit(field);
-      field.focus();
-    } else {
-      edit.focus();
-    }
-    measure(item);
-  }
-
-  function save() {
-    const words = field.value.trim();
-    if (words === current.caption) return open(false);
-    const controls = form.querySelectorAll("button, textarea");
-    return acting(item, problem, controls, async () => {
-      current = await json(`/api/pictures/${current.id}/caption`, {
-        method: "PUT", body: { caption: words, was: current.caption },
-      });
-      show(item, current);
-      open(false);
-      tell("The caption is saved.");
-    });
-  }
-
+  form.querySelector("label").htmlFor = of("textarea").id = `caption-${picture.id}`;
+  const { open } = editing(form, {
+    picture,
+    tell,
+    opened(isOpen) {
+      item.classList.toggle("open", isOpen);
+      edit.hidden = isOpen;
+      if (!isOpen) edit.focus();
+      measure(item);
+    },
+    saved(now) {
+      show(item, now);
+      changed(now);
+    },
+  });
   edit.addEventListener("click", () => open(true));
-  of(".cancel").addEventListener("click", () => open(false));
-  of(".models").addEventListener("click", () => {
-    field.value = current.model_caption;
-    fit(field);
-    field.focus();
-  });
-  field.addEventListener("input", () => fit(field));
-  form.addEventListener("submit", (event) => {
-    event.preventDefault();
-    save();
-  });
-  form.addEventListener("keydown", (event) => {
-    if (event.isComposing) return;
-    if (event.key === "Escape") {
-      event.preventDefault();
-      open(false);
-    } else if (event.key === "Enter" && event.target === field && !event.shiftKey) {
-      event.preventDefault();  // a caption is one line
-      save();
-    }
-  });
+  if (drafts.has(picture.id)) queueMicrotask(() => open(true, drafts.get(picture.id), false));
 }
 
-// Nothing can be pressed twice meanwhile; what goes wrong is told where it happened.
-async function acting(item, problem, controls, act) {
-  problem.textContent = "";
-  item.setAttribute("aria-busy", "true");
-  const focused = document.activeElement;
-  for (const control of controls) control.disabled = true;
-  try {
-    await act();
-  } catch (error) {
-    problem.textContent = error.message;
-  } finally {
-    for (const control of controls) control.disabled = false;
-    item.removeAttribute("aria-busy");
-    if (document.activeElement === document.body && focused?.isConnected && !focused.hidden) focused.focus();
-  }
-}
-
-// Fetched rather than linked, since an <img> sends no token.
+// Fetched rather than linked, since an <img> sends no token: so the page chooses what srcset would.
 async function develop(item) {
+  const image = item.querySelector("img");
+  const pixels = item.querySelector(".frame").clientWidth * devicePixelRatio;
   try {
-    const answer = await ask(`/api/pictures/${item.dataset.id}/thumbnail`);
-    const image = item.querySelector("img");
-    image.src = URL.createObjectURL(await answer.blob());
+    const answer = await ask(`/api/pictures/${item.dataset.id}/thumbnail?side=${pixels > 380 ? 640 : 320}`);
+    const picture = await answer.blob();
+    if (!item.isConnected) return;
+    image.src = URL.createObjectURL(picture);
     image.hidden = false;
   } catch {
     blank(item, "nothing to show");
@@ -201,19 +145,4 @@ function measure(item) {
   if (!caption || caption.classList.contains("open")) return;
   item.querySelector(".whole").hidden =
     item.classList.contains("open") || caption.scrollHeight <= caption.clientHeight + 1;
-}
-
-function fit(field) {
-  field.style.height = "auto";
-  field.style.height = `${field.scrollHeight + 2}px`;
-}
-
-function said(element, words) {
-  element.textContent = words ?? "";
-  element.hidden = !words;
-}
-
-function sentence(words, isOurs) {
-  if (!isOurs || !words) return words;
-  return words[0].toUpperCase() + words.slice(1) + (/[.!?)]$/.test(words) ? "" : ".");
 }

@@ -1,172 +1,108 @@
-// The sheet: which pictures are on it, and how the daemon fares.  The daemon is right; this page only asks.
+// The page: which pictures are on the sheet, who is let in, and what the keys do.  The daemon is right; this
+// page only asks.
 
 import { json, token } from "./api.js";
-import { card, discard } from "./cards.js";
+import { card } from "./cards.js";
+import * as filters from "./filters.js";
+import * as large from "./large.js";
+import * as picks from "./picks.js";
+import * as sheet from "./sheet.js";
+import { added, showLocked, showStatus, showTrouble, whyEmpty } from "./status.js";
+import { plural } from "./words.js";
 
 const ASK_EVERY_MS = 2000;
 const TYPING_MS = 200;
-const PAGE_LENGTH = 24;
+const NEAR_TOP_PIXELS = 200;
 
 const $ = (id) => document.getElementById(id);
-const wanted = new URLSearchParams(location.search);
-const view = { folder: wanted.get("folder") === "failed" ? "failed" : "done", search: wanted.get("q") ?? "" };
+const view = filters.fromAddress();
+const waiting = { fresh: [] }; // new pictures that are not on the sheet yet, since somebody looks further down
 let newest = 0;
-let older = null;
 let finished = null; // how many pictures had left the inbox when the sheet was looked at last
 let wasPaused = false;
 let inbox = "";
 let loading = new AbortController();
 let timer = 0;
 
-const plural = (count, one, many) => `${count.toLocaleString()} ${count === 1 ? one : many}`;
 const tell = (words) => { $("told").textContent = words; };
-const items = () => [...$("pictures").children];
+const moved = () => { finished = null; };
+const isTyping = () => document.querySelector(".picture.open");
 
 // ---- the pictures
-
-async function fetchPage({ before } = {}) {
-  const query = new URLSearchParams({ folder: view.folder, limit: PAGE_LENGTH });
-  if (view.search) query.set("search", view.search);
-  if (before) query.set("before", before);
-  return json(`/api/pictures?${query}`, { signal: loading.signal });
-}
-
-const made = (picture) => card(picture, { tell, moved: () => { finished = null; } });
 
 async function showAll() {
   loading.abort();
   loading = new AbortController();
   const { signal } = loading;
   await guarded(async () => {
-    const page = await fetchPage();
+    const { ids } = await json(`/api/ids?${filters.query(view)}`, { signal });
     if (signal.aborted) return;
-    items().forEach(discard);
-    $("pictures").append(...page.pictures.map(made));
-    newest = page.pictures[0]?.id ?? 0;
-    setOlder(page.older);
+    newest = ids[0] ?? 0;
+    hold([]);
+    picks.clear();
+    sheet.show(ids);
     showEmpty();
-    if (view.search) tell(page.pictures.length ? "" : "Nothing found.");
+    if (view.search || filters.isFiltered(view)) tell(ids.length ? `${plural(ids.length, "picture", "pictures")} found.` : "Nothing found.");
   });
 }
 
 async function showNewer() {
   const { signal } = loading;
   await guarded(async () => {
-    const page = await fetchPage();
+    const { ids } = await json(`/api/ids?${filters.query(view, { after: newest })}`, { signal });
     if (signal.aborted) return;
-    const fresh = page.pictures.filter(({ id }) => id > newest);
-    if (fresh.length === PAGE_LENGTH || (page.pictures[0]?.id ?? 0) < newest) return void showAll();
-    $("pictures").prepend(...fresh.map(made));
-    newest = Math.max(newest, fresh[0]?.id ?? 0);
-    if (items().length === fresh.length) setOlder(page.older);
-    showEmpty();
+    if (!ids.length && !sheet.numbers().length) return;
+    if (!ids.length) return void (await checkHistory(signal));
+    newest = ids[0];
+    hold([...ids, ...waiting.fresh]);
+    if (scrollY < NEAR_TOP_PIXELS && !large.isOpen()) takeIn();
   });
 }
 
-async function showOlder() {
-  await guarded(async () => {
-    $("older").disabled = true;
-    const page = await fetchPage({ before: older }).finally(() => { $("older").disabled = false; });
-    const added = page.pictures.map(made);
-    $("pictures").append(...added);
-    setOlder(page.older);
-    added[0]?.querySelector("button:not([hidden])")?.focus({ preventScroll: true });
-    tell(`${plural(added.length, "older picture", "older pictures")} added.`);
-  });
+// A history that was deleted begins with small numbers again.
+async function checkHistory(signal) {
+  const { pictures } = await json(`/api/pictures?${filters.query(view, { limit: 1 })}`, { signal });
+  if ((pictures[0]?.id ?? 0) < newest) await showAll();
 }
 
-function setOlder(before) {
-  older = before;
-  $("older").hidden = before === null;
+function hold(fresh) {
+  waiting.fresh = fresh;
+  $("newer").hidden = !fresh.length;
+  $("newer").textContent = fresh.length ? `Show ${added(fresh.length)}` : "";
+}
+
+function takeIn() {
+  const { fresh } = waiting;
+  hold([]);
+  sheet.prepend(fresh);
+  showEmpty();
 }
 
 function showEmpty() {
-  const empty = $("empty");
-  empty.hidden = items().length > 0;
-  if (!empty.hidden) empty.replaceChildren(...whyEmpty());
-  $("retry-all").hidden = view.folder !== "failed" || !items().some((item) => !item.classList.contains("gone"));
-}
-
-function whyEmpty() {
-  const line = (text, ...more) => {
-    const paragraph = document.createElement("p");
-    paragraph.append(text, ...more);
-    return paragraph;
+  const isEmpty = sheet.numbers().length === 0;
+  $("empty").hidden = !isEmpty;
+  const clear = () => {
+    $("search").value = "";
+    go({ search: "", ...filters.unfiltered() });
+    $("search").focus();
   };
-  if (view.search) {
-    const clear = document.createElement("button");
-    clear.type = "button";
-    clear.textContent = "Show all pictures";
-    clear.addEventListener("click", () => {
-      $("search").value = "";
-      go({ search: "" });
-      $("search").focus();
-    });
-    return [line(`No caption or file name holds “${view.search}”.`), line(clear)];
-  }
-  if (view.folder === "failed") {
-    return [line("Nothing has failed."), line("A picture that cannot be captioned is shown here, with the reason.")];
-  }
-  const path = document.createElement("code");
-  path.textContent = inbox || "the inbox";
-  return [line("No picture has been captioned yet."), line("Put some into ", path, " and they appear here.")];
+  if (isEmpty) $("empty").replaceChildren(...whyEmpty({ view, isFiltered: filters.isFiltered(view), inbox, clear }));
+  $("retry-all").hidden = view.folder !== "failed" || isEmpty;
 }
 
 // ---- how the daemon fares
-
-const STATES = { starting: "Loading the model", paused: "Paused", draining: "Stopping" };
-
-function showStatus(status) {
-  const { counts } = status;
-  const waiting = counts.waiting + counts.settling;
-  const isBusy = waiting + counts.in_work > 0;
-  const words = STATES[status.state] ?? (isBusy ? "Captioning" : "Watching the inbox");
-  if ($("state-text").textContent !== words) {
-    $("state-text").textContent = words;
-    if (status.state !== "watching") tell(`${words}.`);
-  }
-  $("state").dataset.state = status.hanging ? "paused" : isBusy && status.state === "watching" ? "busy" : status.state;
-  const numbers = [];
-  if (isBusy) numbers.push(`${waiting.toLocaleString()} waiting`, `${counts.in_work} in work`);
-  if (isBusy && status.state === "watching" && status.rate_per_second >= 0.005) {
-    numbers.push(rate(status.rate_per_second));
-    if (status.seconds_to_finish >= 60) numbers.push(`${duration(status.seconds_to_finish)} left`);
-  }
-  $("numbers").textContent = numbers.join(" · ");
-  const trouble = status.state === "paused"
-    ? [status.pause_reason, status.pause_advice]
-    : [status.hanging && `It stands still: ${status.hanging} hangs.`];
-  const told = trouble.filter(Boolean).map(sentence).join(" ");
-  if ($("pause").textContent !== told) $("pause").textContent = told;
-  $("pause").hidden = !told;
-  for (const folder of ["done", "failed"]) {
-    const count = status.totals?.[folder];
-    document.querySelector(`[data-count=${folder}]`).textContent = count ? count.toLocaleString() : "";
-  }
-  if (inbox !== status.inbox) {
-    inbox = status.inbox;
-    showEmpty();
-  }
-}
-
-const sentence = (words) => words[0].toUpperCase() + words.slice(1) + (/[.!?]$/.test(words) ? "" : ".");
-
-function rate(perSecond) {
-  return perSecond >= 1 ? `${perSecond.toFixed(1)} a second` : `${(perSecond * 60).toFixed(1)} a minute`;
-}
-
-function duration(seconds) {
-  if (seconds < 3600) return `about ${Math.round(seconds / 60)} min`;
-  return seconds < 172_800 ? `about ${Math.round(seconds / 3600)} h` : `about ${Math.round(seconds / 86_400)} days`;
-}
 
 async function look() {
   clearTimeout(timer);
   if (document.hidden) return; // looks again when it is seen again
   await guarded(async () => {
     const status = await json("/api/status");
-    showStatus(status);
-    if (document.querySelector(".picture.open")) return; // nothing moves under somebody who writes
+    showStatus(status, tell);
+    if (inbox !== status.inbox) {
+      inbox = status.inbox;
+      showEmpty();
+    }
+    if (isTyping()) return; // nothing moves under somebody who writes
     const left = `${status.totals?.done ?? status.counts.done} ${status.totals?.failed ?? status.counts.failed}`;
     if (wasPaused && status.state !== "paused") await showAll(); // what was out of reach
     else if (finished !== null && finished !== left) await showNewer();
@@ -186,9 +122,7 @@ async function guarded(act) {
   } catch (error) {
     if (error.name === "AbortError") return;
     if (error.status === 401) return void askForToken();
-    $("state-text").textContent = error.message.replace(/\.$/, "");
-    $("state").dataset.state = "paused";
-    $("numbers").textContent = "";
+    showTrouble(error.message);
     finished ??= "";
   }
 }
@@ -202,12 +136,9 @@ function askForToken() {
   clearTimeout(timer);
   const isWrong = token.get() !== null;
   token.forget();
-  items().forEach(discard);
-  setOlder(null);
-  for (const id of ["tools", "empty", "pause", "leave"]) $(id).hidden = true;
-  $("state-text").textContent = "Locked";
-  $("state").dataset.state = "unknown";
-  $("numbers").textContent = "";
+  sheet.show([]);
+  for (const id of ["tools", "empty", "pause", "leave", "filters"]) $(id).hidden = true;
+  showLocked();
   $("token-error").textContent = isWrong ? "That is not the token." : "";
   $("entrance").hidden = false;
   $("token").value = "";
@@ -235,13 +166,10 @@ $("leave").addEventListener("click", () => {
 
 function go(change, { isNew = true } = {}) {
   Object.assign(view, change);
-  const query = new URLSearchParams();
-  if (view.folder !== "done") query.set("folder", view.folder);
-  if (view.search) query.set("q", view.search);
-  const address = query.size ? `/?${query}` : "/";
-  if (isNew) history.pushState({ ...view }, "", address);
-  else history.replaceState({ ...view }, "", address);
+  if (isNew) history.pushState(null, "", filters.address(view));
+  else history.replaceState(null, "", filters.address(view));
   mark();
+  scrollTo({ top: 0, behavior: "instant" });
   return showAll();
 }
 
@@ -250,6 +178,7 @@ function mark() {
     if (tab.dataset.folder === view.folder) tab.setAttribute("aria-current", "page");
     else tab.removeAttribute("aria-current");
   }
+  filters.mark(view);
 }
 
 for (const tab of document.querySelectorAll("[data-folder]")) {
@@ -261,37 +190,67 @@ for (const tab of document.querySelectorAll("[data-folder]")) {
 }
 
 let typing = 0;
+function search() {
+  clearTimeout(typing);
+  go({ search: $("search").value.trim() }, { isNew: false });
+}
 $("search").addEventListener("input", () => {
   clearTimeout(typing);
-  typing = setTimeout(() => go({ search: $("search").value.trim() }, { isNew: false }), TYPING_MS);
+  typing = setTimeout(search, TYPING_MS);
 });
 $("searching").addEventListener("submit", (event) => {
   event.preventDefault();
-  clearTimeout(typing);
-  go({ search: $("search").value.trim() }, { isNew: false });
+  search();
 });
 
-$("older").addEventListener("click", showOlder);
+function setDense(isDense) {
+  document.body.classList.toggle("dense", isDense);
+  $("dense").setAttribute("aria-pressed", String(isDense));
+  localStorage.setItem("captiond-dense", isDense ? "1" : "");
+}
+$("dense").addEventListener("click", () => setDense(!document.body.classList.contains("dense")));
+setDense(localStorage.getItem("captiond-dense") === "1");
+
+$("newer").addEventListener("click", () => {
+  scrollTo({ top: 0 });
+  takeIn();
+});
 $("retry-all").addEventListener("click", () => guarded(async () => {
   $("retry-all").disabled = true;
-  const { returned } = await json("/api/retry", { method: "POST" }).finally(() => {
-    $("retry-all").disabled = false;
-  });
+  const returned = await picks.retry([...sheet.numbers()]).finally(() => { $("retry-all").disabled = false; });
   tell(`${plural(returned, "picture was", "pictures were")} put back into the inbox.`);
   await showAll();
 }));
 
-addEventListener("popstate", ({ state }) => {
-  Object.assign(view, state ?? { folder: "done", search: "" });
+addEventListener("popstate", () => {
+  const wanted = new URLSearchParams(location.search).get("picture");
+  if (!wanted && large.isOpen()) return void large.close();
+  Object.assign(view, filters.fromAddress());
   $("search").value = view.search;
   mark();
   showAll();
 });
+
+// By keyboard: j, k and the arrows go from picture to picture, Enter opens one, x selects it.
+const STEPS = { j: 1, k: -1, ArrowRight: 1, ArrowLeft: -1 };
 addEventListener("keydown", (event) => {
-  const isTyping = event.target.closest?.("input, textarea");
-  if (event.key !== "/" || isTyping || event.metaKey || event.ctrlKey || event.altKey) return;
-  event.preventDefault();
-  $("search").focus();
+  const at = event.target.closest?.(".picture");
+  if (large.isOpen() || event.target.closest?.("input, textarea, select") || event.metaKey || event.ctrlKey || event.altKey) return;
+  if (event.key === "/") {
+    event.preventDefault();
+    $("search").focus();
+  } else if (event.key in STEPS) {
+    event.preventDefault();
+    const from = at ? sheet.place(Number(at.dataset.id)) + STEPS[event.key] : 0;
+    sheet.reveal(sheet.numbers()[from])?.focus({ preventScroll: true });
+  } else if (at && event.target === at && event.key === "Enter") {
+    large.look(Number(at.dataset.id));
+  } else if (at && event.key === "x") {
+    const id = Number(at.dataset.id);
+    picks.pick(id, !picks.isPicked(id), false);
+  } else if (event.key === "Escape") {
+    picks.clear();
+  }
 });
 document.addEventListener("visibilitychange", () => { if (!document.hidden) look(); });
 
@@ -299,8 +258,29 @@ async function start() {
   $("search").value = view.search;
   mark();
   finished = null;
+  const wanted = Number(new URLSearchParams(location.search).get("picture"));
   await showAll();
-  if ($("entrance").hidden) look();
+  if (!$("entrance").hidden) return;
+  if (Number.isSafeInteger(wanted) && wanted > 0) large.look(wanted);
+  look();
 }
 
+const changed = (picture) => sheet.update(picture);
+sheet.begin({
+  make: (picture) => card(picture, { tell, moved, changed, look: large.look, pick: picks.pick, isPicked: picks.isPicked }),
+  guarded,
+});
+filters.begin({ go, guarded });
+picks.begin({ tell, guarded, moved: () => { moved(); showAll(); }, view: () => view });
+large.begin({
+  tell,
+  moved,
+  guarded,
+  changed: (picture) => sheet.update(picture, { isShown: false }),
+  opened: (id) => history.replaceState(null, "", filters.address(view, id)),
+  closed(id) {
+    history.replaceState(null, "", filters.address(view));
+    if (id !== undefined) sheet.reveal(id)?.focus({ preventScroll: true });
+  },
+});
 start();

@@ -1,0 +1,207 @@
+// One picture as large as the window: by click or Enter, with all that is known of it, and a link to share.
+
+import { ask, json } from "./api.js";
+import { mayBeSeen } from "./cards.js";
+import { acting, editing } from "./editing.js";
+import * as sheet from "./sheet.js";
+import { bytes, exact, note, said, sentence } from "./words.js";
+
+const dialog = document.getElementById("large");
+const of = (selector) => dialog.querySelector(selector);
+const LARGEST = 2560;
+const SMALLER = 640;
+const SMALL_WINDOW = 480;
+
+let told = { tell() {}, changed() {}, moved() {}, opened() {}, closed() {} };
+let current = null;
+let editor = null;
+let loading = new AbortController();
+
+export const isOpen = () => dialog.open;
+export const close = () => dialog.close();
+
+export function begin(options) {
+  told = options;
+  of(".close").addEventListener("click", () => dialog.close());
+  of(".previous").addEventListener("click", () => step(-1));
+  of(".next").addEventListener("click", () => step(1));
+  of(".edit").addEventListener("click", edit);
+  of(".undo").addEventListener("click", undo);
+  of(".retry").addEventListener("click", retry);
+  of(".share").addEventListener("click", share);
+  dialog.addEventListener("click", ({ target }) => { if (target === dialog) dialog.close(); });
+  dialog.addEventListener("close", () => {
+    loading.abort();
+    forgetImage();
+    const id = current?.id;
+    current = null;
+    told.closed(id);
+  });
+  dialog.addEventListener("keydown", (event) => {
+    if (event.metaKey || event.ctrlKey || event.altKey) return;
+    const act = KEYS[event.key];
+    if (!act) return;
+    event.preventDefault();
+    act();
+  });
+}
+
+const KEYS = {
+  ArrowLeft: () => step(-1), k: () => step(-1), ArrowRight: () => step(1), j: () => step(1),
+  e: () => edit(), u: () => undo(), r: () => retry(),
+};
+
+export async function look(id) {
+  loading.abort();
+  loading = new AbortController();
+  const { signal } = loading;
+  if (!dialog.open) dialog.showModal();
+  told.opened(id);
+  forgetImage();
+  of(".problem.outcome").textContent = "";
+  of(".editing").hidden = true;
+  const at = sheet.place(id);
+  // Not `disabled`: a button that has the focus would take the keys with it.
+  of(".previous").setAttribute("aria-disabled", String(at <= 0));
+  of(".next").setAttribute("aria-disabled", String(at < 0 || at + 1 >= sheet.numbers().length));
+  of(".count").textContent = at < 0 ? "" : `${(at + 1).toLocaleString()} of ${sheet.numbers().length.toLocaleString()}`;
+  current = sheet.told(id) ?? { id };
+  if (current.path) show(current);
+  try {
+    const picture = await json(`/api/pictures/${id}`, { signal });
+    if (signal.aborted) return;
+    current = picture;
+    show(picture);
+    facts(picture);
+    await develop(picture, signal);
+  } catch (error) {
+    if (error.name === "AbortError") return;
+    if (error.status === 401) {
+      dialog.close();
+      return void told.guarded(() => { throw error; });
+    }
+    of(".why").textContent = error.message;
+    if (!current.path) said(of(".caption"), "");
+  }
+}
+
+export function step(by) {
+  const id = sheet.numbers()[sheet.place(current?.id) + by];
+  if (current && id !== undefined && of(".editing").hidden) look(id);
+}
+
+function show(picture) {
+  const failed = picture.folder === "failed";
+  of(".caption").hidden = false;
+  of(".caption").textContent = failed ? sentence(picture.message ?? "") : (picture.caption ?? "");
+  said(of(".advice"), failed ? picture.advice : null);
+  said(of(".note"), note(picture));
+  said(of(".models-words"), picture.model_caption && `The model said: ${picture.model_caption}`);
+  of("h2").textContent = picture.path;
+  of("img").alt = failed ? picture.path : (picture.caption ?? "");
+  const isThere = picture.is_there;
+  of(".edit").hidden = failed || !isThere;
+  of(".undo").hidden = failed || !isThere || !picture.model_caption || picture.model_caption === picture.caption;
+  of(".retry").hidden = !failed || !isThere;
+  editor = editing(of(".editing"), {
+    picture,
+    tell: told.tell,
+    opened(isOpen) {
+      of(".caption").hidden = isOpen;
+      of(".edit").hidden = isOpen;
+      if (!isOpen) of(".edit").focus();
+    },
+    saved(now) {
+      current = { ...current, ...now };
+      show(current);
+      told.changed(now);
+    },
+  });
+}
+
+function facts(picture) {
+  const record = picture.record ?? {};
+  const { source = {}, timings_seconds: timings, companions, fields = {} } = record;
+  const seconds = timings && Object.entries(timings).map(([stage, took]) => `${stage} ${took.toFixed(2)} s`);
+  const rows = [
+    ["Title", fields.title],
+    ["Alternative text", fields.alt_text],
+    ["Keywords", fields.keywords?.join(", ")],
+    ["To be read in it", fields.visible_text],
+    ["Dropped as", source.path],
+    ["Captioned", exact(picture.at)],
+    ["File of", source.modified_at && exact(source.modified_at)],
+    ["Edited", picture.edited_at && exact(picture.edited_at)],
+    ["Size", picture.width && `${picture.width} × ${picture.height} pixels`],
+    ["Format", picture.format],
+    ["Weight", source.bytes && bytes(source.bytes)],
+    ["Model", picture.model],
+    ["Prompt", record.prompt],
+    ["Took", seconds?.join(", ")],
+    ["Attempts", picture.attempts > 1 && picture.attempts],
+    ["Kind of failure", picture.kind],
+    ["Warnings", record.warnings?.map(({ message }) => sentence(message)).join(" ")],
+    ["Written into", record.written?.filter(({ action }) => action === "wrote").map(({ target }) => target).join(", ")],
+    ["Before", record.previous_description],
+    ["Came along", companions?.map(({ name }) => name).join(", ")],
+  ];
+  of("dl").replaceChildren(...rows.filter(([, value]) => value).flatMap(([name, value]) => {
+    const [term, detail] = [document.createElement("dt"), document.createElement("dd")];
+    term.textContent = name;
+    detail.textContent = value;
+    detail.dir = "auto";
+    return [term, detail];
+  }));
+}
+
+async function develop(picture, signal) {
+  if (!mayBeSeen(picture)) {
+    of(".why").textContent = picture.is_there ? "nothing to show" : "not here any more";
+    return;
+  }
+  const isSmall = Math.max(innerWidth, innerHeight) * devicePixelRatio <= SMALL_WINDOW;
+  const answer = await ask(`/api/pictures/${picture.id}/thumbnail?side=${isSmall ? SMALLER : LARGEST}`, { signal });
+  const content = await answer.blob();
+  if (signal.aborted) return;
+  of("img").src = URL.createObjectURL(content);
+  of("img").hidden = false;
+}
+
+function forgetImage() {
+  if (of("img").src) URL.revokeObjectURL(of("img").src);
+  of("img").removeAttribute("src");
+  of("img").hidden = true;
+  of(".why").textContent = "";
+}
+
+function edit() {
+  if (!of(".edit").hidden) editor.open(true);
+}
+
+function undo() {
+  if (!of(".undo").hidden) editor.save(current.model_caption);
+}
+
+function retry() {
+  const button = of(".retry");
+  if (button.hidden) return;
+  acting(dialog, of(".outcome"), [button], async () => {
+    const { inbox } = await json(`/api/pictures/${current.id}/retry`, { method: "POST" });
+    button.hidden = true;
+    said(of(".note"), `Put back into the inbox as ${inbox}.`);
+    told.tell(`${current.path} was put back into the inbox.`);
+    told.moved();
+  });
+}
+
+async function share() {
+  const link = new URL(`/?picture=${current.id}`, location.href).href;
+  try {
+    await navigator.clipboard.writeText(link);
+    told.tell("The link is copied.");
+    of(".share").textContent = "Copied";
+    setTimeout(() => { of(".share").textContent = "Copy link"; }, 2000);
+  } catch {
+    said(of(".note"), link); // the clipboard is for secure addresses alone
+  }
+}

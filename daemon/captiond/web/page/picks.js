@@ -1,0 +1,90 @@
+// Which pictures are selected, and what can be done with all of them.
+
+import { json } from "./api.js";
+import * as sheet from "./sheet.js";
+import { plural } from "./words.js";
+
+const $ = (id) => document.getElementById(id);
+const AT_ONCE = 500;
+const picked = new Set();
+let last = null; // from here shift reaches
+let view = () => ({});
+
+export const isPicked = (id) => picked.has(id);
+
+export function pick(id, isPicked, isRange) {
+  const [from, to] = [sheet.place(isRange && last !== null ? last : id), sheet.place(id)].sort((a, b) => a - b);
+  for (const one of sheet.numbers().slice(Math.max(from, 0), to + 1)) {
+    if (isPicked) picked.add(one);
+    else picked.delete(one);
+  }
+  last = id;
+  show();
+}
+
+export function clear() {
+  picked.clear();
+  last = null;
+  show();
+}
+
+export function show() {
+  for (const item of sheet.elements()) {
+    const box = item.querySelector(".pick input");
+    if (!box) continue;
+    box.checked = picked.has(Number(item.dataset.id));
+    item.classList.toggle("picked", box.checked);
+  }
+  document.body.classList.toggle("picking", picked.size > 0);
+  $("picked").hidden = picked.size === 0;
+  $("picked-count").textContent = `${picked.size.toLocaleString()} selected`;
+  $("pick-retry").hidden = view().folder !== "failed";
+}
+
+export function begin({ tell, moved, guarded, view: current }) {
+  view = current;
+  $("pick-all").addEventListener("click", () => {
+    for (const id of sheet.numbers()) picked.add(id);
+    show();
+    tell(`${picked.size.toLocaleString()} selected.`);
+  });
+  $("pick-none").addEventListener("click", clear);
+  $("pick-retry").addEventListener("click", () => guarded(async () => {
+    const returned = await retry([...picked]);
+    clear();
+    tell(`${plural(returned, "picture was", "pictures were")} put back into the inbox.`);
+    moved();
+  }));
+  $("pick-export").addEventListener("click", () => guarded(async () => {
+    save(await lines([...picked]));
+    tell(`${plural(picked.size, "caption", "captions")} exported.`);
+  }));
+}
+
+export async function retry(ids) {
+  let returned = 0;
+  for (let at = 0; at < ids.length; at += AT_ONCE) {
+    const some = { ids: ids.slice(at, at + AT_ONCE) };
+    returned += (await json("/api/retry", { method: "POST", body: some })).returned;
+  }
+  return returned;
+}
+
+// One JSON object a line, in the order of the sheet.
+async function lines(ids) {
+  const ordered = ids.sort((a, b) => sheet.place(a) - sheet.place(b));
+  const told = [];
+  for (let at = 0; at < ordered.length; at += 100) {
+    const { pictures } = await json(`/api/pictures?ids=${ordered.slice(at, at + 100)}`);
+    told.push(...pictures.map((picture) => JSON.stringify(picture)));
+  }
+  return told;
+}
+
+function save(told) {
+  const link = document.createElement("a");
+  link.href = URL.createObjectURL(new Blob([`${told.join("\n")}\n`], { type: "application/x-ndjson" }));
+  link.download = "captions.jsonl";
+  link.click();
+  setTimeout(() => URL.revokeObjectURL(link.href), 60_000);
+}

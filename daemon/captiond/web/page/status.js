@@ -1,0 +1,72 @@
+// How the daemon fares, in the head of the page.
+
+import { duration, plural, rate, sentence } from "./words.js";
+
+const $ = (id) => document.getElementById(id);
+const STATES = { starting: "Loading the model", paused: "Paused", draining: "Stopping" };
+
+export function showStatus(status, tell) {
+  const { counts } = status;
+  const waiting = counts.waiting + counts.settling;
+  const isBusy = waiting + counts.in_work > 0;
+  const words = STATES[status.state] ?? (isBusy ? "Captioning" : "Watching the inbox");
+  if ($("state-text").textContent !== words) {
+    $("state-text").textContent = words;
+    if (status.state !== "watching") tell(`${words}.`);
+  }
+  $("state").dataset.state = status.hanging ? "paused" : isBusy && status.state === "watching" ? "busy" : status.state;
+  const numbers = [];
+  if (isBusy) numbers.push(`${waiting.toLocaleString()} waiting`, `${counts.in_work} in work`);
+  if (isBusy && status.state === "watching" && status.rate_per_second >= 0.005) {
+    numbers.push(rate(status.rate_per_second));
+    if (status.seconds_to_finish >= 60) numbers.push(`${duration(status.seconds_to_finish)} left`);
+  }
+  $("numbers").textContent = numbers.join(" · ");
+  const trouble = status.state === "paused"
+    ? [status.pause_reason, status.pause_advice]
+    : [status.hanging && `It stands still: ${status.hanging} hangs.`];
+  const told = trouble.filter(Boolean).map(sentence).join(" ");
+  if ($("pause").textContent !== told) $("pause").textContent = told;
+  $("pause").hidden = !told;
+  for (const folder of ["done", "failed"]) {
+    const count = folder === "failed" ? (status.failed_now ?? status.totals?.failed) : status.totals?.[folder];
+    document.querySelector(`[data-count=${folder}]`).textContent = count ? count.toLocaleString() : "";
+  }
+}
+
+export function showTrouble(message) {
+  $("state-text").textContent = message.replace(/\.$/, "");
+  $("state").dataset.state = "paused";
+  $("numbers").textContent = "";
+}
+
+export function showLocked() {
+  $("state-text").textContent = "Locked";
+  $("state").dataset.state = "unknown";
+  $("numbers").textContent = "";
+}
+
+// Why there is nothing on the sheet.
+export function whyEmpty({ view, isFiltered, inbox, clear }) {
+  const line = (text, ...more) => {
+    const paragraph = document.createElement("p");
+    paragraph.append(text, ...more);
+    return paragraph;
+  };
+  if (view.search || isFiltered) {
+    const button = document.createElement("button");
+    button.type = "button";
+    button.textContent = "Show all pictures";
+    button.addEventListener("click", clear);
+    const what = isFiltered ? "No picture is like that." : `No caption or file name holds “${view.search}”.`;
+    return [line(what), line(button)];
+  }
+  if (view.folder === "failed") {
+    return [line("Nothing has failed."), line("A picture that cannot be captioned is shown here, with the reason.")];
+  }
+  const path = document.createElement("code");
+  path.textContent = inbox || "the inbox";
+  return [line("No picture has been captioned yet."), line("Put some into ", path, " and they appear here.")];
+}
+
+export const added = (count) => plural(count, "new picture", "new pictures");
