@@ -16,7 +16,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from captiond.captioners.measuring import Bench, memory_table
 from captiond.phi3v import Decoder, Phi3VConfig, Phi3VForCausalLM, Request, memory, speed
-from captiond.phi3v.generation import PREFILL_TOKENS, _groups, _Row
+from captiond.phi3v.generation import PREFILL_TOKENS
+from captiond.phi3v.rows import Row, groups
 from daemon_process import captiond
 
 FULL = Phi3VConfig(**memory.PUBLISHED)
@@ -120,7 +121,7 @@ def test_squeezed_weights_are_counted_as_they_lie(full: Phi3VForCausalLM) -> Non
 def test_what_answers_take_is_foreseen(rows: int, num_crops: int, full: Phi3VForCausalLM) -> None:
     """Cache, prefill and step of the full-size network stay below what is set aside, and not by much."""
     prompts = speed.prompts(full, num_crops)
-    asked = [_Row(Request.of(prompts[at % 4], 160, dtype=torch.bfloat16)) for at in range(rows)]
+    asked = [Row.of(Request.of(prompts[at % 4], 160, dtype=torch.bfloat16), 4096) for at in range(rows)]
     decoder = Decoder(full, ())
     decoder._make_room(max(row.longest for row in asked), rows)
     cache = decoder._cache
@@ -128,7 +129,7 @@ def test_what_answers_take_is_foreseen(rows: int, num_crops: int, full: Phi3VFor
     aside = rows * memory.row_bytes(FULL, 2, num_crops, 160)
     assert 0.7 * aside < cache._data.nbytes <= aside
     with Peak([cache._data, *full.parameters(), *full.buffers()]) as peak:
-        decoder._prefill(next(_groups(asked, PREFILL_TOKENS)), 0)
+        decoder._prefill(next(groups(asked, PREFILL_TOKENS)), 0)
         decoder._decode(rows, cache.length)
     aside = memory.working_bytes(FULL, 2, num_crops, rows) - memory.MARGIN_BYTES
     assert 0.4 * aside < peak.most < aside

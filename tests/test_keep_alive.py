@@ -16,8 +16,9 @@ import pytest
 import torch
 from PIL import Image
 
-from captiond.captioners.engines import Completion, Engine, Placement, open_engine
+from captiond.captioners.engines import Completion, Engine, open_engine
 from captiond.captioners.local import LocalCaptioner
+from captiond.captioners.placement import Placement
 from captiond.demo.scenes import draw, random_scene
 from captiond.errors import CannotStart, Surroundings
 from captiond.records import CaptionRequest, Picture, PictureFacts

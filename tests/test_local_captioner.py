@@ -6,6 +6,7 @@ import random
 import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,8 @@ from PIL import Image
 
 from captiond.captioners import with_words
 from captiond.captioners.engines import Completion, More, Question
-from captiond.captioners.local import LocalCaptioner, placement
+from captiond.captioners.local import LocalCaptioner
+from captiond.captioners.placement import placement
 from captiond.demo import scenes
 from captiond.errors import CannotStart, ExitCode, Rejected, Surroundings
 from captiond.phi3v import Decoder
@@ -59,7 +61,7 @@ class FakeEngine:
         return image.getpixel((0, 0))[0]  # type: ignore[index]
 
     def question(self, prepared: Any, request: CaptionRequest) -> Any:
-        return Question(prepared, request.max_new_tokens)
+        return Question(prepared, request)
 
     def batch_size_that_fits(self, max_new_tokens: int) -> int:
         return 8
@@ -142,6 +144,27 @@ def test_a_prepared_picture_is_asked_again_and_looked_at_once(
     prepared = golden.prepare(_picture("tall_480x640"))
     assert [golden.ask(prepared, request).text for request in requests] == alone
     assert crops == [5]
+
+
+def test_questions_asked_together_get_what_they_get_alone(golden: LocalCaptioner) -> None:
+    """Five questions of several pictures at once: each answer is that of its own question, in their order."""
+    requests = [CaptionRequest(f"What is number {n}?", 3 + n) for n in range(5)]
+    prepared = [golden.prepare(_picture(name)) for name in ("square_336", "pano_1344x336", "tall_480x640")]
+    alone = [[golden.ask(one, request) for request in requests] for one in prepared]
+    afresh = [golden.prepare(_picture(name)) for name in ("square_336", "pano_1344x336", "tall_480x640")]
+    with ThreadPoolExecutor(3) as callers:
+        assert list(callers.map(lambda one: golden.ask_all(one, requests), afresh)) == alone
+    assert golden.ask_all(afresh[0], []) == []
+
+
+def test_a_second_try_may_say_something_else(golden: LocalCaptioner) -> None:
+    """A temperature with a seed gives other words, the same ones each time; without it nothing changes."""
+    prepared = golden.prepare(_picture("square_336"))
+    greedy = golden.ask(prepared, REQUEST)
+    hot = [replace(REQUEST, temperature=1.2, seed=seed) for seed in (1, 2, 1)]
+    first, second, again = golden.ask_all(prepared, hot)
+    assert first == again != second
+    assert greedy == golden.ask(prepared, REQUEST) and greedy.text not in {first.text, second.text}  # type: ignore[union-attr]
 
 
 def test_a_caption_says_who_made_it_and_how(golden: LocalCaptioner) -> None:

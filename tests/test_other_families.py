@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -31,6 +32,9 @@ def test_other_families_caption_alike_alone_and_in_a_batch(family: str, tmp_path
     alone = [captioner.ask(one, REQUEST) for one in prepared]
     with ThreadPoolExecutor(len(prepared)) as callers:
         together = list(callers.map(lambda one: captioner.ask(one, REQUEST), prepared))
+    hot = [replace(REQUEST, temperature=1.5, seed=seed) for seed in (1, 2, 1)]
+    one, other, again = (answer.text for answer in captioner.ask_all(prepared[0], hot))  # type: ignore[union-attr]
+    assert one == again != other
     captioner.close()
     assert [caption.text for caption in together] == [caption.text for caption in alone]
     assert all(caption.text and caption.prompt_tokens and caption.new_tokens for caption in alone)

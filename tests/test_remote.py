@@ -244,6 +244,31 @@ def test_a_prepared_picture_is_asked_again(
         assert [part["type"] for part in seen.payload["messages"][0]["content"]] == ["image_url", "text"]
 
 
+def test_several_questions_go_one_after_the_other(server: FakeChatServer, captioner: RemoteCaptioner) -> None:
+    """In their order and never two at once; what goes wrong with one stands in its place."""
+    server.script = ["A wall.", fails(400, "too long"), "red", sends(b"{}"), "brick"]
+    server.most_in_flight = 0
+    requests = [CaptionRequest(words, 20) for words in ("caption", "all text", "colour", "odd", "keywords")]
+    server.script.insert(2, "red")  # to the plain picture that follows a refusal
+    caption, refused, colour, odd, keywords = captioner.ask_all(captioner.prepare(picture()), requests)
+    assert isinstance(refused, Rejected) and isinstance(odd, TryLater)
+    assert [one.text for one in (caption, colour, keywords) if isinstance(one, Answer)] == [
+        "A wall.", "red", "brick",
+    ]  # fmt: skip
+    assert server.most_in_flight == 1
+
+
+def test_a_second_try_says_how_it_is_to_be_answered(
+    server: FakeChatServer, captioner: RemoteCaptioner
+) -> None:
+    """Temperature and seed are sent where they are asked for; else 0 and no seed."""
+    prepared = captioner.prepare(picture())
+    captioner.ask(prepared, REQUEST)
+    assert server.seen[-1].payload["temperature"] == 0 and "seed" not in server.seen[-1].payload
+    captioner.ask(prepared, CaptionRequest("What is this?", 20, temperature=0.7, seed=5))
+    assert (server.seen[-1].payload["temperature"], server.seen[-1].payload["seed"]) == (0.7, 5)
+
+
 def test_a_cut_off_answer_is_recorded_as_such(server: FakeChatServer, captioner: RemoteCaptioner) -> None:
     """finish_reason length is kept, and the owner of the picture is told."""
     server.script = [answers("A red", finish_reason="length")]

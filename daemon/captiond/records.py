@@ -103,6 +103,8 @@ class CaptionRequest:
 
     prompt: str
     max_new_tokens: int
+    temperature: float = 0.0  # 0: the likeliest words, the same each time; more: others, by chance
+    seed: int | None = None  # of that chance; None: another one each time
 
 
 class Describe(Protocol):

@@ -9,9 +9,10 @@ GPU, requests in flight for a server) and says with `capacity` how many it can m
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Protocol, TypeVar
 
-from captiond.errors import Rejected
+from captiond.errors import Rejected, TryLater
 from captiond.records import Answer, CaptionRequest, ModelIdentity, Picture
 from captiond.status import Gauges
 
@@ -59,6 +60,14 @@ class Captioner(Protocol[Prepared]):
 
         Raises Rejected where the model cannot describe this picture, TryLater where it gave no usable answer
         this time, Surroundings where it can describe none at present (out of memory, server down).
+        """
+
+    def ask_all(
+        self, prepared: Prepared, requests: Sequence[CaptionRequest]
+    ) -> list[Answer | Rejected | TryLater]:
+        """Ask several questions about one picture together, and wait for all: for little more than one costs.
+
+        What `ask` would raise of one question alone stands in its place.  Raises Surroundings.
         """
 
     def close(self) -> None:

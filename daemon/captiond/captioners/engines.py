@@ -8,6 +8,7 @@ files, queues or verdicts.
 from __future__ import annotations
 
 import json
+import secrets
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -29,6 +30,7 @@ from transformers.models.auto.processing_auto import PROCESSOR_MAPPING
 from transformers.utils import logging
 
 from captiond import phi3v
+from captiond.captioners.placement import Placement
 from captiond.records import CaptionRequest
 
 
@@ -37,7 +39,7 @@ class Question:
     """One picture and prompt for an engine that works in batches."""
 
     inputs: Any
-    max_new_tokens: int
+    request: CaptionRequest
 
 
 class Completion(NamedTuple):
@@ -64,7 +66,7 @@ class Engine(Protocol):
         """What is asked about a picture, on the CPU; told apart by its identity."""
 
     def completions(self, more: More, batch_size: int) -> Iterator[tuple[Any, Completion]]:
-        """Questions with their greedy completions, in the order in which they end.
+        """Questions with their completions, in the order in which they end.
 
         `more(room)` is asked for at most that many questions whenever there is room; it ends when there are
         none, and all are completed.  `batch_size` are in work at once, each completed as it would be alone.
@@ -78,14 +80,6 @@ class Engine(Protocol):
 More = Callable[[int], Sequence[Any]]
 
 BATCH_SIZE_GPU, BATCH_SIZE_CPU = 16, 8
-
-
-class Placement(NamedTuple):
-    """Where and how the weights are to lie."""
-
-    device: str
-    dtype: torch.dtype
-    quantization: str  # none | int8 | int4
 
 
 def open_engine(folder: Path, place: Placement, num_crops: int) -> Engine:
@@ -135,7 +129,9 @@ class Phi3VEngine:
     def question(self, prepared: phi3v.Seen, request: CaptionRequest) -> phi3v.Request:
         counts = prepared.token_counts(self._processor.image_processor.merged_side)
         asked = self._processor.prompt(phi3v.build_prompt(request.prompt), counts)
-        return phi3v.Request.about(prepared, asked, request.max_new_tokens)
+        return phi3v.Request.about(
+            prepared, asked, request.max_new_tokens, temperature=request.temperature, seed=request.seed
+        )
 
     def completions(self, more: More, batch_size: int) -> Iterator[tuple[phi3v.Request, Completion]]:
         for question, said in self._decoder.run(more, batch_size):
@@ -174,7 +170,7 @@ class SpreadPhi3VEngine:
     def question(self, prepared: BatchFeature, request: CaptionRequest) -> Question:
         counts = prepared["num_img_tokens"].tolist()
         asked = self._processor.prompt(phi3v.build_prompt(request.prompt), counts)
-        return Question({**prepared, **asked}, request.max_new_tokens)
+        return Question({**prepared, **asked}, request)
 
     def completions(self, more: More, batch_size: int) -> Iterator[tuple[Question, Completion]]:
         return _in_batches(more, batch_size, self._generate)
@@ -182,7 +178,9 @@ class SpreadPhi3VEngine:
     def batch_size_that_fits(self, max_new_tokens: int) -> int:
         return BATCH_SIZE_GPU if torch.cuda.is_available() else BATCH_SIZE_CPU
 
-    def _generate(self, batch: Sequence[dict[str, torch.Tensor]], max_new_tokens: int) -> list[Completion]:
+    def _generate(
+        self, batch: Sequence[dict[str, torch.Tensor]], request: CaptionRequest
+    ) -> list[Completion]:
         inputs = {
             "input_ids": _left_padded([one["input_ids"] for one in batch], self._pad_id),
             "attention_mask": _left_padded([one["attention_mask"] for one in batch], 0),
@@ -190,7 +188,7 @@ class SpreadPhi3VEngine:
             "pixel_values": torch.cat([one["pixel_values"] for one in batch]),
             "image_sizes": torch.cat([one["image_sizes"] for one in batch]),
         }
-        sequences = _greedy(self.model, inputs, max_new_tokens)
+        sequences = _generated(self.model, inputs, request)
         answers = self._processor.answers(sequences, inputs["input_ids"].shape[1])
         return [
             Completion(answer.text, one["input_ids"].shape[1], answer.token_count, answer.is_finished)
@@ -229,7 +227,7 @@ class AutoEngine:
         text = self._processor.apply_chat_template(
             [{"role": "user", "content": content}], add_generation_prompt=True, tokenize=False
         )
-        return Question((prepared, text), request.max_new_tokens)
+        return Question((prepared, text), request)
 
     def completions(self, more: More, batch_size: int) -> Iterator[tuple[Question, Completion]]:
         return _in_batches(more, batch_size, self._generate)
@@ -237,7 +235,9 @@ class AutoEngine:
     def batch_size_that_fits(self, max_new_tokens: int) -> int:
         return BATCH_SIZE_CPU if self.model.device.type == "cpu" else BATCH_SIZE_GPU
 
-    def _generate(self, batch: Sequence[tuple[Image.Image, str]], max_new_tokens: int) -> list[Completion]:
+    def _generate(
+        self, batch: Sequence[tuple[Image.Image, str]], request: CaptionRequest
+    ) -> list[Completion]:
         inputs = self._processor(
             images=[[image] for image, _ in batch],
             text=[text for _, text in batch],
@@ -245,7 +245,7 @@ class AutoEngine:
             padding_side="left",
             return_tensors="pt",
         )
-        sequences = _greedy(self.model, inputs, max_new_tokens)
+        sequences = _generated(self.model, inputs, request)
         prompt_tokens = inputs["attention_mask"].sum(dim=-1).tolist()
         new = sequences[:, inputs["input_ids"].shape[1] :].tolist()
         return [self._completion(ids, count) for ids, count in zip(new, prompt_tokens, strict=True)]
@@ -274,30 +274,35 @@ def _processor_class(folder: Path) -> Any:
 
 
 def _in_batches(
-    more: More, batch_size: int, generate: Callable[[Sequence[Any], int], list[Completion]]
+    more: More, batch_size: int, generate: Callable[[Sequence[Any], CaptionRequest], list[Completion]]
 ) -> Iterator[tuple[Question, Completion]]:
-    """Batch after batch, each of one token limit."""
+    """Batch after batch, each of one token limit; by itself what is left to chance, whose seed is its own."""
 
     def limit(question: Question) -> int:
-        return question.max_new_tokens
+        return question.request.max_new_tokens
 
     while batch := more(batch_size):
-        for max_new_tokens, group in groupby(sorted(batch, key=limit), key=limit):
-            questions = list(group)
-            completions = generate([question.inputs for question in questions], max_new_tokens)
+        greedy = [question for question in batch if question.request.temperature == 0]
+        together = [list(group) for _, group in groupby(sorted(greedy, key=limit), key=limit)]
+        for questions in together + [[question] for question in batch if question not in greedy]:
+            completions = generate([question.inputs for question in questions], questions[0].request)
             yield from zip(questions, completions, strict=True)
 
 
-def _greedy(model: PreTrainedModel, inputs: Any, max_new_tokens: int) -> torch.Tensor:
+def _generated(model: PreTrainedModel, inputs: Any, request: CaptionRequest) -> torch.Tensor:
     on_device = {
         name: value.to(model.device, model.dtype if value.is_floating_point() else None)
         for name, value in inputs.items()
     }
     # Sampling left on by a checkpoint's own generation_config would give another caption at each repeat.
-    sampling = dict.fromkeys(("temperature", "top_p", "top_k"))
-    with torch.inference_mode():
+    sampling: dict[str, Any] = {"do_sample": False, **dict.fromkeys(("temperature", "top_p", "top_k"))}
+    if request.temperature > 0:
+        sampling = {"do_sample": True, "temperature": request.temperature, "top_p": 1.0, "top_k": 0}
+    devices = [model.device] if model.device.type == "cuda" else []
+    with torch.inference_mode(), torch.random.fork_rng(devices):
+        torch.manual_seed(secrets.randbits(63) if request.seed is None else request.seed)
         sequences: torch.Tensor = model.generate(  # type: ignore[operator]  # mixed into the base, untyped
-            **on_device, max_new_tokens=max_new_tokens, do_sample=False, num_beams=1, **sampling
+            **on_device, max_new_tokens=request.max_new_tokens, num_beams=1, **sampling
         )
     return sequences.cpu()
 

@@ -12,7 +12,7 @@ import gc
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -23,10 +23,11 @@ import structlog
 import torch
 from PIL import Image
 
-from captiond.captioners.engines import Completion, Engine, Placement, open_engine, stored_dtype
+from captiond.captioners.engines import Completion, Engine, open_engine, stored_dtype
+from captiond.captioners.placement import Placement, placement
 from captiond.captioners.text import clean
 from captiond.captioners.weights import locate
-from captiond.errors import CannotStart, ExitCode, Surroundings
+from captiond.errors import CannotStart, ExitCode, Rejected, Surroundings, TryLater
 from captiond.records import Answer, CaptionRequest, ModelIdentity, Notice, Picture
 from captiond.status import Gauges
 
@@ -127,12 +128,26 @@ class LocalCaptioner:
             return engine.prepare(picture.image)
 
     def ask(self, prepared: Any, request: CaptionRequest) -> Answer:
-        with self._in_use() as engine:
-            asked = _Asked(engine.question(prepared, request))
-            with self._lock:
-                self._queue.append(asked)
-        self._see_to_it()
+        (asked,) = self._queued(prepared, [request])
         return self._answer(asked.completion.result(), request)
+
+    def ask_all(
+        self, prepared: Any, requests: Sequence[CaptionRequest]
+    ) -> list[Answer | Rejected | TryLater]:
+        asked = self._queued(prepared, requests)
+        return [
+            self._answer(one.completion.result(), request)
+            for one, request in zip(asked, requests, strict=True)
+        ]
+
+    def _queued(self, prepared: Any, requests: Sequence[CaptionRequest]) -> list[_Asked]:
+        """One behind the other, so that the model meets them together."""
+        with self._in_use() as engine:
+            asked = [_Asked(engine.question(prepared, request)) for request in requests]
+            with self._lock:
+                self._queue += asked
+        self._see_to_it()
+        return asked
 
     @contextmanager
     def _in_use(self) -> Iterator[Engine]:
@@ -357,37 +372,3 @@ _MEMORY_ADVICE = (
     "Close what else uses the card, or set model.quantization to int8 or int4, model.num_crops lower or "
     "model.batch_size to 1."
 )
-
-
-def placement(device: str, dtype: str, quantization: str, stored: str | None = None) -> Placement:
-    """What `auto` means here: the first device there is, and the precision that it computes fast.
-
-    `stored` is the checkpoint's own precision: a CPU is not asked for less than that.
-    """
-    if device == "auto":
-        device = (
-            "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
-        )
-    if device.startswith("cuda"):
-        if not torch.cuda.is_available():
-            raise CannotStart(
-                f"model.device is {device}, but no CUDA device can be seen",
-                exit_code=ExitCode.TRY_AGAIN,
-                advice="Check `nvidia-smi`, and in a container that it was started with the GPU; "
-                "or set model.device to cpu.",
-            )
-        device = f"cuda:{torch.cuda.current_device()}" if device == "cuda" else device
-    if dtype != "auto":
-        return Placement(device, getattr(torch, dtype), quantization)
-    if device == "cpu":
-        is_enough = stored == "bfloat16" and _has_bfloat16()
-        return Placement(device, torch.bfloat16 if is_enough else torch.float32, quantization)
-    # Turing and older emulate bfloat16 slowly.
-    has_bfloat16 = device.startswith("cuda") and torch.cuda.is_bf16_supported(including_emulation=False)
-    return Placement(device, torch.bfloat16 if has_bfloat16 else torch.float16, quantization)
-
-
-def _has_bfloat16() -> bool:
-    """Whether this CPU multiplies bfloat16; others emulate it.  torch before 2.10 cannot say."""
-    known: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
-    return bool(known.get("avx512_bf16") or known.get("amx_bf16"))

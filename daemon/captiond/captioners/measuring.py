@@ -12,7 +12,7 @@ import torch
 
 from captiond import phi3v
 from captiond.captioners.engines import Phi3VEngine, open_engine, stored_dtype
-from captiond.captioners.local import placement
+from captiond.captioners.placement import placement
 from captiond.captioners.weights import locate
 from captiond.errors import CannotStart, ExitCode, Surroundings
 from captiond.phi3v import memory, speed

@@ -11,7 +11,7 @@ import base64
 import hashlib
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -193,6 +193,18 @@ class RemoteCaptioner:
             notices=(cut,) if is_cut else (),
         )
 
+    def ask_all(
+        self, prepared: Prepared, requests: Sequence[CaptionRequest]
+    ) -> list[Answer | Rejected | TryLater]:
+        """One after the other, so that the server still has in mind what it read of the picture."""
+        return [self._tried(prepared, request) for request in requests]
+
+    def _tried(self, prepared: Prepared, request: CaptionRequest) -> Answer | Rejected | TryLater:
+        try:
+            return self.ask(prepared, request)
+        except (Rejected, TryLater) as verdict:
+            return verdict
+
     def _must_take_others(self, refused: Rejected) -> None:
         """Surroundings where the server refuses a plain picture as well.
 
@@ -266,7 +278,8 @@ class RemoteCaptioner:
             "model": self._identity.id,
             "messages": [{"role": "user", "content": content}],
             "max_tokens": request.max_new_tokens,
-            "temperature": 0,
+            "temperature": request.temperature,
+            **({} if request.seed is None else {"seed": request.seed}),
             **self._no_thinking,
         }
         # Nowhere else: a quotation mark within a text has a backslash before it.

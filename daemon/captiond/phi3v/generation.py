@@ -1,26 +1,24 @@
-"""Greedy answers for a stream of prompts, by a decoding loop of our own.
+"""Answers for a stream of prompts, by a decoding loop of our own.
 
 What it does for speed: each distinct crop passes the tower once; prompts are padded on the right, where
 causal attention needs no mask, and only within groups of like length; rows leave when they end, and others
-take their place; the decoding step runs over rows that stay where they are (a CUDA graph, where there is
-CUDA); the host asks for tokens once in several steps.  What it promises: each answer is what `generate` says
-to that prompt alone.
-
-Not done: one prefill for the prompts' common beginning, which ends where the picture stands, four tokens from
-the start of hundreds.
+take their place; questions about the same pictures share one prefill up to the pictures' end, as long as some
+slot holds it; the decoding step runs over rows that stay where they are (a CUDA graph, where there is CUDA);
+the host asks for tokens once in several steps.  What it promises: each answer is what `generate` says to that
+prompt alone.
 """
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Collection, Iterator, Sequence
-from dataclasses import dataclass, field
 
 import torch
 
 from captiond.phi3v.graphs import StepGraphs
 from captiond.phi3v.modeling import Phi3VForCausalLM
 from captiond.phi3v.requests import Request, Said
+from captiond.phi3v.rows import Beginning, Row, groups, one_of_each
 from captiond.phi3v.seeing import sent, vectors_of
 from captiond.phi3v.slots import SlotCache
 
@@ -30,26 +28,8 @@ PREFILL_TOKENS = 4096
 CHECK_EVERY = 4
 # Cache lengths and, for CUDA graphs, lengths that attention sees are multiples of these.
 CACHE_STEP, SEEN_STEP = 128, 256
-
-
-@dataclass(slots=True, eq=False)
-class _Row:
-    request: Request
-    tokens: list[int] = field(default_factory=list)
-    length: int = 0  # places of its slot that are filled
-
-    @property
-    def prompt_length(self) -> int:
-        """Positions of its next prefill: what it has said counts, where it has to start over."""
-        return len(self.request.input_ids) + len(self.tokens)
-
-    @property
-    def longest(self) -> int:
-        return len(self.request.input_ids) + self.request.max_new_tokens
-
-    def ids(self) -> torch.Tensor:
-        said = torch.tensor(self.tokens, dtype=torch.int64)
-        return torch.cat((self.request.input_ids, said))
+# Rows of a mask begin where a GPU reads well.
+MASK_STEP = 8
 
 
 More = Callable[[int], Sequence[Request]]
@@ -93,11 +73,11 @@ class Decoder:
         `more(room)` is asked whenever there is room, for at most that many requests; the run ends when it
         has none and all are answered.  `slots` is how many are in work at once.
         """
-        rows: list[_Row] = []
-        waiting: deque[_Row] = deque()
+        rows: list[Row] = []
+        waiting: deque[Row] = deque()
         while True:
             if room := slots - len(rows) - len(waiting):
-                waiting.extend(_Row(request) for request in more(room))
+                waiting.extend(Row.of(request, self._short_limit) for request in more(room))
             if not rows and not waiting:
                 return
             self._admit(rows, waiting, slots)
@@ -110,20 +90,49 @@ class Decoder:
 
     # ---- rows come and go ------------------------------------------------------------------------
 
-    def _admit(self, rows: list[_Row], waiting: deque[_Row], slots: int) -> None:
+    def _admit(self, rows: list[Row], waiting: deque[Row], slots: int) -> None:
         """As many as have room, in their order; a row too long for the cache waits for a new one."""
         if not rows and waiting:
             self._make_room(max(row.longest for row in waiting), slots)
         assert self._cache is not None
-        admitted: list[_Row] = []
+        admitted: list[Row] = []
         while waiting and len(rows) + len(admitted) < slots and waiting[0].longest <= self._cache.length:
             admitted.append(waiting.popleft())
-        first = len(rows)
-        for group in _groups(admitted, self._prefill_tokens):
+        if admitted:
+            first = len(rows)
+            self._take_in(rows, admitted)
+            self._hear(rows[first:], self._last[first : len(rows)].tolist())
+
+    def _take_in(self, rows: list[Row], newcomers: list[Row]) -> None:
+        """Each into a slot of its own; of those that begin alike, and as nobody before, one leads."""
+        while newcomers := self._follow(rows, newcomers):
+            leaders = one_of_each(newcomers)
+            for group in groups(leaders, self._prefill_tokens):
+                self._prefill(group, len(rows))
+                rows += group
+            newcomers = [row for row in newcomers if row not in leaders]
+
+    def _follow(self, rows: list[Row], newcomers: list[Row]) -> list[Row]:
+        """Take in those whose beginning lies in some slot, copied from there; the others are returned."""
+        assert self._cache is not None
+        following: list[Row] = []
+        others: list[Row] = []
+        # In the order in which they are grouped, since each is copied to its slot before that.
+        for row in sorted(newcomers, key=lambda row: row.own_length):
+            # A copy may take the place of what another would have been copied from: asked for each anew.
+            if row.beginning is None or row.beginning not in self._beginnings:
+                others.append(row)
+                continue
+            source, target = self._beginnings.index(row.beginning), len(rows) + len(following)
+            if source != target:
+                self._beginnings[target] = None
+                self._cache.move(source, target, row.beginning.length)
+            row.shared = row.beginning.length
+            following.append(row)
+        for group in groups(following, self._prefill_tokens):
             self._prefill(group, len(rows))
             rows += group
-        if admitted:
-            self._hear(rows[first:], self._last[first : len(rows)].tolist())
+        return others
 
     def _make_room(self, length: int, slots: int) -> None:
         """A cache of that many slots, at least that long; the old one goes first, since both may not fit."""
@@ -132,6 +141,7 @@ class Decoder:
             if self._cache.slots == slots and self._cache.length == length:
                 return
         self._cache = None
+        self._beginnings: list[Beginning | None] = [None] * slots  # what each slot begins with
         self._step = StepGraphs(self._decode, self._device) if self._with_graphs else self._decode
         length = _rounded(length, CACHE_STEP)
         model, device = self._model, self._device
@@ -139,18 +149,19 @@ class Decoder:
         self._position = torch.zeros(slots, dtype=torch.int64, device=device)
         self._places = torch.arange(length, device=device)
         self._block = torch.zeros(self._check_every, slots, dtype=torch.int64, device=device)
+        self._scores = torch.zeros(slots, model.config.vocab_size, device=device)
         dtype = model.model.norm.weight.dtype
         self._cache = SlotCache(model.config, slots, length, device=device, dtype=dtype)
 
-    def _hear(self, rows: list[_Row], tokens: list[int]) -> None:
+    def _hear(self, rows: list[Row], tokens: list[int]) -> None:
         for row, token in zip(rows, tokens, strict=True):
             if not self._is_finished(row):
                 row.tokens.append(token)
 
-    def _is_finished(self, row: _Row) -> bool:
+    def _is_finished(self, row: Row) -> bool:
         return bool(row.tokens) and row.tokens[-1] in self._stop_ids
 
-    def _leave(self, rows: list[_Row]) -> Iterator[tuple[Request, Said]]:
+    def _leave(self, rows: list[Row]) -> Iterator[tuple[Request, Said]]:
         """Take out the rows that have ended."""
         for index in reversed(range(len(rows))):
             row = rows[index]
@@ -159,22 +170,25 @@ class Decoder:
                 self._take_out(rows, index)
                 yield row.request, Said(row.tokens[:-1] if is_finished else row.tokens, is_finished)
 
-    def _restart_crossing(self, rows: list[_Row], waiting: deque[_Row]) -> None:
+    def _restart_crossing(self, rows: list[Row], waiting: deque[Row]) -> None:
         """Rows that outgrow the short frequencies start over with the long ones, as the original does.
 
         Their keys lie in the cache rotated by the short ones.
         """
         for index in reversed(range(len(rows))):
             if rows[index].length == self._short_limit:
-                waiting.appendleft(self._take_out(rows, index))
+                row = self._take_out(rows, index)
+                row.start_over()
+                waiting.appendleft(row)
 
-    def _take_out(self, rows: list[_Row], index: int) -> _Row:
-        """The last row moves into the gap.  Whoever takes out several begins at the end."""
+    def _take_out(self, rows: list[Row], index: int) -> Row:
+        """The last row moves into the gap: when removing several rows, remove the last one first."""
         assert self._cache is not None
         row, last = rows[index], rows.pop()
         if last is not row:
             rows[index] = last
             self._cache.move(len(rows), index, last.length)
+            self._beginnings[index] = self._beginnings[len(rows)]
             for state in (self._last, self._position):
                 state[index] = state[len(rows)]
         return row
@@ -182,41 +196,56 @@ class Decoder:
     # ---- the device's work -----------------------------------------------------------------------
 
     @torch.inference_mode()
-    def _prefill(self, group: list[_Row], first: int) -> None:
-        """Prompts of about the same length into the slots from `first` on, and the first token of each."""
+    def _prefill(self, group: list[Row], first: int) -> None:
+        """What the slots from `first` on lack of their prompts, and the first token of each."""
         assert self._cache is not None
-        ids = [row.ids() for row in group]
-        lengths = [len(one) for one in ids]
-        hidden = self._embedded(group, ids, max(lengths))
+        slots = slice(first, first + len(group))
+        # Where memory runs out in the middle, nobody may take what is half written for what was there.
+        self._beginnings[slots] = [None] * len(group)
+        lengths = [row.new_length for row in group]
+        hidden = self._embedded(group, max(lengths))
+        starts = torch.tensor([row.shared for row in group])[:, None]
+        ends = torch.tensor([row.prompt_length for row in group])
+        places = starts + torch.arange(max(lengths))
         # Padding takes the row's last position: another would count for the choice of its frequencies.
-        places = torch.arange(max(lengths)).expand(len(group), -1)
-        ends = torch.tensor(lengths)
         positions = self._sent(torch.minimum(places, ends[:, None] - 1))
-        self._cache.prefill(first, len(group))
-        hidden = self._through_layers(hidden, positions, None)
+        mask = None
+        if any(row.shared for row in group):
+            seen = min(_rounded(int(ends.max()), MASK_STEP), self._cache.length)
+            # Padding is written behind the row, where its next tokens will be.
+            behind = self._sent(places.clamp(max=self._cache.length - 1))
+            self._cache.extend(first, behind, seen)
+            mask = (self._places[:seen] <= positions[..., None])[:, None]
+        else:
+            self._cache.prefill(first, len(group))
+        hidden = self._through_layers(hidden, positions, mask)
         last = torch.stack([hidden[row, length - 1] for row, length in enumerate(lengths)])
-        self._last[first : first + len(group)] = self._best(last)
-        self._position[first : first + len(group)] = self._sent(ends)
-        for row, length in zip(group, lengths, strict=True):
-            row.length = length
+        self._last[slots] = self._scored(last, self._scores[slots]).argmax(dim=-1)
+        self._position[slots] = self._sent(ends)
+        self._draw(group, first)
+        self._beginnings[slots] = [row.beginning for row in group]
+        for row in group:
+            row.length = row.prompt_length
 
-    def _embedded(self, group: list[_Row], ids: list[torch.Tensor], length: int) -> torch.Tensor:
+    def _embedded(self, group: list[Row], length: int) -> torch.Tensor:
         """[rows, length, H], pictures laid in; without a question to the device, which `embed` asks some."""
+        ids = [row.new_ids() for row in group]
         padded = torch.stack([torch.nn.functional.pad(one, (0, length - len(one))) for one in ids])
         model = self._model.model
         embeddings: torch.Tensor = model.embed_tokens(self._sent(padded))
-        pictures = [row.request.seen for row in group if row.request.seen is not None]
-        vectors = vectors_of(pictures, model.vision_embed_tokens, self._device, embeddings.dtype)
-        for index, request in enumerate(row.request for row in group):
-            if request.seen is None:
+        pictures = {index: row.request.seen for index, row in enumerate(group) if not row.shared}
+        seen = [one for one in pictures.values() if one is not None]
+        vectors = vectors_of(seen, model.vision_embed_tokens, self._device, embeddings.dtype)
+        for index, one in pictures.items():
+            if one is None:
                 continue
             taken = 0
-            for begin, end in request.spans:
-                embeddings[index, begin:end] = vectors[request.seen][taken : taken + end - begin]
+            for begin, end in group[index].request.spans:
+                embeddings[index, begin:end] = vectors[one][taken : taken + end - begin]
                 taken += end - begin
         return embeddings
 
-    def _advance(self, rows: list[_Row]) -> None:
+    def _advance(self, rows: list[Row]) -> None:
         """Some steps for all rows: none gets past its end, or past what its frequencies are for."""
         assert self._cache is not None
         steps = min(self._check_every, *(self._steps_left(row) for row in rows))
@@ -226,13 +255,14 @@ class Decoder:
             seen = min(_rounded(seen, SEEN_STEP), self._cache.length)
         for step in range(steps):
             self._step(count, seen)
+            self._draw(rows, 0)
             self._block[step].copy_(self._last)
         for tokens in self._block[:steps, : len(rows)].tolist():
             self._hear(rows, tokens)
         for row in rows:
             row.length += steps
 
-    def _steps_left(self, row: _Row) -> int:
+    def _steps_left(self, row: Row) -> int:
         left = row.request.max_new_tokens - len(row.tokens)
         if self._short_limit is None or row.length > self._short_limit:
             return left
@@ -243,11 +273,11 @@ class Decoder:
         """One token more for each of the first `rows` slots.  All it reads and writes stays in place."""
         assert self._cache is not None
         positions = self._position[:rows]
-        self._cache.decode(positions, seen)
+        self._cache.extend(0, positions[:, None], seen)
         hidden = self._model.model.embed_tokens(self._last[:rows, None])
         mask = (self._places[:seen] <= positions[:, None])[:, None, None, :]
         hidden = self._through_layers(hidden, positions[:, None], mask)
-        self._last[:rows] = self._best(hidden[:, 0])
+        self._last[:rows] = self._scored(hidden[:, 0], self._scores[:rows]).argmax(dim=-1)
         # A slot without a row goes on counting; it must not count out of the cache.
         positions.add_(1).clamp_(max=self._cache.length - 1)
 
@@ -266,9 +296,16 @@ class Decoder:
             )
         return hidden
 
-    def _best(self, hidden: torch.Tensor) -> torch.Tensor:
-        logits: torch.Tensor = self._model.lm_head(self._model.model.norm(hidden)).float()
-        return logits.argmax(dim=-1)
+    def _scored(self, hidden: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+        """The scores [rows, vocabulary] of the next token, written to where they stay."""
+        return scores.copy_(self._model.lm_head(self._model.model.norm(hidden)))
+
+    @torch.inference_mode()
+    def _draw(self, rows: list[Row], first: int) -> None:
+        """In place of the best token, one by chance for the rows that want it so."""
+        for slot, row in enumerate(rows, start=first):
+            if row.chance is not None:
+                self._last[slot] = row.chosen(self._scores[slot])
 
     def _sent(self, tensor: torch.Tensor) -> torch.Tensor:
         return sent(tensor, self._device)
@@ -279,18 +316,6 @@ def can_decode(model: Phi3VForCausalLM) -> bool:
     config = model.config
     places = {parameter.device for parameter in model.parameters()}
     return config._attn_implementation == "sdpa" and config.sliding_window is None and len(places) == 1
-
-
-def _groups(rows: list[_Row], tokens: int) -> Iterator[list[_Row]]:
-    """Rows of like length together, padded to at most that many tokens; at least one in each."""
-    group: list[_Row] = []
-    for row in sorted(rows, key=lambda row: row.prompt_length):
-        if group and row.prompt_length * (len(group) + 1) > tokens:
-            yield group
-            group = []
-        group.append(row)
-    if group:
-        yield group
 
 
 def _rounded(number: int, step: int) -> int:

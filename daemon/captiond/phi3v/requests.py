@@ -55,6 +55,8 @@ class Request:
     spans: tuple[tuple[int, int], ...]  # where each run of picture positions begins and ends
     seen: Seen | None
     max_new_tokens: int
+    temperature: float = 0.0  # 0: the best token each time; else one by chance
+    seed: int | None = None  # of that chance; None: another one each time
 
     @classmethod
     def of(cls, batch: BatchFeature, max_new_tokens: int, *, dtype: torch.dtype, pin: bool = False) -> Self:
@@ -63,10 +65,18 @@ class Request:
         return cls.about(seen, batch, max_new_tokens)
 
     @classmethod
-    def about(cls, seen: Seen | None, prompt: BatchFeature, max_new_tokens: int) -> Self:
+    def about(
+        cls,
+        seen: Seen | None,
+        prompt: BatchFeature,
+        max_new_tokens: int,
+        *,
+        temperature: float = 0.0,
+        seed: int | None = None,
+    ) -> Self:
         """From the processor's batch of one prompt, about pictures that were made ready before."""
         spans = tuple(_runs(prompt["mm_token_type_ids"][0].tolist()))
-        return cls(prompt["input_ids"][0], spans, seen, max_new_tokens)
+        return cls(prompt["input_ids"][0], spans, seen, max_new_tokens, temperature, seed)
 
 
 class Said(NamedTuple):

@@ -17,7 +17,7 @@ from captiond.phi3v.configuration import Phi3VConfig
 class SlotCache:
     """What the decoder's layers take for a cache.
 
-    `prefill` and `decode` say what the coming `update` calls write, and how much of it attention sees.
+    `prefill` and `extend` say what the coming `update` calls write, and how much of it attention sees.
     """
 
     def __init__(
@@ -31,7 +31,7 @@ class SlotCache:
         )
         self._rows = torch.arange(slots, device=device)
         self._first = self._count = self._seen = 0
-        self._positions: torch.Tensor | None = None
+        self._places: torch.Tensor | None = None
 
     @property
     def slots(self) -> int:
@@ -43,28 +43,27 @@ class SlotCache:
 
     def prefill(self, first: int, count: int) -> None:
         """Whole prompts come, for the slots from `first` on."""
-        self._first, self._count, self._positions = first, count, None
+        self._first, self._count, self._places = first, count, None
 
-    def decode(self, positions: torch.Tensor, seen: int) -> None:
-        """One token for each of the first rows comes, at `positions` [rows]; they see `seen` places."""
-        self._positions, self._seen = positions, seen
+    def extend(self, first: int, places: torch.Tensor, seen: int) -> None:
+        """More comes for the slots from `first` on, to `places` [rows, new]; it may see `seen` places."""
+        self._first, self._count, self._places, self._seen = first, len(places), places, seen
 
     def update(
         self, keys: torch.Tensor, values: torch.Tensor, layer_idx: int, *_: Any, **__: Any
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Keys and values [rows, heads, new, width] in; those that attention sees out."""
         stored = self._data[layer_idx]
-        if self._positions is None:
-            slots = slice(self._first, self._first + self._count)
+        slots = slice(self._first, self._first + self._count)
+        if self._places is None:
             stored[0, slots, :, : keys.shape[2]] = keys
             stored[1, slots, :, : values.shape[2]] = values
             return keys, values
-        rows = len(self._positions)
-        where = self._rows[:rows]
-        stored[0][where, :, self._positions] = keys[:, :, 0]
-        stored[1][where, :, self._positions] = values[:, :, 0]
-        return stored[0, :rows, :, : self._seen], stored[1, :rows, :, : self._seen]
+        rows = self._rows[slots, None]
+        stored[0][rows, :, self._places] = keys.transpose(1, 2)
+        stored[1][rows, :, self._places] = values.transpose(1, 2)
+        return stored[0, slots, :, : self._seen], stored[1, slots, :, : self._seen]
 
     def move(self, source: int, target: int, length: int) -> None:
-        """The row of one slot into another."""
+        """What one slot begins with into another."""
         self._data[:, :, target, :, :length] = self._data[:, :, source, :, :length]
