@@ -1,4 +1,4 @@
-"""The page with many pictures, as people work with it: a real browser, a real daemon, 20,000 lines of history."""
+"""The page with many pictures, in a real browser, over a history of 20,000 lines."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from typing import Any
 
 import httpx
 import pytest
+from test_page import CHROMIUM_OPTIONS, damaged, picture
 
 from captiond.history import History
 from captiond.records import Outcome
 from daemon_process import Place, Running
 from fake_chat_server import FakeChatServer
-from test_page import CHROMIUM_OPTIONS, damaged, picture
 
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on the PATH")
