@@ -30,9 +30,21 @@ def decode(data: bytes) -> Record:
     if len(data) > MOST_BYTES:
         raise ValueError(f"not a record of ours: more than {MOST_BYTES:,} bytes")
     try:
-        return _record(json.loads(data))
-    except (KeyError, TypeError, AttributeError, RecursionError) as error:
+        return _record(read_json(data))
+    except (KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"not a record of ours: {error!r}") from error
+
+
+def read_json(data: bytes) -> Mapping[str, Any]:
+    """The object that `data` holds; ValueError for anything else, and for what is deeper than any of ours."""
+    try:
+        answer = json.loads(data)
+    except RecursionError as error:
+        raise ValueError("lists or objects lie too deep in one another") from error
+    if not isinstance(answer, dict):
+        raise ValueError("not an object")
+    checked.flat(answer)
+    return answer
 
 
 def _record(answer: Mapping[str, Any]) -> Record:
@@ -104,5 +116,5 @@ def _exact(told: Mapping[str, Any], key: str) -> str:
     if f"{key}_hex" in told:
         return os.fsdecode(bytes.fromhex(told[f"{key}_hex"]))
     if not isinstance(told[key], str):
-        raise TypeError(key)
+        raise ValueError(f"not a text: {key}")
     return str(told[key])
