@@ -15,9 +15,10 @@ import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from errno import EACCES, EILSEQ, EINVAL, ELOOP, ENAMETOOLONG, ENOENT, ENOTDIR
+from errno import EACCES, EILSEQ, EINVAL, ELOOP, ENAMETOOLONG, ENODATA, ENOENT, ENOTDIR
 from pathlib import Path
 
+from captiond.delivery import access
 from captiond.delivery.files import enter
 from captiond.errors import CannotStart, ExitCode, Surroundings, as_surroundings
 from captiond.names import OWN_FOLDER, candidates, checked_name, fitting, is_refused_somewhere
@@ -204,7 +205,11 @@ class Folders:
     @property
     def notices(self) -> tuple[Notice, ...]:
         """What their owner should know of them, once."""
-        return tuple(notice for folder in self._opened.values() for notice in folder.notices)
+        told = [notice for folder in self._opened.values() for notice in folder.notices]
+        others_drop = own.others_may_write(os.fstat(self._opened["inbox"].root))
+        if others_drop and os.geteuid() != 0:
+            told += [_no_acls(folder) for folder in self._opened.values() if not _knows_acls(folder)]
+        return tuple(told)
 
     def __getitem__(self, name: str) -> Folder:
         """The folder that its path means now; Surroundings where that is nothing, or not ours."""
@@ -231,6 +236,22 @@ class Folders:
                 folder.close()
             self._opened.clear()
             self._replaced.clear()
+
+
+def _knows_acls(folder: Folder) -> bool:
+    try:
+        os.getxattr(folder.root, access.ATTRIBUTE)
+    except OSError as error:
+        return error.errno == ENODATA
+    return True
+
+
+def _no_acls(folder: Folder) -> Notice:
+    return Notice(
+        "no_acls",
+        f"{folder.path} lies on a file system without ACLs: what others dropped becomes the daemon's own "
+        "there, and they may not be able to change or read it any more",
+    )
 
 
 def lock_holder(path: Path) -> str | None:

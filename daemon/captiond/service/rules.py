@@ -50,5 +50,6 @@ class RuleBook:
             settle_seconds=settings.watch.settle_seconds,
             takes_text=output.text_sidecar,
             xmp_on_stem=output.xmp_sidecar_name == "stem",
+            skips_duplicates=output.duplicates == "skip",
             stays=Ignore(settings.watch.ignore).is_asked_for,
         )

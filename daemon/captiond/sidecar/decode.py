@@ -51,7 +51,7 @@ def _record(answer: Mapping[str, Any]) -> Record:
     kind, version = answer["schema"], answer["schema_version"]
     if kind not in (CAPTION_SCHEMA, ERROR_SCHEMA) or version != VERSION:
         raise ValueError(f"not a record of ours: {kind} {version}")
-    source = _source(answer["source"])
+    source = _source(answer["source"], may_be_unread=kind == ERROR_SCHEMA)
     rest = {key: value for key, value in answer.items() if key not in _TYPED}
     if kind == ERROR_SCHEMA:
         return Record(source, None, source.sha256, rest=rest)
@@ -67,10 +67,11 @@ def _record(answer: Mapping[str, Any]) -> Record:
     )
 
 
-def _source(told: Mapping[str, Any]) -> Source:
+def _source(told: Mapping[str, Any], *, may_be_unread: bool) -> Source:
+    is_unread = may_be_unread and told["sha256"] is None
     return Source(
         path=checked_path(_exact(told, "path")),
-        sha256=checked.digest(told["sha256"]),
+        sha256="" if is_unread else checked.digest(told["sha256"]),
         size=checked.count(told.get("bytes")) or 0,
         modified_at=checked.text(told.get("modified_at")),
         format=checked.text(told.get("format")),

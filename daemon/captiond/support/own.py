@@ -8,6 +8,7 @@ and removed again: what belongs to everybody there belongs to everybody everywhe
 
 from __future__ import annotations
 
+import grp
 import os
 import pwd
 import secrets
@@ -68,7 +69,7 @@ def notices(path: Path, parent: int, own: Own) -> tuple[Notice, ...]:
             f"forge what the daemon keeps in {path / OWN_FOLDER}; let in only people whom you trust."
         )
         return (Notice("no_permissions", told),)
-    if not above.st_mode & OTHERS_MAY_WRITE or above.st_mode & stat.S_ISVTX:
+    if not others_may_write(above) or above.st_mode & stat.S_ISVTX:
         return ()
     told = (
         f"others may write into {path}, and so rename {path / OWN_FOLDER} away, which pauses the work: "
@@ -83,10 +84,27 @@ def notices_of_state(path: Path) -> tuple[Notice, ...]:
         there = path.stat()
     except OSError:
         return ()  # told by whoever writes into it
-    if not there.st_mode & OTHERS_MAY_WRITE:
+    if not others_may_write(there):
         return ()
     told = f"others may write into {path}, where attempts are counted: chmod go-w {shlex.quote(str(path))}"
     return (Notice("state_open_to_others", told),)
+
+
+def others_may_write(status: os.stat_result) -> bool:
+    """Whether a folder is open to anybody else; a group that is ours alone is nobody else."""
+    if status.st_mode & stat.S_IWOTH:
+        return True
+    return bool(status.st_mode & stat.S_IWGRP) and not _is_own_group(status.st_gid)
+
+
+def _is_own_group(number: int) -> bool:
+    """Many systems give each user a group of that name, and a umask that opens all to it."""
+    try:
+        group = grp.getgrgid(number)
+    except KeyError:
+        return False
+    me = _user(os.geteuid())
+    return group.gr_name == me and set(group.gr_mem) <= {me}
 
 
 def _sticky(path: Path, above: os.stat_result) -> str:
