@@ -222,19 +222,17 @@ def test_a_daemon_without_roots_rights_is_held_to_the_same(tmp_path: Path) -> No
     )
 
     def run(user: int, name: str) -> subprocess.CompletedProcess[str]:
+        who = ["setpriv", f"--reuid={user}", f"--regid={SOMEBODY}", "--clear-groups"]
         return subprocess.run(
-            ["setpriv", f"--reuid={user}", f"--regid={SOMEBODY}", "--clear-groups", sys.executable, "-c", code,
-             str(tmp_path), name],
-            capture_output=True, text=True, check=False, cwd="/",
+            [*who, sys.executable, "-c", code, str(tmp_path), name],
+            capture_output=True,
+            text=True,
+            check=False,
+            cwd="/",
             env={"PYTHONPATH": os.pathsep.join(sys.path), "PATH": os.environ["PATH"]},
-        )  # fmt: skip
+        )
 
     assert run(SOMEBODY, "a.jpg").returncode == 0
     assert (world.done / "a.jpg").exists()
-    shutil.rmtree(world.state)
-    world.state.mkdir()
-    os.chown(world.state, SOMEBODY + 1, SOMEBODY)
-    other = run(SOMEBODY + 1, "b.jpg")
-    assert "PermissionError" in other.stderr or "CannotStart" in other.stderr
-    assert (world.inbox / "a.jpg").exists() is False
+    assert "CannotStart" in run(SOMEBODY + 1, "b.jpg").stderr
     assert not (world.done / "b.jpg").exists()
