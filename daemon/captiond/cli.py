@@ -21,6 +21,7 @@ from captiond.errors import CannotStart, ExitCode, Surroundings, Verdict
 from captiond.names import shown
 
 if TYPE_CHECKING:
+    from captiond.records import Notice
     from captiond.settings import Settings
     from captiond.status import Status
 
@@ -225,7 +226,11 @@ def retry(paths: tuple[str, ...], config: Path | None) -> ExitCode:
 
     settings = _settings(config)
     failed, code, is_any = settings.folders.failed, ExitCode.OK, False
-    for path, back in retry.put_back(settings, paths, Path.cwd()):
+
+    def warn(notice: Notice) -> None:
+        _say(notice.message, to_errors=True)
+
+    for path, back in retry.put_back(settings, paths, Path.cwd(), warn):
         is_any = True
         if back is None:
             _say(f"{path}: no such failed image in {failed}", to_errors=True)

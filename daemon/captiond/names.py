@@ -21,6 +21,9 @@ LONGEST_PATH = 32 * 1024  # bytes; opened a part at a time, a path may be longer
 DEEPEST_PATH = 1024  # parts
 LONGEST_EXTENSION = 32  # bytes; what is longer is no extension but a name with a dot in it
 _SURROGATES = re.compile("[\ud800-\udfff]")
+_REFUSED_SOMEWHERE = re.compile('[<>:"\\\\|?*\x00-\x1f\x7f\ud800-\udfff]')
+_NOT_PLAIN = re.compile("[^A-Za-z0-9 ._~-]")
+LONGEST_PLAIN_NAME = 64  # bytes
 
 
 def job_id(path: str, identity: str) -> str:
@@ -36,12 +39,28 @@ def candidates(name: str, sha256: str, *, suffix: str, longest: int = LONGEST_NA
     """
     if _length(name + suffix) <= longest:
         yield name
-    stem, extension = os.path.splitext(name)  # noqa: PTH122 - a name with surrogates, not a path
-    if _length(extension) > LONGEST_EXTENSION:
-        stem, extension = name, ""
+    stem, extension = _parted(name)
     for number in count(1):
         tail = f"~{sha256[:8]}{'' if number == 1 else f'-{number}'}{extension}"
         yield _cut(stem, longest - _length(tail + suffix)) + tail
+
+
+def fitting(name: str, *, is_folder: bool = False) -> Iterator[str]:
+    """What to call a file or a folder where `name` is refused: first `name`, last what any system holds.
+
+    The first digits of the checksum of the name stand for what was replaced, so that two names stay two.
+    """
+    yield name
+    stem, extension = (name, "") if is_folder else _parted(name)
+    mark = f"~{hashlib.sha256(os.fsencode(name)).hexdigest()[:8]}"
+    for refused, longest in ((_REFUSED_SOMEWHERE, LONGEST_NAME), (_NOT_PLAIN, LONGEST_PLAIN_NAME)):
+        end = mark + refused.sub("_", extension).rstrip(". ")
+        yield _cut(refused.sub("_", stem), longest - _length(end)).rstrip(". ") + end
+
+
+def is_refused_somewhere(name: str) -> bool:
+    """Whether NTFS, exFAT, a share of Windows, or a file system that wants UTF-8, cannot hold it."""
+    return _REFUSED_SOMEWHERE.search(name) is not None or name.endswith((".", " "))
 
 
 def shown(name: str) -> str:
@@ -69,11 +88,16 @@ def name_keys(key: str, name: str) -> dict[str, str]:
     return {key: shown(name), f"{key}_hex": os.fsencode(name).hex()}
 
 
-def checked_path(path: str) -> str:
+def checked_path(path: object) -> str:
     """A path that came out of a file or a socket, if it can only lead beneath the folder that it is for.
 
     ValueError for all else: absolute, empty, too long or too deep, with `..` or a NUL, into our own folder.
+    This and `checked_name` are the only checks of paths, names and suffixes that are read.  Their users:
+    `sidecar.decode` (records beside pictures), `delivery.journal` (claims), `delivery.edit` and
+    `delivery.retry` (theirs, and paths that the history or a command names).
     """
+    if not isinstance(path, str):
+        raise ValueError("not a path")
     parts = path.split("/")
     if _length(path) > LONGEST_PATH or len(parts) > DEEPEST_PATH:
         raise ValueError("a path that is too long")
@@ -82,9 +106,13 @@ def checked_path(path: str) -> str:
     return path
 
 
-def checked_name(name: str) -> str:
-    """Likewise the name of one file or folder."""
-    if name in ("", ".", "..", OWN_FOLDER) or "/" in name or "\0" in name or _length(name) > LONGEST_NAME:
+def checked_name(name: object) -> str:
+    """Likewise the name of one file or folder; what a suffix makes of a name is checked as a name."""
+    if not isinstance(name, str):
+        raise ValueError("not a name")
+    # On a file system that does not tell upper from lower case, `.Captiond` is our own folder too.
+    is_kept = name in ("", ".", "..") or name.casefold() == OWN_FOLDER
+    if is_kept or "/" in name or "\0" in name or _length(name) > LONGEST_NAME:
         raise ValueError(f"not a name of a file: {shown(name)[:100]!r}")
     return name
 
@@ -95,7 +123,13 @@ def utc_text(moment: datetime, exact_to: str = "seconds") -> str:
 
 
 def _length(name: str) -> int:
+    """Bytes; UnicodeEncodeError, a ValueError, for a half character that no name of a file can hold."""
     return len(os.fsencode(name))
+
+
+def _parted(name: str) -> tuple[str, str]:
+    stem, extension = os.path.splitext(name)  # noqa: PTH122 - a name with surrogates, not a path
+    return (stem, extension) if _length(extension) <= LONGEST_EXTENSION else (name, "")
 
 
 def _cut(stem: str, room: int) -> str:

@@ -136,6 +136,7 @@ class Rules:
     xmp_on_stem: bool = False  # photo.xmp is made, not photo.jpg.xmp
     stays: Callable[[str], bool] = _nothing  # whether a path in the inbox is to stay there, beside whatever
     profile: str | None = None  # by whose name these are not everybody's
+    skips_duplicates: bool = False  # the same file under the same path is delivered once
 
 
 RulesOf = Callable[[str], Rules]  # by the path of a picture in the inbox
@@ -260,7 +261,8 @@ class Delivered:
     sha256: str  # of the image as it lies there
     folder: str  # done | failed
     dropped: str  # its path in the inbox
-    dropped_sha256: str
+    dropped_sha256: str  # empty: a file too large to be read whole
+    is_duplicate: bool = False  # it was delivered before, and the same file came once more
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,6 +25,7 @@ class Tally:
         self._started = clock()
         self.done = 0
         self.failed = 0
+        self.duplicates = 0  # taken away since the same file was delivered before
         self.failures: dict[str, int] = {}  # by kind
         self.last_error: str | None = None
         self.finished_at = self._started  # when a picture left the inbox last, on the clock
@@ -42,6 +43,11 @@ class Tally:
                 self.last_error = f"{outcome.path}: {outcome.message}"
             self.finished_at = self._clock()
             self._finished.append(self.finished_at)
+
+    def count_duplicate(self) -> None:
+        with self._counting:
+            self.duplicates += 1
+            self.finished_at = self._clock()
 
     def rate_per_second(self) -> float:
         """Pictures a second, over the last minute or since the start."""
@@ -132,6 +138,7 @@ class Measures:
     files: Mapping[str, int]  # in the inbox: waiting, settling, in_work, ignored, unreadable
     missed_events: int
     captioned: int
+    duplicates: int
     failures: Mapping[str, int]  # by kind
     is_healthy: bool
     is_paused: bool

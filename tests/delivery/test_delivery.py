@@ -534,22 +534,52 @@ def test_what_a_pause_interrupted_is_finished_without_the_model(tmp_path: Path) 
     world.check_quiet()
 
 
-def test_a_name_that_a_folder_cannot_hold_concerns_that_image_alone(tmp_path: Path) -> None:
-    """A file system that refuses a name pauses nobody and leaves no traces."""
-    world = World.at(tmp_path)
+def _picky(*refused: str, number: int = errno.EINVAL) -> moves.Move:
+    """A file system that does not take names with some of these in them."""
 
-    def picky(source: int, name: str, target: int, new_name: str) -> None:
-        if ":" in new_name:
-            raise OSError(errno.EINVAL, "Invalid argument")
+    def move(source: int, name: str, target: int, new_name: str) -> None:
+        if any(part in new_name for part in refused):
+            raise OSError(number, os.strerror(number))
         moves.move(source, name, target, new_name)
 
-    world.move = picky
+    return move
+
+
+@pytest.mark.parametrize(
+    ("dropped", "number", "delivered"),
+    [
+        ("12:30.jpg", errno.EINVAL, "12_30~581be28f.jpg"),
+        ("Trip/who?.jpg", errno.EILSEQ, "Trip/who_~c783a871.jpg"),
+    ],
+)
+def test_a_name_that_a_folder_cannot_hold_is_replaced(
+    tmp_path: Path, dropped: str, number: int, delivered: str
+) -> None:
+    """The image gets a name that fits, after its own checksum; its sidecar tells the true one."""
+    world = World.at(tmp_path, move=_picky(":", "?", number=number))
     with world.opened() as delivery:
-        with pytest.raises(TryLater, match="cannot hold"):
-            world.caption(delivery, world.drop("12:30.jpg"))
-        world.caption(delivery, world.drop("1230.jpg"))
-    assert set(os.listdir(world.done / ".captiond")) == {"lock"}
-    assert users_files(world.inbox) == ["12:30.jpg"]
+        assert world.caption(delivery, world.drop(dropped)).path == delivered
+    told = json.loads((world.done / f"{delivered}.caption.json").read_bytes())
+    assert told["source"]["path"] == dropped
+    world.check_quiet()
+
+
+def test_a_name_that_nothing_helps_concerns_that_image_alone(tmp_path: Path) -> None:
+    """A file system that refuses every name of an image pauses nobody, and the caption waits with it."""
+    world = World.at(tmp_path, move=_picky("12"))
+    with world.opened() as delivery:
+        for _ in range(3):
+            with pytest.raises(TryLater, match="cannot hold"):
+                world.caption(delivery, world.drop("12:30.jpg"))
+            assert delivery.recover() == []
+        world.caption(delivery, world.drop("1130.jpg"))
+        assert world.asked == 2
+        assert users_files(world.inbox) == ["12:30.jpg"]
+    world.move = moves.move
+    with world.opened() as delivery:
+        assert [one.path for one in delivery.recover()] == ["12:30.jpg"]
+    assert world.asked == 2
+    world.check_quiet()
 
 
 # Opening.

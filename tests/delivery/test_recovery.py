@@ -321,15 +321,13 @@ def _only_job(world: World) -> str:
 
 def test_recovery_leaves_what_is_in_work_alone(world: World) -> None:
     """Recovering while pictures are delivered disturbs none of them."""
-    with world.opened() as delivery:
-        job = world.claim(delivery, world.settled("trip/photo.jpg"))
 
-        def recover_meanwhile(source: int, name: str, target: int, new_name: str) -> None:
-            assert delivery.recover() == []
-            move(source, name, target, new_name)
+    def recover_meanwhile(source: int, name: str, target: int, new_name: str) -> None:
+        assert delivery.recover() == []
+        world.move(source, name, target, new_name)
 
-        move, delivery._move = delivery._move, recover_meanwhile
-        world.publish(delivery, job)
+    with world.opened(move=recover_meanwhile) as delivery:
+        world.publish(delivery, world.claim(delivery, world.settled("trip/photo.jpg")))
     world.check_quiet()
 
 

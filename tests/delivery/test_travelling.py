@@ -450,11 +450,11 @@ def test_a_companion_changed_while_it_is_copied_is_waited_for(tmp_path: Path) ->
         if number:
             file.write_bytes(b"a longer film")
 
-    write = journal.Trace.write_piece
+    write = journal.Trace.copy_piece
     with world.opened() as delivery:
         job = world.claim(delivery, world.drop("photo.jpg"))
         with pytest.MonkeyPatch.context() as patch, pytest.raises(TryLater, match="is being changed"):
-            patch.setattr(journal.Trace, "write_piece", late)
+            patch.setattr(journal.Trace, "copy_piece", late)
             world.publish(delivery, job)
         world.beside["photo.MOV"] = b"a longer film"
         assert isinstance(delivery.claim(world.settled("photo.jpg")), Delivered)

@@ -9,15 +9,17 @@ from __future__ import annotations
 import os
 import pwd
 import stat
+from contextlib import suppress
 from pathlib import Path
 
 from captiond.commands.check_result import CheckResult, wrong
 from captiond.delivery.nesting import refuse_nested
-from captiond.errors import CannotStart
+from captiond.errors import CannotStart, Surroundings
 from captiond.inbox import mounts
 from captiond.names import OWN_FOLDER
+from captiond.records import Notice
 from captiond.settings.schema import Folders
-from captiond.support import openat
+from captiond.support import openat, own
 
 
 def named(folders: Folders) -> list[tuple[str, Path]]:
@@ -40,7 +42,9 @@ def folder(name: str, folder: Path) -> CheckResult:
         )
     try:
         found = folder.stat()
-        _write_into(folder)
+        notices = _write_into(folder) if name != "folders.state" else _write_into_state(folder)
+    except Surroundings as trouble:
+        return CheckResult(name, False, trouble.message, trouble.advice)
     except FileNotFoundError:
         return CheckResult(
             name, False, f"{folder} does not exist", f"Create it so that {who} may write to it."
@@ -56,6 +60,8 @@ def folder(name: str, folder: Path) -> CheckResult:
             if isinstance(error, PermissionError)
             else None,
         )
+    if notices:
+        return CheckResult(name, None, notices[0].message, "Then nobody but the daemon can move it.")
     if found.st_mode & stat.S_ISVTX and os.geteuid() not in (0, found.st_uid):
         return CheckResult(
             name,
@@ -66,41 +72,42 @@ def folder(name: str, folder: Path) -> CheckResult:
     return CheckResult(name, True, f"{folder}, writable for {who}")
 
 
-def _write_into(folder: Path) -> None:
+def _write_into(folder: Path) -> tuple[Notice, ...]:
     """Writes one byte into a hidden file and takes it away again, with its hidden folder if that was new."""
     root = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    is_new = not os.path.lexists(folder / OWN_FOLDER)
     try:
-        is_new = False
+        opened = own.enter(root, folder, for_its_owner=True)
         try:
-            os.mkdir(OWN_FOLDER, dir_fd=root)
-            is_new = True
-        except FileExistsError:
-            pass
-        try:
-            _write_and_remove(root, f"check-{os.getpid()}")
+            _write_and_remove(opened.descriptor)
+            return own.notices(folder, root, opened)
         finally:
+            os.close(opened.descriptor)
             if is_new:
-                try:
+                with suppress(OSError):  # a daemon that started meanwhile has put something there
                     os.rmdir(OWN_FOLDER, dir_fd=root)
-                except OSError:
-                    pass  # a daemon that started meanwhile has put something there
     finally:
         os.close(root)
 
 
-def _write_and_remove(root: int, name: str) -> None:
-    own = openat.open_folder(root, OWN_FOLDER)
+def _write_into_state(folder: Path) -> tuple[Notice, ...]:
+    root = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-        descriptor = os.open(name, flags, 0o600, dir_fd=own)
-        try:
-            os.write(descriptor, b"\n")
-            os.fsync(descriptor)  # a full disk, or a quota on a network share, may speak up only now
-        finally:
-            os.close(descriptor)
-            os.unlink(name, dir_fd=own)
+        _write_and_remove(root)
     finally:
-        os.close(own)
+        os.close(root)
+    return own.notices_of_state(folder)
+
+
+def _write_and_remove(folder: int) -> None:
+    name = f"check-{os.getpid()}"
+    descriptor = os.open(name, openat.NEW, 0o600, dir_fd=folder)
+    try:
+        os.write(descriptor, b"\n")
+        os.fsync(descriptor)  # a full disk, or a quota on a network share, may speak up only now
+    finally:
+        os.close(descriptor)
+        os.unlink(name, dir_fd=folder)
 
 
 def user() -> str:

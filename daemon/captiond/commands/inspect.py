@@ -70,6 +70,7 @@ def status(settings: Settings) -> Status:
         "incomplete": 0,
         "held": 0,
         "in_work": 0,
+        "duplicates": 0,
         **(_remembered(settings, Looking.counts) or _lying(folders)),
         "ignored": ignored,
         "unreadable": 0,

@@ -9,15 +9,19 @@ from typing import TYPE_CHECKING
 
 from captiond.commands.folders import refuse_missing
 from captiond.delivery import retry
+from captiond.delivery.not_understood import Tell
 from captiond.errors import NotThere
 
 if TYPE_CHECKING:
     from captiond.settings import Settings
 
 
-def put_back(settings: Settings, named: Iterable[str], cwd: Path) -> Iterator[tuple[str, Path | None]]:
+def put_back(
+    settings: Settings, named: Iterable[str], cwd: Path, tell: Tell
+) -> Iterator[tuple[str, Path | None]]:
     """All that failed, or what is named: each path, and where it lies now; None where nothing failed there.
 
+    `tell`: hears of what an earlier retry left, and cannot be understood or finished.
     Raises Surroundings where a folder is missing or does not let us.
     """
     refuse_missing(settings, "inbox", "failed")
@@ -25,7 +29,7 @@ def put_back(settings: Settings, named: Iterable[str], cwd: Path) -> Iterator[tu
     wanted = [beneath(path, folders.failed, cwd) for path in named] or retry.failures(folders.failed)
     for path in wanted:
         try:
-            back = retry.put_back(path, inbox=folders.inbox, failed=folders.failed)
+            back = retry.put_back(path, inbox=folders.inbox, failed=folders.failed, tell=tell)
         except NotThere:
             yield path, None
         else:

@@ -1,21 +1,29 @@
 """What a delivered file keeps of its original beside the bytes: time, permissions, owner, attributes.
 
-The modification time and the permissions are promised.  Owner and extended attributes (ACLs are such) are
-kept where the file system and our rights allow it, one by one; security labels belong to the place, not to
-the file, and are left to the kernel.
+The modification time and who may read and write are promised.  Where the owner or the group cannot be kept,
+an ACL names them, so that they can do with the file what they could do before; where the file system has no
+ACLs either, nobody gains and the former owner may lose (`support.own.notices` says so at the start).  Other
+extended attributes are kept where the file system and our rights allow it, one by one; security labels belong
+to the place, not to the file, and are left to the kernel.
 """
 
 from __future__ import annotations
 
 import os
 import stat
+from contextlib import suppress
 from dataclasses import dataclass, replace
+
+from captiond.delivery import access
+from captiond.delivery.access import ATTRIBUTE, Access
+
+_READ_AND_WRITE = 6
 
 
 @dataclass(frozen=True, slots=True)
 class Attributes:
     modified_ns: int
-    mode: int
+    access: Access
     owner: int
     group: int
     extended: tuple[tuple[str, bytes], ...] = ()
@@ -23,23 +31,27 @@ class Attributes:
     @classmethod
     def of(cls, file: int) -> Attributes:
         status = os.fstat(file)
+        kept = dict(_extended(file))
+        acl = kept.pop(ATTRIBUTE, None)
         # Without setuid, setgid and sticky: an image needs none, and the owner may become another.
-        mode = stat.S_IMODE(status.st_mode) & 0o777
-        return cls(status.st_mtime_ns, mode, status.st_uid, status.st_gid, tuple(_extended(file)))
+        theirs = access.of_attribute(acl) if acl is not None else None
+        theirs = theirs or access.of_mode(stat.S_IMODE(status.st_mode))
+        return cls(status.st_mtime_ns, theirs, status.st_uid, status.st_gid, tuple(kept.items()))
 
     @classmethod
     def unknown(cls, modified_ns: int) -> Attributes:
-        """Where the original is gone by now: those of any file of ours that others may read."""
-        return cls(modified_ns, 0o644, os.geteuid(), os.getegid())
+        """Of an original that is gone by now: those of any file of ours that others may read."""
+        return cls(modified_ns, access.of_mode(0o644), os.geteuid(), os.getegid())
 
     def at(self, modified_ns: int) -> Attributes:
         return replace(self, modified_ns=modified_ns)
 
+    def without_execution(self) -> Attributes:
+        """For what is put back where others drop pictures."""
+        return replace(self, access=self.access.limited(_READ_AND_WRITE))
+
     def give(self, file: int) -> None:
-        self._give_owner(file)
-        os.fchmod(
-            file, self.mode
-        )  # after the owner, since chown clears bits; before the ACL, which refines it
+        self._give_access(file, self.access)
         for name, value in self.extended:
             try:
                 os.setxattr(file, name, value)
@@ -49,17 +61,31 @@ class Attributes:
 
     def give_record(self, file: int) -> None:
         """Who may read the image may read what was written about it; its time is its own."""
+        self._give_access(file, self.access.limited(_READ_AND_WRITE))
+
+    def _give_access(self, file: int, theirs: Access) -> None:
         self._give_owner(file)
-        os.fchmod(file, self.mode & 0o666)
+        status = os.fstat(file)
+        theirs = theirs.handed_over(
+            self.owner if status.st_uid != self.owner else None,
+            self.group if status.st_gid != self.group else None,
+        )
+        if theirs.is_named:
+            # An ACL decides whether chmod sets the group's rights or the mask, so it comes first.
+            os.fchmod(file, theirs.owner << 6)
+            try:
+                os.setxattr(file, ATTRIBUTE, theirs.encoded())
+                return
+            except OSError:
+                pass  # none to be had here: then the mode alone, of which nobody gains
+        os.fchmod(file, theirs.owner << 6 | theirs.group << 3 | theirs.other)
 
     def _give_owner(self, file: int) -> None:
         try:
             os.fchown(file, self.owner, self.group)
         except OSError:
-            try:
+            with suppress(OSError):
                 os.fchown(file, -1, self.group)
-            except OSError:
-                pass  # it stays ours
 
 
 def _extended(file: int) -> list[tuple[str, bytes]]:

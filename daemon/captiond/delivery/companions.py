@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from itertools import islice
 from threading import Lock
 
-from captiond.delivery.files import NO_FILE, contents
+from captiond.delivery.files import NO_FILE, allocated, contents
 from captiond.delivery.folders import Folder
 from captiond.errors import TryLater
 from captiond.names import shown
@@ -27,6 +27,7 @@ from captiond.support.openat import open_file, split
 
 MOST_NOTE_BYTES = 16 * 1024 * 1024
 _MOST_JSON_BYTES = 1024 * 1024  # of what Takeout writes beside a picture, which are a few hundred
+MOST_HOLLOW_BYTES = 8 * 1024**3
 CHANGING_RETRY_SECONDS = 1.0
 FORBIDDEN_RETRY_SECONDS = 60.0
 
@@ -77,6 +78,9 @@ class Companion:
             raise self._later("was changed a moment ago", settle_seconds - quiet_seconds)
         if is_held_by_writer(file):
             raise self._later("is still open for writing")
+        if self.fingerprint.size > MOST_HOLLOW_BYTES and allocated(file) < self.fingerprint.size // 8:
+            # To read it takes hours, and a program that made room for a whole film first is not done with it.
+            raise self._later("is nearly all holes, as if still to be written", FORBIDDEN_RETRY_SECONDS)
 
     def _must_be_unchanged(self, file: int) -> None:
         if Fingerprint.of(os.fstat(file)) != self.fingerprint:

@@ -4,29 +4,30 @@ from __future__ import annotations
 
 import hashlib
 import os
-import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Callable
+from contextlib import ExitStack, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
 from captiond import sidecar
-from captiond.delivery import originals
+from captiond.delivery import duplicates, originals
 from captiond.delivery.attempts import Attempts
 from captiond.delivery.attributes import Attributes
 from captiond.delivery.companions import Takers
 from captiond.delivery.edit import Edits
-from captiond.delivery.files import chunks, contents, enter, read, sha256_of
-from captiond.delivery.folders import Folder, Folders
-from captiond.delivery.journal import PICTURE, Claim, Original, Piece, Trace, jobs
-from captiond.delivery.leftovers import Leftovers
+from captiond.delivery.failing import Failing, identity
+from captiond.delivery.files import contents, enter, read
+from captiond.delivery.finishing import Finishing
+from captiond.delivery.folders import Folders
+from captiond.delivery.journal import Claim, Original, Trace, jobs
 from captiond.delivery.moves import Move, exchange, move
 from captiond.delivery.nesting import refuse_nested
 from captiond.delivery.recovery import Recovery
-from captiond.delivery.staging import stage
+from captiond.delivery.staging import cleared_on_trouble, stage
 from captiond.delivery.steps import Steps
-from captiond.errors import Rejected, Surroundings, TryLater, as_surroundings
+from captiond.delivery.troubles import of_one_picture, ours
+from captiond.errors import Rejected, Surroundings, TryLater
 from captiond.names import job_id, shown
 from captiond.records import (
     Delivered,
@@ -41,6 +42,7 @@ from captiond.records import (
     Stamp,
 )
 from captiond.sidecar import Record
+from captiond.support import own
 from captiond.support.openat import open_file, split
 
 
@@ -64,25 +66,27 @@ class Delivery:
         self._attempts = attempts
         self._rules_of = rules_of
         self._takers = Takers()
-        self._recovery = Recovery(attempts, self._takers, rules_of)
-        self._edits = Edits(rules_of, move, exchange)
+        self._notices: list[Notice] = []
+        self._attributes: dict[str, Attributes] = {}  # by the path of a claimed file: what it has
+        tell = self._notices.append
+        self._recovery = Recovery(attempts, self._takers, rules_of, tell)
+        self._edits = Edits(rules_of, move, exchange, tell)
+        self._finishing = Finishing(self._folders, attempts, self._takers, self._recovery, move, clock)
+        self._failing = Failing(self._finishing, attempts)
         self._clock = clock
-        self._move = move
-        self._freed = threading.Condition()
-        self._in_work: set[tuple[str, str]] = set()
-        self._leftovers = Leftovers(self._steps, self._working, clock)
         self.unresolved: tuple[Notice, ...] = ()
 
     def open(self) -> None:
-        """Lock the folders and remove what no record accounts for; CannotStart where that cannot be."""
+        """Lock the folders and remove what no record accounts for.  CannotStart if that cannot be."""
         refuse_nested(**self._paths, state=self._attempts.folder)
         with ExitStack() as undo:
             undo.callback(self.close)
             self._folders.open(self._paths)
-            with _ours("opening the folders"):
-                os.close(enter(self._folders["inbox"].work, originals.GRAB))
+            self._notices += [*self._folders.notices, *own.notices_of_state(self._attempts.folder)]
+            with ours("opening the folders"):
+                os.close(enter(self._folders["inbox"].work, originals.GRAB, 0o700))
                 for name in sidecar.SUFFIXES:
-                    _remove_temporaries(self._folders[name])
+                    self._recovery.drop_what_nothing_tells_of(self._folders[name])
                 self._remember_companions(self._folders["done"].work)
             undo.pop_all()
 
@@ -90,81 +94,110 @@ class Delivery:
         """Companions that were staged when an earlier process ended go with that delivery and no other."""
         for job in jobs(work):
             trace = Trace(work, job)
-            for claim in (trace.read_claim(), trace.read_delivered()):
-                for companion in claim.companions if claim is not None else ():
-                    self._takers.keep(companion.path, job)
+            for read_one in (trace.read_claim, trace.read_delivered):
+                with suppress(ValueError):  # recovery tells of it
+                    claim = read_one()
+                    for companion in claim.companions if claim is not None else ():
+                        self._takers.keep(companion.path, job)
 
     def close(self) -> None:
-        """A last try for what is left; then the locks are let go."""
+        """Try once more what is left to do, and let go of the locks."""
         with suppress(Surroundings):
-            self._leftovers.try_at_last()
+            self._finishing.leftovers.try_at_last()
         self._folders.close()
 
     def tidy(self) -> None:
         """Try again what could not be taken away, now and then: to be called often, and cheap."""
-        self._leftovers.tidy()
+        self._finishing.leftovers.tidy()
+
+    def take_notices(self) -> tuple[Notice, ...]:
+        """What the daemon's owner should know, each thing once: to be called often, and cheap."""
+        told = tuple(self._notices)
+        del self._notices[: len(told)]
+        return told
 
     def claim(self, settled: SettledFile) -> Job | Delivered:
         """Count an attempt and read the file; of what is raised instead, only Rejected has charged it.
 
-        Delivered where an earlier run, or a pause, had left all that was needed to finish it just now.
+        Delivered if an earlier run, or a pause, had left all that was needed to finish it just now, or if it
+        is a duplicate.
         """
         path, fingerprint = settled.path, settled.fingerprint
         rules = self._rules_of(path)
         inbox = self._folders["inbox"]
-        self._leftovers.must_not_hold(path)
+        self._finishing.leftovers.must_not_hold(path)
         with originals.opened(inbox, path, fingerprint) as file:
             originals.must_be_removable(inbox, path)
-            with _ours(f"looking at what lies beside {shown(path)}"):
+            with ours(f"looking at what lies beside {shown(path)}"):
                 beside = self._takers.look(inbox, path, rules)
             attempt = self._attempts.begin(path, fingerprint)
             _refuse(settled, attempt, rules)
             try:
-                with _ours(f"reading {shown(path)}"):
+                with ours(f"reading {shown(path)}"):
+                    self._attributes[path] = Attributes.of(file)
                     data = contents(file, fingerprint.size)
                 originals.unchanged(file, fingerprint)
                 sha256 = hashlib.sha256(data).hexdigest()
-                earlier = self._finish_earlier(path, {"done": sha256, "failed": _identity(fingerprint)})
+                claimed = Job(
+                    id=job_id(path, sha256),
+                    path=path,
+                    fingerprint=fingerprint,
+                    data=data,
+                    sha256=sha256,
+                    attempt=attempt,
+                    noticed_at=settled.noticed_at,
+                    claimed_at=self._clock(),
+                    rules=rules,
+                    notes=beside.notes,
+                    notices=settled.notices,
+                )
+                earlier = self._finishing.earlier(path, {"done": sha256, "failed": identity(fingerprint)})
+                return earlier or self._taken_away(claimed) or claimed
             except (TryLater, Surroundings):
-                self._attempts.forgive(path, fingerprint)
+                self.forgive(settled)
                 raise
-        if earlier is not None:
-            return earlier
-        return Job(
-            id=job_id(path, sha256),
-            path=path,
-            fingerprint=fingerprint,
-            data=data,
-            sha256=sha256,
-            attempt=attempt,
-            noticed_at=settled.noticed_at,
-            claimed_at=self._clock(),
-            rules=rules,
-            notes=beside.notes,
-            notices=settled.notices,
-        )
+
+    def _taken_away(self, job: Job) -> Delivered | None:
+        """If it is a duplicate."""
+        if not job.rules.skips_duplicates:
+            return None
+        steps = self._finishing.steps("done", job.id)
+        with ours(f"looking for {shown(job.path)}"), of_one_picture(steps.target, job.path):
+            if not duplicates.has_twin(steps, job.path, job.sha256):
+                return None
+            with self._finishing.working(steps):
+                beside = self._takers.take(steps.inbox, job.path, job.rules, job.id)
+                claim = duplicates.claim_of(steps, job, beside)
+                if claim is None:
+                    return None
+                steps.trace.write_delivered(claim)
+                steps.trace.sync()
+                return self._finishing.delivered(steps, claim, is_seen=True)
 
     def forgive(self, work: Job | SettledFile) -> None:
         """Take back the attempt that `claim` counted, once, if it has not been taken back or settled yet."""
+        self._attributes.pop(work.path, None)
         self._attempts.forgive(work.path, work.fingerprint)
 
     def publish(self, job: Job, described: Described, record: Record) -> Delivered:
-        """Deliver to done/; Surroundings where it cannot be, and then the same call may be made again."""
+        """Deliver to done/; Surroundings if it cannot be, and then the same call may be made again."""
         told = record.path, record.source.sha256, record.published_sha256
         if told != (job.path, job.sha256, described.sha256):
             raise ValueError("the record tells of another image")
-        steps = self._steps("done", job.id)
-        with self._working(steps), _ours(f"publishing {shown(job.path)}"):
-            claim = self._recovery.roll_forward(steps)
+        steps = self._finishing.steps("done", job.id)
+        with self._finishing.working(steps), ours(f"publishing {shown(job.path)}"):
+            claim = self._finishing.roll_forward(steps)
             if claim is None:
-                claim = steps.commit(self._staged(steps, job, described, record))
-            return self._delivered(steps, claim)
+                with of_one_picture(steps.target, job.path):
+                    claim = steps.commit(self._staged(steps, job, described, record))
+            self._attributes.pop(job.path, None)
+            return self._finishing.delivered(steps, claim, is_seen=True)
 
     def _staged(self, steps: Steps, job: Job, described: Described, record: Record) -> Claim:
-        """Step 2.  TryLater where what travels along is being written; the caption then waits on disk."""
-        attributes = _attributes(steps.inbox, job)
+        """Step 2.  TryLater if what travels along is being written; the caption then waits on disk."""
+        attributes = self._attributes_of(steps, job)
         original = Original(job.path, job.fingerprint, job.sha256)
-        with _cleared_on_trouble(steps.trace):
+        with cleared_on_trouble(steps.trace), of_one_picture(steps.target, job.path):
             steps.trace.write_record(record, attributes.give_record)
             beside = self._takers.take(steps.inbox, job.path, job.rules, job.id)
             if beside.notes != job.notes and record.texts is not None:
@@ -174,46 +207,43 @@ class Delivery:
                 steps.trace.write_record(record, attributes.give_record)
             return stage(steps, record, original, attributes, beside, described, job.rules)
 
+    def _attributes_of(self, steps: Steps, job: Job) -> Attributes:
+        """The original's as they are now, or were when it was claimed; its time is that of what was read."""
+        claimed = self._attributes.get(job.path) or Attributes.unknown(0)
+        try:
+            file = open_file(steps.inbox.root, job.path)
+        except OSError:
+            return claimed.at(job.fingerprint.modified_ns)
+        try:
+            there = Fingerprint.of(os.fstat(file))
+            is_it = (there.device, there.inode) == (job.fingerprint.device, job.fingerprint.inode)
+            return (Attributes.of(file) if is_it else claimed).at(job.fingerprint.modified_ns)
+        finally:
+            os.close(file)
+
     def set_aside(
         self, path: str, fingerprint: Fingerprint, rejected: Rejected, attempt: int, stamp: Stamp
     ) -> tuple[Delivered, Record | None]:
         """Deliver the original, byte for byte, to failed/; an `attempt` of 0 is looked up.
 
-        The record is None where what an earlier run, or a pause, had left was finished instead.
+        The record is None if what an earlier run, or a pause, had left was finished instead.  Only what is
+        set aside stays charged.
         """
-        attempts = attempt or self._attempts.count(path, fingerprint)
-        steps = self._steps("failed", job_id(path, _identity(fingerprint)))
-        with self._working(steps), _ours(f"setting {shown(path)} aside"):
-            claim, record = self._recovery.roll_forward(steps), None
-            if claim is None:
-                with (
-                    originals.opened(steps.inbox, path, fingerprint) as file,
-                    _cleared_on_trouble(steps.trace),
-                ):
-                    attributes = Attributes.of(file)
-                    steps.trace.write_piece(0, chunks(file), attributes.give)
-                    sha256 = sha256_of(file)
-                    originals.unchanged(file, fingerprint)
-                    # A caption that waits on disk for its delivery is not to turn up beside this.
-                    earlier = self._finish_earlier(path, {"done": sha256})
-                    if earlier is not None:
-                        steps.trace.clear()
-                        return earlier, None
-                    record = sidecar.compose_error(path, fingerprint, rejected, attempts, sha256, stamp)
-                    steps.trace.write_record(record, attributes.give_record)
-                    claim = steps.claim_for([Piece(PICTURE, sha256, Original(path, fingerprint, sha256))])
-                    steps.trace.write_claim(claim)
-                    steps.trace.sync()
-                claim = steps.commit(claim)
-            return self._delivered(steps, claim), record
+        try:
+            set_aside = self._failing.set_aside(path, fingerprint, rejected, attempt, stamp)
+        except TryLater:
+            self._attempts.forgive(path, fingerprint)
+            raise
+        self._attributes.pop(path, None)
+        return set_aside
 
     def edit(self, path: str, caption: str, at: datetime, *, was: str | None = None) -> Delivered:
         """A person's caption for the image done/`path`, in it and in its sidecar; see the module `edit`.
 
-        NotThere if no captioned image has that path; TryLater if somebody has changed it since,
-        Overtaken where it does not say any more what it `was`.
+        NotThere if no captioned image has that path; TryLater if somebody has changed it since, Overtaken if
+        it does not say any more what it `was`.
         """
-        with _ours(f"changing the caption of {shown(path)}"):
+        with ours(f"changing the caption of {shown(path)}"):
             return self._edits.edit(self._folders["done"], path, caption, at, was)
 
     def recover(self) -> list[Delivered]:
@@ -221,27 +251,15 @@ class Delivery:
 
         To be called after `open`; it may be called again at any time, e.g. when a pause is over.
         """
-        with _ours("recovering in folders.done"):
+        with ours("recovering in folders.done"):
             # First: deliveries look for their sidecars in their places.
             self._edits.recover(self._folders["done"])
-        delivered, unresolved = [], []
-        for name in sidecar.SUFFIXES:
-            with _ours(f"recovering in folders.{name}"):
-                for job in jobs(self._folders[name].work):
-                    steps = self._steps(name, job)
-                    with self._working(steps, wait=False) as is_ours, suppress(TryLater):
-                        claim = self._recovery.roll_forward(steps) if is_ours else None
-                        if claim is not None:
-                            is_told = claim.path in self._leftovers
-                            finished = self._delivered(steps, claim)
-                            delivered += [] if is_told else [finished]
-                        elif is_ours and not steps.trace.is_empty():
-                            unresolved.append(_unresolved(steps))
+        delivered, unresolved = self._finishing.recover()
         self.unresolved = tuple(unresolved)
         return delivered
 
     def outcome(self, delivered: Delivered) -> Outcome:
-        """What became of a picture, by the record beside it; the least of it where that was taken away."""
+        """What became of a picture, by the record beside it; the least of it if that was taken away."""
         folder_name, name = split(delivered.record)
         try:
             with self._folders[delivered.folder].folder(folder_name) as folder:
@@ -249,58 +267,6 @@ class Delivery:
         except (OSError, ValueError, Surroundings):
             record = None
         return sidecar.outcome(record, delivered, datetime.now(UTC))
-
-    def _steps(self, target: str, job: str) -> Steps:
-        inbox, folder = self._folders["inbox"], self._folders[target]
-        return Steps(inbox, folder, Trace(folder.work, job), self._move)
-
-    def _finish_earlier(self, path: str, identities: Mapping[str, str]) -> Delivered | None:
-        """Finish what a pause interrupted for this very file, so that it is not made a second time."""
-        for target, identity in identities.items():
-            job = job_id(path, identity)
-            with _ours(f"looking for what was begun of {shown(path)}"):
-                if Trace(self._folders[target].work, job).is_empty():
-                    continue
-            steps = self._steps(target, job)
-            with self._working(steps), _ours(f"finishing {shown(path)}"):
-                claim = self._recovery.roll_forward(steps)
-                if claim is not None:
-                    return self._delivered(steps, claim)
-        return None
-
-    def _delivered(self, steps: Steps, claim: Claim) -> Delivered:
-        """Step 5.  The image is delivered whatever happens here."""
-        self._leftovers.take_away(steps, claim)
-        self._attempts.clear(claim.path)
-        record = claim.name + steps.suffix
-        return Delivered(
-            claim.name, record, claim.published_sha256, steps.target.name, claim.path, claim.original.sha256
-        )
-
-    @contextmanager
-    def _working(self, steps: Steps, *, wait: bool = True) -> Iterator[bool]:
-        """Keep recovery away from a delivery that is being made, and the other way round."""
-        key = (steps.target.name, steps.trace.job)
-        with self._freed:
-            is_ours = wait or key not in self._in_work
-            if is_ours:
-                self._freed.wait_for(lambda: key not in self._in_work)
-                self._in_work.add(key)
-        try:
-            yield is_ours
-        finally:
-            if is_ours:
-                self._let_go_of_companions(steps.trace)
-                with self._freed:
-                    self._in_work.discard(key)
-                    self._freed.notify_all()
-
-    def _let_go_of_companions(self, trace: Trace) -> None:
-        """Companions that are staged already belong to this delivery: those it keeps."""
-        if self._takers.have(trace.job):
-            with suppress(OSError):
-                if trace.is_unclaimed():
-                    self._takers.release(trace.job)
 
 
 def _refuse(settled: SettledFile, attempt: int, rules: Rules) -> None:
@@ -322,65 +288,3 @@ def _refuse(settled: SettledFile, attempt: int, rules: Rules) -> None:
             stage="claim",
             advice="Raise limits.max_file_bytes, then `captiond retry`.",
         )
-
-
-@contextmanager
-def _ours(doing: str) -> Iterator[None]:
-    """Trouble with folders of ours is never an image's fault."""
-    try:
-        yield
-    except OSError as error:
-        raise as_surroundings(error, doing) from error
-
-
-@contextmanager
-def _cleared_on_trouble(trace: Trace) -> Iterator[None]:
-    """Nothing is shown yet, so nothing is kept: it may be what fills the disk.
-
-    But where a captioned image waits for what travels with it, its caption waits on disk.
-    """
-    try:
-        yield
-    except TryLater:
-        waits = trace.read_record() is not None
-        trace.clear(but=(trace.record, trace.image) if waits else ())
-        trace.sync()
-        raise
-    except BaseException:
-        trace.clear()
-        raise
-
-
-def _remove_temporaries(folder: Folder) -> None:
-    for job in jobs(folder.work):
-        trace = Trace(folder.work, job)
-        if trace.is_empty():
-            trace.clear()
-
-
-def _attributes(inbox: Folder, job: Job) -> Attributes:
-    """The original's, if it still lies there; its time is the one of the bytes that were read."""
-    try:
-        file = open_file(inbox.root, job.path)
-    except OSError:
-        return Attributes.unknown(job.fingerprint.modified_ns)
-    try:
-        there = Fingerprint.of(os.fstat(file))
-        if (there.device, there.inode) != (job.fingerprint.device, job.fingerprint.inode):
-            return Attributes.unknown(job.fingerprint.modified_ns)
-        return Attributes.of(file).at(job.fingerprint.modified_ns)
-    finally:
-        os.close(file)
-
-
-def _identity(fingerprint: Fingerprint) -> str:
-    """What tells a file whose work needs a name before its bytes are read."""
-    return f"{fingerprint.inode} {fingerprint.size} {fingerprint.modified_ns}"
-
-
-def _unresolved(steps: Steps) -> Notice:
-    return Notice(
-        "unresolved_delivery",
-        f"{steps.target.path}/.captiond/{steps.trace.job}.* tells of a delivery that cannot be finished: "
-        "neither the image nor its original is there.  Nothing was removed; remove these files to forget it.",
-    )

@@ -27,44 +27,42 @@ import errno
 import hashlib
 import json
 import os
-import stat
+import re
 import threading
-from collections.abc import Collection, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
 
 from captiond import sidecar
 from captiond.delivery.attributes import Attributes
 from captiond.delivery.companions import MOST_NOTE_BYTES
+from captiond.delivery.edit_steps import Claim, Edit, Piece, claim_from, remove_all
 from captiond.delivery.files import (
     NO_FILE,
-    READ,
     contents,
     enter,
     exists,
     is_regular,
     known,
+    must_be_files,
     names_in,
     read,
-    remove,
-    sha256_at,
-    sha256_of,
-    sync_folder,
     write,
 )
 from captiond.delivery.folders import WORK, Folder
-from captiond.delivery.moves import REFUSES_FLAG, Move
+from captiond.delivery.moves import Move
+from captiond.delivery.not_understood import Tell, put_by
+from captiond.delivery.troubles import of_one_picture
 from captiond.errors import NotThere, TryLater
-from captiond.names import candidates, job_id, shown
+from captiond.names import checked_path, job_id, shown
 from captiond.records import Delivered, Notes, RulesOf, Texts
 from captiond.sidecar import Record
 from captiond.sidecar.companions import TEXT, XMP, Tail, credentials_of, tails
-from captiond.support.lease import is_held_by_writer
-from captiond.support.openat import split
+from captiond.support.openat import FILE, split, sync_folder
 
+_OURS = re.compile(r"([0-9a-f]{24})\..*", re.DOTALL)
 _REVISE = "revise"
-_TIME_GRAIN_NS = 2_000_000_000  # FAT keeps every other second
 
 
 class Overtaken(TryLater):
@@ -78,8 +76,9 @@ class Overtaken(TryLater):
 class Edits:
     """One at a time, whoever asks."""
 
-    def __init__(self, rules_of: RulesOf, move: Move, exchange: Move) -> None:
+    def __init__(self, rules_of: RulesOf, move: Move, exchange: Move, tell: Tell) -> None:
         self._rules_of = rules_of
+        self._tell = tell
         self._move = move
         self._exchange = exchange
         self._one_at_a_time = threading.Lock()
@@ -93,14 +92,15 @@ class Edits:
                 raise Overtaken(path, old.texts.caption)
             if old.texts.caption == caption:
                 return _delivered(path, old.record, old.record.published_sha256)
-            edit = self._stage(done, work, path, old, replace(old.texts, caption=caption), at)
-            try:
-                edit.uncommit()
-                stands = edit.settle()
-            except OSError:
-                if not edit.settle():  # one more try, now; else at the next start or the next edit
-                    raise
-                stands = True
+            with of_one_picture(done, path):
+                edit = self._stage(done, work, path, old, replace(old.texts, caption=caption), at)
+                try:
+                    edit.uncommit()
+                    stands = edit.settle()
+                except OSError:
+                    if not edit.settle():  # one more try, now; else at the next start or the next edit
+                        raise
+                    stands = True
             if not stands:
                 raise _changed(path)
             return _delivered(path, old.record, edit.claim.pieces[0].new)
@@ -112,14 +112,22 @@ class Edits:
                 self._recover(done, work)
 
     def _recover(self, done: Folder, work: int) -> None:
-        for job in sorted({name.partition(".")[0] for name in names_in(work)}):
-            claim = _claim_from(read(work, f"{job}.claim"))
-            if claim is None:
-                _remove_all(work, job)
-            else:
-                _Edit(done, work, job, claim, self._move, self._exchange).settle()
+        """Each by itself: what concerns one image alone stops no other, and waits for the next time."""
+        for job in sorted({match[1] for name in names_in(work) if (match := _OURS.fullmatch(name))}):
+            names = [name for name in names_in(work) if name.startswith(f"{job}.")]
+            try:
+                must_be_files(work, names)
+                claim = read(work, f"{job}.claim")
+                if claim is None:
+                    remove_all(work, job)
+                    continue
+                edit = Edit(done, work, job, claim_from(claim), self._move, self._exchange)
+                with suppress(TryLater), of_one_picture(done, edit.claim.path):
+                    edit.settle()
+            except ValueError as error:
+                put_by(done.work, work, names, error, done.path / WORK, self._tell)
 
-    def _stage(self, done: Folder, work: int, path: str, old: _Old, texts: Texts, at: datetime) -> _Edit:
+    def _stage(self, done: Folder, work: int, path: str, old: _Old, texts: Texts, at: datetime) -> Edit:
         """Step 1: all that is needed, durable, and nothing of it shown."""
         told = old.record
         folder_name, name = split(path)
@@ -142,20 +150,20 @@ class Edits:
                 merged[tail.of(split(told.path)[1])] = content
         new_record = told.revised(texts, described, merged, at).encoded()
         pieces = tuple(
-            _Piece(file.name, file.sha256, _sha256(content))
+            Piece(file.name, file.sha256, _sha256(content))
             for file, content in zip(files, contents, strict=True)
         )
-        claim = _Claim(path, pieces, _sha256(old.data), _sha256(new_record))
+        claim = Claim(path, pieces, _sha256(old.data), _sha256(new_record))
         job = job_id(path, claim.new_record)
         with ExitStack() as undo:
-            undo.callback(_remove_all, work, job)  # it may be what fills the disk
+            undo.callback(remove_all, work, job)  # it may be what fills the disk
             for number, (file, content) in enumerate(zip(files, contents, strict=True)):
                 write(work, f"{job}.{number}", [content], file.attributes.give)
             write(work, f"{job}.json", [new_record], image.attributes.give_record)
             write(work, f"{job}.claim", [json.dumps(asdict(claim)).encode()])
             sync_folder(work)
             undo.pop_all()
-        return _Edit(done, work, job, claim, self._move, self._exchange)
+        return Edit(done, work, job, claim, self._move, self._exchange)
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,7 +177,7 @@ class _File:
     @classmethod
     def read(cls, folder: int, name: str, *, most_bytes: int | None = None) -> _File:
         """FileNotFoundError where there is no regular file of that name, or one of more bytes."""
-        file = os.open(name, READ, dir_fd=folder)
+        file = os.open(name, FILE, dir_fd=folder)
         try:
             size = os.fstat(file).st_size
             if not is_regular(file) or (most_bytes is not None and size > most_bytes):
@@ -202,165 +210,6 @@ def _beside(folder: int, name: str) -> dict[str, tuple[Tail, _File]]:
 
 
 @dataclass(frozen=True, slots=True)
-class _Piece:
-    """One file of done/, and the checksums by which old and new are told apart."""
-
-    name: str  # in the image's folder
-    old: str
-    new: str  # the same where an image's format holds no description
-
-
-@dataclass(frozen=True, slots=True)
-class _Claim:
-    """Which image of done/, and all that is to change with it."""
-
-    path: str
-    pieces: tuple[_Piece, ...]  # the image first
-    old_record: str
-    new_record: str
-
-
-@dataclass(frozen=True, slots=True)
-class _Edit:
-    done: Folder
-    work: int  # done/.captiond/revise
-    job: str
-    claim: _Claim
-    move: Move
-    exchange: Move
-
-    def _staged(self, number: int) -> str:
-        """The new piece; after the exchange the old one."""
-        return f"{self.job}.{number}"
-
-    @property
-    def _new(self) -> str:
-        return f"{self.job}.json"
-
-    @property
-    def _old(self) -> str:
-        return f"{self.job}.old"
-
-    def uncommit(self) -> None:
-        """Step 2."""
-        folder_name, name = split(self.claim.path)
-        with self.done.folder(folder_name) as folder:
-            os.rename(name + sidecar.CAPTION_SUFFIX, self._old, src_dir_fd=folder, dst_dir_fd=self.work)
-            sync_folder(self.work)  # where it is now, before where it is no more
-            sync_folder(folder)
-
-    def settle(self) -> bool:
-        """To the end, forward or back, from wherever it stands; whether the person's words stand now."""
-        folder_name, name = split(self.claim.path)
-        with self.done.folder(self.done.make_folder(folder_name)) as folder:
-            stands = self._show(folder, name)
-            sync_folder(folder)
-            self._forget(folder)
-        return stands
-
-    def _show(self, folder: int, name: str) -> bool:
-        record = name + sidecar.CAPTION_SUFFIX
-        there = sha256_at(folder, record)
-        if there in (self.claim.old_record, self.claim.new_record):  # not begun yet, or committed
-            return there == self.claim.new_record
-        self._drop_reservations(folder, (name, record))
-        if not exists(self.work, self._old) or not exists(self.work, self._new):
-            return False  # committed, or never begun; and somebody has taken the sidecar away since
-        is_new = self._show_image(folder)
-        for number in range(1, len(self.claim.pieces) if is_new else 0):
-            if self._is_to_come(folder, number):
-                self._swap(folder, number)
-        try:
-            self.move(self.work, self._new if is_new else self._old, folder, record)
-        except FileExistsError:  # somebody else's sidecar lies there now
-            return False
-        return is_new
-
-    def _show_image(self, folder: int) -> bool:
-        """Whether the new image has its name; the old one keeps it where anything is not as it was."""
-        image = self.claim.pieces[0]
-        if sha256_at(self.work, self._old) != self.claim.old_record:
-            return False  # another sidecar than we had read was taken away, a moment ago
-        there, staged = sha256_at(folder, image.name), sha256_at(self.work, self._staged(0))
-        if there == image.new:
-            return True
-        if self._is_to_come(folder, 0):
-            return self._swap(folder, 0)
-        if not exists(folder, image.name) and staged is not None:
-            self.move(self.work, self._staged(0), folder, image.name)
-            sync_folder(folder)
-            return staged == image.new
-        # Changed by somebody else: before the exchange, or after it.
-        return there != image.old and staged != image.new
-
-    def _is_to_come(self, folder: int, number: int) -> bool:
-        piece = self.claim.pieces[number]
-        is_old = sha256_at(folder, piece.name) == piece.old
-        return is_old and sha256_at(self.work, self._staged(number)) == piece.new
-
-    def _swap(self, folder: int, number: int) -> bool:
-        """Step 3, if what it takes is the very file whose checksum is the old one; else it is undone."""
-        piece, staged = self.claim.pieces[number], self._staged(number)
-        file = os.open(piece.name, READ, dir_fd=folder)
-        try:
-            try:
-                self.exchange(self.work, staged, folder, piece.name)
-            except OSError as error:
-                if error.errno not in REFUSES_FLAG:
-                    raise
-                is_ours = _is_still(folder, piece.name, file, piece.old)
-                if is_ours:
-                    os.rename(staged, piece.name, src_dir_fd=self.work, dst_dir_fd=folder)
-            else:
-                is_ours = _is_still(self.work, staged, file, piece.old)
-                if not is_ours:
-                    self.exchange(self.work, staged, folder, piece.name)
-        finally:
-            os.close(file)
-        sync_folder(folder)
-        sync_folder(self.work)
-        return is_ours
-
-    def _drop_reservations(self, folder: int, names: Collection[str]) -> None:
-        """Free the names that a crash left reserved: empty files that are younger than the claim."""
-        claimed = os.stat(f"{self.job}.claim", dir_fd=self.work, follow_symlinks=False)
-        for name in names:
-            try:
-                there = os.stat(name, dir_fd=folder, follow_symlinks=False)
-            except FileNotFoundError:
-                continue
-            is_empty = stat.S_ISREG(there.st_mode) and there.st_size == 0
-            if is_empty and there.st_mtime_ns >= claimed.st_mtime_ns - _TIME_GRAIN_NS:
-                remove(folder, name)
-
-    def _forget(self, folder: int) -> None:
-        """Step 5.  What turns out to be neither the old file nor the new one is somebody's, and kept."""
-        for number, piece in enumerate(self.claim.pieces):
-            left = sha256_at(self.work, self._staged(number))
-            if left in (None, piece.old, piece.new):
-                continue
-            for free in candidates(piece.name, left or "", suffix=sidecar.CAPTION_SUFFIX):
-                try:
-                    self.move(self.work, self._staged(number), folder, free)
-                    break
-                except FileExistsError:
-                    continue
-            sync_folder(folder)
-        _remove_all(self.work, self.job)
-
-
-def _remove_all(work: int, job: str) -> None:
-    claims = f"{job}.claim", f"{job}.claim.new"
-    for name in names_in(work):
-        if name.startswith(f"{job}.") and name not in claims:
-            remove(work, name)
-    # A trace without a claim is deleted here.  A claim without traces is deleted by the next recovery.
-    sync_folder(work)
-    for name in claims:
-        remove(work, name)
-
-
-@dataclass(frozen=True, slots=True)
 class _Old:
     """The sidecar that lies there: its bytes, by whose checksum it is known again, and what it says."""
 
@@ -370,9 +219,8 @@ class _Old:
 
 
 def _read(done: Folder, path: str) -> _Old:
-    if WORK in path.split("/"):
-        raise NotThere
-    folder_name, name = split(path)
+    with known(path):
+        folder_name, name = split(checked_path(path))
     with known(path), done.folder(folder_name) as folder:
         data = read(folder, name + sidecar.CAPTION_SUFFIX) or b""
         record = sidecar.decode(data)
@@ -386,26 +234,11 @@ def _delivered(path: str, record: Record, sha256: str) -> Delivered:
     return Delivered(path, name, sha256, "done", record.path, record.source.sha256)
 
 
-def _is_still(folder: int, name: str, file: int, sha256: str) -> bool:
-    """Whether the name leads to this very file, and nobody has written or writes into it."""
-    there = os.stat(name, dir_fd=folder, follow_symlinks=False)
-    is_same = os.path.samestat(there, os.fstat(file))
-    return is_same and not is_held_by_writer(file) and sha256_of(file) == sha256
-
-
 def _changed(path: str) -> TryLater:
     return TryLater(
         f"{shown(path)} is not, or not any more, the file that was captioned",
         advice="Another program has changed it, or writes to it; in the inbox it is captioned anew.",
     )
-
-
-def _claim_from(text: bytes | None) -> _Claim | None:
-    try:
-        told = json.loads(text or b"")
-        return _Claim(**{**told, "pieces": tuple(_Piece(**piece) for piece in told["pieces"])})
-    except (ValueError, TypeError, LookupError):
-        return None
 
 
 def _sha256(data: bytes) -> str:
@@ -414,7 +247,7 @@ def _sha256(data: bytes) -> str:
 
 @contextmanager
 def _work(done: Folder) -> Iterator[int]:
-    work = enter(done.work, _REVISE)
+    work = enter(done.work, _REVISE, 0o700)
     try:
         yield work
     finally:

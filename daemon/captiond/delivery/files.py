@@ -7,42 +7,116 @@ import hashlib
 import os
 import stat
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from typing import TypeVar
 
 from captiond.errors import NotThere
+from captiond.sidecar.decode import MOST_BYTES
+from captiond.support.openat import FILE, FOLDER, NEW, sync_folder
 
 Seen = TypeVar("Seen")
-
-FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 # What opening a name says where no regular file has it: nothing, a link, a socket, or a file on the way.
 NO_FILE = {errno.ENOENT, errno.ELOOP, errno.ENOTDIR, errno.ENXIO}
 
-_CANNOT_SYNC_FOLDERS = {errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP}  # some network and FUSE file systems
+TIME_GRAIN_NS = 2_000_000_000  # FAT keeps every other second
+
 _CHUNK_BYTES = 1 << 20
+_ZEROS = bytes(_CHUNK_BYTES)
+
+Give = Callable[[int], None]
 
 
-def write(
-    folder: int, name: str, chunks: Iterable[bytes], give: Callable[[int], None] = lambda _: None
-) -> None:
+def _nothing(_: object) -> None:
+    pass
+
+
+def write(folder: int, name: str, chunks: Iterable[bytes], give: Give = _nothing) -> None:
     """Write a whole file durably, or nothing under that name; the folder is the caller's to sync.
 
     `give` sets attributes of the open file before it is synced.
     """
+
+    def fill(file: int) -> int:
+        expected = 0
+        for chunk in chunks:
+            expected += len(chunk)
+            _write_all(file, chunk)
+        return expected
+
+    _write_durably(folder, name, fill, give)
+
+
+def copy(source: int, folder: int, name: str, give: Give, look: Callable[[bytes], object] = _nothing) -> None:
+    """Likewise a copy of an open file, as long as it is now; its holes stay holes.
+
+    `look` is shown all of its bytes in their order.
+    """
+
+    def fill(file: int) -> int:
+        size, offset = os.fstat(source).st_size, 0
+        for start, end in _extents(source, size):
+            _look_at_hole(look, start - offset)
+            if start != offset:
+                os.lseek(file, start, os.SEEK_SET)
+            offset = start
+            while offset < end and (chunk := os.pread(source, min(_CHUNK_BYTES, end - offset), offset)):
+                look(chunk)
+                _write_all(file, chunk)
+                offset += len(chunk)
+        if offset < size:
+            _look_at_hole(look, size - offset)
+            os.ftruncate(file, size)
+        return size
+
+    _write_durably(folder, name, fill, give)
+
+
+def allocated(file: int) -> int:
+    """The bytes that an open file takes on the disk, without its holes."""
+    status = os.fstat(file)
+    return min(status.st_size, status.st_blocks * 512)
+
+
+def _extents(file: int, size: int) -> Iterator[tuple[int, int]]:
+    """Where an open file holds data, from its start to its end; all of it if nobody can tell."""
+    if os.fstat(file).st_blocks * 512 >= size:
+        yield 0, size
+        return
+    end = 0
+    while end < size:
+        try:
+            start = os.lseek(file, end, os.SEEK_DATA)
+            end = min(size, os.lseek(file, start, os.SEEK_HOLE))
+        except OSError as error:
+            if error.errno != errno.ENXIO:  # holes are not told here
+                yield end, size
+            return
+        if start < end:
+            yield start, end
+
+
+def _look_at_hole(look: Callable[[bytes], object], length: int) -> None:
+    if look is _nothing:
+        return
+    while length > 0:
+        look(_ZEROS if length >= _CHUNK_BYTES else bytes(length))
+        length -= _CHUNK_BYTES
+
+
+def _write_all(file: int, chunk: bytes | memoryview) -> None:
+    rest = memoryview(chunk)
+    while rest:
+        rest = rest[os.write(file, rest) :]
+
+
+def _write_durably(folder: int, name: str, fill: Callable[[int], int], give: Give) -> None:
     new = f"{name}.new"
     with ExitStack() as undo:
         file = _open_anew(folder, new)
         undo.callback(remove, folder, new)  # it may be what fills the disk
         try:
-            expected = 0
-            for chunk in chunks:
-                expected += len(chunk)
-                rest = memoryview(chunk)
-                while rest:
-                    rest = rest[os.write(file, rest) :]
+            expected = fill(file)
             give(file)
             os.fsync(file)
             if os.fstat(file).st_size != expected:
@@ -62,8 +136,16 @@ def _open_anew(folder: int, name: str) -> int:
 
 
 def read(folder: int, name: str) -> bytes | None:
-    """All of a small file; None where there is none."""
-    return _of_regular(folder, name, lambda file: b"".join(chunks(file)))
+    """All of a record or a trace; None if there is none.  ValueError for more bytes than any has."""
+    return _of_regular(folder, name, _little)
+
+
+def _little(file: int) -> bytes:
+    size = os.fstat(file).st_size
+    data = contents(file, size) if size <= MOST_BYTES else b""
+    if len(data) != size:
+        raise ValueError("too large for a record, or it grows")
+    return data
 
 
 def chunks(file: int) -> Iterator[bytes]:
@@ -97,7 +179,7 @@ def sha256_at(folder: int, name: str) -> str | None:
 def _of_regular(folder: int, name: str, look: Callable[[int], Seen]) -> Seen | None:
     """What `look` makes of the opened file; None where the name is free or means something else."""
     try:
-        file = os.open(name, READ, dir_fd=folder)
+        file = os.open(name, FILE, dir_fd=folder)
     except OSError as error:
         if error.errno in NO_FILE:
             return None
@@ -112,12 +194,24 @@ def is_regular(file: int) -> bool:
     return stat.S_ISREG(os.fstat(file).st_mode)
 
 
-def exists(folder: int, name: str) -> bool:
+def status_of(folder: int, name: str) -> os.stat_result | None:
+    """Of whatever has the name, a link itself; None if nothing has."""
     try:
-        os.stat(name, dir_fd=folder, follow_symlinks=False)
+        return os.stat(name, dir_fd=folder, follow_symlinks=False)
     except FileNotFoundError:
-        return False
-    return True
+        return None
+
+
+def must_be_files(folder: int, names: Iterable[str]) -> None:
+    """ValueError for a link, a folder or whatever else has a name of ours."""
+    for name in names:
+        there = status_of(folder, name)
+        if there is not None and not stat.S_ISREG(there.st_mode):
+            raise ValueError(f"{name} is no regular file")
+
+
+def exists(folder: int, name: str) -> bool:
+    return status_of(folder, name) is not None
 
 
 def names_in(folder: int) -> list[str]:
@@ -136,27 +230,34 @@ def remove(folder: int, name: str) -> None:
         pass
 
 
-def enter(parent: int, name: str) -> int:
-    """A descriptor of the folder `name`, made durably where it is missing."""
+def enter(parent: int, name: str, mode: int = 0o777) -> int:
+    """A descriptor of the folder `name`, made durably if it is missing.
+
+    What root makes belongs to the owner of the folder that it lies in: root may help a daemon that is not.
+    """
     try:
         return os.open(name, FOLDER, dir_fd=parent)
     except FileNotFoundError:
         pass
     try:
-        os.mkdir(name, 0o777, dir_fd=parent)
+        os.mkdir(name, mode, dir_fd=parent)
     except FileExistsError:
-        pass  # another thread was faster
-    sync_folder(parent)
-    return os.open(name, FOLDER, dir_fd=parent)
+        return os.open(name, FOLDER, dir_fd=parent)  # another thread was faster
+    made = os.open(name, FOLDER, dir_fd=parent)
+    with ExitStack() as undo:
+        undo.callback(os.close, made)
+        give_to_owner_of(parent, made)
+        sync_folder(parent)
+        undo.pop_all()
+    return made
 
 
-def sync_folder(folder: int) -> None:
-    """Make the names in a folder durable, where its file system knows how."""
-    try:
-        os.fsync(folder)
-    except OSError as error:
-        if error.errno not in _CANNOT_SYNC_FOLDERS:
-            raise
+def give_to_owner_of(folder: int, made: int) -> None:
+    """What root has made in somebody's folder is theirs."""
+    if os.geteuid() == 0:
+        owner = os.fstat(folder).st_uid
+        with suppress(OSError):
+            os.fchown(made, owner, -1)
 
 
 @contextmanager

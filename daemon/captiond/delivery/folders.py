@@ -12,19 +12,25 @@ import hashlib
 import os
 import secrets
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from errno import EACCES, ELOOP, ENOTDIR
+from errno import EACCES, EILSEQ, EINVAL, ELOOP, ENAMETOOLONG, ENODATA, ENOENT, ENOTDIR
 from pathlib import Path
 
-from captiond.delivery.files import FOLDER, enter
+from captiond.delivery import access
+from captiond.delivery.files import enter
 from captiond.errors import CannotStart, ExitCode, Surroundings, as_surroundings
-from captiond.names import OWN_FOLDER, candidates
-from captiond.support.openat import open_folder
+from captiond.names import OWN_FOLDER, candidates, checked_name, fitting, is_refused_somewhere
+from captiond.records import Notice
+from captiond.support import own
+from captiond.support.openat import FOLDER, open_folder
 
 WORK = OWN_FOLDER
 _LOCK = "lock"
+
+# What a file system says to a name that it cannot hold.
+REFUSED_NAMES = {EINVAL, EILSEQ, ENAMETOOLONG}
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +41,8 @@ class Folder:
     work: int  # the folder .captiond/ in it
     lock: int
     token: str  # what this process wrote into the lock, to know the folder again after a remount
+    is_private: bool = True  # False: this file system keeps nobody out of .captiond/
+    notices: tuple[Notice, ...] = ()  # what its owner should know of it
 
     @classmethod
     def open(cls, name: str, path: Path, token: str | None = None) -> Folder:
@@ -47,13 +55,18 @@ class Folder:
                 undo.callback(os.close, root)
                 if not os.access(path, os.W_OK | os.X_OK):
                     raise PermissionError(EACCES, "it is not writable", str(path))
-                work = enter(root, WORK)
-                undo.callback(os.close, work)
-                lock = _take_lock(path, work, token)
+                opened = own.enter(root, path)
+                undo.callback(os.close, opened.descriptor)
+                lock = _take_lock(path, opened.descriptor, token)
+            except Surroundings as trouble:
+                raise CannotStart(
+                    trouble.message, exit_code=ExitCode.TRY_AGAIN, advice=trouble.advice
+                ) from trouble
             except (OSError, RuntimeError) as error:  # RuntimeError: a loop of links, before Python 3.13
                 raise _cannot_open(name, path, error) from error
             undo.pop_all()
-        return cls(name, path, root, work, lock, token)
+        notices = own.notices(path, root, opened)
+        return cls(name, path, root, opened.descriptor, lock, token, opened.is_private, notices)
 
     def stands(self) -> bool:
         """Whether path and descriptors still mean the same folder; OSError where the path means nothing."""
@@ -64,6 +77,8 @@ class Folder:
             work = os.stat(WORK, dir_fd=self.root, follow_symlinks=False)
             lock = os.stat(_LOCK, dir_fd=self.work, follow_symlinks=False)
         except FileNotFoundError:
+            return False
+        if self.is_private and work.st_mode & own.OTHERS_MAY_WRITE:
             return False
         return os.path.samestat(work, os.fstat(self.work)) and os.path.samestat(lock, os.fstat(self.lock))
 
@@ -96,34 +111,83 @@ class Folder:
             os.close(descriptor)
 
     def make_folder(self, folder: str) -> str:
-        """Make sure, durably, that `folder` is there; where a part of it is a file or a link, beside that."""
-        made: list[str] = []
-        descriptor = os.open(".", FOLDER, dir_fd=self.root)
-        try:
-            for part in folder.split("/") if folder else ():
-                if part in ("", ".", "..", WORK):
-                    raise ValueError(f"not a folder for deliveries: {folder!r}")
-                digest = hashlib.sha256(os.fsencode(part)).hexdigest()
-                for name in candidates(part, digest, suffix=""):
-                    try:
-                        inner = enter(descriptor, name)
-                    except OSError as error:
-                        if error.errno not in (ENOTDIR, ELOOP):
-                            raise
-                    else:
-                        break
-                os.close(descriptor)
-                descriptor = inner
-                made.append(name)
-        finally:
-            os.close(descriptor)
-        return "/".join(made)
+        """See the function of that name."""
+        return make_folder(self.root, folder)
+
+    def find_folder(self, folder: str) -> str | None:
+        """The path that `make_folder` gave it, if it is there; nothing is made."""
+        return _walked(self.root, folder, _found)
 
     def _token_there(self) -> str | None:
         try:
             return (self.path / WORK / _LOCK).read_text()
         except (OSError, ValueError):
             return None
+
+
+def make_folder(root: int, folder: str) -> str:
+    """Make sure, durably, that `folder` is there beneath `root`; the path that it has here.
+
+    Beside a part that is a file or a link, and for a name that the file system refuses, is another.
+    """
+    made = _walked(root, folder, _entered)
+    assert made is not None
+    return made
+
+
+def _walked(root: int, folder: str, enter_one: Callable[[int, str], tuple[int, str] | None]) -> str | None:
+    path: list[str] = []
+    descriptor = os.open(".", FOLDER, dir_fd=root)
+    try:
+        for part in folder.split("/") if folder else ():
+            entered = enter_one(descriptor, checked_name(part))
+            if entered is None:
+                return None
+            os.close(descriptor)
+            descriptor, name = entered
+            path.append(name)
+    finally:
+        os.close(descriptor)
+    return "/".join(path)
+
+
+def _entered(parent: int, part: str) -> tuple[int, str]:
+    """The folder for `part` and its name, made if it is missing."""
+    digest = hashlib.sha256(os.fsencode(part)).hexdigest()
+    refused: OSError | None = None
+    for call in fitting(part, is_folder=True):
+        for name in candidates(call, digest, suffix=""):
+            try:
+                return enter(parent, name), name
+            except OSError as error:
+                if error.errno in (ENOTDIR, ELOOP):
+                    continue
+                if error.errno not in REFUSED_NAMES and not _is_refused(parent, part, error):
+                    raise
+                refused = error
+                break
+    raise refused or AssertionError
+
+
+def _found(parent: int, part: str) -> tuple[int, str] | None:
+    digest = hashlib.sha256(os.fsencode(part)).hexdigest()
+    for call in fitting(part, is_folder=True) if is_refused_somewhere(part) else (part,):
+        for name in candidates(call, digest, suffix=""):
+            try:
+                return os.open(name, FOLDER, dir_fd=parent), name
+            except OSError as error:
+                if error.errno in (ENOTDIR, ELOOP):
+                    continue
+                if error.errno not in {*REFUSED_NAMES, ENOENT}:
+                    raise
+                break
+    return None
+
+
+def _is_refused(parent: int, part: str, error: OSError) -> bool:
+    """A share of Windows says of a name that it cannot hold that there is no such file."""
+    is_odd = is_refused_somewhere(part) and os.fstat(parent).st_nlink > 0
+    return is_odd and isinstance(error, FileNotFoundError)
 
 
 class Folders:
@@ -137,6 +201,15 @@ class Folders:
     def open(self, paths: Mapping[str, Path]) -> None:
         for name, path in paths.items():
             self._opened[name] = Folder.open(name, path)
+
+    @property
+    def notices(self) -> tuple[Notice, ...]:
+        """What their owner should know of them, once."""
+        told = [notice for folder in self._opened.values() for notice in folder.notices]
+        others_drop = own.others_may_write(os.fstat(self._opened["inbox"].root))
+        if others_drop and os.geteuid() != 0:
+            told += [_no_acls(folder) for folder in self._opened.values() if not _knows_acls(folder)]
+        return tuple(told)
 
     def __getitem__(self, name: str) -> Folder:
         """The folder that its path means now; Surroundings where that is nothing, or not ours."""
@@ -163,6 +236,22 @@ class Folders:
                 folder.close()
             self._opened.clear()
             self._replaced.clear()
+
+
+def _knows_acls(folder: Folder) -> bool:
+    try:
+        os.getxattr(folder.root, access.ATTRIBUTE)
+    except OSError as error:
+        return error.errno == ENODATA
+    return True
+
+
+def _no_acls(folder: Folder) -> Notice:
+    return Notice(
+        "no_acls",
+        f"{folder.path} lies on a file system without ACLs: what others dropped becomes the daemon's own "
+        "there, and they may not be able to change or read it any more",
+    )
 
 
 def lock_holder(path: Path) -> str | None:

@@ -15,17 +15,33 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Callable, Collection, Iterable
-from dataclasses import asdict, dataclass
+import stat
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from captiond import sidecar
-from captiond.delivery.files import exists, names_in, read, remove, sync_folder, write
+from captiond.delivery.files import (
+    TIME_GRAIN_NS,
+    Give,
+    copy,
+    exists,
+    must_be_files,
+    names_in,
+    read,
+    remove,
+    sha256_at,
+    status_of,
+    write,
+)
+from captiond.names import checked_name, checked_path
 from captiond.records import Fingerprint
-from captiond.sidecar import Record
+from captiond.sidecar import Record, checked
 from captiond.sidecar.companions import Tail
+from captiond.sidecar.decode import read_json
+from captiond.support.openat import split, sync_folder
 
-_OURS = re.compile(r"([0-9a-f]{24})\.(?:json|img|[0-9]+|claim|delivered)(?:\.new)?")
+_OURS = re.compile(r"([0-9a-f]{24})\.(?:json|img|[0-9]{1,6}|claim|delivered)(?:\.new)?")
 
 PICTURE = Tail("")
 
@@ -36,7 +52,7 @@ class Original:
 
     path: str
     fingerprint: Fingerprint
-    sha256: str
+    sha256: str  # empty: a file too large to be read whole
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +60,7 @@ class Piece:
     """One file of a delivery: the picture, or what lies beside it."""
 
     tail: Tail  # from the picture's delivered name to its own
-    sha256: str  # as it is delivered
+    sha256: str  # as it is delivered; empty: known by its size and its time alone
     original: Original | None = None  # None: it was made here
 
 
@@ -54,6 +70,8 @@ class Claim:
 
     name: str  # the delivered path of the picture, as chosen
     pieces: tuple[Piece, ...]  # the picture first
+    by_rename: bool = False  # the picture goes there itself, and no copy of it
+    is_duplicate: bool = False  # it lies there since an earlier delivery
 
     @property
     def original(self) -> Original:
@@ -101,11 +119,16 @@ class Trace:
     def _delivered(self) -> str:
         return f"{self.job}.delivered"
 
-    def write_record(self, record: Record, give: Callable[[int], None] = lambda _: None) -> None:
+    def write_record(self, record: Record, give: Give = lambda _: None) -> None:
         write(self.work, self.record, [record.encoded()], give)
 
-    def write_piece(self, number: int, chunks: Iterable[bytes], give: Callable[[int], None]) -> None:
+    def write_piece(self, number: int, chunks: Iterable[bytes], give: Give) -> None:
         write(self.work, self.piece(number), chunks, give)
+
+    def copy_piece(
+        self, number: int, file: int, give: Give, look: Callable[[bytes], object] | None = None
+    ) -> None:
+        copy(file, self.work, self.piece(number), give, *(() if look is None else (look,)))
 
     def write_claim(self, claim: Claim) -> None:
         write(self.work, self._claim, [json.dumps(asdict(claim)).encode()])
@@ -113,24 +136,32 @@ class Trace:
     def sync(self) -> None:
         sync_folder(self.work)
 
+    def write_delivered(self, claim: Claim) -> None:
+        """Likewise of what was delivered before."""
+        write(self.work, self._delivered, [json.dumps(asdict(claim)).encode()])
+
     def mark_delivered(self) -> None:
         os.rename(self._claim, self._delivered, src_dir_fd=self.work, dst_dir_fd=self.work)
 
     def read_record(self) -> Record | None:
-        """The record, if there is a whole one."""
+        """None if there is none; ValueError for one that is not to be understood, as by the next two."""
         record = read(self.work, self.record)
-        if record is None:
-            return None
-        try:
-            return sidecar.decode(record)
-        except ValueError:
-            return None
+        return None if record is None else sidecar.decode(record)
 
     def read_claim(self) -> Claim | None:
-        return _claim_from(read(self.work, self._claim))
+        claim = read(self.work, self._claim)
+        return None if claim is None else claim_from(claim)
 
     def read_delivered(self) -> Claim | None:
-        return _claim_from(read(self.work, self._delivered))
+        claim = read(self.work, self._delivered)
+        return None if claim is None else claim_from(claim)
+
+    def names(self) -> list[str]:
+        """Whatever lies there of this delivery."""
+        return [name for name in names_in(self.work) if _job_of(name) == self.job]
+
+    def must_be_files(self) -> None:
+        must_be_files(self.work, self.names())
 
     def has_piece(self, number: int) -> bool:
         return exists(self.work, self.piece(number))
@@ -149,9 +180,8 @@ class Trace:
 
     def clear(self, *, but: Collection[str] = ()) -> None:
         """Remove what is left of the delivery."""
-        for name in names_in(self.work):
-            match = _OURS.fullmatch(name)
-            if match is not None and match[1] == self.job and name not in but:
+        for name in self.names():
+            if name not in but:
                 remove(self.work, name)
 
     def forget(self) -> None:
@@ -162,24 +192,56 @@ class Trace:
 
 def jobs(work: int) -> list[str]:
     """The jobs of which something lies in a `.captiond/` folder."""
-    return sorted({match[1] for name in names_in(work) if (match := _OURS.fullmatch(name))})
+    return sorted({job for name in names_in(work) if (job := _job_of(name)) is not None})
 
 
-def _claim_from(text: bytes | None) -> Claim | None:
-    """A claim is written whole or not at all; what cannot be read is not one of ours."""
-    if text is None:
-        return None
+def _job_of(name: str) -> str | None:
+    match = _OURS.fullmatch(name)
+    return match[1] if match is not None else None
+
+
+def claim_from(text: bytes) -> Claim:
+    """What a claim says, if each path and name in it can only lead to where a delivery goes; ValueError."""
     try:
-        told = json.loads(text)
-        claim = Claim(told["name"], tuple(map(_piece_from, told["pieces"])))
-        return claim if claim.original.path else None
-    except (ValueError, TypeError, LookupError):
-        return None
+        told = read_json(text)
+        pieces = tuple(_piece_from(piece) for piece in told["pieces"])
+        kinds = told.get("by_rename") is True, told.get("is_duplicate") is True
+        claim = Claim(checked_path(told["name"]), pieces, *kinds)
+    except (KeyError, TypeError) as error:
+        raise ValueError(f"not a claim of ours: {error!r}") from error
+    if not pieces or pieces[0].tail != PICTURE or pieces[0].original is None:
+        raise ValueError("not a claim of ours: of no picture")
+    for piece in pieces:
+        checked_name(piece.tail.of(split(claim.name)[1]))
+    return claim
 
 
-def _piece_from(told: dict[str, Any]) -> Piece:
+def _piece_from(told: Mapping[str, Any]) -> Piece:
+    suffix, on_stem = told["tail"]["suffix"], told["tail"]["on_stem"]
+    if not isinstance(suffix, str) or not isinstance(on_stem, bool):
+        raise ValueError("not the end of a name")
     original = told["original"]
     if original is not None:
-        fingerprint = Fingerprint(**original["fingerprint"])
-        original = Original(original["path"], fingerprint, original["sha256"])
-    return Piece(Tail(**told["tail"]), told["sha256"], original)
+        seen = original["fingerprint"]
+        numbers = (checked.whole(seen[field.name]) for field in fields(Fingerprint))
+        sha256 = _digest(original["sha256"])
+        original = Original(checked_path(original["path"]), Fingerprint(*numbers), sha256)
+    return Piece(Tail(suffix, on_stem), _digest(told["sha256"]), original)
+
+
+def _digest(value: object) -> str:
+    return "" if value == "" else checked.digest(value)
+
+
+def holds(folder: int, name: str, piece: Piece) -> bool:
+    """Whether the name holds what the piece says, by its bytes; by size and time if those were never read."""
+    if piece.sha256:
+        return sha256_at(folder, name) == piece.sha256
+    return piece.original is not None and looks_like(piece.original, status_of(folder, name))
+
+
+def looks_like(original: Original, there: os.stat_result | None) -> bool:
+    """Whether a file has the size and the time of the original, as exactly as file systems keep them."""
+    if there is None or not stat.S_ISREG(there.st_mode) or there.st_size != original.fingerprint.size:
+        return False
+    return abs(there.st_mtime_ns - original.fingerprint.modified_ns) <= TIME_GRAIN_NS

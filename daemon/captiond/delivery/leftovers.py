@@ -27,6 +27,7 @@ class _Left:
     target: str
     job: str
     claim: Claim
+    is_seen: bool
     wait_seconds: float
     again_at: float  # on the clock
 
@@ -47,10 +48,13 @@ class Leftovers:
     def __contains__(self, path: str) -> bool:
         return path in self._left
 
-    def take_away(self, steps: Steps, claim: Claim) -> str | None:
-        """Originals and traces of what is delivered; why something is left, if so."""
+    def take_away(self, steps: Steps, claim: Claim, *, is_seen: bool) -> str | None:
+        """Originals and traces of what is delivered; why something is left, if so.
+
+        `is_seen`: this process has read the originals.
+        """
         try:
-            if originals.remove(steps.inbox, steps.trace.job, claim, steps.move):
+            if originals.remove(steps.inbox, steps.trace.job, claim, steps.move, is_seen=is_seen):
                 steps.trace.forget()
                 self._left.pop(claim.path, None)
                 return None
@@ -61,7 +65,9 @@ class Leftovers:
         if before is not None and before.job == steps.trace.job:
             wait_seconds = min(2 * before.wait_seconds, LONGEST_RETRY_SECONDS)
         again_at = self._clock() + wait_seconds
-        self._left[claim.path] = _Left(steps.target.name, steps.trace.job, claim, wait_seconds, again_at)
+        self._left[claim.path] = _Left(
+            steps.target.name, steps.trace.job, claim, is_seen, wait_seconds, again_at
+        )
         return reason
 
     def tidy(self) -> None:
@@ -80,7 +86,7 @@ class Leftovers:
             return
         steps = self._steps_of(left.target, left.job)
         with self._working(steps):
-            reason = self.take_away(steps, left.claim)
+            reason = self.take_away(steps, left.claim, is_seen=left.is_seen)
         if reason is not None:
             raise TryLater(
                 f"it is delivered as {left.target}/{shown(left.claim.name)}, "
@@ -96,4 +102,4 @@ class Leftovers:
             steps = self._steps_of(left.target, left.job)
             with self._working(steps, wait=False) as is_ours:
                 if is_ours:
-                    self.take_away(steps, left.claim)
+                    self.take_away(steps, left.claim, is_seen=left.is_seen)

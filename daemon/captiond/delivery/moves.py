@@ -15,9 +15,13 @@ import ctypes
 import errno
 import os
 import platform
+import stat
+from collections.abc import Iterable
 from typing import Protocol
 
-from captiond.delivery.files import sync_folder
+from captiond.delivery.files import TIME_GRAIN_NS, remove, status_of
+from captiond.names import candidates
+from captiond.support.openat import NEW, sync_folder
 
 _RENAME_NOREPLACE = 1
 _RENAME_EXCHANGE = 2
@@ -35,8 +39,11 @@ _SYSCALL_NUMBERS = {
 # A file system that does not know the flag.
 REFUSES_FLAG = {errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP}
 
-# A file system without links; EPERM also where links to other people's files are forbidden to us.
-_REFUSES_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL, errno.EMLINK, errno.EACCES}
+# A file system without links; EPERM also where links to other people's files are forbidden to us,
+# and EIO is how `rclone mount` says it.
+_REFUSES_LINKS = {
+    errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL, errno.EMLINK, errno.EACCES, errno.EIO,
+}  # fmt: skip
 
 
 class Move(Protocol):
@@ -86,14 +93,18 @@ def _rename(source: int, name: str, target: int, new_name: str, flag: int) -> No
 
 
 def linked(source: int, name: str, target: int, new_name: str) -> None:
-    os.link(name, new_name, src_dir_fd=source, dst_dir_fd=target, follow_symlinks=False)
+    try:
+        os.link(name, new_name, src_dir_fd=source, dst_dir_fd=target, follow_symlinks=False)
+    except OSError as error:
+        # An error of a network may come after the deed.
+        if error.errno != errno.EIO or not same_file(source, name, target, new_name):
+            raise
     sync_folder(target)  # or a power cut may keep the unlink and lose the link
     os.unlink(name, dir_fd=source)
 
 
 def reserved(source: int, name: str, target: int, new_name: str) -> None:
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-    reservation = os.open(new_name, flags, 0o600, dir_fd=target)
+    reservation = os.open(new_name, NEW, 0o600, dir_fd=target)
     try:
         _refuse_foreign(reservation, target, new_name)
         try:
@@ -114,6 +125,45 @@ def _refuse_foreign(reservation: int, folder: int, name: str) -> None:
         there = None
     if there is None or there.st_size or not os.path.samestat(there, os.fstat(reservation)):
         raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), name)
+
+
+def same_file(one: int, name: str, other: int, other_name: str) -> bool:
+    """Whether two names lead to one file."""
+    here, there = status_of(one, name), status_of(other, other_name)
+    return here is not None and there is not None and os.path.samestat(here, there)
+
+
+def move_beside(
+    move: Move, source: tuple[int, str], target: tuple[int, str], sha256: str, *, suffix: str = ""
+) -> str:
+    """Move a file to its name or, if that is taken, beside it; the name that it has now.
+
+    What lies there already under a second name of the very file, since a crash came while it was linked
+    there, is it.
+    """
+    (folder, name), (new_folder, new_name) = source, target
+    for free in candidates(new_name, sha256, suffix=suffix):
+        try:
+            move(folder, name, new_folder, free)
+        except FileExistsError:
+            if not same_file(folder, name, new_folder, free):
+                continue
+            os.unlink(name, dir_fd=folder)
+        break
+    return free
+
+
+def drop_reservations(folder: int, names: Iterable[str], *, claimed_at_ns: int) -> None:
+    """Remove the empty files with which `reserved` kept these names, and that a crash left.
+
+    The names were free when they were claimed: so an empty file that is younger than that is ours.
+    """
+    for name in names:
+        there = status_of(folder, name)
+        if there is None or not stat.S_ISREG(there.st_mode) or there.st_size:
+            continue
+        if there.st_mtime_ns >= claimed_at_ns - TIME_GRAIN_NS:
+            remove(folder, name)
 
 
 _libc = ctypes.CDLL(None, use_errno=True)

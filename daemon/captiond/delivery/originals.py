@@ -13,15 +13,14 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
-from captiond.delivery.files import NO_FILE, enter, is_regular, sha256_of, sync_folder
+from captiond.delivery.files import NO_FILE, enter, is_regular, sha256_of
 from captiond.delivery.folders import WORK, Folder
-from captiond.delivery.journal import Claim, Original
-from captiond.delivery.moves import Move
+from captiond.delivery.journal import Claim, Original, looks_like
+from captiond.delivery.moves import Move, move_beside
 from captiond.errors import Surroundings, TryLater, as_surroundings
-from captiond.names import candidates
 from captiond.records import Fingerprint
 from captiond.support.lease import is_held_by_writer
-from captiond.support.openat import open_file, open_folder, split
+from captiond.support.openat import open_file, open_folder, split, sync_folder
 
 GRAB = "grab"
 FORBIDDEN_RETRY_SECONDS = 60.0
@@ -79,20 +78,26 @@ def _not_opened(error: OSError) -> TryLater | Surroundings:
     return as_surroundings(error, "opening an image in the inbox")
 
 
-def remove(inbox: Folder, job: str, claim: Claim, move: Move) -> bool:
+def remove(inbox: Folder, job: str, claim: Claim, move: Move, *, is_seen: bool) -> bool:
     """Take all that was delivered out of the inbox; whether nothing of it is left there.
 
-    False where a writer holds something open: what it writes must not be lost.  True also where new files
-    have the names by now.  OSError where we may not remove one; the others are taken all the same.
+    False if a writer holds something open: what it writes must not be lost.  True also if new files have the
+    names by now.  OSError if we may not remove one; the others are taken all the same.
+
+    `is_seen`: this process has read the originals.  Else the claim is a file's word for it, and each is read
+    once more before it goes.
     """
     is_gone, trouble = True, None
+    if claim.by_rename:
+        return True  # it went there itself
     with ExitStack() as closing:
         grab = enter(inbox.work, GRAB)
         closing.callback(os.close, grab)
         for number, piece in enumerate(claim.pieces):
             if piece.original is None:
                 continue
-            taking = _Taking(inbox, grab, f"{job}.{number}" if number else job, piece.original, move)
+            name = f"{job}.{number}" if number else job
+            taking = _Taking(inbox, grab, name, piece.original, move, is_seen)
             try:
                 is_gone &= taking.remove()
             except OSError as error:
@@ -111,6 +116,7 @@ class _Taking:
     name: str  # in the grab
     original: Original
     move: Move
+    is_seen: bool
 
     def remove(self) -> bool:
         self._put_back_left_over()
@@ -125,7 +131,7 @@ class _Taking:
                 if error.errno in NO_FILE:
                     return True
                 raise
-            if not _is_claimed(file, self.original):
+            if not _is_claimed(file, self.original, is_seen=self.is_seen):
                 return True
             if is_held_by_writer(file):
                 return False  # nobody need see it gone for a moment
@@ -154,10 +160,7 @@ class _Taking:
         except FileNotFoundError:
             return
         try:
-            if (
-                os.fstat(file).st_size == self.original.fingerprint.size
-                and sha256_of(file) == self.original.sha256
-            ):
+            if _has_content_of(file, self.original):
                 os.unlink(self.name, dir_fd=self.grab)
             else:
                 folder_name, name = split(self.original.path)
@@ -167,14 +170,7 @@ class _Taking:
             os.close(file)
 
     def _put_back(self, folder: int, name: str) -> None:
-        for free in candidates(name, self.original.sha256, suffix=""):
-            try:
-                self.move(self.grab, self.name, folder, free)
-                break
-            except FileExistsError:
-                if _same_file(self.grab, self.name, folder, free):  # linked back before a crash
-                    os.unlink(self.name, dir_fd=self.grab)
-                    break
+        move_beside(self.move, (self.grab, self.name), (folder, name), self.original.sha256)
         sync_folder(folder)  # where it is now, before where it is no more
         sync_folder(self.grab)
 
@@ -190,30 +186,29 @@ def _remove_in_place(folder: int, name: str, file: int, seen: os.stat_result) ->
     return True
 
 
-def _is_claimed(file: int, original: Original) -> bool:
+def _is_claimed(file: int, original: Original, *, is_seen: bool) -> bool:
     """Whether this is the very file that was delivered, and still has its content.
 
     Touched or renamed over with the same bytes it is; the same bytes dropped anew are a new file, known by
     another inode and another time.  Either alone does not tell: network file systems number anew.
     """
     status, then = os.fstat(file), original.fingerprint
-    if Fingerprint.of(status) == then:
+    if is_seen and Fingerprint.of(status) == then:
         return True
     if not is_regular(file) or status.st_size != then.size:
         return False
+    if not original.sha256:
+        return status.st_ino == then.inode and looks_like(original, status)
     if status.st_ino != then.inode and status.st_mtime_ns != then.modified_ns:
         return False
     return sha256_of(file) == original.sha256
 
 
+def _has_content_of(file: int, original: Original) -> bool:
+    if not original.sha256:
+        return looks_like(original, os.fstat(file))
+    return os.fstat(file).st_size == original.fingerprint.size and sha256_of(file) == original.sha256
+
+
 def _content_of(status: os.stat_result) -> tuple[int, int]:
     return status.st_size, status.st_mtime_ns  # the time of change changes with the rename
-
-
-def _same_file(one: int, name: str, other: int, other_name: str) -> bool:
-    try:
-        here = os.stat(name, dir_fd=one, follow_symlinks=False)
-        there = os.stat(other_name, dir_fd=other, follow_symlinks=False)
-    except FileNotFoundError:
-        return False
-    return os.path.samestat(here, there)

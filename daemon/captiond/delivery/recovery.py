@@ -9,47 +9,117 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import TypeVar
 
+from captiond.delivery import duplicates, handover
 from captiond.delivery.attempts import Attempts
 from captiond.delivery.attributes import Attributes
 from captiond.delivery.companions import Company, Takers
 from captiond.delivery.files import NO_FILE, contents, is_regular, sha256_at, sha256_of
-from captiond.delivery.folders import Folder
-from captiond.delivery.journal import Claim, Original
+from captiond.delivery.folders import WORK, Folder
+from captiond.delivery.journal import Claim, Original, Trace, jobs
+from captiond.delivery.not_understood import Tell, put_by
 from captiond.delivery.staging import stage
 from captiond.delivery.steps import Steps
+from captiond.delivery.troubles import of_one_picture
 from captiond.errors import Rejected, TryLater
-from captiond.records import Described, Fingerprint, Notes, Rules, RulesOf
+from captiond.records import Described, Fingerprint, Notes, Notice, Rules, RulesOf
 from captiond.sidecar import Record
-from captiond.support.openat import open_file, split
+from captiond.support.openat import FILE, open_file, split
+
+Told = TypeVar("Told")
 
 _NO_FINGERPRINT = Fingerprint(0, 0, -1, 0, 0)  # like no file: nothing will be taken out of the inbox for it
 
 
 class Recovery:
-    def __init__(self, attempts: Attempts, takers: Takers, rules_of: RulesOf) -> None:
+    def __init__(self, attempts: Attempts, takers: Takers, rules_of: RulesOf, tell: Tell) -> None:
         self._attempts = attempts
         self._takers = takers
         self._rules_of = rules_of
+        self._tell = tell
 
     def roll_forward(self, steps: Steps) -> Claim | None:
-        """The claim of a delivery that is committed now; None where there is too little to go by.
+        """The claim of a delivery that is committed now; None if there is too little to go by.
 
-        TryLater where what travels with the image is being written just now: the traces wait.
+        Traces that cannot be understood are put by, and that is told: then there is nothing to go by.
+        TryLater if what travels with the image is being written just now, and for what the folder says to
+        this image alone: the traces wait.
         """
+        if steps.trace.is_empty():
+            return None
+        try:
+            steps.trace.must_be_files()
+            return self._rolled(steps)
+        except ValueError as error:
+            self._put_by(steps.target, steps.trace, error)
+            return None
+
+    def drop_pieces(self, folder: Folder, trace: Trace) -> None:
+        """Remove pieces of which no record tells."""
+        try:
+            trace.must_be_files()
+            trace.clear()
+        except ValueError as error:
+            self._put_by(folder, trace, error)
+
+    def drop_what_nothing_tells_of(self, folder: Folder) -> None:
+        """At the start: temporary files of deliveries that had not come to a record."""
+        for job in jobs(folder.work):
+            trace = Trace(folder.work, job)
+            if trace.is_empty():
+                self.drop_pieces(folder, trace)
+
+    def _put_by(self, folder: Folder, trace: Trace, why: ValueError) -> None:
+        put_by(folder.work, folder.work, trace.names(), why, folder.path / WORK, self._tell)
+
+    def _rolled(self, steps: Steps) -> Claim | None:
         trace = steps.trace
         claim = trace.read_delivered()
         if claim is not None:
-            return claim
-        claim, record = trace.read_claim(), trace.read_record()
-        if claim is not None and steps.is_committed(claim):
-            trace.mark_delivered()
-            return claim
-        if record is None:
-            self._drop_unrecorded(steps, claim)
+            return self._believed(steps, claim)
+        claim, broken = self._understood(steps, trace.read_claim)
+        record, torn = self._understood(steps, trace.read_record)
+        path = claim.path if claim is not None else record.path if record is not None else ""
+        with of_one_picture(steps.target, path):
+            if claim is not None and steps.is_committed(claim):
+                trace.mark_delivered()
+                return claim
+            if record is None:
+                self._drop_unrecorded(steps, claim, broken or torn)
+                return None
+            if claim is not None and claim.by_rename:
+                return handover.finish(steps, claim)
+            return self._finished(steps, claim, record)
+
+    def _understood(
+        self, steps: Steps, read: Callable[[], Told | None]
+    ) -> tuple[Told | None, ValueError | None]:
+        """What a trace says, or why it says nothing, which is told."""
+        try:
+            return read(), None
+        except ValueError as error:
+            where = f"{steps.target.path}/{WORK}/{steps.trace.job}.*"
+            self._tell(Notice("not_understood", f"a trace among {where} cannot be understood: {error}"))
+            return None, error
+
+    def _believed(self, steps: Steps, claim: Claim) -> Claim | None:
+        """Whether a mark is enough to take originals away.
+
+        Of a duplicate its twin must still be there.  Where others may have made the mark, the sidecar that it
+        speaks of must lie in its place: else the image is captioned once more.
+        """
+        if claim.is_duplicate and not duplicates.stands(steps, claim):
+            steps.trace.clear()
             return None
+        if not steps.target.is_private and not steps.is_committed(claim):
+            raise ValueError("it tells of a delivery of which nothing is to be seen")
+        return claim
+
+    def _finished(self, steps: Steps, claim: Claim | None, record: Record) -> Claim | None:
+        """Steps 2 to 4, as far as they are still to do."""
         if claim is None or claim.published_sha256 != record.published_sha256 or not steps.is_whole(claim):
             if claim is not None:
                 steps.hide(claim)
@@ -93,7 +163,7 @@ class Recovery:
                 trace.clear()
             return None
         beside = Company()
-        attributes = Attributes.unknown(0) if file is None else Attributes.of(file)
+        attributes = Attributes.of(file) if file is not None else _of_piece(trace)
         if record.texts is not None:
             beside = self._takers.take(steps.inbox, record.path, rules, trace.job)
             record = _rewritten(steps, record, record.accompanied(()), attributes)
@@ -116,19 +186,39 @@ class Recovery:
         except Rejected:
             return None
 
-    def _drop_unrecorded(self, steps: Steps, claim: Claim | None) -> None:
-        """Without a record there is no caption: the rest goes, unless it is the last copy of an image."""
-        if claim is not None and steps.trace.has_piece(0):
-            folder_name, name = split(claim.path)
-            try:
-                with steps.inbox.folder(folder_name) as folder:
-                    if sha256_at(folder, name) != claim.original.sha256:
-                        return
-            except OSError as error:
-                if error.errno in NO_FILE:
-                    return
-                raise
-        steps.trace.clear()
+    def _drop_unrecorded(self, steps: Steps, claim: Claim | None, why: ValueError | None) -> None:
+        """Without a record there is no caption: the rest goes, unless it is the last copy of an image.
+
+        `why`: a trace could not be understood; then nothing goes of which the original is not seen.
+        """
+        if claim is None or not steps.trace.has_piece(0):
+            if why is not None and (claim is None or not self._has_original(steps, claim)):
+                raise why
+            steps.trace.clear()
+        elif self._has_original(steps, claim):
+            steps.trace.clear()
+        elif why is not None:
+            raise why
+
+    @staticmethod
+    def _has_original(steps: Steps, claim: Claim) -> bool:
+        folder_name, name = split(claim.path)
+        try:
+            with steps.inbox.folder(folder_name) as folder:
+                return sha256_at(folder, name) == claim.original.sha256
+        except OSError as error:
+            if error.errno in NO_FILE:
+                return False
+            raise
+
+
+def _of_piece(trace: Trace) -> Attributes:
+    """The image in `.captiond/` has what its original had."""
+    image = os.open(trace.image, FILE, dir_fd=trace.work)
+    try:
+        return Attributes.of(image)
+    finally:
+        os.close(image)
 
 
 def _rewritten(steps: Steps, old: Record, new: Record, attributes: Attributes) -> Record:

@@ -10,6 +10,10 @@
 A crash before 2 leaves the image in failed/ and traces that the next call removes; after 2 the next call
 finishes: where the written image is gone from `retry/` it has reached the inbox, even if the daemon has taken
 it from there since.  So an image goes back once, however often it is asked for; it must never have two names.
+
+The record beside an image in failed/ may be anybody's who may write there.  So the most that it can do is to
+choose the image's path beneath the inbox.  Root, who may run the command, obeys no other `.captiond/` than
+its own and that of the folder's owner, and what it makes belongs to them.
 """
 
 from __future__ import annotations
@@ -18,33 +22,41 @@ import fcntl
 import hashlib
 import json
 import os
+import re
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 
 from captiond import sidecar
 from captiond.delivery.attributes import Attributes
 from captiond.delivery.files import (
-    chunks,
+    copy,
     enter,
     exists,
+    give_to_owner_of,
     is_regular,
     known,
+    must_be_files,
+    names_in,
     read,
     remove,
     sha256_at,
-    sha256_of,
-    sync_folder,
     write,
 )
-from captiond.delivery.folders import WORK
-from captiond.delivery.moves import Move, move_at_once
+from captiond.delivery.folders import WORK, make_folder
+from captiond.delivery.moves import Move, move_at_once, move_beside
+from captiond.delivery.not_understood import Tell, put_by, unheard
 from captiond.errors import NotThere, as_surroundings
-from captiond.names import candidates, job_id, shown
-from captiond.sidecar import Record
-from captiond.support.openat import folder_of, open_file, open_folder, split
+from captiond.names import checked_path, job_id, shown
+from captiond.records import Notice
+from captiond.sidecar import Record, checked
+from captiond.sidecar.decode import read_json
+from captiond.support import own
+from captiond.support.openat import folder_of, open_file, split, sync_folder
 
+_OURS = re.compile(r"([0-9a-f]{24})\.")
 _RETRY = "retry"
 
 
@@ -60,10 +72,15 @@ def failures(failed: Path) -> list[str]:
     return sorted(found)
 
 
-def put_back(path: str, *, inbox: Path, failed: Path, move: Move = move_at_once) -> str:
-    """Put failed/`path` back; its path in the inbox.  NotThere if no failed image has that path."""
+def put_back(path: str, *, inbox: Path, failed: Path, move: Move = move_at_once, tell: Tell = unheard) -> str:
+    """Put failed/`path` back; its path in the inbox.  NotThere if no failed image has that path.
+
+    `tell`: hears of traces of an earlier retry that cannot be understood, or not be finished yet.
+    """
+    with known(path):
+        checked_path(path)
     try:
-        with _opened(inbox, failed, move) as folders:
+        with _opened(inbox, failed, move, tell) as folders:
             folders.finish_earlier()
             return folders.put_back(path)
     except OSError as error:
@@ -71,56 +88,101 @@ def put_back(path: str, *, inbox: Path, failed: Path, move: Move = move_at_once)
 
 
 @dataclass(frozen=True, slots=True)
+class _Place:
+    """The inbox or failed/, by descriptors."""
+
+    path: Path
+    root: int
+    work: int  # .captiond/
+    retry: int  # .captiond/retry/
+
+
+@dataclass(frozen=True, slots=True)
+class _Claim:
+    """Which image of failed/ goes back."""
+
+    path: str
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
 class _Folders:
-    inbox: int
-    failed: int
-    written: int  # inbox/.captiond/retry
-    traces: int  # failed/.captiond/retry
+    inbox: _Place  # what was written waits in its `retry`
+    failed: _Place  # the traces lie in its `retry`
     move: Move
+    tell: Tell
 
     def put_back(self, path: str) -> str:
-        with known(path), folder_of(self.failed, path) as (folder, name):
+        with known(path), folder_of(self.failed.root, path) as (folder, name):
             record = read(folder, name + sidecar.ERROR_SUFFIX) or b""
             told = sidecar.decode(record)
+        # Where it cannot go, nothing is begun.
+        make_folder(self.inbox.root, split(told.path)[0])
         job = job_id(path, hashlib.sha256(record).hexdigest())
-        self._write(job, path)
-        with folder_of(self.failed, path) as (folder, name):
+        claim = self._write(job, path)
+        with folder_of(self.failed.root, path) as (folder, name):
             error_name = name + sidecar.ERROR_SUFFIX
-            os.rename(error_name, f"{job}.json", src_dir_fd=folder, dst_dir_fd=self.traces)
-            sync_folder(self.traces)
+            os.rename(error_name, f"{job}.json", src_dir_fd=folder, dst_dir_fd=self.failed.retry)
+            sync_folder(self.failed.retry)
             sync_folder(folder)
-        return self._finish(job, path, told)
+        return self._finish(job, claim, told)
 
     def finish_earlier(self) -> None:
-        """What a crash left: forward where the record was taken, else back."""
-        for job in {name.partition(".")[0] for name in os.listdir(self.traces)}:
-            record, claim = read(self.traces, f"{job}.json"), read(self.traces, f"{job}.claim")
-            if record is not None and claim is not None:
-                self._finish(job, json.loads(claim)["path"], sidecar.decode(record))
-            else:
-                self._forget(job)
-        for job in os.listdir(self.written):
-            remove(self.written, job)
+        """What a crash left: forward if the record was taken, else back.  None of them stops another."""
+        for job in sorted({match[1] for name in names_in(self.failed.retry) if (match := _OURS.match(name))}):
+            try:
+                self._finish_one(job)
+            except ValueError as error:
+                self._put_by(job, error)
+            except OSError as error:
+                why = f"a retry that was begun waits ({job}): {error.strerror}"
+                self.tell(Notice("retry_waits", why))
+        kept = {name.partition(".")[0] for name in names_in(self.failed.retry)}
+        for name in names_in(self.inbox.retry):
+            if name.partition(".")[0] not in kept:
+                with suppress(OSError):  # not a file: then it is none of ours
+                    remove(self.inbox.retry, name)
 
-    def _write(self, job: str, path: str) -> None:
+    def _finish_one(self, job: str) -> None:
+        must_be_files(self.failed.retry, self._names(job))
+        must_be_files(self.inbox.retry, [job])
+        record, claim = (read(self.failed.retry, f"{job}.{kind}") for kind in ("json", "claim"))
+        if record is not None and claim is not None:
+            self._finish(job, _claim_from(claim), sidecar.decode(record))
+        else:
+            self._forget(job)
+
+    def _names(self, job: str) -> list[str]:
+        return [name for name in names_in(self.failed.retry) if name.startswith(f"{job}.")]
+
+    def _put_by(self, job: str, why: ValueError) -> None:
+        for place, names in ((self.failed, self._names(job)), (self.inbox, [job])):
+            there = [name for name in names if exists(place.retry, name)]
+            if there:
+                put_by(place.work, place.retry, there, why, place.path / WORK, self.tell)
+
+    def _write(self, job: str, path: str) -> _Claim:
         with known(path):
-            file = open_file(self.failed, path)
+            file = open_file(self.failed.root, path)
         try:
             if not is_regular(file):
                 raise NotThere
-            write(self.written, job, chunks(file), Attributes.of(file).give)
-            claim = {"path": path, "sha256": sha256_of(file)}  # it may be another than failed: repaired
+            digest = hashlib.sha256()
+            give = Attributes.of(file).without_execution().give
+            copy(file, self.inbox.retry, job, give, digest.update)
+            claim = _Claim(path, digest.hexdigest())  # it may be another than failed: repaired
         finally:
             os.close(file)
-        write(self.traces, f"{job}.claim", [json.dumps(claim).encode()])
-        sync_folder(self.written)
-        sync_folder(self.traces)
+        give_it = partial(give_to_owner_of, self.failed.work)
+        write(self.failed.retry, f"{job}.claim", [json.dumps(asdict(claim)).encode()], give_it)
+        sync_folder(self.inbox.retry)
+        sync_folder(self.failed.retry)
+        return claim
 
-    def _finish(self, job: str, path: str, told: Record) -> str:
-        returned = self._show(job, told) if exists(self.written, job) else told.path
-        claim = json.loads(read(self.traces, f"{job}.claim") or b"{}")
-        with folder_of(self.failed, path) as (folder, name):
-            if sha256_at(folder, name) == claim["sha256"]:
+    def _finish(self, job: str, claim: _Claim, told: Record) -> str:
+        returned = self._show(job, told) if exists(self.inbox.retry, job) else told.path
+        with folder_of(self.failed.root, claim.path) as (folder, name):
+            if sha256_at(folder, name) == claim.sha256:
                 remove(folder, name)
                 sync_folder(folder)
         self._forget(job)
@@ -128,50 +190,39 @@ class _Folders:
 
     def _show(self, job: str, told: Record) -> str:
         folder_name, name = split(told.path)
-        folder = _made(self.inbox, folder_name)
-        try:
-            for free in candidates(name, told.source.sha256, suffix=""):
-                try:
-                    self.move(self.written, job, folder, free)
-                    break
-                except FileExistsError:
-                    continue
+        folder_name = make_folder(self.inbox.root, folder_name)
+        with folder_of(self.inbox.root, f"{folder_name}/{name}" if folder_name else name) as (folder, _):
+            free = move_beside(self.move, (self.inbox.retry, job), (folder, name), told.source.sha256 or job)
             sync_folder(folder)
-        finally:
-            os.close(folder)
         return f"{folder_name}/{free}" if folder_name else free
 
     def _forget(self, job: str) -> None:
-        remove(self.traces, f"{job}.json")
-        sync_folder(self.traces)  # a record without a claim is forgotten, a claim without a record undone
-        remove(self.traces, f"{job}.claim")
-        remove(self.traces, f"{job}.claim.new")
+        remove(self.failed.retry, f"{job}.json")
+        # A record without a claim is forgotten; a claim without a record is undone.
+        sync_folder(self.failed.retry)
+        remove(self.failed.retry, f"{job}.claim")
+        remove(self.failed.retry, f"{job}.claim.new")
+
+
+def _claim_from(text: bytes) -> _Claim:
+    """ValueError for what no retry has written."""
+    told = read_json(text)
+    return _Claim(checked_path(told.get("path")), checked.digest(told.get("sha256")))
 
 
 @contextmanager
-def _opened(inbox: Path, failed: Path, move: Move) -> Iterator[_Folders]:
+def _opened(inbox: Path, failed: Path, move: Move, tell: Tell) -> Iterator[_Folders]:
     with ExitStack() as closing:
 
         def keep(descriptor: int) -> int:
             closing.callback(os.close, descriptor)
             return descriptor
 
-        def opened(root: Path) -> tuple[int, int]:
-            descriptor = keep(os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC))
-            return descriptor, keep(enter(keep(enter(descriptor, WORK)), _RETRY))
+        def opened(path: Path) -> _Place:
+            root = keep(os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC))
+            work = keep(own.enter(root, path, for_its_owner=True).descriptor)
+            return _Place(path, root, work, keep(enter(work, _RETRY, 0o700)))
 
-        to, written = opened(inbox)
-        origin, traces = opened(failed)
-        fcntl.flock(traces, fcntl.LOCK_EX)  # of two commands at once one waits
-        yield _Folders(to, origin, written, traces, move)
-
-
-def _made(root: int, folder: str) -> int:
-    descriptor = open_folder(root, "")
-    for part in folder.split("/") if folder else ():
-        try:
-            inner = enter(descriptor, part)
-        finally:
-            os.close(descriptor)
-        descriptor = inner
-    return descriptor
+        folders = _Folders(opened(inbox), opened(failed), move, tell)
+        fcntl.flock(folders.failed.retry, fcntl.LOCK_EX)  # of two commands at once one waits
+        yield folders

@@ -6,17 +6,17 @@ and a copy counts only if nobody touched the file meanwhile.
 
 from __future__ import annotations
 
-import errno
 import hashlib
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 from captiond.delivery.attributes import Attributes
 from captiond.delivery.companions import Companion, Company
-from captiond.delivery.files import chunks
-from captiond.delivery.journal import PICTURE, Claim, Original, Piece
-from captiond.delivery.steps import UNFIT_RETRY_SECONDS, Steps
+from captiond.delivery.files import allocated, chunks, exists
+from captiond.delivery.journal import PICTURE, Claim, Original, Piece, Trace
+from captiond.delivery.steps import Steps
+from captiond.delivery.troubles import NoRoom, of_one_picture, room_for
 from captiond.errors import TryLater
-from captiond.names import shown
 from captiond.records import Accompanied, Described, Rules
 from captiond.sidecar import Record
 from captiond.sidecar.companions import TEXT, XMP, Tail
@@ -35,7 +35,8 @@ def stage(
     """Write everything but the record, which lies there; without `described` the image does, too."""
     trace = steps.trace
     if described is not None:
-        trace.write_piece(0, [described.data], attributes.give)
+        with room_for(steps.target, original.path, len(described.data)):
+            trace.write_piece(0, [described.data], attributes.give)
     pieces = [Piece(PICTURE, record.published_sha256, original)]
     told = []
     made = {} if described is None else {XMP: described.xmp, TEXT: described.text}
@@ -44,7 +45,8 @@ def stage(
         content = made.pop(companion.kind, None) if is_noted else None
         if companion.kind[1:] in beside.notes.unread:
             content = None
-        piece = _beside(steps, len(pieces), companion, content)
+        with of_one_picture(steps.target, companion.path):
+            piece = _beside(steps, len(pieces), companion, content)
         pieces.append(piece)
         told.append(_told(piece, companion, content))
     for kind, content in made.items():
@@ -61,37 +63,37 @@ def stage(
     return claim
 
 
+@contextmanager
+def cleared_on_trouble(trace: Trace) -> Iterator[None]:
+    """Nothing is shown yet, so nothing is kept: it may be what fills the disk.
+
+    But if a captioned image waits for what travels with it, or for room, its caption waits on disk.
+    """
+    try:
+        yield
+    except TryLater as later:
+        kept = (trace.record,) if isinstance(later, NoRoom) else (trace.record, trace.image)
+        trace.clear(but=kept if exists(trace.work, trace.record) else ())
+        trace.sync()
+        raise
+    except BaseException:
+        trace.clear()
+        raise
+
+
 def _beside(steps: Steps, number: int, companion: Companion, content: bytes | None) -> Piece:
     """Write what travels along, or what was merged from it."""
-    try:
-        return _written(steps, number, companion, content)
-    except OSError as error:
-        if error.errno != errno.EFBIG:
-            raise
-        raise TryLater(
-            f"{steps.target.path} cannot hold {shown(companion.path)}, which travels along: {error.strerror}",
-            after_seconds=UNFIT_RETRY_SECONDS,
-            advice="Use a file system that holds files of this size.",
-        ) from error
-
-
-def _written(steps: Steps, number: int, companion: Companion, content: bytes | None) -> Piece:
     with companion.opened(steps.inbox) as file:
         give = Attributes.of(file).give
         digest = hashlib.sha256()
-
-        def copied() -> Iterator[bytes]:
-            for chunk in chunks(file):
-                digest.update(chunk)
-                yield chunk
-
         if content is None:
-            steps.trace.write_piece(number, copied(), give)
+            with room_for(steps.target, companion.path, allocated(file)):
+                steps.trace.copy_piece(number, file, give, digest.update)
             published = digest.hexdigest()
         else:
             published = hashlib.sha256(content).hexdigest()
-            for _ in copied():
-                pass
+            for chunk in chunks(file):
+                digest.update(chunk)
             steps.trace.write_piece(number, [content], give)
     return Piece(
         companion.tail, published, Original(companion.path, companion.fingerprint, digest.hexdigest())

@@ -6,34 +6,20 @@ acted on, so that a crash after any line here leaves what `recovery` can read.
 
 from __future__ import annotations
 
-import errno
 import os
-import stat
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
 
 from captiond import sidecar
-from captiond.delivery.files import exists, read, remove, sha256_at, sync_folder
-from captiond.delivery.folders import Folder
-from captiond.delivery.journal import Claim, Piece, Trace
-from captiond.delivery.moves import Move
+from captiond.delivery.files import NO_FILE, exists, read
+from captiond.delivery.folders import REFUSED_NAMES, Folder
+from captiond.delivery.journal import Claim, Piece, Trace, holds
+from captiond.delivery.moves import Move, drop_reservations
 from captiond.errors import TryLater
-from captiond.names import LONGEST_NAME, candidates, shown
+from captiond.names import LONGEST_NAME, candidates, fitting
 from captiond.sidecar.companions import Tail
-from captiond.support.openat import split
-
-UNFIT_RETRY_SECONDS = 300.0
-
-# What a folder says to one name or one file that does not suit it, and not to all; and what helps.
-_UNFIT = {
-    errno.ENAMETOOLONG: "Give it a shorter name.",
-    errno.EINVAL: "Give it a name that this file system allows.",
-    errno.EILSEQ: "Give it a name that this file system allows.",
-    errno.EFBIG: "Use a file system that holds files of this size.",
-    errno.EXDEV: "Another volume is mounted inside this folder; mount one for the whole folder.",
-}
-_TIME_GRAIN_NS = 2_000_000_000  # FAT keeps every other second
+from captiond.support.openat import split, sync_folder
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,39 +33,51 @@ class Steps:
     def suffix(self) -> str:
         return sidecar.SUFFIXES[self.target.name]
 
-    def claim_for(self, pieces: Sequence[Piece]) -> Claim:
+    def claim_for(self, pieces: Sequence[Piece], *, by_rename: bool = False) -> Claim:
         """A claim with the best name that is free just now."""
-        claim = Claim("", tuple(pieces))
-        return replace(claim, name=next(self._free_names(claim)))
+        claim = Claim("", tuple(pieces), by_rename)
+        return replace(claim, name=self._first_name(claim))
 
     def commit(self, claim: Claim) -> Claim:
-        """Show the pieces, then the record, under the first names that are free; the claim that says so."""
-        for name in chain([claim.name], self._free_names(claim)):
+        """Show the pieces, then the record, under the first names that are free; the claim that says so.
+
+        A name that the file system refuses is replaced; OSError if it refuses every one of them, and then
+        nothing is shown and the claim is gone.
+        """
+        calls = fitting(split(claim.path)[1])
+        names: Iterator[str] = chain([claim.name], self._free_names(claim, next(calls)))
+        while True:
+            name = next(names)
             if name != claim.name:
                 claim = replace(claim, name=name)
                 self.trace.write_claim(claim)
                 self.trace.sync()
             try:
                 self._show_pieces(claim)
-                self._show_record(claim)
-                break
+                self.commit_shown(claim)
+                return claim
             except FileExistsError:  # somebody took one of the names since we looked
                 self.hide(claim)
                 if not all(map(self.trace.has_piece, range(len(claim.pieces)))):
                     # It is theirs now; what recovery makes of the traces is whole again.
                     raise TryLater("somebody changed what was shown of it before it was delivered") from None
             except OSError as error:
-                if error.errno not in _UNFIT:
+                if error.errno not in REFUSED_NAMES:
                     raise
                 self.hide(claim)
-                self.trace.clear()
-                raise TryLater(
-                    f"{self.target.path} cannot hold {shown(claim.name)}: {error.strerror}",
-                    after_seconds=UNFIT_RETRY_SECONDS,
-                    advice=_UNFIT[error.errno],
-                ) from error
+                names = self._names_instead(claim, calls, error)
+
+    def commit_shown(self, claim: Claim) -> None:
+        """Step 4 alone; FileExistsError, and nothing is done, if the record's name is taken."""
+        self._show_record(claim)
         self.trace.mark_delivered()
-        return claim
+
+    def _names_instead(self, claim: Claim, calls: Iterator[str], refused: OSError) -> Iterator[str]:
+        for call in calls:
+            return self._free_names(claim, call)
+        self.trace.clear(but=(self.trace.record, self.trace.image))  # what was made is kept for the next try
+        self.trace.sync()
+        raise refused
 
     def _show_pieces(self, claim: Claim) -> None:
         """The picture first; what lies there already stays."""
@@ -120,8 +118,12 @@ class Steps:
             with self.target.folder(folder_name) as folder:
                 told = sidecar.decode(read(folder, name + self.suffix) or b"")
                 sync_folder(folder)  # the crash may have come before
-        except (FileNotFoundError, NotADirectoryError, ValueError):
+        except ValueError:
             return False
+        except OSError as error:
+            if error.errno in NO_FILE:
+                return False
+            raise
         # A person's words since, and what lies there is another image of the same original.
         published = claim.published_sha256 if told.edited else told.published_sha256
         said = told.path, told.source.sha256, published
@@ -134,7 +136,7 @@ class Steps:
             number
             for number, piece in enumerate(claim.pieces)
             if not self._is_shown(claim, number)
-            and sha256_at(self.trace.work, self.trace.piece(number)) != piece.sha256
+            and not holds(self.trace.work, self.trace.piece(number), piece)
         ]
         return not lacking
 
@@ -144,11 +146,13 @@ class Steps:
         folder_name, name = split(claim.name)
         try:
             with self.target.folder(folder_name) as folder:
-                if sha256_at(folder, piece.tail.of(name)) != piece.sha256:
+                if not holds(folder, piece.tail.of(name), piece):
                     return False
                 sync_folder(folder)
-        except (FileNotFoundError, NotADirectoryError):
-            return False
+        except OSError as error:
+            if error.errno in NO_FILE:
+                return False
+            raise
         self.trace.drop_piece(number)  # its second name, where a crash came between link and unlink
         return True
 
@@ -158,27 +162,32 @@ class Steps:
         The names were free when the claim was written: an empty file that is younger than it is ours, if what
         it was to make room for still waits.
         """
-        since = self.trace.claimed_at_ns() - _TIME_GRAIN_NS
         folder_name, name = split(claim.name)
         waiting = [piece.tail for number, piece in enumerate(claim.pieces) if self.trace.has_piece(number)]
+        names = [*(tail.of(name) for tail in waiting), name + self.suffix]
         with self.target.folder(self.target.make_folder(folder_name)) as folder:
-            for reserved in (*(tail.of(name) for tail in waiting), name + self.suffix):
-                try:
-                    there = os.stat(reserved, dir_fd=folder, follow_symlinks=False)
-                except FileNotFoundError:
-                    continue
-                if stat.S_ISREG(there.st_mode) and there.st_size == 0 and there.st_mtime_ns >= since:
-                    remove(folder, reserved)
+            drop_reservations(folder, names, claimed_at_ns=self.trace.claimed_at_ns())
 
-    def _free_names(self, claim: Claim) -> Iterator[str]:
+    def _first_name(self, claim: Claim) -> str:
+        refused: OSError | None = None
+        for call in fitting(split(claim.path)[1]):
+            try:
+                return next(self._free_names(claim, call))
+            except OSError as error:
+                if error.errno not in REFUSED_NAMES:
+                    raise
+                refused = error
+        raise refused or AssertionError
+
+    def _free_names(self, claim: Claim, call: str) -> Iterator[str]:
         """The delivered paths of the picture, from the best, with which every name is free."""
-        folder_name, name = split(claim.path)
-        folder_name = self.target.make_folder(folder_name)
+        folder_name = self.target.make_folder(split(claim.path)[0])
         tails = [*(piece.tail for piece in claim.pieces), Tail(self.suffix)]
         longest_suffix = max((tail.suffix for tail in tails if not tail.on_stem), key=len)
         with self.target.folder(folder_name) as folder:
             longest = min(LONGEST_NAME, os.fstatvfs(folder).f_namemax or LONGEST_NAME)
-        for candidate in candidates(name, claim.original.sha256, suffix=longest_suffix, longest=longest):
+        digest = claim.original.sha256 or self.trace.job
+        for candidate in candidates(call, digest, suffix=longest_suffix, longest=longest):
             with self.target.folder(folder_name) as folder:
                 is_free = not any(exists(folder, tail.of(candidate)) for tail in tails)
             if is_free:

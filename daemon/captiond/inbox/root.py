@@ -17,7 +17,7 @@ from pathlib import Path
 from captiond.errors import Surroundings, as_surroundings
 from captiond.inbox import mounts
 from captiond.names import OWN_FOLDER
-from captiond.support import openat
+from captiond.support import own
 
 MARKER = "inbox"
 
@@ -93,18 +93,13 @@ def write_marker(inbox: Path, root: int) -> None:
             f"The inbox {inbox} lies on a volume of /etc/fstab that is not mounted.",
             advice="Mount it; work goes on by itself.",
         )
+    folder = own.enter(root, inbox).descriptor
     try:
-        os.mkdir(OWN_FOLDER, dir_fd=root)
+        _write(folder)
     except FileExistsError:
         pass
-    try:
-        folder = openat.open_folder(root, OWN_FOLDER)
-        try:
-            _write(folder)
-        finally:
-            os.close(folder)
-    except FileExistsError:
-        pass
+    finally:
+        os.close(folder)
 
 
 def _write(folder: int) -> None:

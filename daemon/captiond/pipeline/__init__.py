@@ -239,6 +239,10 @@ class Pipeline(Generic[Prepared]):
 
     def _finished_earlier(self, delivered: Delivered) -> None:
         self._inbox.done(delivered.dropped)
+        if delivered.is_duplicate:
+            self._tally.count_duplicate()
+            log.info("already delivered", file=delivered.dropped, lies_in=delivered.path)
+            return
         self._tell(self._delivery.outcome(delivered))
         log.info("finished what an earlier run began", file=delivered.dropped, lies_in=delivered.path)
 

@@ -222,7 +222,7 @@ def _finish_earlier(rooms: Rooms, tell: Tell) -> None:
     for delivered in rooms.delivery.recover():
         tell(replace(rooms.delivery.outcome(delivered), is_recovered=True))
         log.info("finished what an earlier run began", file=delivered.path)
-    for notice in rooms.delivery.unresolved:
+    for notice in (*rooms.delivery.take_notices(), *rooms.delivery.unresolved):
         log.warning(notice.message, code=notice.code)
 
 

@@ -84,4 +84,5 @@ class RuleBook:
             xmp_on_stem=output.xmp_sidecar_name == "stem",
             stays=ignore.is_asked_for,
             profile=profile.name if profile is not None else None,
+            skips_duplicates=output.duplicates == "skip",
         )

@@ -84,6 +84,8 @@ class Upkeep:
                 self._pauses_minded = pauses
                 self._mind_trouble(self._recover)
             self._mind_trouble(self._delivery.tidy)
+        for notice in self._delivery.take_notices():
+            log.warning(notice.message, code=notice.code)
         self._tell(self.status())
 
     def status(self) -> str:

@@ -180,6 +180,7 @@ class Output(_Section):
     xmp_sidecar: Literal["auto", "always", "never"] = "auto"
     xmp_sidecar_name: Literal["full", "stem"] = "full"
     text_sidecar: bool = False
+    duplicates: Literal["skip", "keep"] = "skip"
 
 
 class Limits(_Section):

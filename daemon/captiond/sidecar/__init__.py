@@ -124,7 +124,7 @@ def outcome(record: Record | None, delivered: Delivered, otherwise_at: datetime)
         folder=delivered.folder,
         delivered=delivered.path,
         at=otherwise_at,
-        sha256=delivered.dropped_sha256,
+        sha256=delivered.dropped_sha256 or None,
     )
 
 

@@ -12,6 +12,8 @@ from typing import Any, cast
 from captiond.sidecar.plain import plain
 
 _LARGEST_COUNT = 2**53  # what every reader of JSON knows exactly
+_LARGEST_NUMBER = 2**64  # of what the kernel tells of a file
+DEEPEST = 32  # lists and objects inside one another
 
 
 def mapping(value: object) -> Mapping[str, Any]:
@@ -50,4 +52,21 @@ def digest(value: object) -> str:
     """A sha256 in hexadecimal; ValueError for anything else."""
     if not isinstance(value, str) or len(value) != 64 or set(value) - set("0123456789abcdef"):
         raise ValueError("not a sha256")
+    return value
+
+
+def whole(value: object) -> int:
+    """A number that the kernel may have told of a file; ValueError for anything else."""
+    if not isinstance(value, int) or isinstance(value, bool) or abs(value) > _LARGEST_NUMBER:
+        raise ValueError("not a whole number")
+    return value
+
+
+def flat(value: object, depth: int = DEEPEST) -> object:
+    """A JSON value that is no deeper than any of ours; ValueError for one that is."""
+    if isinstance(value, (dict, list)):
+        if not depth:
+            raise ValueError("lists or objects lie too deep in one another")
+        for inner in value.values() if isinstance(value, dict) else value:
+            flat(inner, depth - 1)
     return value

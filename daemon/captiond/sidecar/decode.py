@@ -30,16 +30,28 @@ def decode(data: bytes) -> Record:
     if len(data) > MOST_BYTES:
         raise ValueError(f"not a record of ours: more than {MOST_BYTES:,} bytes")
     try:
-        return _record(json.loads(data))
-    except (KeyError, TypeError, AttributeError, RecursionError) as error:
+        return _record(read_json(data))
+    except (KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"not a record of ours: {error!r}") from error
+
+
+def read_json(data: bytes) -> Mapping[str, Any]:
+    """The object that `data` holds; ValueError for anything else, and for what is deeper than any of ours."""
+    try:
+        answer = json.loads(data)
+    except RecursionError as error:
+        raise ValueError("lists or objects lie too deep in one another") from error
+    if not isinstance(answer, dict):
+        raise ValueError("not an object")
+    checked.flat(answer)
+    return answer
 
 
 def _record(answer: Mapping[str, Any]) -> Record:
     kind, version = answer["schema"], answer["schema_version"]
     if kind not in (CAPTION_SCHEMA, ERROR_SCHEMA) or version != VERSION:
         raise ValueError(f"not a record of ours: {kind} {version}")
-    source = _source(answer["source"])
+    source = _source(answer["source"], may_be_unread=kind == ERROR_SCHEMA)
     rest = {key: value for key, value in answer.items() if key not in _TYPED}
     if kind == ERROR_SCHEMA:
         return Record(source, None, source.sha256, rest=rest)
@@ -55,10 +67,11 @@ def _record(answer: Mapping[str, Any]) -> Record:
     )
 
 
-def _source(told: Mapping[str, Any]) -> Source:
+def _source(told: Mapping[str, Any], *, may_be_unread: bool) -> Source:
+    is_unread = may_be_unread and told["sha256"] is None
     return Source(
         path=checked_path(_exact(told, "path")),
-        sha256=checked.digest(told["sha256"]),
+        sha256="" if is_unread else checked.digest(told["sha256"]),
         size=checked.count(told.get("bytes")) or 0,
         modified_at=checked.text(told.get("modified_at")),
         format=checked.text(told.get("format")),
@@ -104,5 +117,5 @@ def _exact(told: Mapping[str, Any], key: str) -> str:
     if f"{key}_hex" in told:
         return os.fsdecode(bytes.fromhex(told[f"{key}_hex"]))
     if not isinstance(told[key], str):
-        raise TypeError(key)
+        raise ValueError(f"not a text: {key}")
     return str(told[key])

@@ -39,7 +39,7 @@ class Source:
     """The file as it was dropped."""
 
     path: str  # relative to the inbox
-    sha256: str
+    sha256: str  # empty: of a file that failed and is too large to be read whole
     size: int  # bytes
     modified_at: str | None  # as the JSON tells it
     format: str | None = None  # like width and height, of captioned pictures alone
@@ -128,7 +128,7 @@ class Record:
             folder=delivered.folder,
             delivered=delivered.path,
             at=checked.moment(self.rest.get("created_at")) or otherwise_at,
-            sha256=delivered.dropped_sha256,
+            sha256=delivered.dropped_sha256 or None,
             caption=plain(self.caption),
             model=checked.text(model.get("id")),
             kind=checked.text(self.rest.get("kind")),
@@ -173,7 +173,7 @@ class Record:
         return {
             **name_keys("name", source.path.rpartition("/")[2]),
             **name_keys("path", source.path),
-            "sha256": source.sha256,
+            "sha256": source.sha256 or None,
             "bytes": source.size,
             "modified_at": source.modified_at,
             **(facts if self.texts is not None else {}),

@@ -31,6 +31,7 @@ _MAYBE_TEXT = {"type": ["string", "null"]}
 _COUNT = {"type": "integer", "minimum": 0}
 _MAYBE_COUNT = {"type": ["integer", "null"], "minimum": 0}
 _SECONDS = {"type": ["number", "null"]}
+_MAYBE_SHA256 = {"type": ["string", "null"], "pattern": "^[0-9a-f]{64}$"}
 _SHA256 = {"type": "string", "pattern": "^[0-9a-f]{64}$"}
 _BYTES = {"type": "string", "pattern": "^([0-9a-f]{2})+$"}
 _INSTANT = {"type": "string", "format": "date-time"}
@@ -57,7 +58,7 @@ def error_schema() -> dict[str, Any]:
         "message": _explained(_TEXT, "What is wrong, for people."),
         "stage": {"enum": list(get_args(Stage)), "description": "Where it was noticed."},
         "advice": _explained(_MAYBE_TEXT, "What to do about it."),
-        "source": _source(),
+        "source": _source(sha256=_explained(_MAYBE_SHA256, "Null: it is too large to be read whole.")),
         "attempts": _COUNT,
         **_signature(),
     }

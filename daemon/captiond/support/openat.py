@@ -13,8 +13,11 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-_FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+
+_CANNOT_SYNC_FOLDERS = {errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP}  # some network and FUSE file systems
 
 
 def split(path: str) -> tuple[str, str]:
@@ -25,13 +28,13 @@ def split(path: str) -> tuple[str, str]:
 
 def open_folder(root: int, folder: str) -> int:
     """A descriptor of `folder` beneath the folder that the descriptor `root` stands for."""
-    descriptor = os.open(".", _FOLDER, dir_fd=root)
+    descriptor = os.open(".", FOLDER, dir_fd=root)
     for part in folder.split("/") if folder else ():
         if part in ("", ".", ".."):
             os.close(descriptor)
             raise ValueError(f"not a path beneath a folder: {folder!r}")
         try:
-            inner = os.open(part, _FOLDER, dir_fd=descriptor)
+            inner = os.open(part, FOLDER, dir_fd=descriptor)
         finally:
             os.close(descriptor)
         descriptor = inner
@@ -55,11 +58,20 @@ def open_file(root: int, path: str) -> int:
     O_NONBLOCK keeps a FIFO that was put there from blocking us; the caller must still look at
     `os.fstat` before it reads, since devices and FIFOs open without complaint.
     """
-    descriptor = _openat2(root, path, _FILE)
+    descriptor = _openat2(root, path, FILE)
     if descriptor is not None:
         return descriptor
     with folder_of(root, path) as (folder, name):
-        return os.open(name, _FILE, dir_fd=folder)
+        return os.open(name, FILE, dir_fd=folder)
+
+
+def sync_folder(folder: int) -> None:
+    """Make the names in a folder durable, where its file system knows how."""
+    try:
+        os.fsync(folder)
+    except OSError as error:
+        if error.errno not in _CANNOT_SYNC_FOLDERS:
+            raise
 
 
 class _OpenHow(ctypes.Structure):

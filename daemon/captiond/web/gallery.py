@@ -26,7 +26,7 @@ from captiond.delivery.retry import failures, put_back
 from captiond.errors import NotThere, Surroundings, Verdict, as_surroundings
 from captiond.history import Entry, History, Wanted
 from captiond.names import shown
-from captiond.records import Fingerprint, Written
+from captiond.records import Fingerprint, Notice, Written
 from captiond.sidecar.plain import plain
 from captiond.status import Status
 from captiond.support.openat import open_file
@@ -186,7 +186,8 @@ class Gallery:
         return returned
 
     def _put_back(self, path: str) -> str:
-        returned = shown(put_back(path, inbox=self._inbox, failed=self._folders["failed"]))
+        failed = self._folders["failed"]
+        returned = shown(put_back(path, inbox=self._inbox, failed=failed, tell=_warn))
         log.info("put back into the inbox", file=shown(path), lies_in=returned)
         return returned
 
@@ -264,6 +265,10 @@ def cleaned(caption: str) -> str:
     if len(line) > LONGEST_CAPTION:
         raise NoCaption(f"a caption has at most {LONGEST_CAPTION:,} characters")
     return line
+
+
+def _warn(notice: Notice) -> None:
+    log.warning(notice.message, code=notice.code)
 
 
 @contextmanager

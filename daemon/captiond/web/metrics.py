@@ -120,6 +120,7 @@ def _pictures(now: Measures) -> Iterable[Metric]:
     for state, count in now.files.items():
         files.add_metric([state], count)
     yield files
+    yield _counter("duplicates", "Files taken away since the very same was delivered before.", now.duplicates)
     yield _counter("missed_events", "Files that were found without an event.", now.missed_events)
 
 

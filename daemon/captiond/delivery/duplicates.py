@@ -1,0 +1,116 @@
+"""The same file sent again: rsync, phones and backups send everything anew, and that is no news.
+
+A file is a duplicate if a sidecar in done/ tells of its path and its checksum, the image beside that
+sidecar still has the bytes of which it tells, and so has all that came along with the file just now.  Then it
+is taken out of the inbox like an original that was delivered: `<job>.delivered` is written first, so that a
+crash leaves nothing behind; and before recovery goes by that mark, it looks for the twin once more.
+
+Opens nothing but regular files beneath done/ and the inbox, and changes nothing.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from itertools import islice
+
+from captiond import sidecar
+from captiond.delivery.companions import Companion, Company
+from captiond.delivery.files import exists, read, sha256_of
+from captiond.delivery.journal import PICTURE, Claim, Original, Piece, holds
+from captiond.delivery.steps import Steps
+from captiond.errors import Rejected, TryLater
+from captiond.names import candidates, fitting, is_refused_somewhere
+from captiond.records import Described, Job
+from captiond.sidecar import Record
+from captiond.sidecar.companions import TEXT, XMP
+from captiond.support.openat import split
+
+# So many other files of one name are looked through.
+_MOST_NAMES = 100
+
+
+def has_twin(steps: Steps, path: str, sha256: str) -> bool:
+    """Whether done/ has a sidecar of this very file; cheap where the name is free."""
+    return _twin(steps, path, sha256) is not None
+
+
+def claim_of(steps: Steps, job: Job, beside: Company) -> Claim | None:
+    """What is to be taken away; None if the file, or what lies beside it, is not the same as in done/."""
+    twin = _twin(steps, job.path, job.sha256)
+    if twin is None:
+        return None
+    name, record = twin
+    original = Original(job.path, job.fingerprint, job.sha256)
+    pieces: list[Piece | None] = [Piece(PICTURE, record.published_sha256, original)]
+    described = _described(job, record, beside)
+    pieces += [_same(steps, companion, record, described, beside) for companion in beside.companions]
+    same = tuple(piece for piece in pieces if piece is not None)
+    claim = Claim(name, same, is_duplicate=True)
+    return claim if len(same) == len(pieces) and stands(steps, claim) else None
+
+
+def stands(steps: Steps, claim: Claim) -> bool:
+    """Whether all that was delivered still lies in done/ as it was."""
+    folder_name, name = split(claim.name)
+    if not steps.is_committed(claim):
+        return False
+    with steps.target.folder(folder_name) as folder:
+        return all(holds(folder, piece.tail.of(name), piece) for piece in claim.pieces)
+
+
+def _twin(steps: Steps, path: str, sha256: str) -> tuple[str, Record] | None:
+    """The path in done/, and the sidecar, of what was made of this very file."""
+    dropped_in, dropped = split(path)
+    folder_name = steps.target.find_folder(dropped_in)
+    if folder_name is None:
+        return None
+    with steps.target.folder(folder_name) as folder:
+        for call in fitting(dropped) if is_refused_somewhere(dropped) else (dropped,):
+            for name in islice(candidates(call, sha256, suffix=steps.suffix), _MOST_NAMES):
+                record = _record(folder, name + steps.suffix)
+                if record is not None and (record.path, record.source.sha256) == (path, sha256):
+                    return f"{folder_name}/{name}" if folder_name else name, record
+                if record is None and not exists(folder, name):
+                    break
+    return None
+
+
+def _record(folder: int, name: str) -> Record | None:
+    try:
+        data = read(folder, name)
+        record = None if data is None else sidecar.decode(data)
+    except ValueError:
+        return None
+    return record if record is not None and record.texts is not None else None
+
+
+def _described(job: Job, record: Record, beside: Company) -> Described | None:
+    """What would be made of the file by now, if a companion was merged: then its twin cannot be compared."""
+    if not any(one.action == "merged" for one in record.companions) or record.texts is None:
+        return None
+    try:
+        return job.rules.describe(job.data, record.source.format or "", record.texts, notes=beside.notes)
+    except (Rejected, TryLater):
+        return None
+
+
+def _same(
+    steps: Steps, companion: Companion, record: Record, described: Described | None, beside: Company
+) -> Piece | None:
+    """The companion as one that came along before; None if it is news."""
+    name = split(companion.path)[1]
+    told = next((one for one in record.companions if one.name == name), None)
+    if told is None:
+        return None
+    with companion.opened(steps.inbox) as file:
+        if told.action == "moved" and companion.fingerprint.size != told.size:
+            return None
+        dropped = sha256_of(file)
+    published = dropped
+    if told.action != "moved":
+        made = {} if described is None else {XMP: described.xmp, TEXT: described.text}
+        content = made.get(companion.kind) if companion is beside.first(companion.kind) else None
+        published = "" if content is None else hashlib.sha256(content).hexdigest()
+    if published != told.sha256:
+        return None
+    return Piece(companion.tail, published, Original(companion.path, companion.fingerprint, dropped))

@@ -1,0 +1,193 @@
+"""Steps 2 to 5 of an edit, from its traces: forward if the image can be had, else back; see `edit`."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from captiond import sidecar
+from captiond.delivery.files import exists, names_in, remove, sha256_at, sha256_of
+from captiond.delivery.folders import Folder
+from captiond.delivery.moves import REFUSES_FLAG, Move, drop_reservations, move_beside
+from captiond.names import checked_name, checked_path
+from captiond.sidecar import checked
+from captiond.sidecar.decode import read_json
+from captiond.support.lease import is_held_by_writer
+from captiond.support.openat import FILE, split, sync_folder
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """One file of done/, and the checksums by which old and new are told apart."""
+
+    name: str  # in the image's folder
+    old: str
+    new: str  # the same where an image's format holds no description
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """Which image of done/, and all that is to change with it."""
+
+    path: str
+    pieces: tuple[Piece, ...]  # the image first
+    old_record: str
+    new_record: str
+
+
+@dataclass(frozen=True, slots=True)
+class Edit:
+    done: Folder
+    work: int  # done/.captiond/revise
+    job: str
+    claim: Claim
+    move: Move
+    exchange: Move
+
+    def _staged(self, number: int) -> str:
+        """The new piece; after the exchange the old one."""
+        return f"{self.job}.{number}"
+
+    @property
+    def _new(self) -> str:
+        return f"{self.job}.json"
+
+    @property
+    def _old(self) -> str:
+        return f"{self.job}.old"
+
+    def uncommit(self) -> None:
+        """Step 2."""
+        folder_name, name = split(self.claim.path)
+        with self.done.folder(folder_name) as folder:
+            os.rename(name + sidecar.CAPTION_SUFFIX, self._old, src_dir_fd=folder, dst_dir_fd=self.work)
+            sync_folder(self.work)  # where it is now, before where it is no more
+            sync_folder(folder)
+
+    def settle(self) -> bool:
+        """To the end, forward or back, from wherever it stands; whether the person's words stand now."""
+        folder_name, name = split(self.claim.path)
+        with self.done.folder(self.done.make_folder(folder_name)) as folder:
+            stands = self._show(folder, name)
+            sync_folder(folder)
+            self._forget(folder)
+        return stands
+
+    def _show(self, folder: int, name: str) -> bool:
+        record = name + sidecar.CAPTION_SUFFIX
+        there = sha256_at(folder, record)
+        if there in (self.claim.old_record, self.claim.new_record):  # not begun yet, or committed
+            return there == self.claim.new_record
+        claimed = os.stat(f"{self.job}.claim", dir_fd=self.work, follow_symlinks=False)
+        drop_reservations(folder, (name, record), claimed_at_ns=claimed.st_mtime_ns)
+        if not exists(self.work, self._old) or not exists(self.work, self._new):
+            return False  # committed, or never begun; and somebody has taken the sidecar away since
+        is_new = self._show_image(folder)
+        for number in range(1, len(self.claim.pieces) if is_new else 0):
+            if self._is_to_come(folder, number):
+                self._swap(folder, number)
+        try:
+            self.move(self.work, self._new if is_new else self._old, folder, record)
+        except FileExistsError:  # somebody else's sidecar lies there now
+            return False
+        return is_new
+
+    def _show_image(self, folder: int) -> bool:
+        """Whether the new image has its name; the old one keeps it where anything is not as it was."""
+        image = self.claim.pieces[0]
+        if sha256_at(self.work, self._old) != self.claim.old_record:
+            return False  # another sidecar than we had read was taken away, a moment ago
+        there, staged = sha256_at(folder, image.name), sha256_at(self.work, self._staged(0))
+        if there == image.new:
+            return True
+        if self._is_to_come(folder, 0):
+            return self._swap(folder, 0)
+        if not exists(folder, image.name) and staged is not None:
+            self.move(self.work, self._staged(0), folder, image.name)
+            sync_folder(folder)
+            return staged == image.new
+        # Changed by somebody else: before the exchange, or after it.
+        return there != image.old and staged != image.new
+
+    def _is_to_come(self, folder: int, number: int) -> bool:
+        piece = self.claim.pieces[number]
+        is_old = sha256_at(folder, piece.name) == piece.old
+        return is_old and sha256_at(self.work, self._staged(number)) == piece.new
+
+    def _swap(self, folder: int, number: int) -> bool:
+        """Step 3, if what it takes is the very file whose checksum is the old one; else it is undone."""
+        piece, staged = self.claim.pieces[number], self._staged(number)
+        file = os.open(piece.name, FILE, dir_fd=folder)
+        try:
+            try:
+                self.exchange(self.work, staged, folder, piece.name)
+            except OSError as error:
+                if error.errno not in REFUSES_FLAG:
+                    raise
+                is_ours = _is_still(folder, piece.name, file, piece.old)
+                if is_ours:
+                    os.rename(staged, piece.name, src_dir_fd=self.work, dst_dir_fd=folder)
+            else:
+                is_ours = _is_still(self.work, staged, file, piece.old)
+                if not is_ours:
+                    self.exchange(self.work, staged, folder, piece.name)
+        finally:
+            os.close(file)
+        sync_folder(folder)
+        sync_folder(self.work)
+        return is_ours
+
+    def _forget(self, folder: int) -> None:
+        """Step 5.  What turns out to be neither the old file nor the new one is somebody's, and kept."""
+        for number, piece in enumerate(self.claim.pieces):
+            left = sha256_at(self.work, self._staged(number))
+            if left in (None, piece.old, piece.new):
+                continue
+            move_beside(
+                self.move,
+                (self.work, self._staged(number)),
+                (folder, piece.name),
+                left or "",
+                suffix=sidecar.CAPTION_SUFFIX,
+            )
+            sync_folder(folder)
+        remove_all(self.work, self.job)
+
+
+def _is_still(folder: int, name: str, file: int, sha256: str) -> bool:
+    """Whether the name leads to this very file, and nobody has written or writes into it."""
+    there = os.stat(name, dir_fd=folder, follow_symlinks=False)
+    is_same = os.path.samestat(there, os.fstat(file))
+    return is_same and not is_held_by_writer(file) and sha256_of(file) == sha256
+
+
+def claim_from(text: bytes) -> Claim:
+    """ValueError for what no edit has written."""
+    try:
+        told = read_json(text)
+        pieces = tuple(_piece_from(piece) for piece in told["pieces"])
+        records = checked.digest(told["old_record"]), checked.digest(told["new_record"])
+        claim = Claim(checked_path(told["path"]), pieces, *records)
+    except (KeyError, TypeError) as error:
+        raise ValueError(f"not a claim of an edit: {error!r}") from error
+    if not pieces or pieces[0].name != split(claim.path)[1]:
+        raise ValueError("not a claim of an edit: of no picture")
+    return claim
+
+
+def _piece_from(told: Mapping[str, Any]) -> Piece:
+    return Piece(checked_name(told["name"]), checked.digest(told["old"]), checked.digest(told["new"]))
+
+
+def remove_all(work: int, job: str) -> None:
+    """Forget an edit."""
+    claims = f"{job}.claim", f"{job}.claim.new"
+    for name in names_in(work):
+        if name.startswith(f"{job}.") and name not in claims:
+            remove(work, name)
+    # A trace without a claim is deleted here.  A claim without traces is deleted by the next recovery.
+    sync_folder(work)
+    for name in claims:
+        remove(work, name)
