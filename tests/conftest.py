@@ -7,8 +7,16 @@ from pathlib import Path
 
 import pytest
 
+from captiond.pictures import Decoders
 from daemon_process import Place
 from fake_chat_server import FakeChatServer
+
+
+@pytest.fixture(scope="session")
+def decoders() -> Iterator[Decoders]:
+    """Started for the first test that decodes, and kept for the others."""
+    with Decoders() as running:
+        yield running
 
 
 @pytest.fixture

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms
 
-from captiond import pictures
 from captiond.errors import Rejected
-from captiond.pictures import decode
+from captiond.pictures import converting
+from captiond.pictures.decoding import decode
 
 RED, WHITE = (220, 30, 30), (255, 255, 255)
 ORIENTATION = 0x0112
@@ -226,6 +226,6 @@ def test_a_mistake_of_ours_is_not_told_as_the_pictures(monkeypatch: pytest.Monke
     def mistaken(_: Image.Image) -> Image.Image:
         raise TypeError("ours")
 
-    monkeypatch.setattr(pictures, "_eight_bits", mistaken)
+    monkeypatch.setattr(converting, "_to_eight_bits", mistaken)
     with pytest.raises(TypeError, match="ours"):
         _decoded(Image.fromarray(np.zeros((8, 8), np.uint16)), "PNG")

@@ -17,13 +17,14 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from captiond import pictures, pipeline
+from captiond import pipeline
 from captiond.delivery import Delivery
 from captiond.delivery.attempts import Attempts
 from captiond.errors import CannotStart, ExitCode, Surroundings
 from captiond.inbox import Inbox
 from captiond.metadata.describing import Describing
-from captiond.pipeline import Pipeline, preparing
+from captiond.pictures import Decoders
+from captiond.pipeline import Pipeline
 from captiond.pipeline.gate import Gate
 from captiond.pipeline.ondemand import Answering
 from captiond.pipeline.preparing import Preparing
@@ -72,11 +73,12 @@ class FakeCaptioner:
 
 
 class World:
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, decoders: Decoders) -> None:
         for name in ("inbox", "done", "failed", "state"):
             (root / name).mkdir()
         self.root = root
         self.captioner = FakeCaptioner()
+        self.preparing = Preparing(self.captioner, decoders)
         self.gate = Gate()
         self.tally = Tally()
         self.told: list[Outcome] = []
@@ -86,7 +88,6 @@ class World:
         folders = root / "inbox", root / "done", root / "failed"
         self.delivery = Delivery(*folders, self.attempts, lambda _: self.rules)
         self.inbox = self.make_inbox()
-        self.preparing = Preparing(self.captioner)
         self.stop = threading.Event()
 
     def make_inbox(self, incomplete_after_seconds: float = 600) -> Inbox:
@@ -137,8 +138,8 @@ class World:
 
 
 @pytest.fixture
-def world(tmp_path: Path) -> World:
-    return World(tmp_path)
+def world(tmp_path: Path, decoders: Decoders) -> World:
+    return World(tmp_path, decoders)
 
 
 def test_what_was_in_work_when_a_process_ended_is_served_alone(world: World) -> None:
@@ -166,19 +167,17 @@ def test_files_in_memory_are_bounded_together(world: World, monkeypatch: pytest.
     assert len(world.done()) == 6 and set(world.captioner.beside.values()) == {0}
 
 
-def test_no_memory_for_one_picture_is_tried_again_alone(
-    world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A decoder without memory gets a second chance without neighbours, and no attempt is charged for it."""
-    decode, tries = pictures.decode, []
+def test_no_memory_for_one_picture_is_tried_again_alone(world: World) -> None:
+    """What runs out of memory in our own process gets a second chance without neighbours, uncharged."""
+    prepare, tries = world.captioner.prepare, []
 
-    def hungry(data: bytes, *, max_pixels: int, needed_side: pictures.NeededSide) -> Picture:
-        tries.append(len(data))
+    def hungry(picture: Picture) -> int:
+        tries.append(picture)
         if len(tries) == 1:
             raise MemoryError
-        return decode(data, max_pixels=max_pixels, needed_side=needed_side)
+        return prepare(picture)
 
-    monkeypatch.setattr(pictures, "decode", hungry)
+    world.captioner.prepare = hungry  # type: ignore[method-assign]
     world.drop(20)
     with world.opened() as work:
         work.run(world.stop, once=True)
@@ -189,15 +188,14 @@ def test_a_picture_that_never_fits_into_memory_is_set_aside(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It is tried limits.attempts times, fails alone, and the others are delivered."""
-    decode = pictures.decode
+    prepare = world.captioner.prepare
 
-    def hungry(data: bytes, *, max_pixels: int, needed_side: pictures.NeededSide) -> Picture:
-        picture = decode(data, max_pixels=max_pixels, needed_side=needed_side)
+    def hungry(picture: Picture) -> int:
         if picture.image.width == 20:
             raise MemoryError
-        return picture
+        return prepare(picture)
 
-    monkeypatch.setattr(pictures, "decode", hungry)
+    world.captioner.prepare = hungry  # type: ignore[method-assign]
     monkeypatch.setattr(pipeline, "NO_MEMORY_RETRY_SECONDS", 0.1)
     world.drop(20, 21, 22)
     with world.opened() as work:
@@ -225,32 +223,30 @@ def test_no_json_is_parsed_on_the_straight_way(world: World, monkeypatch: pytest
     assert not parsed
 
 
-def test_the_inbox_and_infer_share_one_bound(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    """While a picture of `/infer` takes all that may be decoded at once, the inbox's waits."""
-    monkeypatch.setattr(preparing, "PIXELS_TOGETHER", 100)
-    world.preparing = Preparing(world.captioner)
-    together, most = threading.Semaphore(0), []
-    preparing_one = world.captioner.prepare
-    inside = threading.Lock()
+def test_the_inbox_and_infer_share_one_bound(tmp_path: Path) -> None:
+    """Where the memory does for one picture, those of `/infer` and of the inbox are decoded in turns."""
+    decoders = Decoders(memory_bytes=50_000_000)
+    world = World(tmp_path, decoders)
+    prepare, beside = world.captioner.prepare, []
+    inside = threading.Semaphore(1)
 
     def counted(picture: Picture) -> int:
-        most.append(inside.acquire(blocking=False))
-        together.acquire(timeout=0.05)  # time for another to come in, were it let
-        if most[-1]:
-            inside.release()
-        return preparing_one(picture)
+        beside.append(not inside.acquire(blocking=False))
+        time.sleep(0.05)  # time for another to come in, were it let
+        inside.release()
+        return prepare(picture)
 
     world.captioner.prepare = counted  # type: ignore[method-assign]
     world.drop(20, 21)
     data = (world.root / "inbox" / "20.png").read_bytes()
-    with world.opened() as work:
+    with decoders, world.opened() as work:
         ondemand = Answering(world.captioner, world.preparing, lambda _: world.rules, world.gate)
         ondemand.begin()
         with ThreadPoolExecutor(2) as pool:
             asked = [pool.submit(ondemand.caption, data) for _ in range(2)]
             work.run(world.stop, once=True)
         assert [one.result().text for one in asked] == ["20 wide"] * 2
-    assert world.done() == {"20.png", "21.png"} and most == [True] * 4
+    assert world.done() == {"20.png", "21.png"} and beside == [False] * 4
 
 
 def test_a_process_that_cannot_work_on_drains_and_leaves(world: World) -> None:

@@ -22,12 +22,12 @@ from hypothesis import strategies as st
 from PIL import Image, ImageCms
 from structlog.testing import capture_logs
 
-from captiond import pictures
 from captiond.captioners import Captioner, chat, remote, with_words
 from captiond.captioners.jpeg import as_jpeg
 from captiond.captioners.remote import Prepared, RemoteCaptioner
 from captiond.captioners.text import clean
 from captiond.errors import CannotStart, ExitCode, Rejected, Surroundings, TryLater
+from captiond.pictures.decoding import decode
 from captiond.records import Answer, CaptionRequest, ModelIdentity, Picture, PictureFacts
 from fake_chat_server import (
     FakeChatServer,
@@ -130,7 +130,7 @@ def test_photographs_of_telephones_are_decoded_at_a_half_and_sent_so(
     """12 megapixels are never there in full: the decoder makes what is sent."""
     buffer = io.BytesIO()
     Image.new("RGB", (4032, 3024), "teal").save(buffer, "JPEG")
-    decoded = pictures.decode(buffer.getvalue(), max_pixels=20_000_000, needed_side=captioner.needed_side)
+    decoded = decode(buffer.getvalue(), max_pixels=20_000_000, needed_side=captioner.needed_side)
     assert decoded.image.size == (2016, 1512)
     ask(captioner, decoded)
     assert server.seen[0].image.size == (2016, 1512)

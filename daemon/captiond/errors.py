@@ -31,6 +31,7 @@ Kind = Literal[
     "truncated",
     "unforeseen",
     "unreadable",
+    "unsupported",
 ]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 Stage = Literal["settle", "claim", "decode", "caption", "publish"]

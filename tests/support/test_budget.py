@@ -43,7 +43,7 @@ def test_what_is_larger_than_everything_goes_alone() -> None:
     assert has_it()
     _, small_has_it = _taking(budget, 1)
     assert not small_has_it()
-    budget.give_back(ALONE)
+    budget.give_back(100)
     assert small_has_it()
 
 

@@ -9,6 +9,7 @@ from PIL import Image
 
 from captiond.errors import Rejected
 from captiond.metadata.describing import Describing
+from captiond.pictures import Decoders
 from captiond.records import CaptionRequest, Fingerprint, Rules
 from captiond.web import thumbnails
 from captiond.web.thumbnails import Thumbnails
@@ -27,22 +28,22 @@ def fingerprint(number: int, size: int = 1000) -> Fingerprint:
     return Fingerprint(1, number, size, 2, 3)
 
 
-def made(max_pixels: int = 10_000_000) -> Thumbnails:
+def made(decoders: Decoders, max_pixels: int = 10_000_000) -> Thumbnails:
     describe = Describing(replaces=False, blocks=[], place=None, xmp="never", text=False)
     rules = Rules(CaptionRequest("What?", 1), describe, max_pixels, max_file_bytes=100_000, attempts=1)
-    return Thumbnails(lambda _: rules)
+    return Thumbnails(decoders, lambda _: rules)
 
 
-def test_a_thumbnail_is_small_and_upright() -> None:
+def test_a_thumbnail_is_small_and_upright(decoders: Decoders) -> None:
     """As a viewer shows the picture; one that is small already is not blown up."""
     for data, size in ((jpeg(1600, 400, 6), (80, 320)), (jpeg(30, 20), (30, 20))):
-        with Image.open(io.BytesIO(made().of(fingerprint(1), lambda data=data: data))) as image:
+        with Image.open(io.BytesIO(made(decoders).of(fingerprint(1), lambda data=data: data))) as image:
             assert (image.format, image.size, image.getexif().get(ORIENTATION)) == ("JPEG", size, None)
 
 
-def test_a_file_is_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_is_read_once(decoders: Decoders, monkeypatch: pytest.MonkeyPatch) -> None:
     """As long as it is kept; of those that are, the one that nobody asked for longest goes first."""
-    some, read = made(), []
+    some, read = made(decoders), []
 
     def ask(number: int) -> bytes:
         return some.of(fingerprint(number), lambda: read.append(number) or jpeg(40, 30))
@@ -54,12 +55,12 @@ def test_a_file_is_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
     assert read == [1, 2, 3, 2]
 
 
-def test_limits_hold_for_thumbnails_too() -> None:
+def test_limits_hold_for_thumbnails_too(decoders: Decoders) -> None:
     """Too many pixels, too many bytes, and what is no picture at all."""
     for some, size, data in (
-        (made(100), 10, jpeg(40, 30)),
-        (made(), 200_000, b""),
-        (made(), 10, b"a letter"),
+        (made(decoders, 100), 10, jpeg(40, 30)),
+        (made(decoders), 200_000, b""),
+        (made(decoders), 10, b"a letter"),
     ):
         with pytest.raises(Rejected):
             some.of(fingerprint(1, size), lambda data=data: data)

@@ -63,12 +63,13 @@ def looks(settings: Settings, files: Sequence[Path], *, in_order: bool) -> Itera
 
 
 def _captioned(settings: Settings, files: Sequence[Path]) -> Generator[Look, None, None]:
-    from captiond.service.build import captioner_of
+    from captiond.service.build import captioner_of, decoders_of
     from captiond.service.rules import request_of
 
     captioner, request, limits = captioner_of(settings), request_of(settings.caption), settings.limits
     captioner.load()
-    preparing = Preparing(captioner)
+    decoders = decoders_of(settings)
+    preparing = Preparing(captioner, decoders)
 
     def prepare(data: bytes) -> Ready[Any]:
         return preparing.of(data, max_pixels=limits.max_pixels)
@@ -79,7 +80,7 @@ def _captioned(settings: Settings, files: Sequence[Path]) -> Generator[Look, Non
         except (Rejected, TryLater) as error:
             return Look(str(file), error=error)
 
-    with closing(captioner), ThreadPoolExecutor(captioner.capacity) as callers:
+    with closing(captioner), decoders, ThreadPoolExecutor(captioner.capacity) as callers:
         yield from callers.map(look, files)
 
 

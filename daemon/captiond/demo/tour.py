@@ -14,9 +14,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from captiond import pictures
 from captiond.demo.samples import Sample, write_samples
 from captiond.errors import CannotStart, ExitCode
+from captiond.pictures.decoding import decode
 from captiond.settings import Settings, load
 
 THUMBNAIL_PIXELS = 240
@@ -114,7 +114,7 @@ def _stop(tour: Tour, sample: Sample) -> Stop:
 
 def _thumbnail(path: Path) -> bytes:
     # Browsers show neither TIFF nor HEIC, so every picture is shown as a small upright JPEG.
-    image = pictures.decode(path.read_bytes(), max_pixels=100_000_000).image
+    image = decode(path.read_bytes(), max_pixels=100_000_000).image
     image.thumbnail((THUMBNAIL_PIXELS, THUMBNAIL_PIXELS))
     buffer = io.BytesIO()
     image.save(buffer, "JPEG", quality=88)

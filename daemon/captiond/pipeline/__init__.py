@@ -107,9 +107,9 @@ class Pipeline(Generic[Prepared]):
             for settled in self._settled(stop, once, patience_seconds):
                 size = self._size(settled)
                 free.acquire()
-                self._bytes.take(size)
+                held = self._bytes.take(size)
                 serving = pool.submit(self._serve, settled, stop)
-                serving.add_done_callback(partial(self._report, settled.path, size))
+                serving.add_done_callback(partial(self._report, settled.path, held))
                 serving.add_done_callback(lambda _: free.release())
         if self._ending is not None:
             raise self._ending
@@ -278,9 +278,9 @@ class Pipeline(Generic[Prepared]):
         step_back = min(2.0 ** (met - 2), LONGEST_STEP_BACK_SECONDS) if met > 1 else 0.0
         self._inbox.release(settled.path, after_seconds=step_back, reason=trouble.message)
 
-    def _report(self, path: str, size: float, serving: Future[None]) -> None:
+    def _report(self, path: str, held: float, serving: Future[None]) -> None:
         """Where even setting aside went wrong, the image lies untouched in the inbox."""
-        self._bytes.give_back(size)
+        self._bytes.give_back(held)
         error = serving.exception()
         if error is not None:
             log.critical("a picture could not be set aside", file=path, exc_info=error)

@@ -13,13 +13,9 @@ import time
 from collections.abc import Callable
 from typing import Generic, NamedTuple
 
-from captiond import pictures
 from captiond.captioners import Captioner, Prepared
+from captiond.pictures import Decoders
 from captiond.records import PictureFacts
-from captiond.support.budget import ALONE, Budget
-
-# Three or four bytes each, and as much again while modes are converted; one picture of more is decoded alone.
-PIXELS_TOGETHER = 200_000_000
 
 
 class Ready(NamedTuple, Generic[Prepared]):
@@ -34,13 +30,17 @@ class Preparing(Generic[Prepared]):
     """Safe to call from many threads."""
 
     def __init__(
-        self, captioner: Captioner[Prepared], *, clock: Callable[[], float] = time.monotonic
+        self,
+        captioner: Captioner[Prepared],
+        decoders: Decoders,
+        *,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._captioner = captioner
+        self._decoders = decoders
         self._clock = clock
-        # Decoding on more threads than cores gains nothing and holds that many whole pictures in memory.
+        # Decoding and preparing on more threads than cores gains nothing, and holds that many whole pictures.
         self._turns = threading.BoundedSemaphore(os.cpu_count() or 1)
-        self._pixels = Budget(PIXELS_TOGETHER)
 
     def of(self, data: bytes, *, max_pixels: int) -> Ready[Prepared]:
         """The picture in `data`, ready to be asked about; waits for its turn.
@@ -49,14 +49,16 @@ class Preparing(Generic[Prepared]):
         even alone.
         """
         try:
-            return self._prepared(data, max_pixels, pictures.declared_pixels(data))
+            return self._prepared(data, max_pixels, alone=False)
         except MemoryError:
             pass  # what it held is let go when this clause is left
-        return self._prepared(data, max_pixels, ALONE)
+        return self._prepared(data, max_pixels, alone=True)
 
-    def _prepared(self, data: bytes, max_pixels: int, pixels: float) -> Ready[Prepared]:
-        with self._turns, self._pixels.holding(pixels):
+    def _prepared(self, data: bytes, max_pixels: int, *, alone: bool) -> Ready[Prepared]:
+        with self._turns:
             began = self._clock()
             needed_side = self._captioner.needed_side
-            picture = pictures.decode(data, max_pixels=max_pixels, needed_side=needed_side)
-            return Ready(self._captioner.prepare(picture), picture.facts, began)
+            with self._decoders.decoded(
+                data, max_pixels=max_pixels, needed_side=needed_side, alone=alone
+            ) as picture:
+                return Ready(self._captioner.prepare(picture), picture.facts, began)

@@ -16,6 +16,7 @@ from captiond.errors import CannotStart, ExitCode
 from captiond.exiftool import Exiftool
 from captiond.history import History
 from captiond.inbox import Inbox
+from captiond.pictures import Decoders
 from captiond.pipeline.gate import Gate
 from captiond.service.rules import RuleBook, ignore_of
 from captiond.settings import split_address
@@ -34,6 +35,7 @@ class Rooms:
     settings: Settings  # those of the start: a reload changes `rules`, `inbox` and the log
     rules: RuleBook
     exiftool: Exiftool
+    decoders: Decoders
     gate: Gate
     tally: Tally
     attempts: Attempts
@@ -53,6 +55,7 @@ def build(settings: Settings) -> Rooms:
         settings=settings,
         rules=rules,
         exiftool=exiftool,
+        decoders=decoders_of(settings),
         gate=Gate(),
         tally=Tally(),
         attempts=attempts,
@@ -69,6 +72,11 @@ def build(settings: Settings) -> Rooms:
             ignore=ignore_of(settings),
         ),
     )
+
+
+def decoders_of(settings: Settings) -> Decoders:
+    limits = settings.limits
+    return Decoders(seconds=limits.decode_seconds, memory_bytes=limits.decode_memory_bytes)
 
 
 def captioner_of(settings: Settings) -> Captioner[Any]:

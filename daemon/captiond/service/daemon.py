@@ -78,7 +78,7 @@ class Daemon:
             # Not before: torch takes seconds to import, and what is wrong with the folders is said at once.
             _say_that_it_takes_time(self._settings)
             captioner = life.captioner = _opened(build.captioner_of(self._settings), closing)
-            preparing = Preparing(captioner)
+            preparing = Preparing(captioner, rooms.decoders)
             answering = Answering(captioner, preparing, rooms.rules.of, rooms.gate)
             if door is not None:
                 closing.enter_context(self._serving(door, answering))
@@ -108,7 +108,7 @@ class Daemon:
         gallery = Gallery(
             rooms.history,
             rooms.delivery,
-            Thumbnails(rooms.rules.of),
+            Thumbnails(rooms.decoders, rooms.rules.of),
             self.status,
             inbox=folders.inbox,
             done=folders.done,
@@ -150,6 +150,8 @@ class Daemon:
         self._settings = settings = changed.settings
         self._fingerprint = fingerprint(settings.source, os.environ)
         self.rooms.rules.take_over(settings)
+        limits = settings.limits
+        self.rooms.decoders.limit(seconds=limits.decode_seconds, memory_bytes=limits.decode_memory_bytes)
         if {"watch.ignore", "profiles"} & {*changed.taken_over}:
             self.rooms.inbox.ignore(ignore_of(settings))
         logs.configure(settings.log.level, settings.log.format)
@@ -179,6 +181,7 @@ class Daemon:
 def _open_folders(rooms: Rooms, closing: ExitStack) -> None:
     _refuse_bare_mount_points(rooms)
     closing.callback(rooms.exiftool.close)
+    closing.enter_context(rooms.decoders)
     rooms.delivery.open()
     closing.callback(rooms.attempts.close)
     closing.callback(rooms.delivery.close)

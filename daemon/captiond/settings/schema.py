@@ -186,6 +186,8 @@ class Limits(_Section):
     max_pixels: int = Field(default=200_000_000, ge=1)
     max_file_bytes: int = Field(default=1_000_000_000, ge=1)
     attempts: int = Field(default=3, ge=1, le=1000)
+    decode_seconds: Seconds = 60.0
+    decode_memory_bytes: int = Field(default=2_000_000_000, ge=100_000_000)
 
 
 class Http(_Section):

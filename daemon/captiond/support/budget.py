@@ -20,28 +20,45 @@ class Budget:
         self._given = 0  # tickets, so that many small ones never keep a large one waiting for ever
         self._called = 0
 
-    def take(self, size: float) -> None:
-        """Wait until `size` fits beside what is held; ALONE, or more than the limit: until nothing is."""
-        size = self._charge(size)
+    @property
+    def limit(self) -> float:
+        return self._limit
+
+    def change(self, limit: float) -> None:
+        """What is held already is given back as it was taken."""
         with self._changing:
-            ticket, self._given = self._given, self._given + 1
-            self._changing.wait_for(lambda: ticket == self._called and self._held + size <= self._limit)
-            self._called += 1
-            self._held += size
+            self._limit = limit
             self._changing.notify_all()
 
-    def give_back(self, size: float) -> None:
+    def take(self, size: float) -> float:
+        """Wait until `size` fits beside what is held; ALONE, or more than the limit: until nothing is.
+
+        Gives how much is held, which is to be given back.
+        """
         with self._changing:
-            self._held -= self._charge(size)
+            ticket, self._given = self._given, self._given + 1
+            self._changing.wait_for(lambda: ticket == self._called and self._fits(size))
+            self._called += 1
+            size = self._charge(size)
+            self._held += size
+            self._changing.notify_all()
+            return size
+
+    def give_back(self, held: float) -> None:
+        with self._changing:
+            self._held -= held
             self._changing.notify_all()
 
     @contextmanager
-    def holding(self, size: float) -> Iterator[None]:
-        self.take(size)
+    def holding(self, size: float) -> Iterator[float]:
+        held = self.take(size)
         try:
-            yield
+            yield held
         finally:
-            self.give_back(size)
+            self.give_back(held)
+
+    def _fits(self, size: float) -> bool:
+        return self._held + self._charge(size) <= self._limit
 
     def _charge(self, size: float) -> float:
         return min(max(size, 1), self._limit)

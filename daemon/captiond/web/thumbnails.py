@@ -11,25 +11,23 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable
 
-from captiond import pictures
 from captiond.errors import Rejected
+from captiond.pictures import Decoders
 from captiond.records import Fingerprint, RulesOf
-from captiond.support.budget import Budget
 
 SIDE_PIXELS = 320
 QUALITY = 82
 KEPT_BYTES = 32 * 1024 * 1024
 # Pictures that wait for their captions are decoded meanwhile; they come first.
-PIXELS_TOGETHER = 50_000_000
 DECODING_TOGETHER = max(1, (os.cpu_count() or 1) // 2)
 
 
 class Thumbnails:
     """Safe to call from many threads."""
 
-    def __init__(self, rules_of: RulesOf) -> None:
+    def __init__(self, decoders: Decoders, rules_of: RulesOf) -> None:
+        self._decoders = decoders
         self._rules_of = rules_of
-        self._pixels = Budget(PIXELS_TOGETHER)
         self._decoding = threading.BoundedSemaphore(DECODING_TOGETHER)
         self._keeping = threading.Lock()
         self._kept: OrderedDict[tuple[Fingerprint, int], bytes] = OrderedDict()
@@ -49,10 +47,7 @@ class Thumbnails:
         if fingerprint.size > rules.max_file_bytes:
             raise Rejected("too_large", "the file is larger than limits.max_file_bytes", stage="decode")
         with self._decoding:
-            data = read()
-            with self._pixels.holding(pictures.declared_pixels(data)):
-                thumbnail = _made(data, side, rules.max_pixels)
-        self._keep(key, thumbnail)
+            thumbnail = self._made(read(), side, rules.max_pixels)
         return thumbnail
 
     def _keep(self, key: tuple[Fingerprint, int], thumbnail: bytes) -> None:
@@ -63,11 +58,12 @@ class Thumbnails:
                 _, oldest = self._kept.popitem(last=False)
                 self._kept_bytes -= len(oldest)
 
+    def _made(self, data: bytes, side: int, max_pixels: int) -> bytes:
+        def needed_side(_width: int, _height: int) -> int:
+            return side
 
-def _made(data: bytes, side: int, max_pixels: int) -> bytes:
-    picture = pictures.decode(data, max_pixels=max_pixels, needed_side=lambda _width, _height: side)
-    image = picture.image
-    image.thumbnail((side, side))
-    buffer = io.BytesIO()
-    image.save(buffer, "JPEG", quality=QUALITY)
-    return buffer.getvalue()
+        with self._decoders.decoded(data, max_pixels=max_pixels, needed_side=needed_side) as picture:
+            image, buffer = picture.image, io.BytesIO()
+            image.thumbnail((side, side))
+            image.save(buffer, "JPEG", quality=QUALITY)
+            return buffer.getvalue()

@@ -1,0 +1,133 @@
+"""What a picture's format is: its name, its endings, how its bytes begin, and who does what with it.
+
+One table, which the inbox, the decoders and the metadata read.  A format that is added here is noticed in the
+inbox and decoded; captions are written into it where `metadata` has a reader of that name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Format:
+    name: str  # as Pillow and our records name it
+    shown: str  # as people do
+    endings: tuple[str, ...]  # in lower case, without the dot; a picture is decoded whatever its ending
+    begins: Callable[[bytes], bool]  # whether the first bytes of a file (32 or more) are this format's
+    tells_its_end: bool  # whether `inbox.whole` can tell a file that is cut short
+    decoder: str  # pillow | pillow_heif
+    written_by: str | None = None  # who writes a caption into it: captiond | exiftool | None
+
+
+def _any(*starts: bytes, at: int = 0) -> Callable[[bytes], bool]:
+    return lambda head: head.startswith(starts, at)
+
+
+def _is_webp(head: bytes) -> bool:
+    return head[:4] == b"RIFF" and head[8:12] == b"WEBP"
+
+
+def _branded(*brands: bytes) -> Callable[[bytes], bool]:
+    """By the brands of pictures; films begin alike and are none.  `mif1` and `msf1` may be HEIC or AVIF."""
+    return lambda head: head[4:8] == b"ftyp" and head[8:12] in (*brands, b"mif1", b"msf1")
+
+
+_HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs")
+
+
+def _is_dib(head: bytes) -> bool:
+    """A BMP without its file header: the header's own length, one plane, so many bits."""
+    length, planes, bits = head[:4], head[12:14], int.from_bytes(head[14:16], "little")
+    lengths = tuple(size.to_bytes(4, "little") for size in (40, 108, 124))
+    return length in lengths and planes == b"\1\0" and bits in (1, 4, 8, 16, 24, 32)
+
+
+def _is_tga(head: bytes) -> bool:
+    """It has no mark: a plausible header, as far as Pillow reads the format."""
+    has_palette, kind, bits = head[1:2], head[2:3], head[16:17]
+    width, height = head[12:14], head[14:16]
+    return (
+        (has_palette, kind) in _TGA_KINDS
+        and bits in (b"\x01", b"\x08", b"\x10", b"\x18", b"\x20")
+        and b"\0\0" not in (width, height)
+    )
+
+
+_TGA_KINDS = {
+    (b"\1", b"\1"), (b"\1", b"\x09"),
+    (b"\0", b"\2"), (b"\0", b"\x0a"),
+    (b"\0", b"\3"), (b"\0", b"\x0b"),
+}  # fmt: skip
+
+# In this order a file is tried: what has the surest mark comes first.
+FORMATS = (
+    Format(
+        "JPEG", "JPEG", ("jpg", "jpeg", "jpe", "jfif", "jif", "jps", "insp", "mpo"), _any(b"\xff\xd8\xff"),
+        tells_its_end=True, decoder="pillow", written_by="captiond",
+    ),
+    Format(
+        "PNG", "PNG", ("png", "apng"), _any(b"\x89PNG\r\n\x1a\n"),
+        tells_its_end=True, decoder="pillow", written_by="captiond",
+    ),
+    Format(
+        "WEBP", "WebP", ("webp",), _is_webp,
+        tells_its_end=True, decoder="pillow", written_by="captiond",
+    ),
+    Format(
+        "TIFF", "TIFF", ("tif", "tiff"), _any(b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"),
+        tells_its_end=True, decoder="pillow", written_by="captiond",
+    ),
+    Format(
+        "GIF", "GIF", ("gif",), _any(b"GIF87a", b"GIF89a"),
+        tells_its_end=True, decoder="pillow",
+    ),
+    Format(
+        "AVIF", "AVIF", ("avif", "avifs"), _branded(b"avif", b"avis"),
+        tells_its_end=True, decoder="pillow", written_by="exiftool",
+    ),
+    Format(
+        "HEIF", "HEIC", ("heic", "heif", "heics", "hif"), _branded(*_HEIF_BRANDS),
+        tells_its_end=True, decoder="pillow_heif", written_by="exiftool",
+    ),
+    Format(
+        "JPEG2000", "JPEG 2000", ("jp2", "j2k", "j2c", "jpc", "jpf", "jpx"),
+        _any(b"\xff\x4f\xff\x51", b"\0\0\0\x0cjP  \r\n\x87\n"),
+        tells_its_end=False, decoder="pillow",
+    ),
+    Format(
+        "PSD", "PSD", ("psd",), _any(b"8BPS"),
+        tells_its_end=False, decoder="pillow",
+    ),
+    Format(
+        "BMP", "BMP", ("bmp",), _any(b"BM"),
+        tells_its_end=True, decoder="pillow",
+    ),
+    Format(
+        "DIB", "DIB", ("dib",), _is_dib,
+        tells_its_end=True, decoder="pillow",
+    ),
+    Format(
+        "ICO", "ICO", ("ico",), _any(b"\0\0\1\0"),
+        tells_its_end=False, decoder="pillow",
+    ),
+    Format(
+        "TGA", "TGA", ("tga",), _is_tga,
+        tells_its_end=False, decoder="pillow",
+    ),
+)  # fmt: skip
+
+ENDINGS = frozenset(ending for one in FORMATS for ending in one.endings)
+HEAD_BYTES = 32  # so many bytes from the beginning of a file that tell its format
+
+
+def formats_of(head: bytes) -> tuple[Format, ...]:
+    """The formats that these first bytes may be of, the likeliest first; none for what is none of ours."""
+    return tuple(one for one in FORMATS if one.begins(head))
+
+
+def listed(conjunction: str) -> str:
+    """All of them as people list them: "JPEG, PNG ... or TGA"."""
+    names = [one.shown for one in FORMATS]
+    return f"{', '.join(names[:-1])} {conjunction} {names[-1]}"

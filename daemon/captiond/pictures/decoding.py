@@ -1,0 +1,169 @@
+"""File bytes to an upright 8-bit RGB picture.  The only decoding; no files, no clock, no limits of its own.
+
+It runs in the decoders' processes (`worker`), where time and memory are bounded.  Only the formats of the
+table are tried, so no file ever reaches one of Pillow's rarer or external decoders.  A file that cannot be
+read is `Rejected` with the reason; a mistake of ours is not, and comes through as what it is.
+"""
+
+from __future__ import annotations
+
+import io
+import struct
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import NamedTuple
+
+import pillow_heif
+from PIL import AvifImagePlugin, ExifTags, Image, UnidentifiedImageError
+
+from captiond import formats
+from captiond.errors import Rejected
+from captiond.pictures import converting, png, tiff_kind
+from captiond.pictures.header import Header, NeededSide, at_full_size, refuse_too_many_pixels, scale_of
+from captiond.records import Notice, Picture, PictureFacts
+
+# Our own limit is told from the declared size, before a byte is decoded; Pillow's would only warn.
+Image.MAX_IMAGE_PIXELS = None
+# Pictures are decoded beside each other, each on one core: else each would start threads for all of them.
+pillow_heif.options.DECODE_THREADS = 1
+AvifImagePlugin.DEFAULT_MAX_THREADS = 1
+pillow_heif.register_heif_opener()
+Image.init()  # else `formats` may name a plugin that is not registered yet
+
+# Everything Pillow's readers were seen to raise for damaged files.
+_UNREADABLE = (
+    UnidentifiedImageError, OSError, SyntaxError, ValueError, TypeError, KeyError, IndexError, EOFError,
+    OverflowError, ZeroDivisionError, RuntimeError, AssertionError, AttributeError, struct.error, zlib.error,
+    Image.DecompressionBombError,
+)  # fmt: skip
+
+
+class Pixels(NamedTuple):
+    """A decoded picture, to be taken strip by strip: upright, in 8-bit RGB, from top to bottom."""
+
+    width: int
+    height: int
+    strips: Iterator[Image.Image]
+    notices: tuple[Notice, ...]
+    profile: bytes | None  # by which the numbers are meant; None: sRGB
+
+
+class Reading:
+    """A picture whose header was read, and of which no pixel is decoded yet.
+
+    Raises Rejected, as its methods do: `unreadable` for what is no picture or a damaged one, `unsupported`
+    for a sound one of a kind that nobody here decodes.
+    """
+
+    def __init__(self, data: bytes) -> None:
+        self._names = [one.name for one in formats.formats_of(data[: formats.HEAD_BYTES])]
+        self._data = png.without_extras(data) if self._names == ["PNG"] else data
+        # Its reader takes memory for the whole canvas as soon as it is opened.
+        webp_size = _webp_size(data) if self._names == ["WEBP"] else None
+        self._opened = None if webp_size is not None else self._open()
+        if self._opened is None:
+            self.header = Header("WEBP", "RGBA", *(webp_size or (0, 0)), file_bytes=len(data))
+        else:
+            self.header = Header(
+                "JPEG" if self._opened.format == "MPO" else (self._opened.format or ""),
+                self._opened.mode,
+                *self._opened.size,
+                is_progressive=bool(self._opened.info.get("progressive")),
+                file_bytes=len(data),
+            )
+
+    def decode(self, scale: int) -> Pixels:
+        """All of it, by `scale` smaller where it is a JPEG.  To be called once."""
+        image = self._opened or self._open()
+        with _reading(self._shown()):
+            if scale > 1:
+                image.draft(None, (image.width // scale, image.height // scale))
+            image.load()
+        orientation, notices = _orientation(image)
+        return Pixels(
+            *converting.upright_size(image, orientation),
+            converting.strips(image, orientation),
+            notices,
+            image.info.get("icc_profile") if image.mode != "CMYK" else None,
+        )
+
+    def _open(self) -> Image.Image:
+        with _reading(self._shown()):
+            try:
+                return Image.open(io.BytesIO(self._data), formats=self._names or ["JPEG"])
+            except UnidentifiedImageError:
+                kind = tiff_kind.kind_of(self._data) if self._names == ["TIFF"] else None
+                if kind is None:
+                    raise
+        raise Rejected(
+            "unsupported",
+            f"a kind of TIFF that is not supported: {kind}",
+            stage="decode",
+            advice="It is not damaged.  Export it with 8 bits a channel, as TIFF, PNG or JPEG.",
+        )
+
+    def _shown(self) -> str | None:
+        return next((one.shown for one in formats.FORMATS if [one.name] == self._names[:1]), None)
+
+
+def decode(data: bytes, *, max_pixels: int, needed_side: NeededSide = at_full_size) -> Picture:
+    """The picture in `data`, in this very process: for pictures of our own making, and for tests."""
+    reading = Reading(data)
+    header = reading.header
+    refuse_too_many_pixels(header, max_pixels)
+    pixels = reading.decode(scale_of(header, needed_side(header.width, header.height)))
+    image, top = Image.new("RGB", (pixels.width, pixels.height)), 0
+    for strip in pixels.strips:
+        image.paste(strip, (0, top))
+        top += strip.height
+    if pixels.profile:
+        image.info["icc_profile"] = pixels.profile
+    return Picture(image, PictureFacts(header.format, header.width, header.height, pixels.notices))
+
+
+@contextmanager
+def _reading(shown: str | None) -> Iterator[None]:
+    """Whatever Pillow raises in here, it raises about the file.  Around Pillow's calls alone."""
+    try:
+        yield
+    except _UNREADABLE as error:
+        raise Rejected(
+            "unreadable",
+            f"cannot be read as a picture: {_reason(error, shown)}",
+            stage="decode",
+            advice="Open it in a viewer: if it is damaged, replace it; if it is no picture, remove it.",
+        ) from error
+
+
+def _reason(error: BaseException, shown: str | None) -> str:
+    # Pillow's message names the memory address of our buffer, which tells a person nothing.
+    if isinstance(error, UnidentifiedImageError):
+        return f"its {shown} data is damaged" if shown else f"no {formats.listed('or')} data"
+    return str(error) or type(error).__name__
+
+
+def _orientation(image: Image.Image) -> tuple[int, tuple[Notice, ...]]:
+    try:
+        found = image.getexif().get(ExifTags.Base.Orientation, 1)
+    except _UNREADABLE as error:
+        # A broken EXIF block says nothing about the pixels, which are whole.
+        message = f"the EXIF block cannot be read ({_reason(error, None)}); orientation unknown"
+        return 1, (Notice("orientation_unknown", message),)
+    return (found if isinstance(found, int) and 1 <= found <= 8 else 1), ()
+
+
+def _webp_size(data: bytes) -> tuple[int, int] | None:
+    """The canvas that its header declares; None where that cannot be told, and Pillow is to say why."""
+    try:
+        (kind,) = struct.unpack_from("4s", data, 12)
+        if kind == b"VP8X":
+            low, high = (int.from_bytes(data[at : at + 3], "little") + 1 for at in (24, 27))
+            return (low, high) if len(data) >= 30 else None
+        if kind == b"VP8L":
+            (bits,) = struct.unpack_from("<I", data, 21)
+            return (bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1
+        width, height = struct.unpack_from("<HH", data, 26)
+        return (width & 0x3FFF, height & 0x3FFF) if kind == b"VP8 " else None
+    except struct.error:
+        return None

@@ -1,0 +1,303 @@
+"""The decoders: whom a picture is given to, how long is waited for it, and how much memory it gets.
+
+Every picture is decoded in another process, which does one at a time (`worker`).  What becomes of that
+process is that picture's affair alone: the picture is rejected where it took too long or too much, or brought
+its decoder down, and the next picture finds another decoder.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+
+import structlog
+
+from captiond.errors import Rejected, TryLater
+from captiond.pictures import shared, wire
+from captiond.pictures.header import (
+    Header,
+    NeededSide,
+    at_full_size,
+    bytes_for,
+    refuse_too_many_pixels,
+    scale_of,
+)
+from captiond.pictures.nursery import Nursery
+from captiond.records import Notice, Picture, PictureFacts
+from captiond.support.budget import ALONE, Budget
+
+log = structlog.get_logger(__name__)
+
+HEADER_BYTES = 64 << 20  # of memory, to read a header with
+KILLED_RETRY_SECONDS = 60.0
+PICTURES_EACH = 1000  # for one decoder, whatever its libraries have lost track of by then
+
+
+class DecoderFault(RuntimeError):
+    """A mistake of ours in a decoder's process."""
+
+
+class _NotEnough(Exception):
+    """Its share of the memory did not do; there is more."""
+
+
+@dataclass(slots=True, eq=False)
+class _Decoder:
+    """One process, and the one picture that it is at."""
+
+    process: int | None
+    channel: socket.socket
+    pictures: int = 0
+    seconds_left: float = 0.0
+    is_at_rest: bool = True  # it waits for the next picture
+    has_all: bool = False  # the whole of the memory, and not a share of it
+
+    def is_alive(self) -> bool:
+        """While it is at rest: it has nothing to say then, and only its end can be heard."""
+        self.channel.settimeout(0)
+        try:
+            self.channel.recv(1, socket.MSG_PEEK)
+        except BlockingIOError:
+            return True
+        except OSError:
+            pass
+        return False
+
+
+class Decoders:
+    """Safe to use from many threads."""
+
+    def __init__(
+        self, *, seconds: float = 60.0, memory_bytes: int = 2_000_000_000, at_once: int | None = None
+    ) -> None:
+        """`seconds`: for each picture.  `memory_bytes`: for all of them together.  `at_once`: one for each
+        core by default."""
+        self._seconds = seconds
+        self._memory = Budget(memory_bytes)
+        self._turns = threading.BoundedSemaphore(at_once or len(os.sched_getaffinity(0)))
+        self._nursery = Nursery()
+        self._resting_lock = threading.Lock()
+        self._resting: list[_Decoder] = []
+        self._told_of: list[str] | None = None
+
+    def __enter__(self) -> Decoders:
+        self.open()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def open(self) -> None:
+        """Begin to start the process that forks them, so that the first picture does not wait for it."""
+        self._nursery.start()
+
+    def close(self) -> None:
+        with self._resting_lock:
+            resting, self._resting = self._resting, []
+        for decoder in resting:
+            decoder.channel.close()
+        self._nursery.close()
+
+    def limit(self, *, seconds: float, memory_bytes: int) -> None:
+        """For the pictures that come from now on."""
+        self._seconds = seconds
+        self._memory.change(memory_bytes)
+
+    @contextmanager
+    def decoded(
+        self,
+        data: bytes,
+        *,
+        max_pixels: int,
+        needed_side: NeededSide = at_full_size,
+        alone: bool = False,
+    ) -> Iterator[Picture]:
+        """The picture in `data`: upright, in RGB, first frame, transparency laid on white.
+
+        Its memory counts until this is left.  Where `needed_side` tells that far less is needed, a JPEG is
+        decoded at a half, a quarter or an eighth; `facts` tell of the file.  `alone`: while no other is.
+
+        Raises: Rejected, as `unreadable`, `unsupported`, `too_many_pixels`, `too_slow`, `too_much_memory` or
+        `decoder_died`; TryLater where the kernel ended the decoder; Surroundings where none can be started.
+        """
+        with shared.lent(data) as file, ExitStack() as held:
+            try:
+                picture = self._attempt(file, len(data), max_pixels, needed_side, held, alone=alone)
+            except _NotEnough:
+                held.close()
+                picture = self._attempt(file, len(data), max_pixels, needed_side, held, alone=True)
+            yield picture
+
+    def _attempt(
+        self,
+        file: int,
+        size: int,
+        max_pixels: int,
+        needed_side: NeededSide,
+        held: ExitStack,
+        *,
+        alone: bool,
+    ) -> Picture:
+        with self._turns, self._decoder(fresh=alone) as decoder:
+            with self._memory.holding(ALONE if alone else HEADER_BYTES + 2 * size) as share:
+                answer, _ = self._ask(decoder, share, "header", descriptors=(file,))
+            header = _header(answer, size)
+            refuse_too_many_pixels(header, max_pixels)
+            scale = scale_of(header, needed_side(header.width, header.height))
+            share = held.enter_context(self._memory.holding(ALONE if alone else bytes_for(header, scale)))
+            answer, memory = self._ask(decoder, share, "pixels", scale)
+            picture = _picture(header, answer, memory)
+            decoder.is_at_rest = True
+            return picture
+
+    @contextmanager
+    def _decoder(self, *, fresh: bool) -> Iterator[_Decoder]:
+        """One for one picture.  What is not at rest afterwards is ended."""
+        decoder = self._taken(fresh=fresh)
+        decoder.is_at_rest, decoder.seconds_left = False, self._seconds
+        decoder.pictures += 1
+        try:
+            yield decoder
+        finally:
+            if decoder.is_at_rest and decoder.pictures < PICTURES_EACH:
+                with self._resting_lock:
+                    self._resting.append(decoder)
+            else:
+                self._end(decoder)
+
+    def _taken(self, *, fresh: bool) -> _Decoder:
+        while not fresh:
+            with self._resting_lock:
+                if not self._resting:
+                    break
+                decoder = self._resting.pop()
+            if decoder.is_alive():
+                return decoder
+            self._end(decoder)  # nobody's picture: it was at rest
+        return self._new()
+
+    def _new(self) -> _Decoder:
+        process, channel = self._nursery.fork()
+        decoder = _Decoder(process, channel)
+        try:
+            channel.settimeout(self._seconds)
+            _, *confined = wire.receive(channel)[0]
+        except (EOFError, OSError, ValueError):
+            raise self._verdict_on(decoder) from None
+        if confined != self._told_of:
+            self._told_of = confined
+            log.info("decoding in processes of their own", confined_by=confined)
+        return decoder
+
+    def _end(self, decoder: _Decoder) -> int | None:
+        decoder.channel.close()
+        process, decoder.process = decoder.process, None
+        return self._nursery.end(process) if process is not None else None
+
+    def _ask(
+        self, decoder: _Decoder, share: float, *words: object, descriptors: tuple[int, ...] = ()
+    ) -> tuple[list[str], list[int]]:
+        """What the decoder says, within its time."""
+        began, left = time.monotonic(), max(decoder.seconds_left, 0.001)
+        decoder.has_all = share >= self._memory.limit
+        try:
+            decoder.channel.settimeout(left)
+            wire.send(decoder.channel, *words, int(share), left, descriptors=descriptors)
+            answer, memory = wire.receive(decoder.channel)
+        except TimeoutError:
+            raise _too_slow(self._seconds) from None
+        except (EOFError, OSError, ValueError):
+            raise self._verdict_on(decoder) from None
+        decoder.seconds_left = left - (time.monotonic() - began)
+        if failure := self._failure(decoder, answer):
+            for descriptor in memory:
+                os.close(descriptor)
+            raise failure
+        return answer, memory
+
+    def _failure(self, decoder: _Decoder, answer: list[str]) -> Exception | None:
+        match answer:
+            case ["exhausted"]:
+                decoder.is_at_rest = True
+                return _too_much_memory(self._memory.limit) if decoder.has_all else _NotEnough()
+            case ["rejected", ("unreadable" | "unsupported") as kind, message, advice]:
+                decoder.is_at_rest = True
+                return Rejected(kind, message, stage="decode", advice=advice or None)
+            case ["unforeseen", story]:
+                fault = DecoderFault(story.strip().rpartition("\n")[2])
+                fault.add_note(f"In a decoder's process:\n{story}")
+                return fault
+        return None
+
+    def _verdict_on(self, decoder: _Decoder) -> Exception:
+        """What it means for the picture that its decoder has ended, or says what none says."""
+        status = self._end(decoder)
+        ended_by = os.WTERMSIG(status) if status is not None and os.WIFSIGNALED(status) else None
+        if ended_by == signal.SIGXCPU:
+            return _too_slow(self._seconds)
+        if status is None or ended_by == signal.SIGKILL:
+            return TryLater(
+                "its decoder was killed, probably because the machine's memory ran out",
+                after_seconds=KILLED_RETRY_SECONDS,
+                advice="Give captiond more memory, or lower limits.decode_memory_bytes, and run "
+                "`captiond retry`.",
+            )
+        if not decoder.has_all:
+            return _NotEnough()  # some codecs fall over where they get none
+        how = signal.Signals(ended_by).name if ended_by is not None else f"exit code {status >> 8}"
+        return Rejected(
+            "decoder_died",
+            f"its decoder died of it ({how})",
+            stage="decode",
+            advice="If other programs open it, please report this; saved anew by one of them it may be read.",
+        )
+
+
+def _too_slow(seconds: float) -> Rejected:
+    return Rejected(
+        "too_slow",
+        f"decoding it takes longer than limits.decode_seconds ({seconds:g})",
+        stage="decode",
+        advice="Save it anew with another program, or raise limits.decode_seconds, and run `captiond retry`.",
+    )
+
+
+def _too_much_memory(memory_bytes: float) -> Rejected:
+    return Rejected(
+        "too_much_memory",
+        f"decoding it takes more memory than limits.decode_memory_bytes ({memory_bytes:,.0f})",
+        stage="decode",
+        advice="Make the picture smaller, or raise limits.decode_memory_bytes, and run `captiond retry`.",
+    )
+
+
+def _nonsense() -> Rejected:
+    """For a decoder that a picture has taken over, or the like."""
+    return Rejected("decoder_died", "its decoder says what no decoder says", stage="decode")
+
+
+def _header(answer: list[str], size: int) -> Header:
+    match answer:
+        case ["header", name, mode, width, height, progressive] if (width + height).isdecimal():
+            return Header(name, mode, int(width), int(height), progressive == "1", size)
+    raise _nonsense()
+
+
+def _picture(header: Header, answer: list[str], memory: list[int]) -> Picture:
+    try:
+        (descriptor,) = memory
+        (width, height, profile_bytes), told = map(int, answer[1:4]), answer[4:]
+        image = shared.image_of(descriptor, width, height, profile_bytes)
+    except (ValueError, OSError):
+        raise _nonsense() from None
+    finally:
+        for descriptor in memory:
+            os.close(descriptor)
+    notices = tuple(Notice(code, message) for code, message in zip(told[::2], told[1::2], strict=False))
+    return Picture(image, PictureFacts(header.format, header.width, header.height, notices))

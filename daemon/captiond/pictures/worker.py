@@ -1,0 +1,176 @@
+"""The decoders' processes: one that starts them, and those that it starts.
+
+The first imports what decoding needs, once, and forks a decoder whenever the daemon asks for one, which takes
+milliseconds.  A decoder reads pictures from a socket and writes pixels into memory that it hands over; it has
+no file, no network and no more memory than the picture's share.  Both end when the daemon does: the first
+finds its socket closed and kills the others, and they die with it.
+
+    python -m captiond.pictures.worker DESCRIPTOR
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import math
+import mmap
+import os
+import resource
+import signal
+import socket
+import sys
+import traceback
+import warnings
+from pathlib import Path
+
+from captiond.errors import Rejected
+from captiond.pictures import sandbox, wire
+from captiond.pictures.decoding import Pixels, Reading
+
+_LONGEST_STORY = 8000  # characters of a mistake of ours
+_EVER = resource.RLIM_INFINITY
+_FIRST_TO_GO = 800  # of 1000: where memory runs out, the kernel takes a decoder before it takes the daemon
+_SPARE_SECONDS = 5.0  # of the processor, before the kernel ends what nobody has ended
+
+
+def main(descriptor: int) -> None:
+    """Fork decoders, as the socket asks for them, until it is closed."""
+    asking = socket.socket(fileno=descriptor)
+    children: set[int] = set()
+    try:
+        while True:
+            words, descriptors = wire.receive(asking)
+            match words:
+                case ["end", number]:
+                    wire.send(asking, *_ended(int(number), children))
+                case ["start"]:
+                    with socket.socket(fileno=descriptors[0]) as channel:
+                        parent, child = os.getpid(), os.fork()
+                        if child == 0:
+                            asking.close()
+                            serve_alone(channel, parent)
+                            return
+                    children.add(child)
+                    wire.send(asking, child)
+    except (EOFError, ConnectionError):
+        pass  # the daemon has ended
+    for child in list(children):
+        _ended(child, children)
+
+
+def _ended(child: int, children: set[int]) -> list[int]:
+    """Make sure that it ends, and how it did; nothing of a process that is none of ours.
+
+    The daemon may mean one that ended with the process before this one.
+    """
+    if child not in children:
+        return []
+    children.discard(child)
+    os.kill(child, signal.SIGKILL)  # changes nothing where it ended by itself
+    return [os.waitpid(child, 0)[1]]
+
+
+def serve_alone(channel: socket.socket, parent: int) -> None:
+    """What a decoder does from its first moment to its last."""
+    sandbox.die_with(parent)
+    warnings.simplefilter("ignore")
+    with Path(os.devnull).open("r+b") as nowhere:  # some libraries print what they think of a file
+        for standard in (0, 1, 2):
+            os.dup2(nowhere.fileno(), standard)
+    _volunteer()
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    bounds = Bounds()
+    wire.send(channel, "confined", *sandbox.confine())
+    serve(channel, bounds)
+
+
+def _volunteer() -> None:
+    try:
+        Path("/proc/self/oom_score_adj").write_text(str(_FIRST_TO_GO))
+    except OSError:
+        pass  # not every container lets it
+
+
+class Bounds:
+    """What this process may take for one picture, and whether it had too little."""
+
+    def __init__(self) -> None:
+        pages = int(Path("/proc/self/statm").read_text().split()[0])
+        self._own_bytes = pages * mmap.PAGESIZE  # numpy and Pillow: 150 MB
+        self._errno = ctypes.CDLL(None)["__errno_location"]
+        self._errno.restype = ctypes.POINTER(ctypes.c_int)
+
+    def set(self, memory_bytes: int, seconds: float) -> None:
+        """From now on, so much more than its own memory, and so much of the processor."""
+        resource.setrlimit(resource.RLIMIT_AS, (self._own_bytes + memory_bytes, _EVER))
+        used = resource.getrusage(resource.RUSAGE_SELF)
+        processor = math.ceil(used.ru_utime + used.ru_stime + seconds + _SPARE_SECONDS)
+        resource.setrlimit(resource.RLIMIT_CPU, (processor, _EVER))
+        self._errno()[0] = 0
+
+    def were_met(self) -> bool:
+        """Whether memory was asked for in vain: many codecs take that for a damaged file, and say so."""
+        return bool(self._errno()[0] == errno.ENOMEM)
+
+
+def serve(channel: socket.socket, bounds: Bounds) -> None:
+    """One picture after the other, until the socket is closed."""
+    while True:
+        try:
+            words, descriptors = wire.receive(channel)
+        except EOFError:
+            return
+        try:
+            match words, descriptors:
+                case ["header", memory_bytes, seconds], [file]:
+                    data = _contents(file)
+                    bounds.set(int(memory_bytes), float(seconds))
+                    _serve_one(channel, data, bounds)
+        except MemoryError:
+            wire.send(channel, "exhausted")
+        except Rejected as rejected:
+            if bounds.were_met():
+                wire.send(channel, "exhausted")
+            else:
+                wire.send(channel, "rejected", rejected.kind, rejected.message, rejected.advice or "")
+        except Exception:
+            wire.send(channel, "unforeseen", traceback.format_exc()[-_LONGEST_STORY:])
+            raise
+
+
+def _contents(file: int) -> bytes:
+    with open(file, "rb") as opened:
+        opened.seek(0)
+        return opened.read()
+
+
+def _serve_one(channel: socket.socket, data: bytes, bounds: Bounds) -> None:
+    """First what its header says; then, if the daemon goes on with it, its pixels."""
+    reading = Reading(data)
+    header = reading.header
+    wire.send(
+        channel, "header", header.format, header.mode, header.width, header.height, int(header.is_progressive)
+    )
+    match wire.receive(channel)[0]:
+        case ["pixels", scale, memory_bytes, seconds]:
+            bounds.set(int(memory_bytes), float(seconds))
+            _hand_over(channel, reading.decode(int(scale)))
+
+
+def _hand_over(channel: socket.socket, pixels: Pixels) -> None:
+    """Four bytes each, as Pillow keeps RGB; the colour profile behind them."""
+    memory = os.memfd_create("pixels", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+    with os.fdopen(memory, "wb") as file:
+        for strip in pixels.strips:
+            file.write(strip.tobytes("raw", "RGBX"))
+        file.write(pixels.profile or b"")
+        file.flush()
+        notices = [word for notice in pixels.notices for word in (notice.code, notice.message)]
+        profile_bytes = len(pixels.profile or b"")
+        wire.send(
+            channel, "pixels", pixels.width, pixels.height, profile_bytes, *notices, descriptors=(memory,)
+        )
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]))
