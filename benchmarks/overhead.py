@@ -22,6 +22,7 @@ import statistics
 import tempfile
 import threading
 import time
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -53,14 +54,16 @@ class Cost(NamedTuple):
     cpu_seconds: float
 
 
-def by_the_daemon(url: str, photos: list[bytes], count: int, in_flight: int) -> Cost:
+def by_the_daemon(
+    url: str, photos: list[bytes], count: int, in_flight: int, checkout: Mapping[str, str] = THIS_CHECKOUT
+) -> Cost:
     with tempfile.TemporaryDirectory() as folder:
         place = place_for(
             Path(folder), url, model={"max_concurrency": in_flight}, watch={"settle_seconds": 0.05}
         )
         fill(place.root / "ready", photos, count)
         os.sync()
-        with place.running(**THIS_CHECKOUT) as running:
+        with place.running(**checkout) as running:
             cpu, began = cpu_seconds(running.process.pid), time.perf_counter()
             (place.root / "ready").rename(place.inbox / "new")
             until(lambda: delivered(place.done / "new") == count, running, every=0.02)
@@ -131,11 +134,29 @@ def _write(file: Path, data: bytes) -> None:
         os.fsync(writing.fileno())
 
 
+def compare(report: Report, picture: str, pairs: list[tuple[Cost, Cost]], pictures: int) -> None:
+    """This checkout against another, round by round."""
+    for kind in Cost._fields:
+        theirs, ours = ([1000 * getattr(pair[at], kind) / pictures for pair in pairs] for at in (0, 1))
+        times = [a / b for a, b in zip(ours, theirs, strict=True)]
+        report.add(
+            picture=picture,
+            pictures=pictures,
+            what=kind.replace("_", " "),
+            this_ms=statistics.median(ours),
+            the_other_ms=statistics.median(theirs),
+            times=statistics.median(times),
+            least=min(times),
+            most=max(times),
+        )
+
+
 def main() -> None:
     parser = options(__doc__)
     parser.add_argument("--pictures", type=int, help="of 1 megapixel; a fifth of 12")
     parser.add_argument("--in-flight", type=int, default=8)
     parser.add_argument("--rounds", type=int, help="of each, in turns")
+    parser.add_argument("--beside", type=Path, metavar="CHECKOUT", help="measure that one too, in turns")
     given = parser.parse_args()
     count = given.pictures or (80 if given.quick else 300)
     rounds = given.rounds or (1 if given.quick else 5)
@@ -145,6 +166,11 @@ def main() -> None:
         for megapixels, pictures in ((1, count), (12, count // 5)):
             photos = [photo(megapixels, seed) for seed in range(1 if given.quick else 3)]
             work = (server.url, photos, pictures, given.in_flight)
+            if given.beside is not None:
+                other = {"PYTHONPATH": str(given.beside.resolve() / "daemon")}
+                pairs = [(by_the_daemon(*work, other), by_the_daemon(*work)) for _ in range(rounds)]
+                compare(report, f"{megapixels} MP", pairs, pictures)
+                continue
             costs = [(by_hand(*work), by_the_daemon(*work)) for _ in range(rounds)]
             for kind in Cost._fields:
                 ours = [1000 * getattr(one, kind) / pictures for _, one in costs]

@@ -184,8 +184,25 @@ def place_for(root: Path, url: str, **sections: dict[str, Any]) -> Place:
 
 
 def cpu_seconds(process: int) -> float:
-    fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / TICKS
+    """Of this process, of those that it started, and of theirs, as long as they run."""
+    found, parents = {}, {}
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = stat.read_text().rpartition(")")[2].split()
+        except OSError:  # it has ended meanwhile
+            continue
+        number = int(stat.parent.name)
+        parents[number] = int(fields[1])
+        found[number] = sum(map(int, fields[11:15])) / TICKS  # with those that it has waited for
+    return sum(seconds for number, seconds in found.items() if _descends(number, process, parents))
+
+
+def _descends(number: int, ancestor: int, parents: dict[int, int]) -> bool:
+    while number != ancestor:
+        if number not in parents:
+            return False
+        number = parents[number]
+    return True
 
 
 def memory_bytes(process: int) -> int:

@@ -44,7 +44,7 @@ class DecoderFault(RuntimeError):
 
 
 class _NotEnough(Exception):
-    """Its share of the memory did not do; there is more."""
+    """Its share of the memory did not do, or may not have; there is more."""
 
 
 @dataclass(slots=True, eq=False)
@@ -241,6 +241,8 @@ class Decoders:
         ended_by = os.WTERMSIG(status) if status is not None and os.WIFSIGNALED(status) else None
         if ended_by == signal.SIGXCPU:
             return _too_slow(self._seconds)
+        if not decoder.has_all:
+            return _NotEnough()  # some codecs fall over where they get none; and it may have died at rest
         if status is None or ended_by == signal.SIGKILL:
             return TryLater(
                 "its decoder was killed, probably because the machine's memory ran out",
@@ -248,8 +250,6 @@ class Decoders:
                 advice="Give captiond more memory, or lower limits.decode_memory_bytes, and run "
                 "`captiond retry`.",
             )
-        if not decoder.has_all:
-            return _NotEnough()  # some codecs fall over where they get none
         how = signal.Signals(ended_by).name if ended_by is not None else f"exit code {status >> 8}"
         return Rejected(
             "decoder_died",
