@@ -23,6 +23,8 @@ KIND_MEANINGS: Mapping[Kind, str] = {
     "truncated": "The file never became whole.",
     "unforeseen": "A fault of captiond's, or of a library; please report it.",
     "unreadable": "It cannot be read as a picture.",
+    "unsupported": "It is a sound picture of a kind that is not read, "
+    "such as a TIFF of floating-point colours; it says which.",
 }
 _TEXT = {"type": "string"}
 _TEXTS = {"type": "array", "items": _TEXT}
