@@ -15,6 +15,7 @@ from typing import Generic, NamedTuple
 
 from captiond.captioners import Captioner, Prepared
 from captiond.pictures import Decoders
+from captiond.pictures.light import with_light
 from captiond.records import PictureFacts
 
 
@@ -61,4 +62,5 @@ class Preparing(Generic[Prepared]):
             with self._decoders.decoded(
                 data, max_pixels=max_pixels, needed_side=needed_side, alone=alone
             ) as picture:
-                return Ready(self._captioner.prepare(picture), picture.facts, began)
+                facts = with_light(picture)
+                return Ready(self._captioner.prepare(picture), facts, began)

@@ -27,8 +27,9 @@ ERROR_SCHEMA = "captiond/error"
 VERSION = 1
 # One order for both kinds of record, so that two runs of the same image compare line by line.
 _ORDER = (
-    "schema", "schema_version", "kind", "message", "stage", "advice", "caption", "fields", "edited", "source",
-    "published", "companions", "model", "prompt", "generation", "raw_output", "written",
+    "schema", "schema_version", "kind", "message", "stage", "advice", "caption", "language", "fields", "edited", "source",
+    "published", "companions", "model", "prompt", "generation", "raw_output", "asked",
+    "dropped", "needs_look", "written",
     "previous_description",
     "warnings", "profile", "timings_seconds", "attempts", "created_at", "generator",
 )  # fmt: skip
@@ -162,6 +163,7 @@ class Record:
             "alt_text": self.texts.alt_text,
             "title": self.texts.title,
             "keywords": list(self.texts.keywords) or None,
+            "keyword_paths": list(self.texts.keyword_paths) or None,
             "visible_text": self.texts.visible_text,
         }
         told = {name: value for name, value in fields.items() if value is not None}

@@ -112,7 +112,7 @@ async def _our_fault(_: Request, error: Exception) -> JSONResponse:
 
 def _captioned(answering: Answering, file: BinaryIO) -> str:
     try:
-        return answering.caption(file.read()).text
+        return answering.said(file.read()).texts.caption
     except Rejected as rejected:
         # No picture at all, or a picture that cannot be described.
         status = 415 if rejected.kind == "unreadable" else 413 if rejected.kind == "too_many_pixels" else 422
