@@ -199,28 +199,41 @@ def test_the_first_words_come_before_the_slow_imports(tmp_path: Path) -> None:
     assert [line["event"] for line in rest][:1] == ["loading the model"]
 
 
-def test_once_shows_progress_on_a_terminal_and_only_there(tmp_path: Path, server: FakeChatServer) -> None:
-    """On a terminal `run --once` shows a bar with count and rate below the log lines; elsewhere none."""
-    place = Place(tmp_path, {"log": {"format": "auto"}, "model": server.settings})
-    for number in range(12):
-        place.drop(picture(number)[0], f"{number}.jpg")
+def on_a_terminal(*arguments: str | Path) -> tuple[int, bytes]:
+    """The exit code, and all that a command shows on a terminal of 120 columns."""
     ours, theirs = pty.openpty()
-    command = [sys.executable, "-m", "captiond", "run", "--once", "-c", str(place.settings)]
+    command = [sys.executable, "-m", "captiond", *map(str, arguments)]
     process = subprocess.Popen(
         command, stdin=theirs, stdout=theirs, stderr=theirs, env=environment(TERM="xterm", COLUMNS="120")
     )
     os.close(theirs)
     shown = b""
-    while True:
-        try:
-            chunk = os.read(ours, 65536)
-        except OSError:  # the other end was closed, as Linux says it
-            break
-        if not chunk:
-            break
-        shown += chunk
+    try:
+        while chunk := os.read(ours, 65536):
+            shown += chunk
+    except OSError:  # the other end was closed, as Linux says it
+        pass
     os.close(ours)
-    assert process.wait() == 0
-    assert b"12/12" in shown and b"/s" in shown and b"captioned" in shown
+    return process.wait(), shown
+
+
+def test_once_shows_progress_on_a_terminal_and_only_there(tmp_path: Path, server: FakeChatServer) -> None:
+    """On a terminal `run --once` shows a bar with count and rate below the log lines; elsewhere none."""
+    place = Place(tmp_path, {"log": {"format": "auto"}, "model": server.settings})
+    for number in range(12):
+        place.drop(picture(number)[0], f"{number}.jpg")
+    code, shown = on_a_terminal("run", "--once", "-c", place.settings)
+    assert code == 0 and b"12/12" in shown and b"/s" in shown and b"captioned" in shown
     place.drop(b"words", "not-a-picture.txt")
     assert "\x1b[" not in place.once().stderr
+
+
+def test_the_bar_is_full_when_all_that_can_move_has_moved(tmp_path: Path, server: FakeChatServer) -> None:
+    """A file that is not whole is told beside the bar, with the time until it is given up, and not in it."""
+    place = Place(tmp_path, {"log": {"format": "auto"}, "model": server.settings})
+    data = picture(1)[0]
+    place.drop(data, "one.jpg")
+    place.drop(data[: len(data) // 2], "half.jpg")
+    code, shown = on_a_terminal("run", "--once", "--patience", "3s", "-c", place.settings)
+    assert code == 1 and b"1/1" in shown and b"1 not whole (given up in 9:5" in shown
+    assert b"0:00 left" not in shown and b"waiting for the rest of a file" in shown

@@ -16,9 +16,11 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms
 
+from captiond import jpeg
 from captiond.errors import Rejected, TryLater
 from captiond.pictures import DecoderFault, Decoders, shared
 from captiond.pictures.decoding import decode
+from captiond.records import JpegWish
 from daemon_process import environment
 from hostile.making import rle_bitmap, vast_tile, vast_webp
 
@@ -81,6 +83,36 @@ def test_a_decoder_makes_jpegs_smaller_and_hands_their_colour_profile_on(decoder
         assert there.image.info["icc_profile"] == profile
         there.image.putpixel((0, 0), (1, 2, 3))
         assert there.image.getpixel((0, 0)) == (1, 2, 3)
+
+
+@pytest.mark.parametrize("size", [(400, 300), (4032, 3024), (5000, 70)])
+def test_a_decoder_makes_the_very_jpeg_that_would_be_made_here(
+    decoders: Decoders, size: tuple[int, int]
+) -> None:
+    """Byte by byte, in sRGB, and nothing of the file's metadata in it."""
+    wish = JpegWish(longest_side=2048, least_side=2000, quality=90)
+    exif = Image.Exif()
+    exif.update({ORIENTATION: 6, 0x010E: "at home"})
+    image = Image.effect_noise((size[0] // 4, size[1] // 4), 60).resize(size).convert("RGB")
+    for profile in (None, _wide_profile()):
+        data = encoded(image, "JPEG", exif=exif, icc_profile=profile, comment=b"a comment")
+        here = decode(data, max_pixels=ENOUGH, needed_side=lambda *_: 1000)
+        buffer = io.BytesIO()
+        jpeg.save(here.image, here.image.info.get("icc_profile"), wish, buffer)
+        there = decoders.encoded(data, wish, max_pixels=ENOUGH)
+        assert (there.jpeg, there.facts) == (buffer.getvalue(), here.facts)
+        assert b"at home" not in there.jpeg and b"a comment" not in there.jpeg
+
+
+def _wide_profile() -> bytes:
+    """Not sRGB: red and green change places."""
+    profile = bytearray(ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes())
+    for at in range(128, len(profile) - 12):
+        if profile[at : at + 4] == b"rXYZ":
+            profile[at : at + 4] = b"gXYZ"
+        elif profile[at : at + 4] == b"gXYZ":
+            profile[at : at + 4] = b"rXYZ"
+    return bytes(profile).replace(b"s\0R\0G\0B", b"w\0i\0d\0e").replace(b"\0s\0R\0G\0B", b"\0w\0i\0d\0e")
 
 
 def test_what_is_wrong_with_a_picture_is_said_as_it_is_here(decoders: Decoders) -> None:

@@ -179,11 +179,11 @@ def test_no_memory_for_one_picture_is_tried_again_alone(world: World) -> None:
     """What runs out of memory in our own process gets a second chance without neighbours, uncharged."""
     prepare, tries = world.captioner.prepare, []
 
-    def hungry(picture: Picture, request: CaptionRequest) -> int:
+    def hungry(picture: Picture) -> int:
         tries.append(picture)
         if len(tries) == 1:
             raise MemoryError
-        return prepare(picture, request)
+        return prepare(picture)
 
     world.captioner.prepare = hungry  # type: ignore[method-assign]
     world.drop(20)
@@ -198,10 +198,10 @@ def test_a_picture_that_never_fits_into_memory_is_set_aside(
     """It is tried limits.attempts times, fails alone, and the others are delivered."""
     prepare = world.captioner.prepare
 
-    def hungry(picture: Picture, request: CaptionRequest) -> int:
+    def hungry(picture: Picture) -> int:
         if picture.image.width == 20:
             raise MemoryError
-        return prepare(picture, request)
+        return prepare(picture)
 
     world.captioner.prepare = hungry  # type: ignore[method-assign]
     monkeypatch.setattr(pipeline, "NO_MEMORY_RETRY_SECONDS", 0.1)

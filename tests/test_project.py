@@ -225,3 +225,17 @@ def test_what_the_wheel_is_not_asked_for_exists() -> None:
         defined = ast.parse((ROOT / file).read_text(encoding="utf-8")).body
         functions = {node.name for node in defined if isinstance(node, ast.FunctionDef)}
         assert not function or function in functions
+
+
+def test_whatever_reaches_for_the_checkout_is_named() -> None:
+    """A test file that looks for what lies beside tests/ is on the list, whole or by a function."""
+    known = {test.partition("::")[0] for test in OF_THE_CHECKOUT}
+    beside = "|".join(re.escape(path.name) for path in ROOT.iterdir() if path.name not in {"tests", "daemon"})
+    reaches = re.compile(rf"__file__.*parent.*/ \"(?:{beside})\"|^ROOT = ", re.MULTILINE)
+    found = {
+        file.relative_to(ROOT).as_posix()
+        for file in (ROOT / "tests").rglob("test_*.py")
+        if reaches.search(file.read_text(encoding="utf-8"))
+    }
+    assert "tests/test_config_files.py" in found
+    assert found <= known

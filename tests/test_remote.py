@@ -22,8 +22,8 @@ from hypothesis import strategies as st
 from PIL import Image, ImageCms
 from structlog.testing import capture_logs
 
+from captiond import jpeg
 from captiond.captioners import Captioner, chat, remote, with_words
-from captiond.captioners.jpeg import as_jpeg
 from captiond.captioners.remote import Prepared, RemoteCaptioner
 from captiond.captioners.text import clean
 from captiond.errors import CannotStart, ExitCode, Rejected, Surroundings, TryLater
@@ -233,7 +233,8 @@ def test_a_prepared_picture_is_asked_again(
 ) -> None:
     """Further questions send the very same JPEG, encoded once, before the words."""
     encoded: list[Image.Image] = []
-    monkeypatch.setattr(remote, "as_jpeg", lambda image: encoded.append(image) or as_jpeg(image))
+    save = jpeg.save
+    monkeypatch.setattr(jpeg, "save", lambda image, *rest: encoded.append(image) or save(image, *rest))
     prepared = captioner.prepare(picture())
     for words in ("What is this?", "Name three things."):
         assert captioner.ask(prepared, CaptionRequest(words, 20)).text.startswith("A 64 by 48 picture")

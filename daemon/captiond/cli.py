@@ -292,24 +292,15 @@ def bench(
     settings = _settings(config, model)
     _configure_logs(settings, quieter=True)
     if memory:
-        rows = bench.fits(settings, crops)
-        if as_json:
-            _say_json(rows)
-        else:
-            _say_lines(bench.table(rows, {0: "too small"}))
-        return ExitCode.OK
-    _say("loading the model ...", to_errors=True)
-    opened = bench.opened(settings, size if random_weights else None)
-    wanted = batch_sizes or ((1, 4, 8) if opened.model.device.type == "cpu" else (1, 16, 64))
-    found = []
-    crops = crops or (settings.model.num_crops,)
-    for one in opened.measured(wanted, crops, new_tokens=new_tokens, rounds=rounds):
-        _say(f"batch {one.batch_size}, num_crops {one.num_crops}: done", to_errors=True)
-        found.append(one)
-    if as_json:
-        _say_json(bench.as_json(opened, found))
+        told: bench.Told = bench.Fits(settings, crops)
     else:
-        _say_lines(bench.lines(opened, found))
+        random_size = size if random_weights else None
+        told = bench.Benchmark(settings, random_size, note=lambda text: _say(text, to_errors=True))
+        told.measure(batch_sizes, crops, new_tokens=new_tokens, rounds=rounds)
+    if as_json:
+        _say_json(told.as_json())
+    else:
+        _say_lines(told.lines())
     return ExitCode.OK
 
 

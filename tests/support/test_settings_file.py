@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from captiond.settings import load
 from captiond.support.settings_file import fingerprint, whereabouts
 
-CONFIG = Path(__file__).parents[2] / "config" / "captiond.yaml"
+CONFIG = Path(__file__).parents[2] / "config"
 
 
 @pytest.mark.parametrize(
@@ -35,7 +35,9 @@ def test_plain_settings_are_read_as_the_daemon_reads_them(tmp_path: Path, text: 
 
 def test_the_settings_that_come_with_captiond_are_plain_enough() -> None:
     """What most people edit a little takes the quick way."""
-    assert whereabouts(CONFIG, {}, Path("/")) == (Path("/srv/captiond/inbox"), Path("/srv/captiond/state"))
+    for name, root in (("captiond.yaml", "/srv/captiond"), ("docker.yaml", "/data")):
+        found = whereabouts(CONFIG / name, {}, Path("/"))
+        assert found == (Path(root) / "inbox", Path(root) / "state")
 
 
 def test_the_environment_overrules_the_file(tmp_path: Path) -> None:

@@ -10,13 +10,14 @@ GPU, requests in flight for a server) and says with `capacity` how many it can m
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol, TypeVar
+from typing import Protocol, TypeVar, runtime_checkable
 
 from captiond.errors import Rejected, TryLater
-from captiond.records import Answer, CaptionRequest, ModelIdentity, Picture
+from captiond.records import Answer, CaptionRequest, Encoded, JpegWish, ModelIdentity, Picture
 from captiond.status import Gauges
 
 Prepared = TypeVar("Prepared")
+MadeReady = TypeVar("MadeReady", covariant=True)
 
 
 class Captioner(Protocol[Prepared]):
@@ -72,6 +73,18 @@ class Captioner(Protocol[Prepared]):
 
     def close(self) -> None:
         """Let go of the device or the connections."""
+
+
+@runtime_checkable
+class SendsJpegs(Protocol[MadeReady]):
+    """A captioner that hands pictures on as JPEGs: whoever decodes one can make it too, in the same go."""
+
+    @property
+    def wish(self) -> JpegWish:
+        """How large."""
+
+    def prepare_encoded(self, encoded: Encoded) -> MadeReady:
+        """As `prepare`, which makes the same JPEG of a decoded picture."""
 
 
 def with_words(answer: Answer) -> Answer:

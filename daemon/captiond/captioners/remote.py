@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import io
 import json
 import threading
 from collections.abc import Iterator, Sequence
@@ -20,12 +21,11 @@ import httpx
 import structlog
 from PIL import Image
 
-from captiond import __version__
+from captiond import __version__, jpeg
 from captiond.captioners.chat import complaint, count, read, retry_after
-from captiond.captioners.jpeg import LEAST_SIDE, as_jpeg
 from captiond.captioners.text import clean
 from captiond.errors import CannotStart, ExitCode, Rejected, Surroundings, TryLater, Verdict
-from captiond.records import Answer, CaptionRequest, ModelIdentity, Notice, Picture
+from captiond.records import Answer, CaptionRequest, Encoded, JpegWish, ModelIdentity, Notice, Picture
 from captiond.status import Gauges
 from captiond.support.http import TooLarge, exchange
 
@@ -49,6 +49,8 @@ NO_THINKING: tuple[dict[str, Any], ...] = (
     {"reasoning_effort": "none"},
     {},
 )
+# What vision models look at is smaller still.
+WISH = JpegWish(longest_side=2048, least_side=2000, quality=90)
 _JSON = {"Content-Type": "application/json"}
 PROBE = CaptionRequest("Which colour is this image? Answer with one word.", 16)
 
@@ -168,10 +170,17 @@ class RemoteCaptioner:
         raise AssertionError("the last way has no field that could be refused")
 
     def needed_side(self, width: int, height: int) -> int | None:
-        return LEAST_SIDE // 2  # whoever decodes keeps twice as many, and what came so is sent as it is
+        return WISH.least_side // 2  # whoever decodes keeps twice as many, and what came so is sent as it is
 
     def prepare(self, picture: Picture) -> Prepared:
-        return Prepared(as_jpeg(picture.image))
+        return Prepared(_as_jpeg(picture.image))
+
+    @property
+    def wish(self) -> JpegWish:
+        return WISH
+
+    def prepare_encoded(self, encoded: Encoded) -> Prepared:
+        return Prepared(encoded.jpeg)
 
     def ask(self, prepared: Prepared, request: CaptionRequest) -> Answer:
         try:
@@ -352,4 +361,10 @@ class RemoteCaptioner:
 
 
 def _plain(colour: str) -> Prepared:
-    return Prepared(as_jpeg(Image.new("RGB", (224, 224), colour)))
+    return Prepared(_as_jpeg(Image.new("RGB", (224, 224), colour)))
+
+
+def _as_jpeg(image: Image.Image) -> bytes:
+    buffer = io.BytesIO()
+    jpeg.save(image, image.info.get("icc_profile"), WISH, buffer)
+    return buffer.getvalue()

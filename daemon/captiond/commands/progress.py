@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, TextIO
 
 from captiond import logs
 from captiond.commands.status import duration, not_whole
+from captiond.support.background import repeating
 
 if TYPE_CHECKING:
     from captiond.service.daemon import Daemon
@@ -29,22 +29,16 @@ def shown(daemon: Daemon, stream: TextIO, *, wanted: bool) -> Iterator[None]:
     columns = (BarColumn(), MofNCompleteColumn(), TextColumn("{task.description}"))
     with Progress(*columns, console=console) as bar, logs.above(console):
         task = bar.add_task("starting", total=None)
-        ended = threading.Event()
 
         def refresh() -> None:
-            while not ended.wait(REFRESH_SECONDS):
-                done, total, text = _state(daemon)
-                bar.update(task, completed=done, total=total, description=text)
-
-        refreshing = threading.Thread(target=refresh, name="progress", daemon=True)
-        refreshing.start()
-        try:
-            yield
-        finally:
-            ended.set()
-            refreshing.join()
             done, total, text = _state(daemon)
             bar.update(task, completed=done, total=total, description=text)
+
+        try:
+            with repeating("progress", refresh, lambda: REFRESH_SECONDS):
+                yield
+        finally:
+            refresh()
 
 
 def _state(daemon: Daemon) -> tuple[int, int, str]:

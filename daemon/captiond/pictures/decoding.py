@@ -12,10 +12,10 @@ import struct
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import NamedTuple
+from dataclasses import dataclass
 
 import pillow_heif
-from PIL import AvifImagePlugin, ExifTags, Image, UnidentifiedImageError
+from PIL import AvifImagePlugin, ExifTags, Image, ImageStat, UnidentifiedImageError
 
 from captiond import formats
 from captiond.errors import Rejected
@@ -39,14 +39,44 @@ _UNREADABLE = (
 )  # fmt: skip
 
 
-class Pixels(NamedTuple):
-    """A decoded picture, to be taken strip by strip: upright, in 8-bit RGB, from top to bottom."""
+_SAMPLES = 128  # in each direction: exact enough, and the same cost for every picture
 
-    width: int
-    height: int
-    strips: Iterator[Image.Image]
+
+@dataclass(frozen=True, slots=True)
+class Decoded:
+    """A decoded picture as it is stored; what is asked of it is upright and in 8-bit RGB."""
+
+    stored: Image.Image
+    orientation: int  # EXIF's
     notices: tuple[Notice, ...]
-    profile: bytes | None  # by which the numbers are meant; None: sRGB
+
+    def luminance(self) -> tuple[float, float]:
+        """Its mean of 255 and its standard deviation: whether there is anything to be seen in it."""
+        samples = self.stored.resize((_SAMPLES, _SAMPLES), Image.Resampling.NEAREST)
+        light = ImageStat.Stat(Decoded(samples, 1, ()).whole().convert("L"))
+        return light.mean[0], light.stddev[0]
+
+    @property
+    def size(self) -> tuple[int, int]:
+        return converting.upright_size(self.stored, self.orientation)
+
+    @property
+    def profile(self) -> bytes | None:
+        """By which the numbers are meant; None: sRGB."""
+        return self.stored.info.get("icc_profile") if self.stored.mode != "CMYK" else None
+
+    def strips(self) -> Iterator[Image.Image]:
+        """From top to bottom, each as wide as the picture."""
+        return converting.strips(self.stored, self.orientation)
+
+    def whole(self) -> Image.Image:
+        if self.stored.mode == "RGB" and self.orientation == 1:
+            return self.stored
+        image, top = Image.new("RGB", self.size), 0
+        for strip in self.strips():
+            image.paste(strip, (0, top))
+            top += strip.height
+        return image
 
 
 class Reading:
@@ -73,20 +103,14 @@ class Reading:
                 file_bytes=len(data),
             )
 
-    def decode(self, scale: int) -> Pixels:
+    def decode(self, scale: int) -> Decoded:
         """All of it, by `scale` smaller where it is a JPEG.  To be called once."""
         image = self._opened or self._open()
         with _reading(self._shown()):
             if scale > 1:
                 image.draft(None, (image.width // scale, image.height // scale))
             image.load()
-        orientation, notices = _orientation(image)
-        return Pixels(
-            *converting.upright_size(image, orientation),
-            converting.strips(image, orientation),
-            notices,
-            image.info.get("icc_profile") if image.mode != "CMYK" else None,
-        )
+        return Decoded(image, *_orientation(image))
 
     def _open(self) -> Image.Image:
         with _reading(self._shown()):
@@ -112,14 +136,10 @@ def decode(data: bytes, *, max_pixels: int, needed_side: NeededSide = at_full_si
     reading = Reading(data)
     header = reading.header
     refuse_too_many_pixels(header, max_pixels)
-    pixels = reading.decode(scale_of(header, needed_side(header.width, header.height)))
-    image, top = Image.new("RGB", (pixels.width, pixels.height)), 0
-    for strip in pixels.strips:
-        image.paste(strip, (0, top))
-        top += strip.height
-    if pixels.profile:
-        image.info["icc_profile"] = pixels.profile
-    return Picture(image, PictureFacts(header.format, header.width, header.height, pixels.notices))
+    decoded = reading.decode(scale_of(header, needed_side(header.width, header.height)))
+    image = decoded.whole().copy()
+    image.info = {"icc_profile": decoded.profile} if decoded.profile else {}
+    return Picture(image, PictureFacts(header.format, header.width, header.height, decoded.notices))
 
 
 @contextmanager

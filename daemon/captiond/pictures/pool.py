@@ -12,15 +12,17 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from typing import Generic, TypeVar
 
 import structlog
 
 from captiond.errors import Rejected, TryLater
 from captiond.pictures import shared, wire
 from captiond.pictures.header import (
+    REDUCED_MARGIN,
     Header,
     NeededSide,
     at_full_size,
@@ -29,10 +31,12 @@ from captiond.pictures.header import (
     scale_of,
 )
 from captiond.pictures.nursery import Nursery
-from captiond.records import Notice, Picture, PictureFacts
+from captiond.records import Encoded, JpegWish, Notice, Picture, PictureFacts
 from captiond.support.budget import ALONE, Budget
 
 log = structlog.get_logger(__name__)
+
+Result = TypeVar("Result")
 
 HEADER_BYTES = 64 << 20  # of memory, to read a header with
 KILLED_RETRY_SECONDS = 60.0
@@ -45,6 +49,18 @@ class DecoderFault(RuntimeError):
 
 class _NotEnough(Exception):
     """Its share of the memory did not do, or may not have; there is more."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Order(Generic[Result]):
+    """What is wanted of a picture."""
+
+    file: int  # memory with its bytes
+    size: int  # how many
+    max_pixels: int
+    needed_side: NeededSide
+    words: tuple[object, ...]  # that a decoder is told once its header is known
+    taken: Callable[[Header, list[str], list[int]], Result]  # of what the decoder says and hands over to that
 
 
 @dataclass(slots=True, eq=False)
@@ -127,34 +143,50 @@ class Decoders:
         `decoder_died`; TryLater where the kernel ended the decoder; Surroundings where none can be started.
         """
         with shared.lent(data) as file, ExitStack() as held:
-            try:
-                picture = self._attempt(file, len(data), max_pixels, needed_side, held, alone=alone)
-            except _NotEnough:
-                held.close()
-                picture = self._attempt(file, len(data), max_pixels, needed_side, held, alone=True)
-            yield picture
+            order = _Order(file, len(data), max_pixels, needed_side, ("pixels",), _picture)
+            yield self._done(order, held, alone=alone)
 
-    def _attempt(
-        self,
-        file: int,
-        size: int,
-        max_pixels: int,
-        needed_side: NeededSide,
-        held: ExitStack,
-        *,
-        alone: bool,
-    ) -> Picture:
+    def encoded(self, data: bytes, wish: JpegWish, *, max_pixels: int, alone: bool = False) -> Encoded:
+        """The same as a JPEG, made where it is decoded, so that no pixel of it comes here.
+
+        Raises: as `decoded`.
+        """
+
+        def needed_side(_width: int, _height: int) -> int:
+            return wish.least_side // REDUCED_MARGIN
+
+        words = "jpeg", wish.longest_side, wish.least_side, wish.quality
+        with shared.lent(data) as file, ExitStack() as held:
+            order = _Order(file, len(data), max_pixels, needed_side, words, _encoded)
+            return self._done(order, held, alone=alone)
+
+    def _done(self, order: _Order[Result], held: ExitStack, *, alone: bool) -> Result:
+        """What is ordered, and the memory that it takes, which is `held`."""
+        try:
+            return self._attempt(order, held, alone=alone)
+        except _NotEnough:
+            held.close()
+        return self._attempt(order, held, alone=True)
+
+    def _attempt(self, order: _Order[Result], held: ExitStack, *, alone: bool) -> Result:
         with self._turns, self._decoder(fresh=alone) as decoder:
-            with self._memory.holding(ALONE if alone else HEADER_BYTES + 2 * size) as share:
-                answer, _ = self._ask(decoder, share, "header", descriptors=(file,))
-            header = _header(answer, size)
-            refuse_too_many_pixels(header, max_pixels)
-            scale = scale_of(header, needed_side(header.width, header.height))
-            share = held.enter_context(self._memory.holding(ALONE if alone else bytes_for(header, scale)))
-            answer, memory = self._ask(decoder, share, "pixels", scale)
-            picture = _picture(header, answer, memory)
+            with self._memory.holding(ALONE if alone else HEADER_BYTES + 2 * order.size) as share:
+                answer, _ = self._ask(decoder, share, "header", descriptors=(order.file,))
+            header = _header(answer, order.size)
+            refuse_too_many_pixels(header, order.max_pixels)
+            scale = scale_of(header, order.needed_side(header.width, header.height))
+            needed = ALONE if alone else bytes_for(header, scale)
+            share = held.enter_context(self._memory.holding(needed))
+            answer, memory = self._ask(decoder, share, *order.words, scale)
+            try:
+                result = order.taken(header, answer, memory)
+            except (ValueError, OSError):
+                raise _nonsense() from None
+            finally:
+                for descriptor in memory:
+                    os.close(descriptor)
             decoder.is_at_rest = True
-            return picture
+            return result
 
     @contextmanager
     def _decoder(self, *, fresh: bool) -> Iterator[_Decoder]:
@@ -290,14 +322,18 @@ def _header(answer: list[str], size: int) -> Header:
 
 
 def _picture(header: Header, answer: list[str], memory: list[int]) -> Picture:
-    try:
-        (descriptor,) = memory
-        (width, height, profile_bytes), told = map(int, answer[1:4]), answer[4:]
-        image = shared.image_of(descriptor, width, height, profile_bytes)
-    except (ValueError, OSError):
-        raise _nonsense() from None
-    finally:
-        for descriptor in memory:
-            os.close(descriptor)
-    notices = tuple(Notice(code, message) for code, message in zip(told[::2], told[1::2], strict=False))
-    return Picture(image, PictureFacts(header.format, header.width, header.height, notices))
+    (descriptor,) = memory
+    (width, height, profile_bytes), told = map(int, answer[1:4]), answer[4:]
+    return Picture(shared.image_of(descriptor, width, height, profile_bytes), _facts(header, told))
+
+
+def _encoded(header: Header, answer: list[str], memory: list[int]) -> Encoded:
+    (descriptor,) = memory
+    return Encoded(shared.contents(descriptor), _facts(header, answer[1:]))
+
+
+def _facts(header: Header, told: list[str]) -> PictureFacts:
+    mean, spread = map(float, told[:2])
+    words = told[2:]
+    notices = tuple(Notice(code, message) for code, message in zip(words[::2], words[1::2], strict=True))
+    return PictureFacts(header.format, header.width, header.height, notices, mean, spread)

@@ -10,10 +10,21 @@ import mmap
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import BinaryIO
 
 from PIL import Image
 
 BYTES_EACH = 4  # of a pixel, as Pillow keeps RGB
+
+
+def made() -> BinaryIO:
+    """Memory to be written, and then handed over by its descriptor."""
+    return os.fdopen(os.memfd_create("picture", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING), "wb")
+
+
+def contents(memory: int) -> bytes:
+    """Read and not mapped, so that whoever made it may do with it what they like."""
+    return os.pread(memory, os.fstat(memory).st_size, 0)
 
 
 @contextmanager

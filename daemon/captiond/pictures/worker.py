@@ -23,9 +23,11 @@ import traceback
 import warnings
 from pathlib import Path
 
+from captiond import jpeg
 from captiond.errors import Rejected
-from captiond.pictures import sandbox, wire
-from captiond.pictures.decoding import Pixels, Reading
+from captiond.pictures import sandbox, shared, wire
+from captiond.pictures.decoding import Decoded, Reading
+from captiond.records import JpegWish
 
 _LONGEST_STORY = 8000  # characters of a mistake of ours
 _EVER = resource.RLIM_INFINITY
@@ -154,22 +156,36 @@ def _serve_one(channel: socket.socket, data: bytes, bounds: Bounds) -> None:
     match wire.receive(channel)[0]:
         case ["pixels", scale, memory_bytes, seconds]:
             bounds.set(int(memory_bytes), float(seconds))
-            _hand_over(channel, reading.decode(int(scale)))
+            _hand_over_pixels(channel, reading.decode(int(scale)))
+        case ["jpeg", longest, least, quality, scale, memory_bytes, seconds]:
+            bounds.set(int(memory_bytes), float(seconds))
+            wish = JpegWish(int(longest), int(least), int(quality))
+            _hand_over_jpeg(channel, reading.decode(int(scale)), wish)
 
 
-def _hand_over(channel: socket.socket, pixels: Pixels) -> None:
+def _hand_over_pixels(channel: socket.socket, decoded: Decoded) -> None:
     """Four bytes each, as Pillow keeps RGB; the colour profile behind them."""
-    memory = os.memfd_create("pixels", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
-    with os.fdopen(memory, "wb") as file:
-        for strip in pixels.strips:
-            file.write(strip.tobytes("raw", "RGBX"))
-        file.write(pixels.profile or b"")
-        file.flush()
-        notices = [word for notice in pixels.notices for word in (notice.code, notice.message)]
-        profile_bytes = len(pixels.profile or b"")
-        wire.send(
-            channel, "pixels", pixels.width, pixels.height, profile_bytes, *notices, descriptors=(memory,)
-        )
+    with shared.made() as memory:
+        for strip in decoded.strips():
+            memory.write(strip.tobytes("raw", "RGBX"))
+        profile = decoded.profile or b""
+        memory.write(profile)
+        memory.flush()
+        words = "pixels", *decoded.size, len(profile), *_told(decoded)
+        wire.send(channel, *words, descriptors=(memory.fileno(),))
+
+
+def _hand_over_jpeg(channel: socket.socket, decoded: Decoded, wish: JpegWish) -> None:
+    with shared.made() as memory:
+        jpeg.save(decoded.whole(), decoded.profile, wish, memory)
+        memory.flush()
+        wire.send(channel, "jpeg", *_told(decoded), descriptors=(memory.fileno(),))
+
+
+def _told(decoded: Decoded) -> list[str]:
+    """How light it is, then the notices."""
+    light = [f"{number:.3f}" for number in decoded.luminance()]
+    return light + [word for notice in decoded.notices for word in (notice.code, notice.message)]
 
 
 if __name__ == "__main__":

@@ -13,9 +13,8 @@ import time
 from collections.abc import Callable
 from typing import Generic, NamedTuple
 
-from captiond.captioners import Captioner, Prepared
+from captiond.captioners import Captioner, Prepared, SendsJpegs
 from captiond.pictures import Decoders
-from captiond.pictures.light import with_light
 from captiond.records import PictureFacts
 
 
@@ -57,10 +56,12 @@ class Preparing(Generic[Prepared]):
 
     def _prepared(self, data: bytes, max_pixels: int, *, alone: bool) -> Ready[Prepared]:
         with self._turns:
-            began = self._clock()
-            needed_side = self._captioner.needed_side
+            began, captioner = self._clock(), self._captioner
+            if isinstance(captioner, SendsJpegs):
+                encoded = self._decoders.encoded(data, captioner.wish, max_pixels=max_pixels, alone=alone)
+                return Ready(captioner.prepare_encoded(encoded), encoded.facts, began)
+            needed_side = captioner.needed_side
             with self._decoders.decoded(
                 data, max_pixels=max_pixels, needed_side=needed_side, alone=alone
             ) as picture:
-                facts = with_light(picture)
-                return Ready(self._captioner.prepare(picture), facts, began)
+                return Ready(captioner.prepare(picture), picture.facts, began)

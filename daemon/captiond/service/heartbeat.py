@@ -9,15 +9,15 @@ a slow batch has its pictures charged for it.
 from __future__ import annotations
 
 import os
-import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 import structlog
 
 from captiond.service import systemd
+from captiond.support.background import repeating
 
 log = structlog.get_logger(__name__)
 
@@ -73,23 +73,14 @@ class Watchdog:
         self.hanging: str | None = None  # as it was found last
         self.is_ready = False
 
-    @contextmanager
-    def going_on(self) -> Iterator[None]:
+    def going_on(self) -> AbstractContextManager[None]:
         """On a thread of its own, which hangs with nobody, while this lasts."""
-        ended = threading.Event()
+        often = min(ROUND_SECONDS, (self._every_seconds or ROUND_SECONDS) / 2)
 
-        def work() -> None:
-            round_seconds = min(ROUND_SECONDS, (self._every_seconds or ROUND_SECONDS) / 2)
-            while not ended.wait(round_seconds if self.is_ready else 0.05):
-                self.round(time.monotonic(), self._signs())
+        def act() -> None:
+            self.round(time.monotonic(), self._signs())
 
-        thread = threading.Thread(target=work, name="watchdog", daemon=True)
-        thread.start()
-        try:
-            yield
-        finally:
-            ended.set()
-            thread.join()
+        return repeating("watchdog", act, lambda: often if self.is_ready else 0.05)
 
     def round(self, now: float, signs: Signs) -> None:
         """Say what is to be said now."""

@@ -8,10 +8,9 @@ what the pause interrupted; and what could not be taken away after a delivery is
 
 from __future__ import annotations
 
-import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import Any
 
 import structlog
@@ -25,6 +24,7 @@ from captiond.pipeline.gate import Gate
 from captiond.records import CaptionRequest, Outcome, Picture, PictureFacts
 from captiond.service import systemd
 from captiond.status import Tally
+from captiond.support.background import repeating
 
 log = structlog.get_logger(__name__)
 
@@ -53,22 +53,9 @@ class Upkeep:
         self._degraded: str | None = None
         self._told = ""
 
-    @contextmanager
-    def going_on(self) -> Iterator[None]:
+    def going_on(self) -> AbstractContextManager[None]:
         """Once a second, on a thread of its own, while this lasts."""
-        ended = threading.Event()
-
-        def work() -> None:
-            while not ended.wait(EVERY_SECONDS):
-                self.round()
-
-        thread = threading.Thread(target=work, name="upkeep", daemon=True)
-        thread.start()
-        try:
-            yield
-        finally:
-            ended.set()
-            thread.join()
+        return repeating("upkeep", self.round, lambda: EVERY_SECONDS)
 
     def round(self) -> None:
         """What is to be done now, if anything."""

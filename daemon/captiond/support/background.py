@@ -1,6 +1,7 @@
-"""Work that is done aside: whoever hands it over never waits, and where it is too much the oldest goes.
+"""Work on threads of its own: what is handed over and never waited for, and what is done again and again.
 
-For what is told about pictures, where a slow disk or a dead server must not hold up the pictures themselves.
+`Aside` is for what is told about pictures: a slow disk or a dead server must not hold up the pictures
+themselves, and if it is too much, the oldest goes.  `repeating` is for rounds.
 """
 
 from __future__ import annotations
@@ -8,10 +9,29 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Generic, TypeVar
 
 Item = TypeVar("Item")
+
+
+@contextmanager
+def repeating(name: str, act: Callable[[], None], seconds: Callable[[], float]) -> Iterator[None]:
+    """While this lasts, `act` is done on a thread of its own; `seconds`: how long to wait before each."""
+    ended = threading.Event()
+
+    def work() -> None:
+        while not ended.wait(seconds()):
+            act()
+
+    thread = threading.Thread(target=work, name=name, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
 
 
 class Aside(Generic[Item]):

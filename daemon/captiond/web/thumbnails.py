@@ -5,7 +5,6 @@ Files come opened; nothing is written, and what is kept is bounded.
 
 from __future__ import annotations
 
-import io
 import os
 import threading
 from collections import OrderedDict
@@ -13,7 +12,7 @@ from collections.abc import Callable
 
 from captiond.errors import Rejected
 from captiond.pictures import Decoders
-from captiond.records import Fingerprint, RulesOf
+from captiond.records import Fingerprint, JpegWish, RulesOf
 
 SIDE_PIXELS = 320
 QUALITY = 82
@@ -47,7 +46,9 @@ class Thumbnails:
         if fingerprint.size > rules.max_file_bytes:
             raise Rejected("too_large", "the file is larger than limits.max_file_bytes", stage="decode")
         with self._decoding:
-            thumbnail = self._made(read(), side, rules.max_pixels)
+            # It is decoded at no less than twice its side, so that the rest of the way is finely averaged.
+            wish = JpegWish(longest_side=side, least_side=2 * side, quality=QUALITY)
+            thumbnail = self._decoders.encoded(read(), wish, max_pixels=rules.max_pixels).jpeg
         self._keep(key, thumbnail)
         return thumbnail
 
@@ -58,13 +59,3 @@ class Thumbnails:
             while self._kept_bytes > KEPT_BYTES:
                 _, oldest = self._kept.popitem(last=False)
                 self._kept_bytes -= len(oldest)
-
-    def _made(self, data: bytes, side: int, max_pixels: int) -> bytes:
-        def needed_side(_width: int, _height: int) -> int:
-            return side
-
-        with self._decoders.decoded(data, max_pixels=max_pixels, needed_side=needed_side) as picture:
-            image, buffer = picture.image, io.BytesIO()
-            image.thumbnail((side, side))
-            image.save(buffer, "JPEG", quality=QUALITY)
-            return buffer.getvalue()
