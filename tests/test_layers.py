@@ -23,6 +23,7 @@ MAY_KNOW = {
     "phi3v": set[str](),
     "settings": {"support"},
     "sidecar": set[str](),
+    "checking": set[str](),
     "exiftool": {"metadata"},
     "jpeg": set[str](),
     "pictures": {"support", "jpeg"},
