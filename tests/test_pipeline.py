@@ -62,9 +62,7 @@ class FakeCaptioner:
     def prepare(self, picture: Picture) -> int:
         return picture.image.width
 
-    def ask_all(
-        self, width: int, requests: Sequence[CaptionRequest]
-    ) -> list[Answer | Rejected | TryLater]:
+    def ask_all(self, width: int, requests: Sequence[CaptionRequest]) -> list[Answer | Rejected | TryLater]:
         return [self.ask(width, request) for request in requests]
 
     def ask(self, width: int, request: CaptionRequest) -> Answer:

@@ -124,7 +124,7 @@ class Describe(Protocol):
 
 
 class Interview(Protocol):
-    """Asks what the settings want to know about a picture, judges it, and asks again where that is worth it."""
+    """Asks what the settings want to know about a picture, judges it, and asks again if that is worth it."""
 
     def __call__(self, ask_all: AskAll, facts: PictureFacts, /) -> Said: ...
 

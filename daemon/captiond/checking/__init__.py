@@ -27,7 +27,7 @@ from captiond.checking.records import (
 )
 from captiond.checking.repeats import Repeats, are_one
 from captiond.checking.together import schema, taken_apart
-from captiond.checking.tries import Ask, best, next_request
+from captiond.checking.tries import Ask, answer_in, best, next_request
 from captiond.checking.vocabulary import Vocabulary, WrongVocabulary, parse
 
 __all__ = [
@@ -44,6 +44,7 @@ __all__ = [
     "Vocabulary",
     "WrongPattern",
     "WrongVocabulary",
+    "answer_in",
     "are_one",
     "best",
     "judge",

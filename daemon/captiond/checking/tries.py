@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from babel import Locale, UnknownLocaleError
+
 from captiond.checking import phrases, scripts
 from captiond.checking.records import Code, Judged, Question
 
@@ -93,3 +95,15 @@ def _words_that_fit(question: Question) -> int:
     }
     each = 1.25 if is_unspaced else _CHARACTERS_PER_WORD
     return max(_FEWEST_WORDS, int(limit / each * 0.8))
+
+
+def answer_in(language: str) -> str:
+    """The sentence that asks for a language (en, pt-BR), in that language and by its own name."""
+    return phrases.sentence(language, "answer_in").format(language=_own_name(language))
+
+
+def _own_name(language: str) -> str:
+    try:
+        return Locale.parse(language, sep="-").get_display_name() or language
+    except (ValueError, UnknownLocaleError):
+        return language

@@ -64,8 +64,8 @@ def looks(settings: Settings, files: Sequence[Path], *, in_order: bool) -> Itera
 
 
 def _captioned(settings: Settings, files: Sequence[Path]) -> Generator[Look, None, None]:
-    from captiond.service.build import captioner_of, decoders_of
     from captiond.exiftool import Exiftool
+    from captiond.service.build import captioner_of, decoders_of
     from captiond.service.rules import RuleBook
 
     captioner, rules = captioner_of(settings), RuleBook(settings, Exiftool()).of("")

@@ -29,6 +29,7 @@ from captiond.inbox import Inbox
 from captiond.pipeline.asking import said_about
 from captiond.pipeline.gate import Gate
 from captiond.pipeline.preparing import Preparing
+from captiond.pipeline.same_answer import SameAnswer
 from captiond.records import (
     Delivered,
     Job,
@@ -69,16 +70,19 @@ class Pipeline(Generic[Prepared]):
         tally: Tally,
         tell: Callable[[Outcome], None],
         suspects: Collection[str] = (),
+        same_answer_limit: int = 4,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """`tell`: is told of every picture that has left the inbox; it neither raises nor waits.
 
-        `suspects`: the paths at which an earlier process may have ended.
+        `suspects`: the paths at which an earlier process may have ended.  `same_answer_limit`: so many
+        different pictures in a row with one answer are suspicious.
         """
         self._inbox = inbox
         self._delivery = delivery
         self._captioner = captioner
         self._preparing = preparing
+        self._same_answer = SameAnswer(captioner, same_answer_limit)
         self._gate = gate
         self._tally = tally
         self._tell = tell
@@ -206,6 +210,7 @@ class Pipeline(Generic[Prepared]):
         facts = ready.facts
         decoded = self._clock()
         said = said_about(ready, self._captioner, job.rules)
+        self._same_answer.must_differ(said, job.sha256)
         captioned = self._clock()
         described = job.rules.describe(job.data, facts.format, said.texts, notes=job.notes)
         timings = Timings(

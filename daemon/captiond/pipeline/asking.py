@@ -1,7 +1,7 @@
-"""From a picture that is ready to what is said about it: each field asked, judged, and asked again if need be.
+"""From a picture that is ready to what is said about it: each field asked, judged, asked again if need be.
 
-The questions of one picture are asked together, which costs little more than one (`Captioner.ask_all`); so are
-the second tries of those whose answers will not do.  What an answer is worth, and what is asked next,
+The questions of one picture are asked together, which costs little more than one (`Captioner.ask_all`); so
+are the second tries of those whose answers will not do.  What an answer is worth, and what is asked next,
 `checking` decides; this room asks.  The caption alone decides the picture's fate: another field that cannot
 be had is absent, with a warning.
 """
@@ -62,7 +62,7 @@ class Interviewing:
         return self.caption.question.language
 
     def __call__(self, ask_all: AskAll, facts: PictureFacts) -> Said:
-        """Raises what the caption's question meets: Rejected, TryLater; and Surroundings, as `ask_all` does."""
+        """Raises what the caption's question meets: Rejected, TryLater; and Surroundings."""
         caption = _Field(self.caption, self.second_tries)
         fields = [caption, *(_Field(one, self.second_tries) for one in self.others)]
         while waiting := [one for one in fields if one.request is not None]:
@@ -82,9 +82,7 @@ class Interviewing:
         chosen = {one.name: one.best() for one in fields if one.tries}
         told = {name: judged for name, (_, judged) in chosen.items() if judged.is_usable}
         findings = [finding for _, judged in chosen.values() for finding in judged.findings]
-        notices = [
-            Notice(one.code, one.message, one.field if self.others else None) for one in findings
-        ]
+        notices = [Notice(one.code, one.message, one.field if self.others else None) for one in findings]
         notices += [_not_had(one) for one in fields if not one.tries]
         notices += [Notice(SKIPPED, "this model answers for captions alone", name) for name in self.skipped]
         answer, caption = chosen["caption"]

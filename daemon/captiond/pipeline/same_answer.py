@@ -1,8 +1,8 @@
 """One answer to many different pictures: is the model at fault, or are the pictures alike?
 
 A server that drops pictures, or a broken model, says the same about everything, and so does an honest model
-about a hundred blank scans.  Two plain test pictures tell which: if they get one answer as well, the work pauses
-and nobody is charged, and goes on by itself when they get two.
+about a hundred blank scans.  Two plain test pictures tell which: if they get one answer as well, the work
+pauses and nobody is charged, and goes on by itself when they get two.
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@ Pure: records in, a record out.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import asdict, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -181,7 +181,7 @@ def _more(said: Said) -> dict[str, Any]:
     if said.asked:
         more["asked"] = [_asked(one) for one in said.asked]
     if said.dropped:
-        more["dropped"] = [{"field": one.field, "text": one.text, "reason": one.reason} for one in said.dropped]
+        more["dropped"] = [asdict(one) for one in said.dropped]
     if said.needs_look:
         more["needs_look"] = True
     return more

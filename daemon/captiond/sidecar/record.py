@@ -27,11 +27,10 @@ ERROR_SCHEMA = "captiond/error"
 VERSION = 1
 # One order for both kinds of record, so that two runs of the same image compare line by line.
 _ORDER = (
-    "schema", "schema_version", "kind", "message", "stage", "advice", "caption", "language", "fields", "edited", "source",
-    "published", "companions", "model", "prompt", "generation", "raw_output", "asked",
-    "dropped", "needs_look", "written",
-    "previous_description",
-    "warnings", "profile", "timings_seconds", "attempts", "created_at", "generator",
+    "schema", "schema_version", "kind", "message", "stage", "advice", "caption", "language", "fields",
+    "edited", "source", "published", "companions", "model", "prompt", "generation", "raw_output", "asked", "dropped",
+    "needs_look", "written", "previous_description", "warnings", "profile", "timings_seconds", "attempts",
+    "created_at", "generator",
 )  # fmt: skip
 
 

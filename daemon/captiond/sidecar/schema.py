@@ -118,7 +118,10 @@ def _signature() -> dict[str, Any]:
     }
 
 
-_OPTIONAL = ("fields", "language", "asked", "dropped", "needs_look", "profile", "edited", "companions", "raw_output", "previous_description")
+_OPTIONAL = (
+    "fields", "language", "asked", "dropped", "needs_look", "profile", "edited", "companions", "raw_output",
+    "previous_description",
+)  # fmt: skip
 
 
 def _caption_properties() -> dict[str, Any]:
@@ -192,7 +195,10 @@ def _caption_properties() -> dict[str, Any]:
             ),
         },
         "previous_description": _explained(_TEXT, "What a replaced description said."),
-        "warnings": {"type": "array", "items": _record({"code": _TEXT, "message": _TEXT, "field": _FIELD}, optional=("field",))},
+        "warnings": {
+            "type": "array",
+            "items": _record({"code": _TEXT, "message": _TEXT, "field": _FIELD}, optional=("field",)),
+        },
         "timings_seconds": _record(
             {"queued": _SECONDS, "decode": _SECONDS, "caption": _SECONDS, "publish": _SECONDS}
         ),

@@ -1,7 +1,8 @@
 """The phrases by which refusals, preambles, labels and the like are known: data files, one for a language.
 
 A phrase is written as people write it.  `{a|b|}` in it stands for one of several, or for nothing; a blank for
-any white space, `...` for a few words of the same sentence, an apostrophe for every kind.  Case does not count.
+any white space, `...` for a few words of the same sentence, an apostrophe for every kind.  Case does not
+count.
 Whoever teaches captiond another language copies a file, and needs to change no code.
 """
 
