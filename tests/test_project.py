@@ -231,7 +231,7 @@ def test_whatever_reaches_for_the_checkout_is_named() -> None:
     """A test file that looks for what lies beside tests/ is on the list, whole or by a function."""
     known = {test.partition("::")[0] for test in OF_THE_CHECKOUT}
     beside = "|".join(re.escape(path.name) for path in ROOT.iterdir() if path.name not in {"tests", "daemon"})
-    reaches = re.compile(rf"__file__.*parent.*/ \"(?:{beside})\"|^ROOT = ", re.MULTILINE)
+    reaches = re.compile(rf"__file__.*parent.*/ \"(?:{beside})\"|^ROOT = Path\(", re.MULTILINE)
     found = {
         file.relative_to(ROOT).as_posix()
         for file in (ROOT / "tests").rglob("test_*.py")
