@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from captiond import checking
-from captiond.checking import Banned, KeywordRules, Question, Vocabulary, WrongPattern, WrongVocabulary
+from captiond.checking import Banned, KeywordRules, Question, Vocabulary, WrongPattern
 from captiond.errors import CannotStart, ExitCode
 from captiond.pipeline.asking import FieldQuestion, Interviewing
 from captiond.records import FieldName
@@ -36,10 +36,10 @@ def interview_of(sections: Sections, *, is_demo: bool) -> Interviewing:
     """Raises CannotStart if the vocabulary cannot be read, or a banned expression cannot be understood."""
     fields, checks = sections.fields, sections.checks
     wanted = tuple(name for name in _ORDER if name in fields.wanted)
-    banned = _banned(checks.banned)
+    banned, keyword_rules = _banned(checks.banned), _keyword_rules(fields)
     return Interviewing(
         caption=_caption(sections.caption, fields, banned),
-        others=() if is_demo else tuple(_other(name, fields, banned) for name in wanted),
+        others=() if is_demo else tuple(_other(name, fields, banned, keyword_rules) for name in wanted),
         second_tries=checks.second_tries,
         fails_unsure=checks.unsure == "fail",
         skipped=wanted if is_demo else (),
@@ -58,7 +58,7 @@ def _caption(caption: Caption, fields: Fields, banned: Banned) -> FieldQuestion:
     return FieldQuestion(question, caption.max_new_tokens)
 
 
-def _other(name: FieldName, fields: Fields, banned: Banned) -> FieldQuestion:
+def _other(name: FieldName, fields: Fields, banned: Banned, keyword_rules: KeywordRules) -> FieldQuestion:
     limits = {
         "alt_text": fields.alt_text_characters,
         "title": fields.title_characters,
@@ -74,7 +74,7 @@ def _other(name: FieldName, fields: Fields, banned: Banned) -> FieldQuestion:
         language=language,
         limit_characters=limit,
         banned=banned if name != "visible_text" else Banned(),
-        keywords=_keyword_rules(fields),
+        keywords=keyword_rules,
         plain_prompt=_in_language(_built_in(name), language),
     )
     characters = limit if limit is not None else fields.keywords_most * fields.keyword_words * 16
@@ -126,6 +126,3 @@ def _parsed(file: Path, _modified_ns: int, _size: int) -> Vocabulary:
 
 def _refusal(message: str) -> CannotStart:
     return CannotStart(message, exit_code=ExitCode.WRONG_SETTINGS)
-
-
-__all__ = ["WrongVocabulary", "interview_of"]
