@@ -13,7 +13,7 @@ from typing import Any, cast
 import httpx
 
 from captiond.pipeline.ondemand import Answering
-from captiond.records import Caption, CaptionRequest, ModelIdentity
+from captiond.records import Answer, CaptionRequest, ModelIdentity, Said, Texts
 from captiond.status import Measures
 from captiond.web import Door
 from captiond.web.arrival import Limits
@@ -31,10 +31,11 @@ class Model:
         self.may_answer.set()
         self.asked = 0
 
-    def caption(self, data: bytes) -> Caption:
+    def said(self, data: bytes) -> Said:
         self.asked += 1
         assert self.may_answer.wait(60)
-        return Caption(f"{len(data)} bytes", None, FAKE, QUESTION, None, None, "stop")
+        words = f"{len(data)} bytes"
+        return Said(Texts(words), Answer(words, None, FAKE, QUESTION, None, None, "stop"))
 
 
 class Pictures:

@@ -23,6 +23,7 @@ MAY_KNOW = {
     "phi3v": set[str](),
     "settings": {"support"},
     "sidecar": set[str](),
+    "checking": set[str](),
     "exiftool": {"metadata"},
     "jpeg": set[str](),
     "pictures": {"support", "jpeg"},
@@ -33,7 +34,7 @@ MAY_KNOW = {
     "webhook": {"support", "sidecar"},
     "captioners": {"phi3v", "demo", "support", "jpeg"},
     "demo": {"pictures", "metadata", "settings", "service", "sidecar"},
-    "pipeline": {"inbox", "pictures", "captioners", "metadata", "delivery", "sidecar", "support"},
+    "pipeline": {"checking", "inbox", "pictures", "captioners", "metadata", "delivery", "sidecar", "support"},
     "web": {"pipeline", "history", "delivery", "pictures", "sidecar", "support"},
 }
 # These join the rooms and may know every one of them.

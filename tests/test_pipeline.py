@@ -8,7 +8,7 @@ import json
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,13 +18,15 @@ import pytest
 from PIL import Image
 
 from captiond import pipeline
+from captiond.checking import Question
 from captiond.delivery import Delivery
 from captiond.delivery.attempts import Attempts
-from captiond.errors import CannotStart, ExitCode, Surroundings
+from captiond.errors import CannotStart, ExitCode, Rejected, Surroundings, TryLater
 from captiond.inbox import Inbox
 from captiond.metadata.describing import Describing
 from captiond.pictures import Decoders
 from captiond.pipeline import Pipeline
+from captiond.pipeline.asking import FieldQuestion, Interviewing
 from captiond.pipeline.gate import Gate
 from captiond.pipeline.ondemand import Answering
 from captiond.pipeline.preparing import Preparing
@@ -60,6 +62,9 @@ class FakeCaptioner:
     def prepare(self, picture: Picture) -> int:
         return picture.image.width
 
+    def ask_all(self, width: int, requests: Sequence[CaptionRequest]) -> list[Answer | Rejected | TryLater]:
+        return [self.ask(width, request) for request in requests]
+
     def ask(self, width: int, request: CaptionRequest) -> Answer:
         with self._counting:
             self.beside[width] = self.in_work
@@ -84,7 +89,8 @@ class World:
         self.told: list[Outcome] = []
         self.attempts = Attempts(root / "state")
         describe = Describing(replaces=False, blocks=["exif"], place=None, xmp="never", text=False)
-        self.rules = Rules(REQUEST, describe, max_pixels=1_000_000, max_file_bytes=10_000_000, attempts=3)
+        interview = Interviewing(FieldQuestion(Question("caption", REQUEST.prompt), REQUEST.max_new_tokens))
+        self.rules = Rules(interview, describe, max_pixels=1_000_000, max_file_bytes=10_000_000, attempts=3)
         folders = root / "inbox", root / "done", root / "failed"
         self.delivery = Delivery(*folders, self.attempts, lambda _: self.rules)
         self.inbox = self.make_inbox()
@@ -244,9 +250,9 @@ def test_the_inbox_and_infer_share_one_bound(tmp_path: Path) -> None:
         ondemand = Answering(world.captioner, world.preparing, lambda _: world.rules, world.gate)
         ondemand.begin()
         with ThreadPoolExecutor(2) as pool:
-            asked = [pool.submit(ondemand.caption, data) for _ in range(2)]
+            asked = [pool.submit(ondemand.said, data) for _ in range(2)]
             work.run(world.stop, once=True)
-        assert [one.result().text for one in asked] == ["20 wide"] * 2
+        assert [one.result().texts.caption for one in asked] == ["20 wide"] * 2
     assert world.done() == {"20.png", "21.png"} and beside == [False] * 4
 
 

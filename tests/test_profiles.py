@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,6 +11,8 @@ from PIL import Image
 
 from captiond.errors import CannotStart
 from captiond.exiftool import Exiftool
+from captiond.pipeline.asking import FieldQuestion, Interviewing
+from captiond.records import Rules
 from captiond.service.rules import RuleBook, ignore_of
 from captiond.settings import Settings, load
 from captiond.settings.reload import change
@@ -41,14 +42,23 @@ def book(tmp_path: Path, text: str) -> RuleBook:
     return RuleBook(settings(tmp_path, text), Exiftool())
 
 
+def asked_of(rules: Rules) -> FieldQuestion:
+    assert isinstance(rules.interview, Interviewing)
+    return rules.interview.caption
+
+
+def prompt_of(rules: Rules) -> str:
+    return asked_of(rules).question.prompt
+
+
 def test_the_first_profile_that_matches_counts(tmp_path: Path) -> None:
     """A picture has the rules of one profile, and what it leaves open is everybody's."""
     rules_of = book(tmp_path, SHOP).of
-    assert rules_of("trip/a.jpg").request.prompt == "Describe it."
+    assert prompt_of(rules_of("trip/a.jpg")) == "Describe it."
     assert rules_of("trip/a.jpg").profile is None
     for path in ("shop/a.jpg", "shop/archive/a.jpg"):
         rules = rules_of(path)
-        assert (rules.request.prompt, rules.request.max_new_tokens) == ("Describe the product.", 50)
+        assert (prompt_of(rules), asked_of(rules).max_new_tokens) == ("Describe the product.", 50)
         assert (rules.profile, rules.takes_text) == ("shop/**", True)
 
 
@@ -98,8 +108,8 @@ def test_a_reload_mixes_no_two(tmp_path: Path) -> None:
     rules = RuleBook(former, Exiftool())
     begun = rules.of("shop/a.jpg")
     rules.take_over(changed.settings)
-    assert begun.request.prompt == "Describe the product."
-    assert rules.of("shop/a.jpg").request == replace(begun.request, prompt="Describe the thing.")
+    assert prompt_of(begun) == "Describe the product."
+    assert prompt_of(rules.of("shop/a.jpg")) == "Describe the thing."
 
 
 def test_a_folder_of_its_own_words(tmp_path: Path) -> None:

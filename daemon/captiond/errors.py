@@ -31,6 +31,7 @@ Kind = Literal[
     "truncated",
     "unforeseen",
     "unreadable",
+    "unsure",
     "unsupported",
 ]
 KINDS: tuple[Kind, ...] = get_args(Kind)

@@ -9,16 +9,16 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
 if TYPE_CHECKING:
     from PIL import Image
 
-    from captiond.errors import Kind
+    from captiond.errors import Kind, Rejected, TryLater
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +42,7 @@ class Notice:
 
     code: str
     message: str
+    field: FieldName | None = None  # of which text, if several were asked for
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +87,9 @@ class Notes:
 NO_NOTES = Notes()
 
 
+FieldName = Literal["caption", "alt_text", "title", "keywords", "visible_text"]
+
+
 @dataclass(frozen=True, slots=True)
 class Texts:
     """What is said about a picture, ready to be written: what a model said, or a person in its place."""
@@ -94,6 +98,7 @@ class Texts:
     alt_text: str | None = None
     title: str | None = None
     keywords: tuple[str, ...] = ()
+    keyword_paths: tuple[str, ...] = ()  # of those that stand in a tree of the user's: animal|dog
     visible_text: str | None = None  # empty where nothing is to be read; None where nobody asked
 
 
@@ -118,6 +123,12 @@ class Describe(Protocol):
     ) -> Described: ...
 
 
+class Interview(Protocol):
+    """Asks what the settings want to know about a picture, judges it, and asks again if that is worth it."""
+
+    def __call__(self, ask_all: AskAll, facts: PictureFacts, /) -> Said: ...
+
+
 def _nothing(_: str) -> bool:
     return False
 
@@ -126,7 +137,7 @@ def _nothing(_: str) -> bool:
 class Rules:
     """What the settings say about one picture: asked for when it is claimed, and kept until it is over."""
 
-    request: CaptionRequest
+    interview: Interview
     describe: Describe
     max_pixels: int
     max_file_bytes: int
@@ -167,6 +178,8 @@ class PictureFacts:
     width: int  # pixels, as stored in the file (before it was turned upright)
     height: int
     notices: tuple[Notice, ...] = ()
+    luminance_mean: float | None = None  # of 255, over the whole picture
+    luminance_spread: float | None = None  # its standard deviation
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,6 +231,40 @@ class Answer:
     new_tokens: int | None
     finish_reason: str  # stop | length
     notices: tuple[Notice, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """One field's question and what came of it."""
+
+    field: FieldName
+    answer: Answer  # the one that is delivered, as it is delivered
+    tries: tuple[Answer, ...] = ()  # the others
+
+
+@dataclass(frozen=True, slots=True)
+class DroppedText:
+    """A part of an answer that is not delivered, and why."""
+
+    field: FieldName
+    text: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """All that is said about a picture, and how it came about."""
+
+    texts: Texts
+    answer: Answer  # the caption's
+    notices: tuple[Notice, ...] = ()
+    asked: tuple[Asked, ...] = ()  # where more was asked than the caption, once
+    dropped: tuple[DroppedText, ...] = ()
+    needs_look: bool = False  # by a person
+    language: str | None = None  # that was asked for
+
+
+AskAll = Callable[[Sequence[CaptionRequest]], "list[Answer | Rejected | TryLater]"]  # about one picture
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,6 +21,7 @@ from captiond.errors import Rejected
 from captiond.records import (
     NO_NOTES,
     Answer,
+    AskAll,
     CaptionRequest,
     Delivered,
     Describe,
@@ -32,6 +33,7 @@ from captiond.records import (
     Notice,
     PictureFacts,
     Rules,
+    Said,
     SettledFile,
     Stamp,
     Texts,
@@ -69,9 +71,13 @@ def embed_beside(
     return replace(embed(data, _format, texts, own=own), xmp=xmp, text=texts.caption.encode())
 
 
+def never_asked(ask_all: AskAll, facts: PictureFacts, /) -> Said:
+    raise AssertionError("a delivery asks no model")
+
+
 def rules(**changes: Any) -> Rules:
     values: dict[str, Any] = {
-        "request": REQUEST,
+        "interview": never_asked,
         "describe": embed,
         "max_pixels": 1_000_000,
         "max_file_bytes": 1_000_000,
@@ -93,12 +99,16 @@ def caption(text: str = WORDS, **changes: Any) -> Answer:
     return Answer(text=text, **values | changes)
 
 
+def said(text: str = WORDS, **changes: Any) -> Said:
+    return Said(Texts(text), caption(text, **changes))
+
+
 FACTS = PictureFacts("JPEG", 40, 30, (Notice("rotated", "turned upright"),))
 
 
 def record_for(job: Job, described: Described, text: str = WORDS) -> Record:
     timings = Timings(0.1, 0.2, 0.3, 0.4)
-    return sidecar.compose(job, FACTS, Texts(text), caption(text), described, timings, STAMP)
+    return sidecar.compose(job, FACTS, said(text), described, timings, STAMP)
 
 
 @dataclass

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from delivery_world import FACTS, STAMP, WORDS, caption, embed, rules
+from delivery_world import FACTS, STAMP, WORDS, caption, embed, rules, said
 from hypothesis import given
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
@@ -21,10 +21,14 @@ from captiond.errors import KINDS, Rejected
 from captiond.names import is_utf8
 from captiond.records import (
     Accompanied,
+    Asked,
     Described,
+    DroppedText,
     Fingerprint,
     Job,
     ModelIdentity,
+    Notice,
+    Said,
     Stamp,
     Texts,
     Timings,
@@ -64,12 +68,26 @@ def job(
 
 def composed(job: Job, **changes: Any) -> Record:
     parts = {
-        "answer": caption(),
+        "said": said(),
         "described": embed(DATA, "JPEG", Texts(WORDS)),
         "timings": TIMINGS,
         "stamp": STAMP,
     } | changes
-    return sidecar.compose(job, FACTS, Texts(parts["answer"].text), **parts)
+    return sidecar.compose(job, FACTS, **parts)
+
+
+def everything() -> Said:
+    """What fills every key."""
+    answer = caption(raw_output=" x")
+    return Said(
+        Texts(WORDS),
+        answer,
+        notices=(Notice("shortened", "it was too long", "title"),),
+        asked=(Asked("caption", answer, (answer,)),),
+        dropped=(DroppedText("keywords", "two dogs running fast", "more than 3 words"),),
+        needs_look=True,
+        language="en",
+    )
 
 
 def compose(job: Job, **changes: Any) -> bytes:
@@ -141,15 +159,23 @@ def test_the_schema_knows_every_key() -> None:
     """No key is written that the published schema does not describe."""
     described = Described(DATA, (Written("exif", "refused", "a MakerNote"),), previous_description="my dog")
     path = os.fsdecode(b"trip/\xff.jpg")
-    alone = composed(job(path, profile="trip/**"), answer=caption(raw_output=" x"), described=described)
+    alone = composed(job(path, profile="trip/**"), said=everything(), described=described)
     accompanied = alone.accompanied((Accompanied(os.fsdecode(b"\xff.xmp"), "0" * 64, 9, "merged"),))
-    words = Texts("Rex.", alt_text="A dog.", title="Rex", keywords=("dog",), visible_text="REX")
+    words = Texts(
+        "Rex.",
+        alt_text="A dog.",
+        title="Rex",
+        keywords=("dog",),
+        keyword_paths=("animal|dog",),
+        visible_text="REX",
+    )
     record = json.loads(accompanied.revised(words, described, {}, STAMP.created_at).encoded())
     schema = json_schema()
 
     def check(value: Any, schema: dict[str, Any]) -> None:
         if isinstance(value, dict):
-            assert set(value) == set(schema["properties"])
+            lacking = set(schema["properties"]) ^ set(value)
+            assert lacking <= {"field", "tries"}  # of one text alone; of a question that was asked once
             for key, inner in value.items():
                 check(inner, schema["properties"][key])
         elif isinstance(value, list):
@@ -167,7 +193,7 @@ def test_any_name_and_any_answer_make_a_valid_sidecar(
     """Whatever a file is called and a model says, the sidecar is UTF-8, valid and without surrogates."""
     record = compose(
         job(path, modified_ns),
-        answer=caption(text, raw_output=raw, model=ModelIdentity(raw, raw)),
+        said=said(text, raw_output=raw, model=ModelIdentity(raw, raw)),
         timings=Timings(seconds, 0.0, 0.0, 0.0),
     )
     answer = json.loads(record.decode())
@@ -179,7 +205,7 @@ def test_any_name_and_any_answer_make_a_valid_sidecar(
 @given(PATHS, TEXTS)
 def test_recovery_reads_back_what_it_needs(path: str, text: str) -> None:
     """The path comes back exactly, byte for byte, and so do the checksums and the caption."""
-    told = sidecar.decode(compose(job(path), answer=caption(text)))
+    told = sidecar.decode(compose(job(path), said=said(text)))
     assert os.fsencode(told.path) == os.fsencode(path)
     assert told.source.sha256 == hashlib.sha256(DATA).hexdigest()
     assert told.published_sha256 == hashlib.sha256(DATA + b"\0" + WORDS.encode()).hexdigest()
@@ -279,7 +305,7 @@ def test_times_are_utc() -> None:
 def test_what_caption_prints_are_the_sidecars_keys() -> None:
     """`captiond caption --json` and the sidecar speak of a picture in the same words and order."""
     source = sidecar.source_of("trip/photo.jpg", "0" * 64, 9, 0, FACTS)
-    keys = sidecar.answer_keys(source, FACTS, Texts(WORDS), caption(), TIMINGS)
+    keys = sidecar.answer_keys(source, FACTS, said(), TIMINGS)
     ours = [key for key in json.loads(compose(job())) if key in keys]
     assert list(keys) == ours
     assert ours[0] == "caption"

@@ -7,10 +7,12 @@ import io
 import pytest
 from PIL import Image
 
+from captiond.checking import Question
 from captiond.errors import Rejected
 from captiond.metadata.describing import Describing
 from captiond.pictures import Decoders
-from captiond.records import CaptionRequest, Fingerprint, Rules
+from captiond.pipeline.asking import FieldQuestion, Interviewing
+from captiond.records import Fingerprint, Rules
 from captiond.web import thumbnails
 from captiond.web.thumbnails import Thumbnails
 
@@ -30,7 +32,8 @@ def fingerprint(number: int, size: int = 1000) -> Fingerprint:
 
 def made(decoders: Decoders, max_pixels: int = 10_000_000) -> Thumbnails:
     describe = Describing(replaces=False, blocks=[], place=None, xmp="never", text=False)
-    rules = Rules(CaptionRequest("What?", 1), describe, max_pixels, max_file_bytes=100_000, attempts=1)
+    interview = Interviewing(FieldQuestion(Question("caption", "What?"), 1))
+    rules = Rules(interview, describe, max_pixels, max_file_bytes=100_000, attempts=1)
     return Thumbnails(decoders, lambda _: rules)
 
 

@@ -17,11 +17,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from captiond import sidecar
-from captiond.captioners import Captioner, with_words
+from captiond.captioners import Captioner
 from captiond.errors import Rejected, TryLater
 from captiond.names import shown
+from captiond.pipeline.asking import said_about
 from captiond.pipeline.preparing import Preparing, Ready
-from captiond.records import CaptionRequest, Texts, Timings
+from captiond.records import Rules, Timings
 
 if TYPE_CHECKING:
     from captiond.settings import Settings
@@ -63,20 +64,21 @@ def looks(settings: Settings, files: Sequence[Path], *, in_order: bool) -> Itera
 
 
 def _captioned(settings: Settings, files: Sequence[Path]) -> Generator[Look, None, None]:
+    from captiond.exiftool import Exiftool
     from captiond.service.build import captioner_of, decoders_of
-    from captiond.service.rules import request_of
+    from captiond.service.rules import RuleBook
 
-    captioner, request, limits = captioner_of(settings), request_of(settings.caption), settings.limits
+    captioner, rules = captioner_of(settings), RuleBook(settings, Exiftool()).of("")
     captioner.load()
     decoders = decoders_of(settings)
     preparing = Preparing(captioner, decoders)
 
     def prepare(data: bytes) -> Ready[Any]:
-        return preparing.of(data, max_pixels=limits.max_pixels)
+        return preparing.of(data, max_pixels=rules.max_pixels)
 
     def look(file: Path) -> Look:
         try:
-            return Look(str(file), _answer(file, captioner, prepare, request, limits.max_file_bytes))
+            return Look(str(file), _answer(file, captioner, prepare, rules))
         except (Rejected, TryLater) as error:
             return Look(str(file), error=error)
 
@@ -104,18 +106,17 @@ def _answer(
     file: Path,
     captioner: Captioner[Any],
     prepare: Callable[[bytes], Ready[Any]],
-    request: CaptionRequest,
-    max_file_bytes: int,
+    rules: Rules,
 ) -> dict[str, Any]:
     started = time.monotonic()
-    data, found = _read(file, max_file_bytes)
+    data, found = _read(file, rules.max_file_bytes)
     ready = prepare(data)
     decoded, facts = time.monotonic(), ready.facts
-    answer = with_words(captioner.ask(ready.prepared, request))
+    said = said_about(ready, captioner, rules)
     timings = Timings(0.0, decoded - started, time.monotonic() - decoded, 0.0)
     sha256 = hashlib.sha256(data).hexdigest()
     source = sidecar.source_of(str(file), sha256, len(data), found.st_mtime_ns, facts)
-    return sidecar.answer_keys(source, facts, Texts(answer.text), answer, timings)
+    return sidecar.answer_keys(source, facts, said, timings)
 
 
 def _read(file: Path, max_file_bytes: int) -> tuple[bytes, os.stat_result]:

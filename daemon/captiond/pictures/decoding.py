@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 import pillow_heif
-from PIL import AvifImagePlugin, ExifTags, Image, UnidentifiedImageError
+from PIL import AvifImagePlugin, ExifTags, Image, ImageStat, UnidentifiedImageError
 
 from captiond import formats
 from captiond.errors import Rejected
@@ -39,6 +39,9 @@ _UNREADABLE = (
 )  # fmt: skip
 
 
+_SAMPLES = 128  # in each direction: exact enough, and the same cost for every picture
+
+
 @dataclass(frozen=True, slots=True)
 class Decoded:
     """A decoded picture as it is stored; what is asked of it is upright and in 8-bit RGB."""
@@ -46,6 +49,12 @@ class Decoded:
     stored: Image.Image
     orientation: int  # EXIF's
     notices: tuple[Notice, ...]
+
+    def luminance(self) -> tuple[float, float]:
+        """Its mean of 255 and its standard deviation: whether there is anything to be seen in it."""
+        samples = self.stored.resize((_SAMPLES, _SAMPLES), Image.Resampling.NEAREST)
+        light = ImageStat.Stat(Decoded(samples, 1, ()).whole().convert("L"))
+        return light.mean[0], light.stddev[0]
 
     @property
     def size(self) -> tuple[int, int]:

@@ -333,5 +333,7 @@ def _encoded(header: Header, answer: list[str], memory: list[int]) -> Encoded:
 
 
 def _facts(header: Header, told: list[str]) -> PictureFacts:
-    notices = tuple(Notice(code, message) for code, message in zip(told[::2], told[1::2], strict=True))
-    return PictureFacts(header.format, header.width, header.height, notices)
+    mean, spread = map(float, told[:2])
+    words = told[2:]
+    notices = tuple(Notice(code, message) for code, message in zip(words[::2], words[1::2], strict=True))
+    return PictureFacts(header.format, header.width, header.height, notices, mean, spread)

@@ -22,19 +22,20 @@ from typing import Generic
 import structlog
 
 from captiond import __version__, sidecar
-from captiond.captioners import Captioner, Prepared, with_words
+from captiond.captioners import Captioner, Prepared
 from captiond.delivery import Delivery
 from captiond.errors import CannotStart, Kind, Rejected, Surroundings, TryLater
 from captiond.inbox import Inbox
+from captiond.pipeline.asking import said_about
 from captiond.pipeline.gate import Gate
 from captiond.pipeline.preparing import Preparing
+from captiond.pipeline.same_answer import SameAnswer
 from captiond.records import (
     Delivered,
     Job,
     Outcome,
     SettledFile,
     Stamp,
-    Texts,
     Timings,
 )
 from captiond.status import Tally
@@ -69,16 +70,19 @@ class Pipeline(Generic[Prepared]):
         tally: Tally,
         tell: Callable[[Outcome], None],
         suspects: Collection[str] = (),
+        same_answer_limit: int = 4,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """`tell`: is told of every picture that has left the inbox; it neither raises nor waits.
 
-        `suspects`: the paths at which an earlier process may have ended.
+        `suspects`: the paths at which an earlier process may have ended.  `same_answer_limit`: so many
+        different pictures in a row with one answer are suspicious.
         """
         self._inbox = inbox
         self._delivery = delivery
         self._captioner = captioner
         self._preparing = preparing
+        self._same_answer = SameAnswer(captioner, same_answer_limit)
         self._gate = gate
         self._tally = tally
         self._tell = tell
@@ -205,17 +209,17 @@ class Pipeline(Generic[Prepared]):
         ready = self._preparing.of(job.data, max_pixels=job.rules.max_pixels)
         facts = ready.facts
         decoded = self._clock()
-        answer = with_words(self._captioner.ask(ready.prepared, job.rules.request))
+        said = said_about(ready, self._captioner, job.rules)
+        self._same_answer.must_differ(said, job.sha256)
         captioned = self._clock()
-        texts = Texts(answer.text)
-        described = job.rules.describe(job.data, facts.format, texts, notes=job.notes)
+        described = job.rules.describe(job.data, facts.format, said.texts, notes=job.notes)
         timings = Timings(
             queued=job.claimed_at - job.noticed_at + ready.began - claimed,
             decode=decoded - ready.began,
             caption=captioned - decoded,
             publish=self._clock() - captioned,
         )
-        record = sidecar.compose(job, facts, texts, answer, described, timings, _stamp())
+        record = sidecar.compose(job, facts, said, described, timings, _stamp())
         with self._publishing:
             delivered = self._delivery.publish(job, described, record)
         self._finish(job, record.outcome(delivered, datetime.now(UTC)), timings)

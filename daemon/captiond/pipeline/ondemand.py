@@ -8,11 +8,12 @@ from __future__ import annotations
 import threading
 from typing import Any
 
-from captiond.captioners import Captioner, with_words
+from captiond.captioners import Captioner
 from captiond.errors import Surroundings
+from captiond.pipeline.asking import said_about
 from captiond.pipeline.gate import Gate
 from captiond.pipeline.preparing import Preparing
-from captiond.records import Answer, RulesOf
+from captiond.records import RulesOf, Said
 
 
 class Answering:
@@ -39,11 +40,11 @@ class Answering:
             return trouble.message
         return None if self._ready.is_set() else "the model is being loaded"
 
-    def caption(self, data: bytes) -> Answer:
+    def said(self, data: bytes) -> Said:
         """Raises Surroundings where nobody is answered, and whatever decoding and the captioner raise."""
         reason = self.trouble()
         if reason is not None:
             raise Surroundings(reason)
         rules = self._rules_of("")
         ready = self._preparing.of(data, max_pixels=rules.max_pixels)
-        return with_words(self._captioner.ask(ready.prepared, rules.request))
+        return said_about(ready, self._captioner, rules)

@@ -89,7 +89,13 @@ class Daemon:
             log.info("watching", inbox=str(folders.inbox), model=captioner.identity.id)
             served = rooms.inbox, rooms.delivery, captioner
             pipeline = Pipeline(
-                *served, preparing, gate=rooms.gate, tally=rooms.tally, tell=tell, suspects=suspects
+                *served,
+                preparing,
+                gate=rooms.gate,
+                tally=rooms.tally,
+                tell=tell,
+                suspects=suspects,
+                same_answer_limit=self._settings.checks.same_answer_limit,
             )
             upkeep = Upkeep(*served, gate=rooms.gate, tally=rooms.tally, tell=tell)
             life.watchdog = Watchdog(partial(self._signs, upkeep))

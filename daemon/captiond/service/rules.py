@@ -8,16 +8,15 @@ from typing import TYPE_CHECKING
 from captiond.exiftool import Exiftool
 from captiond.inbox.ignore import Ignore
 from captiond.metadata.describing import Describing
-from captiond.records import CaptionRequest, Rules
+from captiond.records import Rules
+from captiond.service.questions import interview_of
 from captiond.support.patterns import Patterns
+
+DEMO = "demo"  # a model that knows captions alone
 
 if TYPE_CHECKING:
     from captiond.settings import Settings
-    from captiond.settings.schema import Caption, Profile
-
-
-def request_of(caption: Caption) -> CaptionRequest:
-    return CaptionRequest(caption.prompt, caption.max_new_tokens)
+    from captiond.settings.schema import Profile
 
 
 def ignore_of(settings: Settings) -> Ignore:
@@ -74,7 +73,7 @@ class RuleBook:
             windows=output.windows,
         )
         return Rules(
-            request=request_of(sections.caption),
+            interview=interview_of(sections, is_demo=settings.model.id == DEMO),
             describe=describe,
             max_pixels=limits.max_pixels,
             max_file_bytes=limits.max_file_bytes,

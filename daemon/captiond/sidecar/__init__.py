@@ -6,7 +6,7 @@ Pure: records in, a record out.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import asdict, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -14,6 +14,7 @@ from captiond.errors import Rejected
 from captiond.names import utc_text
 from captiond.records import (
     Answer,
+    Asked,
     Delivered,
     Described,
     Fingerprint,
@@ -21,8 +22,8 @@ from captiond.records import (
     Notice,
     Outcome,
     PictureFacts,
+    Said,
     Stamp,
-    Texts,
     Timings,
 )
 from captiond.sidecar.decode import decode
@@ -61,22 +62,21 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 def compose(
     job: Job,
     facts: PictureFacts,
-    texts: Texts,
-    answer: Answer,
+    said: Said,
     described: Described,
     timings: Timings,
     stamp: Stamp,
 ) -> Record:
-    """The sidecar of a captioned picture.  `answer` is what `texts.caption` was made from."""
+    """The sidecar of a captioned picture."""
     facts = replace(facts, notices=(*job.notices, *facts.notices))
     return Record(
         source=source_of(job.path, job.sha256, len(job.data), job.fingerprint.modified_ns, facts),
-        texts=texts,
+        texts=said.texts,
         published_sha256=described.sha256,
         written=described.written,
         previous_description=described.previous_description,
         rest={
-            **_answer(facts, answer, timings),
+            **_answer(facts, said, timings),
             **({} if job.rules.profile is None else {"profile": job.rules.profile}),
             "attempts": job.attempt,
             **_signature(stamp),
@@ -103,11 +103,9 @@ def compose_error(
     )
 
 
-def answer_keys(
-    source: Source, facts: PictureFacts, texts: Texts, answer: Answer, timings: Timings
-) -> dict[str, Any]:
+def answer_keys(source: Source, facts: PictureFacts, said: Said, timings: Timings) -> dict[str, Any]:
     """The sidecar's keys from `caption` on, without those of a delivery: for `captiond caption --json`."""
-    record = Record(source, texts, source.sha256, rest=_answer(facts, answer, timings))
+    record = Record(source, said.texts, source.sha256, rest=_answer(facts, said, timings))
     told: dict[str, Any] = plain(record.keys())
     return {key: value for key, value in told.items() if key not in _OF_A_DELIVERY}
 
@@ -136,7 +134,8 @@ def source_of(
     return Source(path, sha256, size, _instant(modified_ns), facts.format, facts.width, facts.height)
 
 
-def _answer(facts: PictureFacts, answer: Answer, timings: Timings) -> dict[str, Any]:
+def _answer(facts: PictureFacts, said: Said, timings: Timings) -> dict[str, Any]:
+    answer = said.answer
     raw: dict[str, str] = {} if answer.raw_output is None else {"raw_output": answer.raw_output}
     model, request = answer.model, answer.request
     return {
@@ -156,7 +155,8 @@ def _answer(facts: PictureFacts, answer: Answer, timings: Timings) -> dict[str, 
             "finish_reason": answer.finish_reason,
         },
         **raw,
-        "warnings": [_notice(notice) for notice in (*facts.notices, *answer.notices)],
+        **_more(said),
+        "warnings": [_notice(notice) for notice in (*facts.notices, *said.notices)],
         "timings_seconds": {
             "queued": timings.queued,
             "decode": timings.decode,
@@ -173,8 +173,34 @@ def _signature(stamp: Stamp) -> Mapping[str, Any]:
     }
 
 
+def _more(said: Said) -> dict[str, Any]:
+    """What stands in the sidecar only where it applies."""
+    more: dict[str, Any] = {}
+    if said.language is not None:
+        more["language"] = said.language
+    if said.asked:
+        more["asked"] = [_asked(one) for one in said.asked]
+    if said.dropped:
+        more["dropped"] = [asdict(one) for one in said.dropped]
+    if said.needs_look:
+        more["needs_look"] = True
+    return more
+
+
+def _asked(one: Asked) -> dict[str, Any]:
+    tries = {"tries": [_try(answer) for answer in one.tries]} if one.tries else {}
+    return {"field": one.field, **_try(one.answer), **tries}
+
+
+def _try(answer: Answer) -> dict[str, Any]:
+    raw = {} if answer.raw_output is None else {"raw_output": answer.raw_output}
+    told = {"prompt": answer.request.prompt, "new_tokens": answer.new_tokens}
+    return {**told, "finish_reason": answer.finish_reason, **raw}
+
+
 def _notice(notice: Notice) -> dict[str, str]:
-    return {"code": notice.code, "message": notice.message}
+    told = {"code": notice.code, "message": notice.message}
+    return told if notice.field is None else {**told, "field": notice.field}
 
 
 def _instant(nanoseconds: int) -> str | None:

@@ -81,14 +81,18 @@ def _source(told: Mapping[str, Any], *, may_be_unread: bool) -> Source:
 
 
 def _texts(caption: str, fields: Mapping[str, Any]) -> Texts:
-    keywords = fields.get("keywords")
     return Texts(
         caption,
         alt_text=checked.text(fields.get("alt_text")),
         title=checked.text(fields.get("title")),
-        keywords=tuple(filter(None, map(checked.text, keywords))) if isinstance(keywords, list) else (),
+        keywords=_words(fields.get("keywords")),
+        keyword_paths=_words(fields.get("keyword_paths")),
         visible_text=checked.text(fields.get("visible_text")),
     )
+
+
+def _words(value: object) -> tuple[str, ...]:
+    return tuple(filter(None, map(checked.text, value))) if isinstance(value, list) else ()
 
 
 def _companion(told: Mapping[str, Any]) -> Accompanied:

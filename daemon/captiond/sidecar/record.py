@@ -27,10 +27,10 @@ ERROR_SCHEMA = "captiond/error"
 VERSION = 1
 # One order for both kinds of record, so that two runs of the same image compare line by line.
 _ORDER = (
-    "schema", "schema_version", "kind", "message", "stage", "advice", "caption", "fields", "edited", "source",
-    "published", "companions", "model", "prompt", "generation", "raw_output", "written",
-    "previous_description",
-    "warnings", "profile", "timings_seconds", "attempts", "created_at", "generator",
+    "schema", "schema_version", "kind", "message", "stage", "advice", "caption", "language", "fields",
+    "edited", "source", "published", "companions", "model", "prompt", "generation", "raw_output", "asked",
+    "dropped", "needs_look", "written", "previous_description", "warnings", "profile", "timings_seconds",
+    "attempts", "created_at", "generator",
 )  # fmt: skip
 
 
@@ -158,14 +158,8 @@ class Record:
     def _texts(self) -> dict[str, Any]:
         if self.texts is None:
             return {}
-        fields = {
-            "alt_text": self.texts.alt_text,
-            "title": self.texts.title,
-            "keywords": list(self.texts.keywords) or None,
-            "visible_text": self.texts.visible_text,
-        }
-        told = {name: value for name, value in fields.items() if value is not None}
-        return {"caption": self.texts.caption} | ({"fields": told} if told else {})
+        fields = fields_of(self.texts)
+        return {"caption": self.texts.caption} | ({"fields": fields} if fields else {})
 
     def _source(self) -> dict[str, Any]:
         source = self.source
@@ -194,6 +188,18 @@ class Record:
             at = utc_text(self.edited.at) if self.edited.at is not None else None
             laid["edited"] = {"at": at, "model_caption": self.edited.model_caption}
         return laid
+
+
+def fields_of(texts: Texts) -> dict[str, str | list[str]]:
+    """What is said beside the caption, by the names that other programs get."""
+    told: dict[str, str | list[str] | None] = {
+        "alt_text": texts.alt_text,
+        "title": texts.title,
+        "keywords": list(texts.keywords) or None,
+        "keyword_paths": list(texts.keyword_paths) or None,
+        "visible_text": texts.visible_text,
+    }
+    return {name: value for name, value in told.items() if value is not None}
 
 
 def _merged(companion: Accompanied, content: bytes | None) -> Accompanied:

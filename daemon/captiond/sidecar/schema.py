@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any, get_args
 
 from captiond.errors import KINDS, Kind, Stage
+from captiond.records import FieldName
 from captiond.sidecar.record import CAPTION_SCHEMA, ERROR_SCHEMA, VERSION
 
 # What each `kind` of a failure means; docs/reliability.md says the same.
@@ -25,6 +26,7 @@ KIND_MEANINGS: Mapping[Kind, str] = {
     "unreadable": "It cannot be read as a picture.",
     "unsupported": "It is a sound picture of a kind that is not read, "
     "such as a TIFF of floating-point colours; it says which.",
+    "unsure": "Its caption stayed doubtful, and checks.unsure says that it fails then.",
 }
 _TEXT = {"type": "string"}
 _TEXTS = {"type": "array", "items": _TEXT}
@@ -37,6 +39,7 @@ _MAYBE_SHA256 = {"type": ["string", "null"], "pattern": "^[0-9a-f]{64}$"}
 _SHA256 = {"type": "string", "pattern": "^[0-9a-f]{64}$"}
 _BYTES = {"type": "string", "pattern": "^([0-9a-f]{2})+$"}
 _INSTANT = {"type": "string", "format": "date-time"}
+_FIELD = {"enum": list(get_args(FieldName))}
 _DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
 
@@ -97,6 +100,19 @@ def _source(**facts: Any) -> dict[str, Any]:
     )
 
 
+def _asked(more: dict[str, Any]) -> dict[str, Any]:
+    return _record(
+        {
+            **more,
+            "prompt": _TEXT,
+            "new_tokens": _MAYBE_COUNT,
+            "finish_reason": _TEXT,
+            "raw_output": _TEXT,
+        },
+        optional=("raw_output", "tries"),
+    )
+
+
 def _signature() -> dict[str, Any]:
     return {
         "created_at": _INSTANT,
@@ -104,7 +120,10 @@ def _signature() -> dict[str, Any]:
     }
 
 
-_OPTIONAL = ("fields", "profile", "edited", "companions", "raw_output", "previous_description")
+_OPTIONAL = (
+    "fields", "language", "asked", "dropped", "needs_look", "profile", "edited", "companions", "raw_output",
+    "previous_description",
+)  # fmt: skip
 
 
 def _caption_properties() -> dict[str, Any]:
@@ -114,8 +133,14 @@ def _caption_properties() -> dict[str, Any]:
         "caption": _TEXT,
         "fields": _explained(
             _record(
-                {"alt_text": _TEXT, "title": _TEXT, "keywords": _TEXTS, "visible_text": _TEXT},
-                optional=("alt_text", "title", "keywords", "visible_text"),
+                {
+                    "alt_text": _TEXT,
+                    "title": _TEXT,
+                    "keywords": _TEXTS,
+                    "keyword_paths": _TEXTS,
+                    "visible_text": _TEXT,
+                },
+                optional=("alt_text", "title", "keywords", "keyword_paths", "visible_text"),
             ),
             "The other texts that were asked for, as far as they could be had.",
         ),
@@ -172,10 +197,25 @@ def _caption_properties() -> dict[str, Any]:
             ),
         },
         "previous_description": _explained(_TEXT, "What a replaced description said."),
-        "warnings": {"type": "array", "items": _record({"code": _TEXT, "message": _TEXT})},
+        "warnings": {
+            "type": "array",
+            "items": _record({"code": _TEXT, "message": _TEXT, "field": _FIELD}, optional=("field",)),
+        },
         "timings_seconds": _record(
             {"queued": _SECONDS, "decode": _SECONDS, "caption": _SECONDS, "publish": _SECONDS}
         ),
+        "language": _explained(_TEXT, "The language that was asked for."),
+        "asked": {
+            "type": "array",
+            "description": "Where more was asked than the caption, once: each question and its answers.",
+            "items": _asked({"field": _FIELD, "tries": {"type": "array", "items": _asked({})}}),
+        },
+        "dropped": {
+            "type": "array",
+            "description": "Parts of answers that are not delivered.",
+            "items": _record({"field": _FIELD, "text": _TEXT, "reason": _TEXT}),
+        },
+        "needs_look": _explained({"type": "boolean"}, "Whether a person should look at the texts."),
         "profile": _explained(_TEXT, "The patterns of the profile that the picture met."),
         "attempts": {"type": "integer", "minimum": 1},
         **_signature(),

@@ -19,6 +19,7 @@ from pydantic import BaseModel
 from captiond import __version__
 from captiond.errors import CannotStart, Rejected, Surroundings, TryLater
 from captiond.pipeline.ondemand import Answering
+from captiond.sidecar.record import fields_of
 from captiond.web import browse
 from captiond.web.arrival import RETRY_AFTER_SECONDS
 from captiond.web.browse import Gallery
@@ -45,6 +46,8 @@ class Answer(BaseModel):
     """What the model says about the picture."""
 
     caption: str
+    fields: dict[str, str | list[str]] = {}  # the other texts that the settings want, as in the sidecar
+    needs_look: bool = False
 
 
 def application(
@@ -66,7 +69,7 @@ def application(
         """Caption a picture, sent as the form field `file`.  Nothing of it is kept."""
         if (file.size or 0) > max_upload_bytes:
             raise HTTPException(413, f"the picture is larger than {max_upload_bytes:,} bytes")
-        return Answer(caption=await asking(_captioned, answering, file.file))
+        return await asking(_captioned, answering, file.file)
 
     @app.get("/healthz", dependencies=token, responses={503: {"description": "It does not work, and why"}})
     async def healthz(request: Request, response: Response) -> dict[str, str]:
@@ -110,9 +113,10 @@ async def _our_fault(_: Request, error: Exception) -> JSONResponse:
     return JSONResponse({"detail": "this is a fault of captiond itself; its log says more"}, 500)
 
 
-def _captioned(answering: Answering, file: BinaryIO) -> str:
+def _captioned(answering: Answering, file: BinaryIO) -> Answer:
     try:
-        return answering.caption(file.read()).text
+        said = answering.said(file.read())
+        return Answer(caption=said.texts.caption, fields=fields_of(said.texts), needs_look=said.needs_look)
     except Rejected as rejected:
         # No picture at all, or a picture that cannot be described.
         status = 415 if rejected.kind == "unreadable" else 413 if rejected.kind == "too_many_pixels" else 422

@@ -1,0 +1,176 @@
+"""Away with what dresses an answer: fences, Markdown, quotation marks around all of it, HTML entities.  Pure.
+
+Lines stay lines, since labels and preambles are known by them.  No word is changed.
+"""
+
+from __future__ import annotations
+
+import re
+from html import unescape
+from html.entities import html5
+
+_FENCE = re.compile(r"(?:```|~~~)[ \t]*(?P<kind>[\w+-]*)[ \t]*(?:\n|(?=\S)|\Z)")
+_KINDS = frozenset(
+    ("", "text", "txt", "plaintext", "plain", "markdown", "md", "json", "html", "xml", "yaml", "caption")
+)
+_HEADING = re.compile(r"^[ \t]{0,3}#{1,6}[ \t]+(?=\S)", re.MULTILINE)
+_CLOSED_HEADING = re.compile(r"[ \t]+#{1,6}[ \t]*$", re.MULTILINE)
+_BULLET = re.compile(r"^[ \t]*(?:[*•‣◦▪●·]|[-–](?=[ \t]))[ \t]+(?=\S)", re.MULTILINE)
+_QUOTED_LINE = re.compile(r"^[ \t]*>[ \t]+(?=\S)", re.MULTILINE)
+_RULE = re.compile(r"^[ \t]*(?:(?:\*[ \t]*){3,}|(?:-[ \t]*){3,}|(?:_[ \t]*){3,}|={3,})[ \t]*$", re.MULTILINE)
+_STRONG = re.compile(
+    r"(\*{2,3})(?=[^\s*])([^*\n]{1,2000}?)(?<=[^\s*])\1|(?<!\w)(__)(?=[^\s_])([^\n]{1,2000}?)(?<=[^\s_])__(?!\w)"
+)
+_LOOSE_STRONG = re.compile(r"^(\s*)\*\*(?=\S)(?!.*\*\*)|(?<=\S)\*\*(\s*)$", re.DOTALL)
+_EMPHASIS = re.compile(
+    r"(?<![\w*])\*(?=[^\s*])([^*\n]{1,2000}?)(?<=[^\s*])\*(?![\w*])|(?<![\w_])_(?=[^\s_])([^_\n]{1,2000}?)(?<=[^\s_])_(?![\w_])"
+)
+_CODE = re.compile(r"(?<![`\w])`([^`\n]{1,2000})`(?![`\w])")
+_LINK = re.compile(r"!?\[([^\[\]\n]{0,500})\]\((?:https?:|data:|/|#|\w+\.)[^()\s]{0,500}\)")
+_TAG = re.compile(
+    r"</?(?:br|p|b|i|em|strong|u|span|div|h[1-6]|li|ul|ol|code|pre|caption|description|title|alt|alt_text|html|body|figcaption)"
+    r"(?:\s[^<>\n]{0,200})?/?>",
+    re.IGNORECASE,
+)
+_BREAKING_TAG = re.compile(r"<(?:br|/p|/div|/h[1-6]|/li)\s*/?>", re.IGNORECASE)
+_BOXED = re.compile(r"^\s*\$?\\boxed\{(?:\\text\{)?([^{}]*)\}{1,2}\$?\s*$")
+
+_AMPERSANDS = re.compile(r"&(?:(?:amp|#0{0,5}38|#x0{0,5}26);)+", re.IGNORECASE)
+_ENTITY = re.compile(r"&(?:#\d{1,7}|#[xX][0-9a-fA-F]{1,6}|[A-Za-z][A-Za-z0-9]{1,31});")
+
+_WRAPPING = {
+    '"': '"',
+    "'": "'",
+    "`": "`",
+    "“": "”",
+    "„": "“”",
+    "‘": "’",
+    "‚": "‘’",
+    "«": "»",
+    "»": "«»",
+    "‹": "›",
+    "›": "‹",
+    "「": "」",
+    "『": "』",
+    "”": "”",
+    "’": "’",
+    "＂": "＂",
+}
+_LONE = '"“”„«»「」『』'
+_STOPS = ".。"
+
+
+def unfenced(text: str) -> str:
+    """What stands between code fences, where there are any; what stands before them where nothing does."""
+    opening = _FENCE.search(text)
+    if opening is None:
+        return text
+    kind = opening["kind"]
+    begins = (
+        opening.end() if kind.casefold() in _KINDS or opening[0].endswith("\n") else opening.start("kind")
+    )
+    mark = opening[0][:3]
+    inside, closing, rest = text[begins:].partition(mark)
+    before = text[: opening.start()]
+    if inside.strip() and closing and not _is_told(before):
+        return inside
+    return f"{before}\n{inside}\n{rest}".replace("```", "").replace("~~~", "")
+
+
+def _is_told(before: str) -> bool:
+    """Is what stands before a fence more than the words that announce it?"""
+    last = before.rstrip()
+    return bool(last) and not last.endswith((":", "："))
+
+
+def plain(text: str) -> str:
+    """Without Markdown, and without the few HTML tags that models write."""
+    text = _TAG.sub("", _BREAKING_TAG.sub("\n", text)) if "<" in text else text
+    text = _LINK.sub(r"\1", text) if "](" in text else text
+    text = _RULE.sub("", text)
+    text = _unemphasized(text)
+    if _HEADING.search(text):
+        text = _CLOSED_HEADING.sub("", _HEADING.sub("", text))
+    text = _BULLET.sub("", _QUOTED_LINE.sub("", text))
+    boxed = _BOXED.match(text)
+    return boxed[1] if boxed is not None else text
+
+
+def _unemphasized(text: str) -> str:
+    if "*" in text or "__" in text or "_" in text:
+        text = _STRONG.sub(lambda found: found[2] or found[4], text)
+        text = _LOOSE_STRONG.sub(lambda found: (found[1] or "") + (found[2] or ""), text)
+        text = _EMPHASIS.sub(lambda found: found[1] or found[2], text)
+    return _CODE.sub(r"\1", text) if "`" in text else text
+
+
+def strong_only(text: str) -> str:
+    """Without the marks of bold type: the only Markdown that goes from a text in the picture."""
+    return _STRONG.sub(lambda found: found[2] or found[4], text)
+
+
+def unquoted(text: str) -> str:
+    """Without quotation marks around all of it, and without one that has no partner."""
+    text = text.strip()
+    closers = _WRAPPING.get(text[:1])
+    if closers is None:
+        return _without_lone(text)
+    body, stop = (text[:-1], text[-1]) if text[-1] in _STOPS else (text, "")
+    if len(body) < 2 or body[-1] not in closers:
+        return _without_lone(text)
+    inner = body[1:-1]
+    if not _is_one(inner, body[0], body[-1]):
+        return text
+    inner = inner.strip()
+    return inner if not stop or inner.endswith((".", "!", "?", "。", "！", "？", "…")) else inner + stop
+
+
+def _is_one(inner: str, opener: str, closer: str) -> bool:
+    """Do the marks around `inner` belong together, and not each to another one within?"""
+    if opener == closer:
+        apart = [at for at, char in enumerate(inner) if char == opener]
+        if opener in "'’":
+            apart = [at for at in apart if not _is_within_word(inner, at)]
+        if not apart:
+            return True
+        # `"A sign says "Stop"."`: the first that stands within opens another
+        first = apart[0]
+        opens = (first == 0 or inner[first - 1].isspace()) and not inner[first + 1 : first + 2].isspace()
+        return opens and len(apart) % 2 == 0 and first + 1 < len(inner)
+    depth = 0
+    for at, char in enumerate(inner):
+        if char == closer and not (char == "’" and _is_within_word(inner, at)):
+            depth -= 1
+        elif char == opener:
+            depth += 1
+        if depth < 0:
+            return False
+    return depth == 0
+
+
+def _is_within_word(text: str, at: int) -> bool:
+    return 0 < at < len(text) - 1 and text[at - 1].isalnum() and text[at + 1].isalnum()
+
+
+def _without_lone(text: str) -> str:
+    """A quotation mark at one end that has no partner anywhere belongs to nothing."""
+    marks = sum(char in _LONE for char in text)
+    if marks != 1 or len(text) < 2:
+        return "" if text in _LONE else text
+    if text[0] in _LONE:
+        return text[1:].lstrip()
+    return text[:-1].rstrip() if text[-1] in _LONE and not text[-2].isdigit() else text
+
+
+def decoded(text: str) -> str:
+    """Without HTML's entities; what is none (`AT&T;`) stays."""
+    if "&" not in text:
+        return text
+    return _ENTITY.sub(_character, _AMPERSANDS.sub("&", text))
+
+
+def _character(entity: re.Match[str]) -> str:
+    name = entity[0][1:]
+    if name[0] == "#":
+        return unescape(entity[0])
+    return html5.get(name, entity[0])

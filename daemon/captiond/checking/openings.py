@@ -1,0 +1,194 @@
+"""Away with the words around an answer: labels, preambles, and offers of more help at the end.  Pure.
+
+Which words these are stands in `phrases`; here stands how they may follow each other.  All languages are
+tried, since a model may introduce a German caption in English.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from functools import cache
+
+from captiond.checking import phrases, scripts
+from captiond.checking.phrases import any_of, every
+
+_LABELED = ("caption", "alt_text", "title", "keywords", "visible_text")
+_FEWEST_LEFT = 2  # words behind "The image shows"; fewer, and it was the sentence itself
+_SHORTEST_CLOSED = 20  # characters before an offer of more help
+
+
+def unlabeled(text: str, field: str) -> str:
+    """Without the label before it.  Of several labelled parts the field's own counts, else the first."""
+    parts = _parts(text, needs_colon=field == "keywords")
+    if not parts:
+        return text
+    own = next((body for name, body in parts if name == field and body.strip()), None)
+    if own is not None:
+        return own
+    first_name, first = parts[0]
+    return first if first_name and (first.strip() or len(parts) == 1) else text
+
+
+def _parts(text: str, *, needs_colon: bool) -> list[tuple[str, str]]:
+    """The labelled parts of an answer: whose label, and what it says; none where it does not begin with one.
+
+    A label that has a line for itself needs no colon; among keywords it might be one of them.
+    """
+    found = [one for one in _labels().finditer(text) if one["colon"] or not needs_colon]
+    if not found or text[: found[0].start()].strip():
+        return []
+    ends = [*(label.start() for label in found[1:]), len(text)]
+    return [(_of(label), text[label.end() : end]) for label, end in zip(found, ends, strict=True)]
+
+
+def own_label(text: str, field: str) -> str:
+    """Without a label of that very field: for a text that is to be the picture's own."""
+    label = _labels().match(text)
+    return text[label.end() :] if label is not None and _of(label) in {field, "any"} else text
+
+
+def _of(label: re.Match[str]) -> str:
+    return next(name for name in (*_LABELED, "any") if label[name] is not None)
+
+
+@cache
+def _labels() -> re.Pattern[str]:
+    """At the beginning of a line: a label and its colon, or a label that has the line for itself."""
+    groups = "|".join(f"(?P<{name}>{any_of(every(f'labels.{name}'))})" for name in (*_LABELED, "any"))
+    return re.compile(
+        rf"^[ \t]*[\[【(]?(?:{groups})[ \t]*(?:\((?:[^()\n]{{1,30}})\))?[\]】)]?[ \t]*"
+        rf"(?:(?P<colon>[:：](?!\S*//))|\n(?=\s*\S))\s*",
+        re.IGNORECASE | re.MULTILINE,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Openings:
+    """Compiled once, from the phrases of all languages."""
+
+    polite: re.Pattern[str]  # Sure!
+    here: re.Pattern[str]  # Here is a caption for the image:
+    shows: re.Pattern[str]  # The image shows
+    inside: re.Pattern[str]  # In the image,
+    sees: re.Pattern[str]  # In the image we see; We can see
+    not_before: re.Pattern[str]
+    closings: re.Pattern[str]
+    wraps: tuple[tuple[re.Pattern[str], re.Pattern[str]], ...]
+
+
+def without_preamble(text: str, *, is_list: bool = False) -> str:
+    """`text` without what leads to it, and with a capital letter then; empty where nothing else was said.
+
+    A list is not capitalized, and has no "The image shows".
+    """
+    text = text.strip()
+    rest = _behind_announcement(text)
+    if rest is None and not is_list:
+        rest = _behind_showing(text)
+    if rest is None:
+        return text
+    return rest.strip() if is_list else _capitalized(rest)
+
+
+def _behind_announcement(text: str) -> str | None:
+    """What follows "Sure! Here is a caption:"."""
+    known = _openings()
+    here = known.here.match(text)
+    if here is not None:
+        return text[here.end() :]
+    polite = known.polite.match(text)
+    return text[polite.end() :] if polite is not None and text[polite.end() :].strip() else None
+
+
+def _behind_showing(text: str) -> str | None:
+    """What follows "The image shows", if it is more than a word and no other sentence ("shows its age")."""
+    known = _openings()
+    for before, after in known.wraps:
+        begin, end = before.match(text), after.search(text)
+        if begin is not None and end is not None and end.start() > begin.end():
+            inner = text[begin.end() : end.start()].strip() + end["stop"]
+            if scripts.word_count(inner) >= _FEWEST_LEFT:
+                return inner
+    for pattern in (known.shows, known.sees, known.inside):
+        found = pattern.match(text)
+        rest = text[found.end() :].lstrip() if found is not None else ""
+        if rest and not known.not_before.match(rest) and scripts.word_count(rest) >= _FEWEST_LEFT:
+            return rest
+    return None
+
+
+def without_closing(text: str) -> str:
+    """`text` without an offer of more help at its end."""
+    for found in _openings().closings.finditer(text):
+        before = text[: found.start()].rstrip()
+        if len(before) >= _SHORTEST_CLOSED:
+            return before
+    return text
+
+
+def is_none(text: str) -> bool:
+    """Does it say that there is nothing to be read?"""
+    return _says_none().fullmatch(text.strip()) is not None
+
+
+@cache
+def _says_none() -> re.Pattern[str]:
+    return re.compile(
+        rf"[\[(\"'“]?(?:{any_of(every('no_text'))})[^.!?。\n]{{0,60}}[.!。]?[\])\"'”]?", re.IGNORECASE
+    )
+
+
+def _capitalized(text: str) -> str:
+    text = text.strip()
+    first = text[:1].upper()
+    return first + text[1:] if len(first) == 1 else text
+
+
+@cache
+def _openings() -> _Openings:
+    polite, here, nouns = (any_of(every(f"preamble.{key}")) for key in ("openers", "here", "nouns"))
+    # Words end with their sentence, but for the colon or the line break that lead over to the answer.
+    announced = (
+        rf"(?:(?:{polite})[ \t]*[,!.:;~，。！、：…—–-]*\s*)?"
+        rf"(?:{here})[^\n.!?。！？:：]{{0,100}}?(?:{nouns})[^\n.!?。！？:：]{{0,80}}"
+        rf"(?:[:：]\s*|[.!。！]*[ \t]*(?:\n\s*|\Z))"
+    )
+    inside = any_of(every("preamble.inside"))
+    shows, sees = _joined("pictures", r"\s*", "shows"), _joined("inside", r"[,，、]?\s*", "sees")
+    pairs = [pair for one in phrases.languages() for pair in phrases.pairs(one, "preamble.wraps")]
+
+    def compiled(pattern: str) -> re.Pattern[str]:
+        return re.compile(pattern, re.IGNORECASE)
+
+    return _Openings(
+        polite=compiled(rf"(?:¡\s*)?(?:{polite})\s*[!.。！：:]+\s*"),
+        here=compiled(r"(?:¡\s*)?" + announced),
+        shows=compiled(rf"(?:{shows})[,:：，]?\s*"),
+        inside=compiled(rf"(?:{inside})\s*[,，、:：]\s*"),
+        sees=compiled(rf"(?:{sees}|{any_of(every('preamble.i_see'))})[,:：，]?\s*"),
+        not_before=compiled(rf"(?:{any_of(every('preamble.not_before'))})"),
+        closings=compiled(
+            rf"(?:\n\s*|(?<=[.!?。！？])\s+|(?<=[。！？]))[\"(]?(?:{any_of(every('preamble.closings'))})"
+        ),
+        wraps=tuple(
+            (
+                compiled(rf"(?:{any_of([before])})\s*"),
+                compiled(rf"\s*(?:{any_of([after])})(?P<stop>[.。]?)\s*\Z"),
+            )
+            for before, after in pairs
+        ),
+    )
+
+
+def _joined(first: str, between: str, second: str) -> str:
+    """In one language at a time: a phrase of one kind, and another behind it."""
+
+    def words(language: str, key: str) -> str:
+        return any_of(phrases.of(language, f"preamble.{key}"))
+
+    return "|".join(
+        rf"(?:{words(one, first)}){between}(?:{words(one, second)})"
+        for one in phrases.languages()
+        if phrases.of(one, f"preamble.{second}")
+    )

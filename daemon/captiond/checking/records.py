@@ -1,0 +1,117 @@
+"""What travels through this room: a question, what is known beside it, and the judgement on one answer."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from captiond.checking.banned import NOTHING_BANNED, Banned
+from captiond.checking.vocabulary import Vocabulary
+
+Field = Literal["caption", "alt_text", "title", "keywords", "visible_text"]
+Code = Literal[
+    "cut_off",
+    "shortened",
+    "refusal",
+    "echo",
+    "loop",
+    "wrong_language",
+    "too_long",
+    "banned",
+    "empty",
+    "contact_details",
+    "camera_jargon",
+    "quoted_text",
+    "low_information",
+    "same_as_caption",
+    "invalid_json",
+]
+Again = Literal["another", "shorter"]  # another answer to the same question, or one of fewer words
+
+ALWAYS_LOOKED_AT: frozenset[Code] = frozenset(
+    ("refusal", "echo", "loop", "wrong_language", "banned", "contact_details", "low_information")
+)
+
+
+@dataclass(frozen=True, slots=True)
+class KeywordRules:
+    """How many keywords of which length are kept, and the user's own words for them."""
+
+    most: int = 12
+    words: int = 3
+    bytes: int = 64
+    vocabulary: Vocabulary | None = None
+    vocabulary_only: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What was asked for one field, and what its answer is held to."""
+
+    field: Field
+    prompt: str
+    language: str | None = None  # en, pt-BR: checked; None: the model's choice
+    limit_characters: int | None = None
+    banned: Banned = NOTHING_BANNED
+    keywords: KeywordRules = KeywordRules()
+    plain_prompt: str | None = None  # the built-in one, asked last; None where there is no other
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What is known of the picture and its other texts; None where nobody looked."""
+
+    caption: str | None = None  # the caption that is delivered, beside another field
+    luminance_mean: float | None = None  # of 255, over the whole picture
+    luminance_spread: float | None = None  # the standard deviation
+
+
+NO_FACTS = Facts()
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing about one text that its owner may want to know: a warning of the sidecar."""
+
+    code: Code
+    field: Field
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Dropped:
+    """A part of an answer that is not delivered, and why."""
+
+    field: Field
+    text: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """One answer, fixed and judged.
+
+    `text` is what is delivered if this is the best answer that comes; of keywords it is the list in words,
+    and `keywords` the list.  `again` says that another should be asked for, and None that this one will do.
+    """
+
+    text: str
+    findings: tuple[Finding, ...] = ()
+    again: Again | None = None
+    keywords: tuple[str, ...] = ()
+    keyword_paths: tuple[str, ...] = ()
+    dropped: tuple[Dropped, ...] = ()
+    is_usable: bool = True  # False: nothing that could be delivered
+    is_whole: bool = True  # False: the token limit cut it, and no whole sentence remained
+    slow_patterns: tuple[
+        str, ...
+    ] = ()  # of the user's banned ones: they took too long, and count as not found
+
+    @property
+    def codes(self) -> frozenset[Code]:
+        return frozenset(finding.code for finding in self.findings)
+
+    @property
+    def needs_look(self) -> bool:
+        """Whether a person should look at it."""
+        return not self.is_whole or bool(self.codes & ALWAYS_LOOKED_AT)

@@ -1,0 +1,54 @@
+"""One JSON object that answers several questions at once: taken apart, or told as invalid.  Pure.
+
+The servers that are asked like this constrain what a model may say to the schema of `schema`; whatever else
+comes back is not guessed at, since asking separately gives the same texts.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from typing import Any
+
+from captiond.checking import markup, turns
+from captiond.checking.records import Field
+
+LONGEST = 100_000  # characters of an answer that are read
+
+
+def schema(fields: Iterable[Field]) -> dict[str, Any]:
+    """What `response_format` demands: an object of strings, all of them, and no more."""
+    names = list(fields)
+    return {
+        "type": "object",
+        "properties": {name: {"type": "string"} for name in names},
+        "required": names,
+        "additionalProperties": False,
+    }
+
+
+def taken_apart(said: str, fields: Iterable[Field]) -> dict[Field, str] | None:
+    """What was said of each field; None where it is no JSON object that has all of them as strings."""
+    if len(said) > LONGEST:
+        return None
+    answer = turns.first_turn(turns.without_thoughts(said), by_names=False)
+    try:
+        found = json.loads(markup.unfenced(answer), object_pairs_hook=_once)
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(found, dict):
+        return None
+    told = {name: found.get(name) for name in fields}
+    return {name: text for name, text in told.items() if isinstance(text, str)} if _are_texts(told) else None
+
+
+def _are_texts(told: dict[Field, Any]) -> bool:
+    return bool(told) and all(isinstance(text, str) for text in told.values())
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A name that stands twice says two things: neither is believed."""
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise ValueError("a name stands twice")
+    return found

@@ -1,0 +1,121 @@
+"""Out of what came over the wire, the first answer alone: no thoughts, no tokens, no second turn.  Pure.
+
+The tokens of chat templates are a small, slowly growing set that every family of models shares in spirit:
+`<|...|>` of ChatML, Llama 3, Phi and Harmony, Gemma's `<start_of_turn>`, Llama 2's `[INST]`, SentencePiece's
+`</s>`.  What frames the beginning is taken away; the first that stands behind something ends the answer.
+Line breaks stay, since what follows reads them.
+"""
+
+from __future__ import annotations
+
+import re
+from functools import cache
+
+from captiond.checking.phrases import any_of, every
+
+_BARS = "|\uff5c"  # DeepSeek writes its tokens with full-width bars
+_NAMED = (
+    r"s|eos|bos|pad|unk|sep|cls|mask|endoftext|end_of_(?:turn|text|utterance|sentence)|start_of_turn|turn"
+    r"|end_of_image|start_of_image|image|img|image_soft_token|fake_token_around_image|row_\d+_col_\d+|global-img"
+    r"|unused\d{1,4}|extra_id_\d{1,4}|eot|eom|im_(?:start|end)|BOS_TOKEN|EOS_TOKEN|answer|response|output"
+)
+_TOKEN = rf"<[{_BARS}][^<>{_BARS}\n]{{1,60}}[{_BARS}]?>|</?(?:{_NAMED})/?>|<[^<>\n{_BARS}]{{1,60}}[{_BARS}]>"
+_TOKEN += r"|\[/?(?:INST|SYS|SYSTEM_PROMPT|AVAILABLE_TOOLS|EOS|BOS|PAD|UNK|SEP|CLS|IMG|IMG_END|IMG_BREAK)\]"
+_TOKEN += r"|<</?SYS>>"
+_TOKENS = re.compile(_TOKEN, re.IGNORECASE)
+# A frame at the beginning may be followed by the name of whoever speaks.
+_FRAMES = re.compile(
+    rf"\s*(?:(?:{_TOKEN})\s*(?:(?:assistant|model|bot|gpt)\b\s*(?=\n|[<\[:]|\Z)[:\s]*)?)+", re.IGNORECASE
+)
+_SILENT = re.compile(  # these may stand amid an answer without ending it
+    r"<(?:unk|mask|image|img|image_soft_token|pad)>"
+    rf"|<[{_BARS}]/?(?:ref|box|object_ref_start|object_ref_end|begin_of_box|end_of_box|image|image_\d+)[{_BARS}]>"
+    rf"|<[{_BARS}](?:box|quad)_start[{_BARS}]>[^<]{{0,200}}<[{_BARS}](?:box|quad)_end[{_BARS}]>"
+    r"|</?(?:ref|grounding|phrase|object|delimiter_of_multi_objects/?)>"
+    r"|<box>[^<]{0,200}</box>|<(?:loc|seg|patch_index)_?\d{1,5}>|<0x[0-9A-F]{2}>",
+    re.IGNORECASE,
+)
+
+_THOUGHT_NAMES = r"think|thinking|thought|thoughts|reasoning|reflection|analysis|scratchpad|seed:think"
+_OPENED = re.compile(rf"(?:<(?:{_THOUGHT_NAMES})>|\[THINK\]|◁think▷|<unused94>)", re.IGNORECASE)
+_CLOSED = re.compile(rf"(?:</(?:{_THOUGHT_NAMES})>|\[/THINK\]|◁/think▷|<unused95>)", re.IGNORECASE)
+# Harmony and Gemma: channels of which the last is the answer, if it is not the one for thoughts.
+_CHANNEL = re.compile(
+    r"<\|channel\|?>\s*(?P<name>[A-Za-z]+)?[^<\n]{0,40}(?:<\|message\|>|\n|(?=<channel\|>))", re.IGNORECASE
+)
+_CHANNEL_CLOSED = re.compile(r"<channel\|>", re.IGNORECASE)
+_THINKING_CHANNELS = frozenset(("analysis", "thought", "thinking", "commentary"))
+
+
+def without_thoughts(said: str) -> str:
+    """What was said behind the thoughts; nothing where only thoughts came."""
+    said = _answer_channel(said)
+    closed = None
+    for closed in _CLOSED.finditer(said):  # noqa: B007 - the last one is wanted
+        pass
+    if closed is not None:
+        # Some templates open the thoughts themselves, so that only their end is part of the answer.
+        opened = _OPENED.search(said)
+        before = said[: opened.start()] if opened is not None and opened.start() < closed.start() else ""
+        rest = said[closed.end() :]
+        again = _OPENED.search(rest)
+        rest = rest[: again.start()] if again is not None else rest
+        return rest if rest.strip() else before
+    opened = _OPENED.search(said)
+    if opened is not None:
+        return said[: opened.start()]  # cut off while it was thinking
+    return "" if _thinks_aloud().match(said) else said
+
+
+def first_turn(said: str, *, by_names: bool) -> str:
+    """What stands before the first end of a turn.
+
+    `by_names`: a line that begins with the name of a speaker (`User:`) or with `###` is another turn, too.
+    """
+    said = _SILENT.sub("", said)
+    frames = _FRAMES.match(said)
+    said = said[frames.end() :] if frames is not None else said
+    end = _TOKENS.search(said)
+    said = said[: end.start()] if end is not None else said
+    if not by_names:
+        return said
+    name = _speaks_first().match(said)
+    said = said[name.end() :] if name is not None else said
+    turn = _speaks_next().search(said)
+    if turn is not None and said[: turn.start()].strip(" \n#*"):
+        said = said[: turn.start()]
+    return said
+
+
+def _answer_channel(said: str) -> str:
+    channels = list(_CHANNEL.finditer(said))
+    if not channels:
+        return said
+    last = channels[-1]
+    rest = said[last.end() :]
+    if (last["name"] or "").casefold() in _THINKING_CHANNELS:
+        closed = _CHANNEL_CLOSED.search(rest)
+        rest = rest[closed.end() :] if closed is not None else ""
+    return rest or said[: channels[0].start()]
+
+
+@cache
+def _thinks_aloud() -> re.Pattern[str]:
+    return re.compile(rf"\s*[#*_]{{0,4}}\s*(?:{any_of(every('thoughts'))})", re.IGNORECASE)
+
+
+@cache
+def _speaks_first() -> re.Pattern[str]:
+    """The answering side's name at the beginning only frames it."""
+    return re.compile(rf"\s*(?:{any_of(every('roles.model'))})\s*[:：]\s*", re.IGNORECASE)
+
+
+@cache
+def _speaks_next() -> re.Pattern[str]:
+    names = any_of((*every("roles.user"), *every("roles.model")))
+    strict = any_of(every("roles.inline"))
+    return re.compile(
+        rf"\n[ \t]*(?:[*_]{{0,2}}(?:{names})[*_]{{0,2}}\s*[:：]|\#\#\#)"
+        rf"|(?<=[.!?。！？…\"”»」)])[ \t]*(?:(?:{strict})\s*[:：]|\#\#\#)",
+        re.IGNORECASE,
+    )

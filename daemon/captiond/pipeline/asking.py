@@ -1,0 +1,203 @@
+"""From a picture that is ready to what is said about it: each field asked, judged, asked again if need be.
+
+The questions of one picture are asked together, which costs little more than one (`Captioner.ask_all`); so
+are the second tries of those whose answers will not do.  What an answer is worth, and what is asked next,
+`checking` decides; this room asks.  The caption alone decides the picture's fate: another field that cannot
+be had is absent, with a warning.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+
+from captiond import checking
+from captiond.captioners import Captioner, Prepared
+from captiond.checking import Facts, Judged, Question
+from captiond.errors import Rejected, TryLater
+from captiond.pipeline.preparing import Ready
+from captiond.records import (
+    Answer,
+    AskAll,
+    Asked,
+    CaptionRequest,
+    DroppedText,
+    FieldName,
+    Notice,
+    PictureFacts,
+    Rules,
+    Said,
+    Texts,
+)
+
+SKIPPED = "skipped"  # the code of a field that was wanted and not asked for
+
+
+def said_about(ready: Ready[Prepared], captioner: Captioner[Prepared], rules: Rules) -> Said:
+    """Raises whatever `Interviewing` raises."""
+    return rules.interview(partial(captioner.ask_all, ready.prepared), ready.facts)
+
+
+@dataclass(frozen=True, slots=True)
+class FieldQuestion:
+    """One field's question, and where its answer is cut off."""
+
+    question: Question
+    max_new_tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class Interviewing:
+    """The questions that the settings ask about a picture; two that are equal ask the same."""
+
+    caption: FieldQuestion
+    others: tuple[FieldQuestion, ...] = ()
+    second_tries: int = 2
+    fails_unsure: bool = False
+    skipped: tuple[FieldName, ...] = ()  # wanted, and more than this model can answer
+
+    @property
+    def language(self) -> str | None:
+        return self.caption.question.language
+
+    def __call__(self, ask_all: AskAll, facts: PictureFacts) -> Said:
+        """Raises what the caption's question meets: Rejected, TryLater; and Surroundings."""
+        caption = _Field(self.caption, self.second_tries)
+        fields = [caption, *(_Field(one, self.second_tries) for one in self.others)]
+        while waiting := [one for one in fields if one.request is not None]:
+            answers = ask_all([one.request for one in waiting if one.request is not None])
+            for one, answer in zip(waiting, answers, strict=True):
+                one.take(answer, _known(facts, caption))
+        if not caption.tries:
+            raise caption.trouble or TryLater("the model gave no answer")
+        answer, judged = caption.best()
+        if not judged.is_usable:
+            raise _unusable(answer, judged)
+        if self.fails_unsure and judged.needs_look:
+            raise _unsure(judged)
+        return self._said(fields)
+
+    def _said(self, fields: Sequence[_Field]) -> Said:
+        chosen = {one.name: one.best() for one in fields if one.tries}
+        told = {name: judged for name, (_, judged) in chosen.items() if judged.is_usable}
+        findings = [finding for _, judged in chosen.values() for finding in judged.findings]
+        notices = [Notice(one.code, one.message, one.field if self.others else None) for one in findings]
+        notices += [_not_had(one) for one in fields if not one.tries]
+        notices += [Notice(SKIPPED, "this model answers for captions alone", name) for name in self.skipped]
+        answer, caption = chosen["caption"]
+        has_more = len(fields) > 1 or len(fields[0].tries) > 1
+        return Said(
+            texts=_texts(told),
+            answer=replace(answer, text=caption.text, raw_output=_raw(answer, caption.text), notices=()),
+            notices=tuple(notices),
+            asked=tuple(one.asked() for one in fields if one.tries) if has_more else (),
+            dropped=tuple(
+                DroppedText(one.field, one.text, one.reason)
+                for _, judged in chosen.values()
+                for one in judged.dropped
+            ),
+            needs_look=any(judged.needs_look for judged in told.values()),
+            language=self.language,
+        )
+
+
+@dataclass
+class _Field:
+    """One field while it is asked: its answers so far, each with what is thought of it."""
+
+    asking: FieldQuestion
+    most: int  # second tries
+    tries: list[tuple[Answer, Judged]] = field(default_factory=list)
+    trouble: Rejected | TryLater | None = None
+    request: CaptionRequest | None = None  # what to ask next, if anything
+
+    def __post_init__(self) -> None:
+        self.request = CaptionRequest(self.asking.question.prompt, self.asking.max_new_tokens)
+
+    @property
+    def name(self) -> FieldName:
+        return self.asking.question.field
+
+    def take(self, answer: Answer | Rejected | TryLater, facts: Facts) -> None:
+        """Judge the answer to `request`, and decide what to ask next."""
+        self.request = None
+        if not isinstance(answer, Answer):
+            self.trouble = answer
+            return
+        question, raw = self.asking.question, answer.text if answer.raw_output is None else answer.raw_output
+        judged = checking.judge(raw, question, finish_reason=answer.finish_reason, facts=facts)
+        self.tries.append((answer, judged))
+        again = checking.next_request([one for _, one in self.tries], question, most=self.most)
+        if again is not None:
+            limit = self.asking.max_new_tokens
+            self.request = CaptionRequest(again.prompt, limit, temperature=again.temperature, seed=again.seed)
+
+    def best(self) -> tuple[Answer, Judged]:
+        chosen = checking.best([judged for _, judged in self.tries])
+        return next((answer, judged) for answer, judged in self.tries if judged is chosen)
+
+    def asked(self) -> Asked:
+        """For the sidecar: the answer that is delivered, and those that came beside it."""
+        answer, judged = self.best()
+        raw = _raw(answer, judged.text)
+        others = tuple(_told(one) for one, _ in self.tries if one is not answer)
+        return Asked(self.name, replace(answer, text=judged.text, raw_output=raw), others)
+
+
+def _known(facts: PictureFacts, caption: _Field) -> Facts:
+    """What a judgement may lean on; the caption's answer comes first, in each round."""
+    words = caption.best()[1].text if caption.tries else None
+    return Facts(words, facts.luminance_mean, facts.luminance_spread)
+
+
+def _texts(told: dict[FieldName, Judged]) -> Texts:
+    text: Callable[[FieldName], str | None] = lambda name: told[name].text if name in told else None  # noqa: E731
+    keywords = told.get("keywords")
+    return Texts(
+        told["caption"].text,
+        alt_text=text("alt_text"),
+        title=text("title"),
+        keywords=keywords.keywords if keywords is not None else (),
+        keyword_paths=keywords.keyword_paths if keywords is not None else (),
+        visible_text=text("visible_text"),
+    )
+
+
+def _raw(answer: Answer, text: str) -> str | None:
+    """What the model said, if that is not what is delivered."""
+    raw = answer.text if answer.raw_output is None else answer.raw_output
+    return raw if raw != text else None
+
+
+def _told(answer: Answer) -> Answer:
+    return replace(answer, raw_output=answer.text if answer.raw_output is None else answer.raw_output)
+
+
+def _not_had(one: _Field) -> Notice:
+    why = one.trouble.message if one.trouble is not None else "the model gave no answer"
+    return Notice("empty", f"it could not be had: {why}", one.name)
+
+
+def _unusable(answer: Answer, judged: Judged) -> Rejected:
+    is_cut = answer.finish_reason == "length"
+    limit = answer.request.max_new_tokens
+    why = "; ".join(finding.message for finding in judged.findings) or "the model had nothing to say"
+    return Rejected(
+        "empty_caption",
+        f"the model has no caption for this picture: {why}",
+        stage="caption",
+        advice=f"It was cut off after {limit} tokens; raise caption.max_new_tokens."
+        if is_cut
+        else "Look at the picture; another prompt or model may have words for it.",
+    )
+
+
+def _unsure(judged: Judged) -> Rejected:
+    why = "; ".join(finding.message for finding in judged.findings) or "it was cut off"
+    return Rejected(
+        "unsure",
+        f"its caption stayed doubtful: {why}",
+        stage="caption",
+        advice="Ask with another prompt or model, or set checks.unsure: deliver, then `captiond retry`.",
+    )

@@ -1,0 +1,66 @@
+"""One answer to many different pictures: is the model at fault, or are the pictures alike?
+
+A server that drops pictures, or a broken model, says the same about everything, and so does an honest model
+about a hundred blank scans.  Two plain test pictures tell which: if they get one answer as well, the work
+pauses and nobody is charged, and goes on by itself when they get two.
+"""
+
+from __future__ import annotations
+
+import threading
+from typing import Generic
+
+from PIL import Image, ImageDraw
+
+from captiond import checking
+from captiond.captioners import Captioner, Prepared
+from captiond.checking import Repeats
+from captiond.errors import Rejected, Surroundings, TryLater
+from captiond.records import CaptionRequest, Picture, PictureFacts, Said
+
+_SIDE = 336
+_MOST_TOKENS = 40
+
+
+class SameAnswer(Generic[Prepared]):
+    """Safe to use from many threads."""
+
+    def __init__(self, captioner: Captioner[Prepared], limit: int) -> None:
+        """`limit`: so many different pictures in a row with one answer are suspicious."""
+        self._captioner = captioner
+        self._repeats = Repeats(limit)
+        self._testing = threading.Lock()
+        self._is_suspected = False  # until two test pictures get two answers
+
+    def must_differ(self, said: Said, picture: str) -> None:
+        """`picture`: its sha256.  Raises Surroundings while the model does not tell pictures apart."""
+        if not (self._repeats.should_test(said.texts.caption, picture) or self._is_suspected):
+            return
+        with self._testing:
+            answers = [self._answer(test, said.answer.request) for test in _test_pictures()]
+            first, second = answers
+            self._is_suspected = first is not None and second is not None and checking.are_one(first, second)
+        if self._is_suspected:
+            raise Surroundings(
+                f"the model says the same about every picture: {said.texts.caption[:100]!r}",
+                advice="It may not see them: does the server take pictures, and is its model one for them? "
+                "Work goes on by itself when two plain test pictures get different answers.",
+            )
+
+    def _answer(self, picture: Picture, request: CaptionRequest) -> str | None:
+        """None if there was no answer, which says nothing."""
+        asked = CaptionRequest(request.prompt, min(request.max_new_tokens, _MOST_TOKENS))
+        try:
+            return self._captioner.ask(self._captioner.prepare(picture), asked).text
+        except (Rejected, TryLater):
+            return None
+
+
+def _test_pictures() -> tuple[Picture, Picture]:
+    """A red disc on white, and black bars: nobody who sees them says one thing about both."""
+    disc, bars = (Image.new("RGB", (_SIDE, _SIDE), "white") for _ in range(2))
+    ImageDraw.Draw(disc).ellipse((60, 60, 276, 276), fill="red")
+    for left in range(0, _SIDE, 56):
+        ImageDraw.Draw(bars).rectangle((left, 0, left + 27, _SIDE), fill="black")
+    facts = PictureFacts("PNG", _SIDE, _SIDE)
+    return Picture(disc, facts), Picture(bars, facts)
