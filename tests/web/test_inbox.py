@@ -62,8 +62,8 @@ def test_no_name_leads_out_and_nothing_is_replaced(running: tuple[Place, Running
     place, _, door = running
     for odd in (
         "../out.jpg", "a/../../out.jpg", "%2e%2e/out.jpg", "a%2f..%2f..%2fout.jpg", "/etc/out.jpg",
-        "a//b.jpg", ".captiond/inbox", "a/.captiond/b.jpg", "a%00.jpg", "a%0a.jpg", "a/./b.jpg", "x" * 300 + ".jpg", "a/",
-        "/".join(["d"] * 200) + "/a.jpg",
+        "a//b.jpg", ".captiond/inbox", "a/.captiond/b.jpg", "a%00.jpg", "a%0a.jpg", "a/./b.jpg", "a/",
+        "x" * 300 + ".jpg", "/".join(["d"] * 40) + "/a.jpg",
     ):  # fmt: skip
         connection = HTTPConnection(door.base_url.host, door.base_url.port)
         connection.request("PUT", f"/api/inbox/{odd}", picture(50), TYPED)

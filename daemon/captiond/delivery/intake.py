@@ -24,6 +24,7 @@ from captiond.names import checked_path, shown
 from captiond.support import own
 from captiond.support.openat import folder_of, split, sync_folder
 
+DEEPEST_FOLDERS = 32  # that whoever sends a file can have made with one request
 _INTAKE = "intake"
 # What a file system says of a name that it cannot hold, or that leads through a file.
 _NO_NAME = {errno.ENAMETOOLONG, errno.ENOTDIR, errno.EINVAL, errno.EILSEQ, errno.ELOOP, errno.EISDIR}
@@ -101,6 +102,8 @@ class Incoming:
     def finish(self, path: str, modified_seconds: float | None = None) -> str:
         """Give it its name; the path that it has now.  Raises BadName."""
         try:
+            if path.count("/") > DEEPEST_FOLDERS:
+                raise ValueError("a path that is too deep")
             checked_path(path)
         except ValueError as error:
             raise BadName(str(error)) from error

@@ -138,7 +138,7 @@ function line({ path, state, sentence: words }) {
   name.textContent = path;
   name.dir = "auto";
   why.className = "why-here";
-  why.textContent = sentence(words);
+  why.textContent = sentence(words.replace(/^ignored: /, ""));
   why.dir = "auto";
   item.append(badge, name, why);
   return item;
