@@ -164,6 +164,8 @@ def _partial(standing: Standing) -> str:
 
 
 def _waiting(standing: Standing) -> str:
+    if standing.behind is None:
+        return "waiting"
     return f"waiting behind {standing.behind}" if standing.behind else "waiting, next in line"
 
 
