@@ -67,11 +67,13 @@ def _twin(steps: Steps, path: str, sha256: str) -> tuple[str, Record] | None:
     with steps.target.folder(folder_name) as folder:
         for call in fitting(dropped) if is_refused_somewhere(dropped) else (dropped,):
             for name in islice(candidates(call, sha256, suffix=steps.suffix), _MOST_NAMES):
+                if not exists(folder, name + steps.suffix):
+                    if exists(folder, name):
+                        continue
+                    break
                 record = _record(folder, name + steps.suffix)
                 if record is not None and (record.path, record.source.sha256) == (path, sha256):
                     return f"{folder_name}/{name}" if folder_name else name, record
-                if record is None and not exists(folder, name):
-                    break
     return None
 
 
