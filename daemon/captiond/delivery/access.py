@@ -65,7 +65,7 @@ class Access:
         return access
 
     def without_names(self) -> int:
-        """The mode where no ACL is to be had: whoever was named is one of the others now, and must not gain."""
+        """The mode where no ACL is to be had: who was named is one of the others now, and must not gain."""
         other = self.other
         for _, rights in (*self.users, *self.groups):
             other &= rights
