@@ -163,7 +163,11 @@ class Steps:
         it was to make room for still waits.
         """
         folder_name, name = split(claim.name)
-        waiting = [piece.tail for number, piece in enumerate(claim.pieces) if self.trace.has_piece(number)]
+        waiting = [
+            piece.tail
+            for number, piece in enumerate(claim.pieces)
+            if claim.by_rename or self.trace.has_piece(number)
+        ]
         names = [*(tail.of(name) for tail in waiting), name + self.suffix]
         with self.target.folder(self.target.make_folder(folder_name)) as folder:
             drop_reservations(folder, names, claimed_at_ns=self.trace.claimed_at_ns())
