@@ -11,6 +11,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from delivery_world import World, users_files
@@ -49,7 +50,7 @@ def refusing(
     monkeypatch: pytest.MonkeyPatch, number: int, *refused: str, mkdir: int | None = None
 ) -> moves.Move:
     """A file system that knows no such name: to a look there is none, and none can be made."""
-    real_mkdir, real_open = os.mkdir, os.open
+    real_mkdir, real_open, real_stat = os.mkdir, os.open, os.stat
 
     def is_refused(name: object) -> bool:
         return isinstance(name, str) and any(part in name for part in refused)
@@ -65,6 +66,12 @@ def refusing(
             raise OSError(code, os.strerror(code), name)
         return real_open(name, flags, mode, dir_fd=dir_fd)
 
+    def no_stat(name: object, *, dir_fd: int | None = None, **more: Any) -> os.stat_result:
+        # A name that is not UTF-8 is refused by the look already.
+        if dir_fd is not None and number == errno.EILSEQ and is_refused(name) and _is_in("done", dir_fd):
+            raise OSError(number, os.strerror(number), name)
+        return real_stat(name, dir_fd=dir_fd, **more)  # type: ignore[arg-type]
+
     def no_move(source: int, name: str, target: int, new_name: str) -> None:
         if is_refused(new_name) and _is_in("done", target):
             raise OSError(number, os.strerror(number), new_name)
@@ -72,6 +79,7 @@ def refusing(
 
     monkeypatch.setattr(os, "mkdir", no_mkdir)
     monkeypatch.setattr(os, "open", no_open)
+    monkeypatch.setattr(os, "stat", no_stat)
     return no_move
 
 
@@ -85,6 +93,7 @@ def _is_in(name: str, folder: int) -> bool:
         (errno.EINVAL, errno.EINVAL),
         (errno.EILSEQ, errno.EILSEQ),
         (errno.EINVAL, errno.ENOENT),  # as shares of Windows tell it
+        (errno.ENOENT, errno.ENOENT),  # and exFAT in user space
         (errno.ENAMETOOLONG, errno.ENAMETOOLONG),
     ],
 )
@@ -123,9 +132,12 @@ def test_companions_get_the_replaced_name_too(tmp_path: Path, monkeypatch: pytes
     assert set(users_files(world.done)) == expected
 
 
-def test_what_was_replaced_is_found_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("number", [errno.EINVAL, errno.EILSEQ])
+def test_what_was_replaced_is_found_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
     """The same file sent again is no news, whatever it is called in done/."""
-    world = World.at(tmp_path, move=refusing(monkeypatch, errno.EINVAL, ":"))
+    world = World.at(tmp_path, move=refusing(monkeypatch, number, ":"))
     with world.opened(skips_duplicates=True) as delivery:
         world.caption(delivery, world.drop("Trip: Rome/a: b.jpg"))
         again = delivery.claim(world.drop("Trip: Rome/a: b.jpg"))
