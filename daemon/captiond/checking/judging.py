@@ -17,10 +17,8 @@ _LOOSE: frozenset[Field] = frozenset(("visible_text", "keywords"))  # in which n
 
 def judge(said: str, question: Question, *, finish_reason: str = "stop", facts: Facts = NO_FACTS) -> Judged:
     """What is to be thought of `said`, and what is left of it.  Never raises."""
-    text = fixing.fixed(said, question.field)
-    is_cut = finish_reason == "length"
-    if len(text) > fixing.LONGEST:
-        text, is_cut = limits.shortened(text, fixing.LONGEST), True
+    text, is_cut = fixing.fixed(said, question.field)
+    is_cut = is_cut or finish_reason == "length"
     if not text and (question.field != "visible_text" or _is_only_thoughts(said)):
         return _empty(said, question)
     if question.field == "keywords":

@@ -95,10 +95,10 @@ def _streets() -> re.Pattern[str]:
     before, ending = any_of(every("contact.streets_before")), any_of(every("contact.street_endings"))
     number = r"\d{1,5}\s?[A-Za-z]?(?:\s(?:bis|ter))?"
     return re.compile(
-        rf"(?<!\w)(?:{number}\s+(?:{name}\s+){{1,3}}(?:{last})"
-        rf"|{number},?\s+(?:{behind})\s+(?:{name}\s*){{1,5}}"
-        rf"|(?:{before})\s+(?:{name}\s*){{1,5}}?,?\s*(?:n\.?\s?º?\s?)?{number}(?!\w)"
-        rf"|(?:{name}[\s-]){{0,2}}\w{{1,30}}[\s-]?(?:{ending})\s+{number}(?!\w))",
+        rf"(?<!\w)(?:{number}\s(?:{name}\s){{1,3}}(?:{last})"
+        rf"|{number},?\s(?:{behind})\s{name}(?:\s{name}){{0,4}}"
+        rf"|(?:{before})\s{name}(?:\s{name}){{0,4}}?,?\s(?:n\.?\s?º?\s?)?{number}(?!\w)"
+        rf"|(?<![\w.-])[\w.-]{{1,40}}?\s?(?:{ending})\s{number}(?!\w))",
         re.IGNORECASE,
     )
 
