@@ -1,4 +1,4 @@
-"""Promises about the checks of texts, measured over the corpus: how many bad answers are caught, how many good touched.
+"""Promises about the checks of texts: how many bad answers of the corpus are caught, how many good touched.
 
 No failure tells what an unseen answer says, or which it was: only how many of which kind were missed.
 """
@@ -20,7 +20,7 @@ TOUCHED_AT_MOST = 0.005
 
 @dataclass(frozen=True)
 class Outcome:
-    """What comes out of one answer: the text (a list of keywords, an object of texts), the codes, and whether to ask again."""
+    """What comes out of one answer; of keywords the text is a list, of several fields an object."""
 
     text: Any
     codes: frozenset[str]

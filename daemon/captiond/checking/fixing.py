@@ -25,12 +25,17 @@ def fixed(said: str, field: Field) -> tuple[str, bool]:
     return "", False
 
 
+def fixed_line(text: str, field: Field) -> str:
+    """The same, in one line: also for what a cut has left, such as half of two quotation marks."""
+    return one_line(fixed(text, field)[0])
+
+
 def one_line(text: str) -> str:
     return " ".join(characters.line(text).split())
 
 
 def _settled(said: str) -> str:
-    """Its lines, but for empty ones, each without what XML or a terminal cannot hold and with single blanks."""
+    """Its lines, but for empty ones, each clean of what XML or a terminal cannot hold, with single blanks."""
     lines = (one_line(line) for line in said.replace("\r", "\n").split("\n"))
     return "\n".join(line for line in lines if line)
 

@@ -5,6 +5,7 @@ Under 2 ms a text; `python benchmarks/check_texts.py` measures it over the corpu
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 
 from captiond.checking import faults, fixing, keywords, languages, limits, notes, turns
@@ -12,12 +13,15 @@ from captiond.checking.records import NO_FACTS, Again, Code, Facts, Field, Findi
 
 TOO_LONG = 1.5  # times the limit: shortening would lose too much
 _STUCK_RATIO = 8.0  # zlib's, of a text in the picture, which may repeat itself
+_SAYS = re.compile(r"\w|[^\x00-\xff\u2000-\u206f\u3000-\u303f\uff00-\uff0f]")  # more than punctuation
 _LOOSE: frozenset[Field] = frozenset(("visible_text", "keywords"))  # in which no sentences stand
 
 
 def judge(said: str, question: Question, *, finish_reason: str = "stop", facts: Facts = NO_FACTS) -> Judged:
     """What is to be thought of `said`, and what is left of it.  Never raises."""
     text, is_cut = fixing.fixed(said, question.field)
+    if question.field != "visible_text" and not _SAYS.search(text):
+        text = ""
     is_cut = is_cut or finish_reason == "length"
     if not text and (question.field != "visible_text" or _is_only_thoughts(said)):
         return _empty(said, question)
@@ -104,7 +108,9 @@ def _cut_at_sentence(judged: Judged, question: Question) -> Judged:
     """The token limit ended it: the last whole sentence does, if enough words are left."""
     text = judged.text
     if question.field == "visible_text" or not limits.ends_whole(text):
-        whole = "" if question.field == "visible_text" else limits.last_sentence(text)
+        whole = ""
+        if question.field != "visible_text":
+            whole = fixing.fixed_line(limits.last_sentence(text), question.field)
         is_enough = limits.has_enough_left(whole)
         message = "the answer reached its token limit" + (
             ", and ends with its last whole sentence" if is_enough else ""
@@ -119,7 +125,7 @@ def _within_limit(judged: Judged, question: Question) -> Judged:
     limit = question.limit_characters
     if limit is None or len(judged.text) <= limit:
         return judged
-    text = limits.shortened(judged.text, limit)
+    text = fixing.fixed_line(limits.shortened(judged.text, limit), question.field)
     found = _told(
         question, "shortened", f"the text was shortened from {len(judged.text)} to {len(text)} characters"
     )
