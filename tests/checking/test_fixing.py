@@ -27,7 +27,7 @@ TURNS = [
     f"<image>{CAT}",
 ]
 THOUGHTS = [
-    f"<|channel|>analysis<|message|>A cat?<|end|><|start|>assistant<|channel|>final<|message|>{CAT}<|return|>",
+    f"<|channel|>analysis<|message|>Cat?<|end|><|start|>assistant<|channel|>final<|message|>{CAT}<|return|>",
     f"<|channel>thought\nI see a cat.\n<channel|>{CAT}",
     f"<thinking>A cat?</thinking><answer>{CAT}</answer>",
     f"[THINK]A cat?[/THINK]{CAT}",

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
+
 from captiond import characters
 from captiond.checking import limits, markup, openings, turns
 from captiond.checking.records import Field
 
 LONGEST = 4_000  # characters behind the thoughts that are looked at; the longest field holds half of that
+_SAYS = re.compile(r"\w|[^\x00-\xff\u2000-\u206f\u3000-\u303f\uff00-\uff0f]")  # more than punctuation
 _MOST_ROUNDS = 12  # what one fix uncovers, the next takes away: `"Caption: **A dog**"`
 
 
@@ -21,7 +24,8 @@ def fixed(said: str, field: Field) -> tuple[str, bool]:
         before = text
         text = _once(text, field)
         if text == before:
-            return text, len(said) > LONGEST
+            says = field == "visible_text" or _SAYS.search(text) is not None
+            return text if says else "", len(said) > LONGEST
     return "", False
 
 
