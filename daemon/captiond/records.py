@@ -94,6 +94,7 @@ class Texts:
     alt_text: str | None = None
     title: str | None = None
     keywords: tuple[str, ...] = ()
+    keyword_paths: tuple[str, ...] = ()  # "animal|dog", for those that stand in a tree
     visible_text: str | None = None  # empty where nothing is to be read; None where nobody asked
 
 
