@@ -18,6 +18,7 @@ from captiond.metadata import IPTC_TARGET, TARGET, XMP_TARGET, beside, seen, tak
 from captiond.metadata.describing import Describing
 from captiond.metadata.jpeg_xmp import JpegXmp
 from captiond.metadata.png import read_chunks
+from captiond.metadata.policy import CAPTION as CAPTION_FIELD
 from captiond.records import NO_NOTES, Described, Notes, Texts
 
 from .independent import exiftool_tags, needs_exiftool, pillow_description
@@ -256,7 +257,7 @@ EVERYWHERE = with_segments(
 
 
 def said(data: bytes, format: str = "JPEG") -> set[tuple[str, str | None]]:
-    return {(one.place, one.text) for one in seen.look(data, format).said}
+    return {(one.place, one.text) for one in seen.look(data, format).said if one.field == CAPTION_FIELD}
 
 
 def test_replace_means_replace_everywhere() -> None:

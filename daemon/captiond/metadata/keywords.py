@@ -25,15 +25,16 @@ _OURS = "|"  # between the parts of a path in `Texts`
 class Kind(Enum):
     """A kind of list: what stands between the parts of a path, what no word may hold, and its longest."""
 
-    FLAT = (None, "", None)
-    TREE_BY_SLASH = ("/", "/", None)  # digiKam's
-    TREE_BY_BAR = ("|", "|", None)  # Lightroom's
-    WINDOWS = (None, ";", None)
+    FLAT = (None, "", 0)
+    TREE_BY_SLASH = ("/", "/", 0)  # digiKam's
+    TREE_BY_BAR = ("|", "|", 0)  # Lightroom's
+    WINDOWS = (None, ";", 0)
     IPTC = (None, "", 64)  # bytes: IPTC-IIM 4.2, 2:25
 
-    @property
-    def separator(self) -> str | None:
-        return self.value[0]
+    def __init__(self, separator: str | None, forbidden: str, longest: int) -> None:
+        self.separator = separator
+        self.forbidden = forbidden
+        self.longest = longest  # 0: no limit
 
     def path(self, text: str) -> Path:
         """What an entry of such a list means."""
@@ -43,10 +44,9 @@ class Kind(Enum):
     def entry(self, path: Path) -> str | None:
         """The entry that means this; None if such a list cannot hold it."""
         text = self.separator.join(path) if self.separator else path[-1]
-        longest = self.value[2]
-        if any(mark in part for part in path for mark in self.value[1]):
+        if any(mark in part for part in path for mark in self.forbidden):
             return None
-        return None if longest is not None and len(text.encode()) > longest else text
+        return None if self.longest and len(text.encode()) > self.longest else text
 
 
 _KINDS = {KEYWORDS: Kind.FLAT, TAGS: Kind.TREE_BY_SLASH, HIERARCHY: Kind.TREE_BY_BAR}
@@ -117,7 +117,7 @@ class Union:
             yield entry
 
     def _wanted(self, kind: Kind) -> Iterator[Path]:
-        """Of a flat list the words; of a tree the paths, and each word that is no path's last, where it is one."""
+        """Of a flat list the words; of a tree the paths, and words that no path ends with, in their place."""
         if kind.separator is None:
             yield from dict.fromkeys(path[-1:] for path in self.theirs)
             return
@@ -129,6 +129,9 @@ class Union:
             elif path[0] not in leaves:
                 inner = (tree[: tree.index(path[0]) + 1] for tree in trees if path[0] in tree)
                 yield next(inner, path)
+
+
+NO_KEYWORDS = Union()
 
 
 def _paths(texts: Texts) -> tuple[Path, ...]:

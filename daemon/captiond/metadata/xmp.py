@@ -11,7 +11,7 @@ from typing import Self
 from xml.sax.saxutils import escape
 
 from .refusal import Refused
-from .xmp_frame import ITEM, LANGUAGE, RDF, Change, Frame, Property, about, file_of, packet_of
+from .xmp_frame import ITEM, LANGUAGE, RDF, Change, Frame, Property, about, packet_of
 
 _ALT = f"{RDF} Alt"
 _DEFAULT = "x-default"  # ISO 16684-1, 8.2.2.4
@@ -78,14 +78,14 @@ class Packet:
         return [item for item in self.items if events[item].attributes[LANGUAGE].lower() == _DEFAULT]
 
 
-def fresh(text: str, *, is_writable: bool, property: Property = DC_DESCRIPTION) -> bytes:
-    """A packet that holds the text and nothing else."""
-    return packet_of(about([(property, _languages(text))]), is_writable=is_writable)
+def fresh(text: str, *, is_writable: bool) -> bytes:
+    """A packet that holds the description and nothing else."""
+    return packet_of(about_in_languages(text, (DC_DESCRIPTION,)), is_writable=is_writable)
 
 
-def fresh_file(text: str, properties: Sequence[Property]) -> bytes:
-    """A file of its own in which all properties say the text."""
-    return file_of(about([(property, _languages(text)) for property in properties]))
+def about_in_languages(text: str, properties: Sequence[Property]) -> str:
+    """A description of the image in which all these properties say the text."""
+    return about([(property, _languages(text)) for property in properties])
 
 
 def prove(old: Packet | None, data: bytes, text: str, property: Property = DC_DESCRIPTION) -> None:

@@ -54,14 +54,13 @@ class Listed:
         _refuse_words_between(frame, element, items)
         return cls(frame, property, element, container, items)
 
-    @property
     def texts(self) -> list[str]:
         return [self.frame.document.text(item) for item in self.items]
 
     def changes(self, removed: Collection[int], added: Sequence[str]) -> list[Change]:
         """The items with these places go, and these texts come behind the last."""
         if self.element is None or self.container is None:
-            return [self.frame.insertion(self.property, self._new(added))] if added else []
+            return [self.frame.insertion(self.property, self.holding(self.property, added))] if added else []
         if not added and removed and len(set(removed)) == len(self.items):
             return [self.frame.removal(self.element)]
         end = self.frame.document.end(self.container)
@@ -73,13 +72,15 @@ class Listed:
         changes = self.changes(removed, added)
         data = self.frame.with_changes(changes) if changes else self.frame.data
         self.frame.prove(data, changes)
-        kept = [text for place, text in enumerate(self.texts) if place not in removed]
-        if Listed.read(data, self.property).texts != [*kept, *added]:
+        kept = [text for place, text in enumerate(self.texts()) if place not in removed]
+        if Listed.read(data, self.property).texts() != [*kept, *added]:
             raise Refused("the keywords do not read back from its XMP")
         return data
 
-    def _new(self, texts: Sequence[str]) -> str:
-        kind = self.property.shape.value
+    @staticmethod
+    def holding(property: Property, texts: Sequence[str]) -> str:
+        """A list of these texts, in XML."""
+        kind = property.shape.value
         return f"<rdf:{kind}>{''.join(map(_item, texts))}</rdf:{kind}>"
 
 

@@ -44,7 +44,6 @@ class Plain:
             raise Refused(f"the {property.what} in its XMP is more than words")
         return cls(frame, property, element, holders[0] if holders else None)
 
-    @property
     def text(self) -> str | None:
         if self.holder is not None:
             return self.frame.document.events[self.holder].attributes[self.property.key]
@@ -58,7 +57,7 @@ class Plain:
             changes = self._changes(text)
             data = self.frame.with_changes(changes)
             self.frame.prove(data, changes)
-        if (Plain.read(data, self.property).text or "") != text:
+        if (Plain.read(data, self.property).text() or "") != text:
             raise Refused(f"the {self.property.what} does not read back from its XMP")
         return data
 
