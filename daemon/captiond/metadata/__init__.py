@@ -213,8 +213,15 @@ def _laid(
         act = partial(_lay, target, text, data, wish, judged)
         laid, written = _attempted(target, text, act, wish, judged)
         data = laid.data if laid else data
-        made.append(_Made(written, laid.previous if laid else None))
+        made.append(_Made(written, _others_words(target, laid.previous, judged) if laid else None))
     return data, made
+
+
+def _others_words(target: Target, previous: str | None, judged: Judged) -> str | None:
+    """What made way, unless it was ours; of captions the record knows that itself."""
+    others = [field for field in target.fields if field != CAPTION]
+    is_ours = any(policy.clean(previous or "") in judged.ours[field] for field in others)
+    return None if is_ours else previous
 
 
 def _lay(target: Target, text: str, data: bytes, wish: _Wish, judged: Judged) -> Laid:
@@ -233,7 +240,7 @@ def _laid_into_xmp(
         act = partial(_lay_into_packet, target, text, latest, data, wish, judged)
         laid, written = _attempted(target, text, act, wish, judged)
         latest = laid or latest
-        made.append(_Made(written, laid.previous if laid else None))
+        made.append(_Made(written, _others_words(target, laid.previous, judged) if laid else None))
     if latest is None or latest.data is data:
         return data, made
     proof = _tried(latest.prove)
