@@ -106,10 +106,8 @@ def harm(
         return None
     if not all(_says(new_tags.get(tag), old_tags.get(tag), says.get(tag, CAPTION)) for tag in carriers):
         return "the caption does not read back"
-    ours = (
-        *carriers,
-        *(["Photoshop:IPTCDigest"] if any(tag.startswith("IPTC:") for tag in carriers) else []),
-    )
+    has_iptc = any(tag.startswith("IPTC:") for tag in carriers)
+    ours = (*carriers, *(["Photoshop:IPTCDigest"] if has_iptc else []))
     tags, were = exiftool_others(new_tags, *ours), exiftool_others(old_tags, *ours)
     changed = {tag for tag in tags | were if tags.get(tag) != were.get(tag)}
     if changed:

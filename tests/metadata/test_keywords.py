@@ -204,7 +204,8 @@ def test_an_edit_takes_away_our_keywords_alone() -> None:
 WORDS = ("Anna & Bob", "été", "Köln <2>", "日本", '"quoted"', "two words", "e\u0301te\u0301 NFD")
 KINDS = ("Bag", "Seq", "Alt")
 QUALIFIED = {
-    "qualified": "<rdf:li><rdf:Description><rdf:value>{}</rdf:value><q:by>me</q:by></rdf:Description></rdf:li>",
+    "qualified": "<rdf:li><rdf:Description><rdf:value>{}</rdf:value><q:by>me</q:by>"
+    "</rdf:Description></rdf:li>",
     "a resource": '<rdf:li rdf:parseType="Resource"><rdf:value>{}</rdf:value><q:by>me</q:by></rdf:li>',
     "values as attributes": '<rdf:li rdf:value="{}" q:by="me"/>',
 }
