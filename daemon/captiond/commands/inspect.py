@@ -118,7 +118,7 @@ def _in_inbox(settings: Settings, path: str) -> Explanation | None:
     except client.NotRunning:
         refuse_missing(settings, "inbox")
         _refuse_silent(folders.inbox)
-        standing = _unstarted(settings).standing(path, takes_text=settings.output.text_sidecar)
+        standing = _unstarted(settings).standing(path, takes_text=bool(settings.output.text_sidecar))
         return _explained(standing, None)
     try:
         standing = wire.decoded(Standing, answer.get("standing"))

@@ -179,7 +179,7 @@ class Output(_Section):
     exiftool: Literal["auto", "never"] = "auto"
     xmp_sidecar: Literal["auto", "always", "never"] = "auto"
     xmp_sidecar_name: Literal["full", "stem"] = "full"
-    text_sidecar: bool = False
+    text_sidecar: bool | Literal["caption", "keywords", "lines"] = False  # true: the caption
     duplicates: Literal["skip", "keep"] = "skip"
 
 
