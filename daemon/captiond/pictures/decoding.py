@@ -8,11 +8,13 @@ read is `Rejected` with the reason; a mistake of ours is not, and comes through 
 from __future__ import annotations
 
 import io
+import mmap
 import struct
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import IO, cast
 
 import pillow_heif
 from PIL import AvifImagePlugin, ExifTags, Image, UnidentifiedImageError
@@ -77,7 +79,7 @@ class Reading:
     for a sound one of a kind that nobody here decodes.
     """
 
-    def __init__(self, data: bytes) -> None:
+    def __init__(self, data: bytes | mmap.mmap) -> None:
         self._names = [one.name for one in formats.formats_of(data[: formats.HEAD_BYTES])]
         self._data = png.without_extras(data) if self._names == ["PNG"] else data
         # Its reader takes memory for the whole canvas as soon as it is opened.
@@ -106,7 +108,9 @@ class Reading:
     def _open(self) -> Image.Image:
         with _reading(self._shown()):
             try:
-                return Image.open(io.BytesIO(self._data), formats=self._names or ["JPEG"])
+                file = io.BytesIO(self._data) if isinstance(self._data, bytes) else self._data
+                file.seek(0)
+                return Image.open(cast(IO[bytes], file), formats=self._names or ["JPEG"])
             except UnidentifiedImageError:
                 kind = tiff_kind.kind_of(self._data) if self._names == ["TIFF"] else None
                 if kind is None:
@@ -164,7 +168,7 @@ def _orientation(image: Image.Image) -> tuple[int, tuple[Notice, ...]]:
     return (found if isinstance(found, int) and 1 <= found <= 8 else 1), ()
 
 
-def _webp_size(data: bytes) -> tuple[int, int] | None:
+def _webp_size(data: bytes | mmap.mmap) -> tuple[int, int] | None:
     """The canvas that its header declares; None where that cannot be told, and Pillow is to say why."""
     try:
         (kind,) = struct.unpack_from("4s", data, 12)

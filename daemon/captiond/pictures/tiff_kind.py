@@ -6,6 +6,7 @@ is not to be told so.
 
 from __future__ import annotations
 
+import mmap
 import struct
 
 _TYPES = {1: "B", 3: "H", 4: "I", 16: "Q"}  # of the numbers that matter here
@@ -30,7 +31,7 @@ _CODECS = {
 _NUMBERS = {1: "", 2: "signed ", 3: "floating-point ", 5: "complex ", 6: "complex floating-point "}
 
 
-def kind_of(data: bytes) -> str | None:
+def kind_of(data: bytes | mmap.mmap) -> str | None:
     """Such as `32-bit floating-point RGB, LZW`; None where the first directory cannot be read."""
     try:
         tags = _first_directory(data)
@@ -50,7 +51,7 @@ def kind_of(data: bytes) -> str | None:
     return ", ".join(filter(None, (f"{depth}-bit {number}{colour}{alpha}", packed, planes)))
 
 
-def _first_directory(data: bytes) -> dict[int, tuple[int, ...]]:
+def _first_directory(data: bytes | mmap.mmap) -> dict[int, tuple[int, ...]]:
     """The numbers of the wanted tags; struct.error where it does not lie within the file."""
     order = "<" if data[:2] == b"II" else ">"
     is_big = struct.unpack_from(order + "H", data, 2) == (43,)
@@ -66,7 +67,7 @@ def _first_directory(data: bytes) -> dict[int, tuple[int, ...]]:
     return tags
 
 
-def _values(data: bytes, at: int, order: str, word: str, kind: int) -> tuple[int, ...]:
+def _values(data: bytes | mmap.mmap, at: int, order: str, word: str, kind: int) -> tuple[int, ...]:
     (count,) = struct.unpack_from(word, data, at)
     layout = f"{order}{min(count, _MOST_VALUES)}{_TYPES[kind]}"
     at += struct.calcsize(word)
