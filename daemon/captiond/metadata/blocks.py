@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Protocol
 
+from captiond import formats
+
 from . import iptc, maker_note, policy, tiff, tiff_patch, xmp
 from .heif import Heif, Place
 from .jpeg import Jpeg
@@ -73,7 +75,7 @@ _READERS: Mapping[str, Callable[[bytes], Container]] = {
     "TIFF": TiffFile.read,
     "WEBP": WebP.read,
 }
-_PLACED = ("HEIF", "AVIF")
+_PLACED = tuple(one.name for one in formats.FORMATS if one.written_by == "exiftool")
 _PACKETS: Mapping[str, Callable[[bytes], PacketHolder]] = {
     "JPEG": JpegXmp.read,
     "MPO": JpegXmp.read,

@@ -56,7 +56,7 @@ def _is_extra(kind: bytes, data: Content, start: int, end: int) -> bool:
 
 
 def _unpacks_to_more(kind: bytes, content: bytes) -> bool:
-    """Whether what is compressed in a chunk is more than Pillow takes."""
+    """Whether what is compressed in a chunk is more than Pillow takes, or nothing that it takes."""
     after = content.partition(b"\0")[2]
     if kind == b"tEXt":
         return False
@@ -65,11 +65,13 @@ def _unpacks_to_more(kind: bytes, content: bytes) -> bool:
         if not is_packed:
             return False
         packed = after.split(b"\0", 2)[-1]
+    elif after[:1] != b"\0":
+        return True  # of no known method: Pillow would read no more of the file than to here
     else:
         packed = after[1:]
     unpacking = zlib.decompressobj()
     try:
         unpacking.decompress(packed, LARGEST_TEXT)
     except zlib.error:
-        return True  # Pillow would read no more of the file than to here
+        return True  # the same
     return bool(unpacking.unconsumed_tail)

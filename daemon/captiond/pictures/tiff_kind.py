@@ -28,16 +28,26 @@ _CODECS = {
     34712: "JPEG 2000", 34887: "LERC", 34892: "lossy JPEG", 34925: "LZMA", 50000: "Zstandard", 50001: "WebP",
     50002: "JPEG XL", 52546: "JPEG XL",
 }  # fmt: skip
+_USUAL_CODECS = {1, 2, 3, 4, 5, 7, 8, 32773, 32946}
+_USUAL_SAMPLES = {0: 1, 1: 1, 2: 3, 3: 1, 5: 4, 6: 3}  # by the kind of colours
 _NUMBERS = {1: "", 2: "signed ", 3: "floating-point ", 5: "complex ", 6: "complex floating-point "}
 
 
-def kind_of(data: bytes | mmap.mmap) -> str | None:
-    """Such as `32-bit floating-point RGB, LZW`; None where the first directory cannot be read."""
+def kind_of(data: bytes | mmap.mmap, *, is_opened: bool) -> str | None:
+    """Such as `32-bit floating-point RGB, LZW`; None where it should have been decoded, and is damaged.
+
+    `is_opened`: whether Pillow knew what to do with it, and only its data could not be read.
+    """
     try:
         tags = _first_directory(data)
     except struct.error:
         return None
-    if not tags.get(_WIDTH) or not tags.get(_HEIGHT):
+    has_usual_codec = tags.get(_COMPRESSION, (1,))[0] in _USUAL_CODECS
+    if (
+        not tags.get(_WIDTH)
+        or not tags.get(_HEIGHT)
+        or (has_usual_codec and (is_opened or _is_ordinary(tags)))
+    ):
         return None
     bits = sorted(set(tags.get(_BITS, (1,))))
     number = _NUMBERS.get(tags.get(_SAMPLE_FORMAT, (1,))[0], "")
@@ -49,6 +59,18 @@ def kind_of(data: bytes | mmap.mmap) -> str | None:
     planes = "in planes" if tags.get(_PLANAR, (1,))[0] == 2 else ""
     depth = "/".join(map(str, bits))
     return ", ".join(filter(None, (f"{depth}-bit {number}{colour}{alpha}", packed, planes)))
+
+
+def _is_ordinary(tags: dict[int, tuple[int, ...]]) -> bool:
+    """Whether any reader of TIFF decodes such pixels if they are sound."""
+    photometric = tags.get(_PHOTOMETRIC, (0,))[0]
+    samples = tags.get(_SAMPLES, (1,))[0]
+    return (
+        set(tags.get(_BITS, (1,))) <= {1, 8}
+        and set(tags.get(_SAMPLE_FORMAT, (1,))) <= {1}
+        and samples == _USUAL_SAMPLES.get(photometric)
+        and tags.get(_PLANAR, (1,))[0] == 1
+    )
 
 
 def _first_directory(data: bytes | mmap.mmap) -> dict[int, tuple[int, ...]]:
