@@ -14,8 +14,8 @@ import numpy as np
 from PIL import Image, ImageCms
 
 WHITE = (255, 255, 255)
-# Some families of models take no picture that is longer than 200:1, also after it was made smaller and its short
-# side was rounded.
+# Some families of models take no picture that is longer than 200:1, and the short side of one that is made
+# smaller is rounded.
 LONGEST_RATIO = 150
 
 Convert = Callable[[Image.Image], Image.Image]

@@ -42,12 +42,9 @@ def kind_of(data: bytes | mmap.mmap, *, is_opened: bool) -> str | None:
         tags = _first_directory(data)
     except struct.error:
         return None
-    has_usual_codec = tags.get(_COMPRESSION, (1,))[0] in _USUAL_CODECS
-    if (
-        not tags.get(_WIDTH)
-        or not tags.get(_HEIGHT)
-        or (has_usual_codec and (is_opened or _is_ordinary(tags)))
-    ):
+    if not tags.get(_WIDTH) or not tags.get(_HEIGHT):
+        return None
+    if tags.get(_COMPRESSION, (1,))[0] in _USUAL_CODECS and (is_opened or _is_ordinary(tags)):
         return None
     bits = sorted(set(tags.get(_BITS, (1,))))
     number = _NUMBERS.get(tags.get(_SAMPLE_FORMAT, (1,))[0], "")
