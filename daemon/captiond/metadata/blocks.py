@@ -12,6 +12,8 @@ from functools import partial
 from typing import Protocol, Self
 from xml.sax.saxutils import escape
 
+from captiond import formats
+
 from . import iptc, maker_note, policy, tiff, tiff_patch, xmp, xmp_frame
 from .heif import Heif, Place
 from .jpeg import Jpeg
@@ -77,7 +79,7 @@ _READERS: Mapping[str, Callable[[bytes], Container]] = {
     "TIFF": TiffFile.read,
     "WEBP": WebP.read,
 }
-_PLACED = ("HEIF", "AVIF")
+_PLACED = tuple(one.name for one in formats.FORMATS if one.written_by == "exiftool")
 _PACKETS: Mapping[str, Callable[[bytes], PacketHolder]] = {
     "JPEG": JpegXmp.read,
     "MPO": JpegXmp.read,
