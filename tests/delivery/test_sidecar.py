@@ -141,7 +141,11 @@ def test_the_schema_knows_every_key() -> None:
     """No key is written that the published schema does not describe."""
     described = Described(DATA, (Written("exif", "refused", "a MakerNote"),), previous_description="my dog")
     path = os.fsdecode(b"trip/\xff.jpg")
-    alone = composed(job(path, profile="trip/**"), answer=caption(raw_output=" x"), described=described)
+    alone = composed(
+        job(path, profile="trip/**"),
+        answer=caption(raw_output=" x", model=ModelIdentity("fake", "none", served_as="real")),
+        described=described,
+    )
     accompanied = alone.accompanied((Accompanied(os.fsdecode(b"\xff.xmp"), "0" * 64, 9, "merged"),))
     words = Texts("Rex.", alt_text="A dog.", title="Rex", keywords=("dog",), visible_text="REX")
     record = json.loads(accompanied.revised(words, described, {}, STAMP.created_at).encoded())

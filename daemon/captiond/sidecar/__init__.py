@@ -147,6 +147,7 @@ def _answer(facts: PictureFacts, answer: Answer, timings: Timings) -> dict[str, 
             "device": model.device,
             "dtype": model.dtype,
             "quantization": model.quantization,
+            **({} if model.served_as is None else {"served_as": model.served_as}),
         },
         "prompt": request.prompt,
         "generation": {
