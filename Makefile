@@ -34,6 +34,7 @@ check: install ## linters and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	@for each in tests/*/conftest.py; do $(BIN)/mypy $$each || exit 1; done
 
 format: install ## put the code into the house format
 	$(BIN)/ruff check --fix .
@@ -53,7 +54,7 @@ lock: install ## make requirements.lock anew, with hashes; constraints.txt says 
 bench: install ## measure everything (an hour; QUICK=1: minutes; IMAGES=FOLDER: metadata too); JSON in build/bench
 	@mkdir -p build/bench
 	$(BIN)/python training/evaluate.py $(if $(QUICK),--scenes 100)
-	$(if $(IMAGES),$(BIN)/python benchmarks/metadata.py $(IMAGES) --json | tee build/bench/metadata.json)
+	$(if $(IMAGES),$(BIN)/python benchmarks/real_files.py $(IMAGES) --json | tee build/bench/metadata.json)
 	@if $(BIN)/python -c 'import sys, torch; sys.exit(not torch.cuda.is_available())'; then \
 		$(BIN)/python benchmarks/gpu.py --out build/bench/gpu.json; else echo 'No GPU: benchmarks/gpu.py is left out.'; fi
 	@for name in cpu_model alternatives remote daemon; do echo "benchmarks/$$name.py"; \
