@@ -90,8 +90,13 @@ def page_files() -> StaticFiles:
 def routes(gallery: Gallery) -> APIRouter:
     """Everything beneath `/api`."""
     api = APIRouter(prefix="/api", tags=["pictures"])
-    changing = [Depends(_is_json)]
-    looking, showing, acting = Lane(LOOKING_TOGETHER), Lane(SHOWING_TOGETHER), Lane(ACTING_TOGETHER)
+    _add_looks(api, gallery)
+    _add_changes(api, gallery)
+    return api
+
+
+def _add_looks(api: APIRouter, gallery: Gallery) -> None:
+    looking, showing = Lane(LOOKING_TOGETHER), Lane(SHOWING_TOGETHER)
 
     @api.get("/status")
     async def status() -> dict[str, Any]:
@@ -145,6 +150,10 @@ def routes(gallery: Gallery) -> APIRouter:
             return Response(status_code=304, headers=headers)
         return Response(found.jpeg, media_type="image/jpeg", headers=headers)
 
+
+def _add_changes(api: APIRouter, gallery: Gallery) -> None:
+    changing, acting = [Depends(_is_json)], Lane(ACTING_TOGETHER)
+
     @api.put("/pictures/{id}/caption", dependencies=changing, responses=_CHANGE_RESPONSES)
     async def revise(id: Id, new: NewCaption) -> Picture:
         """A person's caption in the place of the one there: in the sidecar and in the image."""
@@ -162,8 +171,6 @@ def routes(gallery: Gallery) -> APIRouter:
         """Put everything that failed back into the inbox, or those of it that are named."""
         with verdicts():
             return ReturnedAll(returned=await acting(gallery.retry_all, some.ids if some else None))
-
-    return api
 
 
 async def page() -> HTMLResponse:
