@@ -74,15 +74,10 @@ def hostile(name: str, scale: float) -> Outcome:
     """All inputs that neighbours, files and clients were thought of to send; below full size a sample."""
 
     def act(_: Path) -> str:
-        whole = {"CAPTIOND_HOSTILE": "whole"} if scale >= 1 else {}
+        surroundings = {**os.environ, **({"CAPTIOND_HOSTILE": "whole"} if scale >= 1 else {})}
         command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(TESTS / "hostile")]
         ended = subprocess.run(
-            command,
-            capture_output=True,
-            text=True,
-            check=False,
-            cwd=TESTS.parent,
-            env={**os.environ, **whole},
+            command, capture_output=True, text=True, check=False, cwd=TESTS.parent, env=surroundings
         )
         assert ended.returncode == 0, ended.stdout[-3000:]
         return ended.stdout.strip().splitlines()[-1]
