@@ -19,7 +19,18 @@ from captiond.web import Door
 from captiond.web.arrival import Limits
 
 SWIFT = Limits(head_seconds=0.5, body_seconds=0.5, body_bytes_per_second=100_000, answer_seconds=0.5)
-STANDING = Measures({}, 0, 0, {}, True, False, 0, {}, True)
+STANDING = Measures(
+    files={},
+    missed_events=0,
+    captioned=0,
+    duplicates=0,
+    failures={},
+    is_healthy=True,
+    is_paused=False,
+    pauses=0,
+    model={},
+    is_model_loaded=True,
+)
 FAKE, QUESTION = ModelIdentity("fake", "none"), CaptionRequest("What is shown?", 10)
 
 

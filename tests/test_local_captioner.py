@@ -44,7 +44,7 @@ class FakeModel:
 class FakeEngine:
     """An engine whose memory holds `fits` pictures at once, and which chokes on black ones."""
 
-    model = FakeModel()
+    model: Any = FakeModel()
 
     def __init__(self, fits: int = 1000, trouble: RuntimeError | None = None) -> None:
         self.fits = fits

@@ -234,7 +234,12 @@ def test_a_prepared_picture_is_asked_again(
     """Further questions send the very same JPEG, encoded once, before the words."""
     encoded: list[Image.Image] = []
     save = jpeg.save
-    monkeypatch.setattr(jpeg, "save", lambda image, *rest: encoded.append(image) or save(image, *rest))
+
+    def noting(image: Image.Image, *rest: Any) -> Any:
+        encoded.append(image)
+        return save(image, *rest)
+
+    monkeypatch.setattr(jpeg, "save", noting)
     prepared = captioner.prepare(picture())
     for words in ("What is this?", "Name three things."):
         assert captioner.ask(prepared, CaptionRequest(words, 20)).text.startswith("A 64 by 48 picture")
