@@ -18,7 +18,7 @@ from PIL import Image, ImageCms
 
 from captiond import jpeg
 from captiond.errors import Rejected, TryLater
-from captiond.pictures import DecoderFault, Decoders, shared
+from captiond.pictures import DecoderFault, Decoders, How, shared
 from captiond.pictures.decoding import decode
 from captiond.records import JpegWish
 from daemon_process import environment
@@ -39,7 +39,7 @@ def small(colour: str = "teal") -> bytes:
 
 
 def size_of(decoders: Decoders, data: bytes) -> tuple[int, int]:
-    with decoders.decoded(data, max_pixels=ENOUGH) as picture:
+    with decoders.decoded(data) as picture:
         return picture.image.size
 
 
@@ -65,7 +65,7 @@ def test_a_decoder_gives_what_decoding_here_gives(
     exif[ORIENTATION] = orientation
     data = encoded(noise.convert("RGB").convert(mode) if mode != "RGBA" else noise, "PNG", exif=exif)
     here = decode(data, max_pixels=ENOUGH)
-    with decoders.decoded(data, max_pixels=ENOUGH) as there:
+    with decoders.decoded(data) as there:
         assert (there.facts, there.image.mode) == (here.facts, "RGB")
         assert there.image.size == here.image.size and there.image.tobytes() == here.image.tobytes()
         assert there.image.convert("L").tobytes() == here.image.convert("L").tobytes()
@@ -77,7 +77,7 @@ def test_a_decoder_makes_jpegs_smaller_and_hands_their_colour_profile_on(decoder
     image = Image.effect_noise((800, 600), 60).convert("RGB")
     data = encoded(image, "JPEG", icc_profile=profile)
     here = decode(data, max_pixels=ENOUGH, needed_side=lambda *_: 100)
-    with decoders.decoded(data, max_pixels=ENOUGH, needed_side=lambda *_: 100) as there:
+    with decoders.decoded(data, lambda *_: 100) as there:
         assert there.image.size == here.image.size == (200, 150)
         assert there.image.tobytes() == here.image.tobytes()
         assert there.image.info["icc_profile"] == profile
@@ -99,7 +99,7 @@ def test_a_decoder_makes_the_very_jpeg_that_would_be_made_here(
         here = decode(data, max_pixels=ENOUGH, needed_side=lambda *_: 1000)
         buffer = io.BytesIO()
         jpeg.save(here.image, here.image.info.get("icc_profile"), wish, buffer)
-        there = decoders.encoded(data, wish, max_pixels=ENOUGH)
+        there = decoders.encoded(data, wish)
         assert (there.jpeg, there.facts) == (buffer.getvalue(), here.facts)
         assert b"at home" not in there.jpeg and b"a comment" not in there.jpeg
 
@@ -120,14 +120,14 @@ def test_what_is_wrong_with_a_picture_is_said_as_it_is_here(decoders: Decoders) 
     for data in (b"a letter", small()[:60], encoded(Image.new("1", (2000, 2000)), "PNG")):
         with pytest.raises(Rejected) as here:
             decode(data, max_pixels=1000)
-        with pytest.raises(Rejected) as there, decoders.decoded(data, max_pixels=1000):
+        with pytest.raises(Rejected) as there, decoders.decoded(data, how=How(1000)):
             pass
         assert vars(there.value) == vars(here.value)
 
 
 def test_what_takes_too_long_is_ended_and_the_next_is_served() -> None:
     """As `too_slow`, soon after its time; a new decoder is there in no time."""
-    with Decoders(seconds=0.7, at_once=1) as decoders:
+    with Decoders(seconds=0.7) as decoders:
         size_of(decoders, small())
         began = time.monotonic()
         assert refusal(decoders, rle_bitmap()).kind == "too_slow"
@@ -139,7 +139,7 @@ def test_what_takes_too_long_is_ended_and_the_next_is_served() -> None:
 @pytest.mark.parametrize("data", [vast_tile(), vast_webp()], ids=["tile", "webp"])
 def test_what_takes_too_much_memory_is_refused(data: bytes) -> None:
     """As `too_much_memory`, however the codec tells of it, and nobody holds any of it afterwards."""
-    with Decoders(memory_bytes=300_000_000, at_once=1) as decoders:
+    with Decoders(memory_bytes=300_000_000) as decoders:
         refused = refusal(decoders, data)
         assert refused.kind == "too_much_memory" and "300,000,000" in refused.message and refused.advice
         assert size_of(decoders, small()) == (40, 30)
@@ -201,7 +201,7 @@ def test_no_decoder_outlives_the_daemon(tmp_path: Path) -> None:
     code = (
         "import pathlib, sys; from captiond.pictures import Decoders\n"
         "with Decoders() as decoders:\n"
-        "    with decoders.decoded(pathlib.Path(sys.argv[1]).read_bytes(), max_pixels=10**9): pass\n"
+        "    with decoders.decoded(pathlib.Path(sys.argv[1]).read_bytes()): pass\n"
     )
     command = [sys.executable, "-c", code, str(tmp_path / "slow.bmp")]
     with subprocess.Popen(command, env=environment(), stderr=subprocess.DEVNULL) as daemon:
@@ -221,7 +221,7 @@ def test_a_mistake_of_ours_in_a_decoder_is_told_as_ours(
     )
     monkeypatch.syspath_prepend(tmp_path)
     deep = encoded(Image.fromarray(np.zeros((8, 8), np.uint16)), "PNG")
-    with Decoders(at_once=1) as decoders:
+    with Decoders() as decoders:
         with pytest.raises(DecoderFault, match="TypeError: ours") as fault:
             size_of(decoders, deep)
         assert "converting.py" in fault.value.__notes__[0]

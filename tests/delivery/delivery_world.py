@@ -47,6 +47,22 @@ MOVES: dict[str, moves.Move] = {
     "linked": moves.linked,
     "reserved": moves.reserved,
 }
+
+
+def apart(source: int, name: str, target: int, new_name: str) -> None:
+    """Two volumes: only what lies in a `.captiond/` can be moved, since that lies where it is to go."""
+    if ".captiond" not in Path(f"/proc/self/fd/{source}").readlink().parts:
+        raise OSError(errno.EXDEV, os.strerror(errno.EXDEV))
+    moves.flagged(source, name, target, new_name)
+
+
+def picky(source: int, name: str, target: int, new_name: str) -> None:
+    """A file system that does not hold some names."""
+    if new_name.startswith("photo."):
+        raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+    moves.flagged(source, name, target, new_name)
+
+
 STAMP = Stamp(datetime(2026, 11, 23, 10, 0, tzinfo=UTC), "0.1.0")
 WORDS = "Two dogs run along a beach at sunset."
 NEW_WORDS = "Rex and Ada at Skagen, August 2019."

@@ -80,7 +80,9 @@ def run(seed: int) -> None:
         world = World.at(Path(folder), move=move, embed=hand)
         for path in dice.sample(PICTURES, dice.randint(1, len(PICTURES))):
             world.drop(path, f"the picture {path}\n".encode() * dice.randint(1, 500))
-        _change(world, dice, dice.sample(BESIDE, dice.randint(0, 8)))
+        fails = frozenset(dice.sample(sorted(world.dropped), dice.choice((0, 0, 1))))
+        sends_again = dice.random() < 0.3
+        _change(world, dice, [] if sends_again else dice.sample(BESIDE, dice.randint(0, 8)))
         taken = dice.choice((*TAKEN, None, None, None))
         if taken is not None:
             (world.done / taken).parent.mkdir()
@@ -88,28 +90,32 @@ def run(seed: int) -> None:
         for _ in range(dice.randint(1, 4)):
             how = failing(dice.randint(1, MOST_CALLS), dice.choice((0, 0, errno.ENOSPC, errno.EIO)))
             with suppress(*TROUBLE, CannotStart), _opened(world) as delivery, how:
-                _work_off(world, delivery)
-            _change(world, dice, [path for path in BESIDE if dice.random() < 0.07])
+                _work_off(world, delivery, fails)
+            if sends_again:
+                _send_again(world, dice, [path for path in world.dropped if dice.random() < 0.5])
+            else:
+                _change(world, dice, [path for path in BESIDE if dice.random() < 0.07])
             check_instant(world)
         for _ in range(3):  # what is changed in the last moment waits for the next
             with _opened(world) as delivery:
-                _work_off(world, delivery)
-        check_end(world, taken)
+                _work_off(world, delivery, fails)
+        check_end(world, taken, fails)
 
 
 @contextmanager
 def _opened(world: World) -> Iterator[Delivery]:
-    with world.opened(attempts=1_000) as delivery:
+    with world.opened(attempts=1_000, skips_duplicates=True) as delivery:
         yield delivery
 
 
-def _work_off(world: World, delivery: Delivery) -> None:
+def _work_off(world: World, delivery: Delivery, fails: frozenset[str]) -> None:
     with suppress(*TROUBLE):
         delivery.recover()
     for path in world.dropped:
         if (world.inbox / path).exists():
             with suppress(*TROUBLE):
-                world.caption(delivery, world.settled(path))
+                serve = world.reject if path in fails else world.caption
+                serve(delivery, world.settled(path))
     with suppress(*TROUBLE):
         delivery.tidy()
 
@@ -119,22 +125,36 @@ def _change(world: World, dice: random.Random, paths: list[str]) -> None:
         world.drop_beside(path, f"what lies at {path} {dice.random()}\n".encode() * dice.randint(1, 300))
 
 
+def _send_again(world: World, dice: random.Random, paths: list[str]) -> None:
+    """What was captioned is sent once more: it must not be there twice in the end."""
+    for path in paths:
+        is_done = (world.done / f"{path}.caption.json").exists() and (world.done / path).exists()
+        if is_done and not (world.inbox / path).exists():
+            world.drop(path, world.dropped[path])
+
+
 def check_instant(world: World) -> None:
-    """Each picture, and the last version of each companion, is whole in the inbox or in done/."""
+    """Each picture, and the last version of each companion, is whole in the inbox, in done/ or in failed/."""
     there = [
-        file.read_bytes() for root in (world.inbox, world.done) for file in root.rglob("*") if file.is_file()
+        file.read_bytes()
+        for root in (world.inbox, world.done, world.failed)
+        for file in root.rglob("*")
+        if file.is_file()
     ]
     for path, data in (world.dropped | world.beside).items():
         assert any(content.startswith(data) for content in there), f"{path} is nowhere"
 
 
-def check_end(world: World, taken: str | None) -> None:
+def check_end(world: World, taken: str | None, fails: frozenset[str]) -> None:
+    failed = {path: (world.failed / path).read_bytes() for path in users_files(world.failed)}
+    assert failed.keys() == {*fails, *(f"{path}.error.json" for path in fails)}
     done = {path: (world.done / path).read_bytes() for path in users_files(world.done)}
     if taken is not None:
         assert done.pop(taken) == b"somebody's"
     inbox = {path: (world.inbox / path).read_bytes() for path in users_files(world.inbox)}
     for path, data in (world.dropped | world.beside).items():
-        times = sum(content.startswith(data) for content in (*done.values(), *inbox.values()))
+        everything = (*done.values(), *inbox.values(), *failed.values())
+        times = sum(content.startswith(data) for content in everything)
         assert times == 1, f"{path} is there {times} times"
     assert not inbox.keys() & world.dropped.keys()
     accounted = set()
@@ -142,7 +162,7 @@ def check_end(world: World, taken: str | None) -> None:
         if path.endswith(".caption.json"):
             accounted |= {path, *_told(done, path.removesuffix(".caption.json"), json.loads(content))}
     assert accounted == done.keys()
-    for folder in (world.inbox, world.done):
+    for folder in (world.inbox, world.done, world.failed):
         left = {file.name for file in (folder / ".captiond").rglob("*") if file.is_file()}
         assert left == {"lock"}, left
 

@@ -276,17 +276,21 @@ def _watched_delivery(folder: Path, scenario: Scenario) -> tuple[World, list[Mom
     world = lay_out(folder / "before", scenario)
     given = [world.inbox / path for path in (PATH, *world.beside)]
     if scenario.revises:
-        given = [world.done / path for path in users_files(world.done)]
+        given = []
+    if scenario.revises or scenario.sends_again:
+        given += [world.done / path for path in users_files(world.done)]
     for file in given:
         os.utime(file, ns=(MODIFIED_NS, MODIFIED_NS))
     root = world.inbox.parent.resolve()
     places = [file.resolve().relative_to(root) for file in given]
     moments: list[Moment] = []
     disk = Disk(str(root), tuple((str(place.parent), place.name) for place in places))
-    with world.opened() as delivery:
+    with world.opened(skips_duplicates=scenario.sends_again) as delivery:
         act: Callable[[], object]
         if scenario.act == "publish":
             act = partial(world.publish, delivery, world.claim(delivery, world.settled(PATH)))
+        elif scenario.act == "duplicate":
+            act = partial(delivery.claim, world.settled(PATH))
         elif scenario.act == "revise":
             act = partial(delivery.edit, PATH, NEW_WORDS, LATER)
         else:

@@ -32,7 +32,18 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from delivery_world import LATER, MOVES, NEW_WORDS, WORDS, World, embed, embed_beside, users_files
+from delivery_world import (
+    LATER,
+    MOVES,
+    NEW_WORDS,
+    WORDS,
+    World,
+    apart,
+    embed,
+    embed_beside,
+    picky,
+    users_files,
+)
 
 from captiond import sidecar
 
@@ -43,6 +54,8 @@ CALLS = (
 )
 PATH = "trip/photo.jpg"
 DATA = b"a picture" * 1000
+WAYS = {**MOVES, "apart": apart, "picky": picky}
+FITTING_STEM = f"photo~{hashlib.sha256(b'photo.jpg').hexdigest()[:8]}"
 OTHER_STEM = f"photo~{hashlib.sha256(DATA).hexdigest()[:8]}"
 # An .xmp that the caption is merged into, and two files that travel along; a .txt is made.
 BESIDE = {
@@ -67,7 +80,7 @@ class Point:
 class Scenario:
     """What the child does, and what lies there before it."""
 
-    act: str  # publish, set_aside, revise or recover
+    act: str  # publish, set_aside, revise, duplicate or recover
     move: str
     taken: bool = False  # the delivered name is taken already
     beside: bool = False  # other files lie beside the picture and travel with it
@@ -77,6 +90,10 @@ class Scenario:
     @property
     def revises(self) -> bool:
         return "revise" in (self.act, self.before)
+
+    @property
+    def sends_again(self) -> bool:
+        return "duplicate" in (self.act, self.before)
 
     def __str__(self) -> str:
         after = f" after {self.before} to {self.cut.call} {self.cut.nth}" if self.cut else ""
@@ -116,7 +133,7 @@ def missing_tool() -> str | None:
 
 
 def world_at(root: Path, scenario: Scenario) -> World:
-    return World.at(root, move=MOVES[scenario.move], embed=embed_beside if scenario.beside else embed)
+    return World.at(root, move=WAYS[scenario.move], embed=embed_beside if scenario.beside else embed)
 
 
 def lay_out(root: Path, scenario: Scenario) -> World:
@@ -129,9 +146,12 @@ def lay_out(root: Path, scenario: Scenario) -> World:
         for place in (world.done, world.failed):
             (place / "trip").mkdir()
             (place / PATH).write_bytes(b"somebody's")
-    if scenario.revises:
+    if scenario.revises or scenario.sends_again:
         with world.opened() as delivery:
             world.caption(delivery, world.settled(PATH))
+    if scenario.sends_again:
+        for path, data in {PATH: DATA, **world.beside}.items():
+            (world.inbox / path).write_bytes(data)
     return world
 
 
@@ -207,11 +227,12 @@ def check_company(record: Path, told: dict[str, Any]) -> None:
 def check_recovery(world: World, scenario: Scenario) -> bool:
     """Recover in this process, as a restarted daemon would; whether there was a caption to make use of."""
     had_record = _has_record(world.done / ".captiond")
-    with world.opened() as delivery:
+    with world.opened(skips_duplicates=scenario.sends_again) as delivery:
         delivery.recover()
         assert not delivery.unresolved
+        assert not delivery.take_notices()
         left = [path for path in users_files(world.inbox) if path not in world.beside]
-        if left and scenario.act == "set_aside":
+        if left and "set_aside" in (scenario.act, scenario.before):
             world.reject(delivery, world.settled(PATH))
         elif left:
             assert not had_record, "a caption was on disk and the model is asked again"
@@ -220,6 +241,8 @@ def check_recovery(world: World, scenario: Scenario) -> bool:
         if scenario.revises:
             _check_revision(world)
             delivery.edit(PATH, "Somebody else's words.", LATER)
+        if scenario.sends_again:
+            assert world.asked <= 1, "the model was asked about a duplicate"
     if scenario.taken:
         for place in (world.done, world.failed):
             assert (place / PATH).read_bytes() == b"somebody's", "a name was replaced"
@@ -230,6 +253,8 @@ def check_recovery(world: World, scenario: Scenario) -> bool:
     expected = {PATH, *world.beside, *(["trip/photo.txt"] if scenario.beside else [])}
     if scenario.taken:
         expected = {name.replace("photo", OTHER_STEM) for name in expected}
+    if scenario.move == "picky":
+        expected = {name.replace("photo", FITTING_STEM) for name in expected}
     assert files == expected, f"not the names as without a crash: {files}"
     return had_record
 
@@ -357,12 +382,15 @@ def _child(root: Path, scenario: Scenario) -> None:
     """Come to the point where the work begins, wait for strace, and do it."""
     world = world_at(root, scenario)
     world.beside = BESIDE if scenario.beside else {}
-    delivery = world.delivery()
+    delivery = world.delivery(skips_duplicates=scenario.sends_again)
     delivery.open()
     if scenario.act == "recover":
         _wait()
         delivery.recover()
         world.work_off(delivery)
+    elif scenario.act == "duplicate":
+        _wait()
+        delivery.claim(world.settled(PATH))
     elif scenario.act == "publish":
         job = world.claim(delivery, world.settled(PATH))
         _wait()
@@ -408,18 +436,26 @@ def main() -> int:
         for act, beside in (("publish", False), ("publish", True), ("set_aside", False))
     ]
     scenarios += [
-        (Scenario("revise", move, beside=beside), arguments.every)
+        (Scenario(act, move, beside=beside), arguments.every)
+        for act in ("revise", "duplicate")
         for move in MOVES
         for beside in (False, True)
     ]
+    scenarios += [(Scenario("set_aside", "apart", taken), arguments.every) for taken in (False, True)]
+    scenarios += [(Scenario("publish", "picky", beside=beside), arguments.every) for beside in (False, True)]
     if not arguments.powercut:
         step = arguments.every * arguments.nested
-        scenarios += [
-            (Scenario("recover", move, beside=beside, cut=cut, before=act), step)
+        recovered = [
+            Scenario(act, move, beside=beside)
             for move in MOVES
             for beside in (False, True)
-            for act in ("publish", "revise")
-            for cut in points(Scenario(act, move, beside=beside))[::step]
+            for act in ("publish", "revise", "duplicate", "set_aside")
+            if not (act == "set_aside" and beside)
+        ]
+        scenarios += [
+            (replace(before, act="recover", cut=cut, before=before.act), step)
+            for before in [*recovered, Scenario("set_aside", "apart"), Scenario("publish", "picky")]
+            for cut in points(before)[::step]
         ]
     total = Score()
     for scenario, every in scenarios:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import hashlib
 import struct
 import warnings
@@ -64,8 +65,27 @@ def afcp_reach(jpeg: bytes) -> int | None:
     return int.from_bytes(jpeg[at + 20 : at + 24], "big") - at if at >= 0 else None
 
 
+def _says(new: list[str] | None, old: list[str] | None, text: str) -> bool:
+    """Does a tag say the text?  Of a list: what it said before, first, and all that the text lists."""
+    if not text.startswith("["):
+        return new == [text]
+    words, were = _listed(new), _listed(old)
+    return words[: len(were)] == were and set(_listed([text])) <= set(words)
+
+
+def _listed(values: list[str] | None) -> list[str]:
+    if not values:
+        return []
+    return list(map(str, ast.literal_eval(values[0]))) if values[0].startswith("[") else values
+
+
 def harm(
-    old: bytes, new: bytes, old_tags: Tags, new_tags: Tags, carriers: Mapping[str, IsCarrier]
+    old: bytes,
+    new: bytes,
+    old_tags: Tags,
+    new_tags: Tags,
+    carriers: Mapping[str, IsCarrier],
+    says: Mapping[str, str],
 ) -> str | None:
     """What is wrong with a file after a caption was written into it as these tags, in these segments."""
     if old[:2] == b"\xff\xd8":
@@ -84,9 +104,10 @@ def harm(
         return "the caption does not read back"
     if not new_tags:  # no exiftool
         return None
-    if any(new_tags.get(tag) != [CAPTION] for tag in carriers):
+    if not all(_says(new_tags.get(tag), old_tags.get(tag), says.get(tag, CAPTION)) for tag in carriers):
         return "the caption does not read back"
-    ours = (*carriers, *(["Photoshop:IPTCDigest"] if "IPTC:Caption-Abstract" in carriers else []))
+    has_iptc = any(tag.startswith("IPTC:") for tag in carriers)
+    ours = (*carriers, *(["Photoshop:IPTCDigest"] if has_iptc else []))
     tags, were = exiftool_others(new_tags, *ours), exiftool_others(old_tags, *ours)
     changed = {tag for tag in tags | were if tags.get(tag) != were.get(tag)}
     if changed:
@@ -115,11 +136,12 @@ def judged(
     old_tags: dict[str, Tags],
     new_folder: Path,
     carriers: Mapping[str, Mapping[str, IsCarrier]] | None = None,
+    says: Mapping[str, str] | None = None,
 ) -> dict[str, str]:
     """clean, refused or what was harmed, for each file as it now lies in `new_folder`.
 
     `old_tags` is what exiftool saw before.  `carriers` says for a file which tags hold the caption, and in
-    which segments of a JPEG: EXIF's alone.
+    which segments of a JPEG: EXIF's alone.  `says` tells of tags that hold another text, or a list.
     """
     new_tags = exiftool_tags(new_folder)
     verdicts = {}
@@ -130,7 +152,7 @@ def judged(
             continue
         try:
             tags = old_tags.get(name, {}), new_tags.get(name, {})
-            verdicts[name] = harm(data, new, *tags, (carriers or {}).get(name, EXIF)) or "clean"
+            verdicts[name] = harm(data, new, *tags, (carriers or {}).get(name, EXIF), says or {}) or "clean"
         except UNREADABLE as error:
             verdicts[name] = f"unreadable: {error!r}"
     return verdicts

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from captiond.metadata import TARGET, XMP_TARGET, beside, xmp
 from captiond.metadata.jpeg_xmp import JpegXmp
 from captiond.metadata.refusal import Refused
-from captiond.records import Described, Written
+from captiond.records import Described, Texts, Written
 
 from .asking import describe
 from .independent import exiftool_tags, needs_exiftool, needs_exiv2
@@ -63,15 +63,14 @@ def composed(
     replace: bool = False,
     own: tuple[str, ...] = (),
 ) -> beside.Beside:
+    former = Texts(*own) if own else None
     return beside.compose(
-        caption,
+        beside.Wish(Texts(caption), former, replace),
         described,
         xmp=xmp,
-        text=text,
-        replace=replace,
+        text="caption" if text else None,
         existing_xmp=existing_xmp,
         existing_text=existing_text,
-        own=own,
     )
 
 

@@ -19,6 +19,7 @@ from captiond.metadata import IPTC_TARGET, TARGET, XMP_TARGET, beside, seen, tak
 from captiond.metadata.describing import Describing
 from captiond.metadata.jpeg_xmp import JpegXmp
 from captiond.metadata.png import read_chunks
+from captiond.metadata.policy import CAPTION as CAPTION_FIELD
 from captiond.records import NO_NOTES, Described, Notes, Texts
 
 from .independent import exiftool_tags, needs_exiftool, pillow_description
@@ -263,7 +264,7 @@ EVERYWHERE = with_segments(
 
 
 def said(data: bytes, format: str = "JPEG") -> set[tuple[str, str | None]]:
-    return {(one.place, one.text) for one in seen.look(data, format).said}
+    return {(one.place, one.text) for one in seen.look(data, format).said if one.field == CAPTION_FIELD}
 
 
 def test_replace_means_replace_everywhere() -> None:
@@ -386,7 +387,7 @@ def test_windows_tags_are_written_on_demand(make: Callable[[], bytes]) -> None:
     """Explorer's title, comment and tags hold the texts, by an independent reader, if it is asked for."""
     texts = Texts(CAPTION, title="Dogs", keywords=("dog", "Strand"))
     data = make()
-    made = described(data, texts=texts, windows=True)
+    made = described(data, texts=texts, windows=True, blocks=("exif",))
     tags = piexif.load(made.data)["0th"]
     assert bytes(tags[0x9C9B]) == wide("Dogs")
     assert bytes(tags[0x9C9C]) == wide(CAPTION)
@@ -399,7 +400,7 @@ def test_windows_tags_are_written_on_demand(make: Callable[[], bytes]) -> None:
         "exif:XPKeywords",
     ]
     assert bytes(piexif.load(described(data, windows=True).data)["0th"][0x9C9B]) == wide(CAPTION)
-    assert described(made.data, texts=texts, windows=True).data is made.data
+    assert described(made.data, texts=texts, windows=True, blocks=("exif",)).data is made.data
     assert 0x9C9B not in piexif.load(described(data, texts=texts).data)["0th"]
 
 
@@ -420,14 +421,14 @@ def test_a_title_of_windows_is_kept_alone() -> None:
     theirs = block("<", [(tag, 1, len(wide(text)), wide(text)) for tag, text in tags])
     data = with_segments(PLAIN, exif_segment(theirs))
     texts = Texts(CAPTION, title="Dogs", keywords=("dog", "beach"))
-    made = described(data, texts=texts, windows=True)
+    made = described(data, texts=texts, windows=True, blocks=("exif",))
     tags_now = piexif.load(made.data)["0th"]
     assert bytes(tags_now[0x9C9B]) == wide("Holidays")
     assert bytes(tags_now[0x9C9E]) == wide("Sea;Dog; beach")
     assert tags_now[270] == CAPTION.encode()
     assert [one.action for one in made.written] == ["wrote", "kept", "wrote", "wrote"]
-    assert described(made.data, texts=texts, windows=True).data is made.data
-    replaced = described(data, texts=texts, windows=True, replaces=True)
+    assert described(made.data, texts=texts, windows=True, blocks=("exif",)).data is made.data
+    replaced = described(data, texts=texts, windows=True, blocks=("exif",), replaces=True)
     assert bytes(piexif.load(replaced.data)["0th"][0x9C9B]) == wide("Dogs")
     assert replaced.previous_description == "Holidays"
 

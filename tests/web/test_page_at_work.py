@@ -1,4 +1,4 @@
-"""The page with many pictures, in a real browser, over a history of 20,000 lines."""
+"""The page with many pictures, as people work with it: a real browser and daemon, 20,000 lines of history."""
 
 from __future__ import annotations
 
@@ -275,3 +275,31 @@ def test_axe_finds_nothing(page: Page, width: int, scheme: str) -> None:
         page.open(query)
         tab.wait_for_timeout(500)
         check(query)
+
+
+def test_files_are_dropped_and_the_inbox_is_seen(page: Page) -> None:
+    """What is added goes into the inbox and is captioned; what lies there stands with its reason."""
+    tab = page.open("?folder=inbox")
+    page.place.drop(b"words", "letter.doc")
+    letter = tab.get_by_role("listitem").filter(has_text="letter.doc")
+    expect(letter.get_by_text("Ignored", exact=True)).to_be_visible()
+    tab.locator("#files").set_input_files(
+        [{"name": "added.jpg", "mimeType": "image/jpeg", "buffer": picture("orange", 77, 50)}]
+    )
+    page.daemon.until((page.place.done / "added.jpg.caption.json").exists)
+    tab.evaluate(DROP, list(picture("purple", 66, 44)))
+    page.daemon.until((page.place.done / "dropped.jpg.caption.json").exists)
+    expect(tab.locator("#uploads")).to_be_hidden()
+    tab.get_by_role("link", name="Captioned").click()
+    expect(page.card("dropped.jpg")).to_be_visible()
+    (page.place.inbox / "letter.doc").unlink()
+
+
+DROP = """(bytes) => {
+    const given = new DataTransfer();
+    given.items.add(new File([new Uint8Array(bytes)], "dropped.jpg", { type: "image/jpeg" }));
+    for (const kind of ["dragenter", "dragover", "drop"]) {
+        const event = new DragEvent(kind, { dataTransfer: given, bubbles: true, cancelable: true });
+        document.body.dispatchEvent(event);
+    }
+}"""

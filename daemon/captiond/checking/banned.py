@@ -34,7 +34,7 @@ class Banned:
         return cls(tuple((one, _compiled(one)) for one in written if one.strip()))
 
     def found_in(self, text: str) -> tuple[str | None, tuple[str, ...]]:
-        """The first that `text` holds, as the user wrote it; and those that took too long: not found."""
+        """The first that `text` holds, as the user wrote it; and those that took too long to tell."""
         slow: list[str] = []
         for written, pattern in self.patterns:
             try:

@@ -15,16 +15,17 @@ from captiond.checking.plurals import are_forms_of_one
 from captiond.checking.records import Dropped, KeywordRules
 
 MOST_ITEMS = 500  # of one answer that are looked at
-_SENTENCE_WORDS = 4  # an item of more, in a line that ends like a sentence, makes it one
+_LIST_WORDS, _SENTENCE_WORDS, _FEW = 3, 4, 3  # words of an item; parts of a line
 _LONGEST_UNSPACED = 12  # letters; more are a sentence where words have no spaces
 
 _NUMBERED = re.compile(
     r"(?:^|(?<=\s))[ \t]*\(?\d{1,2}(?:[.)]|[、．:：]|\s?[-–](?=\s|[^\W\d]))[ \t]*(?=\D)", re.MULTILINE
 )
 _SEPARATORS = re.compile(
-    r"[,、，;；،؛\n|]|[ \t][•‣·*–—][ \t]|[•‣·]|[ \t]*(?<!\w)#(?=\w)|(?<=\w)[.。](?=\s+#)"
+    r"[,、，;；،؛\n|]|[ \t][•‣·*–—][ \t]|[•‣·・](?=\s)|(?:^|(?<=\s))[•‣·・]|[ \t]*(?<!\w)#(?=\w)"
+    r"|(?<=\w)[.。](?=\s+#)"
 )
-_EDGES = " \t\r\"'`“”„‘’«»‹›「」『』*_•‣·-–—()[]{}<>:：#./\\。．!！?？…"
+_EDGES = " \t・\r\"'`“”„‘’«»‹›「」『』*_•‣·-–—()[]{}<>:：#./\\。．!！?？…"
 _SENTENCE_END = re.compile(r"[.!?。！？]\s*\Z")
 
 
@@ -98,7 +99,7 @@ def _items(text: str, kept: _Kept) -> Iterator[str]:
     for line in text.splitlines():
         parts = [_bare(part) for part in _SEPARATORS.split(_NUMBERED.sub("\n", line.strip().strip("[]{}")))]
         parts = [part for part in parts if part]
-        if _SENTENCE_END.search(line) and any(len(part.split()) > _SENTENCE_WORDS for part in parts):
+        if _SENTENCE_END.search(line) and _is_sentence(parts):
             kept.drop(characters.line(line)[:200], "a sentence")
             continue
         if len(parts) > 1:
@@ -108,6 +109,12 @@ def _items(text: str, kept: _Kept) -> Iterator[str]:
             if count > MOST_ITEMS:
                 return
             yield part
+
+
+def _is_sentence(parts: list[str]) -> bool:
+    """Of a line that ends like a sentence: does it begin like one, or have hardly more than a long part?"""
+    lengths = [len(part.split()) for part in parts]
+    return lengths[:1] > [_LIST_WORDS] or (len(parts) <= _FEW and max(lengths, default=0) > _SENTENCE_WORDS)
 
 
 def _bare(part: str) -> str:

@@ -19,7 +19,8 @@ FEWEST_LETTERS = 6  # for the script to count
 FEWEST_WORDS = 5  # for the language to count
 FEWEST_HAN = 8  # letters without one kana that may still be a Japanese name
 _SYLLABIC, _LETTERS_PER_SYLLABLE = frozenset(("han", "kana", "hangul")), 3
-_ADDRESS = re.compile(r"\S*(?:[@/]|\w\.\w)\S*", re.ASCII)
+_ASCII_RUN = re.compile(r"[!-~]+")
+_IN_ADDRESS = re.compile(r"@|//|www\.|\w\.\w", re.ASCII)
 _KANA_SHARE = 0.15
 _SURE, _UNLIKELY = 0.85, 0.03
 
@@ -66,7 +67,7 @@ def is_wrong(text: str, wanted: str) -> bool:
 
 def is_in_foreign_letters(text: str, wanted: str) -> bool:
     """Are most of its letters none of the language's?  Addresses do not count."""
-    letters = scripts.counted(_ADDRESS.sub(" ", text))
+    letters = scripts.counted(_ASCII_RUN.sub(_unless_address, text))
     if letters.total() < FEWEST_LETTERS:
         return False
     language = base_of(wanted)
@@ -77,6 +78,10 @@ def is_in_foreign_letters(text: str, wanted: str) -> bool:
         mine *= _LETTERS_PER_SYLLABLE
     is_japanese = language == "zh" and letters["kana"] > letters.total() * _KANA_SHARE
     return foreign > mine or is_japanese
+
+
+def _unless_address(run: re.Match[str]) -> str:
+    return " " if _IN_ADDRESS.search(run[0]) else run[0]
 
 
 def base_of(language: str) -> str:

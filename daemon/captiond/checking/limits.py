@@ -22,6 +22,7 @@ _ABBREVIATIONS = re.compile(
 )
 _CLAUSES = re.compile(r"[,;:](?=\s)|\s[–—-](?=\s)|[、，；：،؛]")
 _TRAILING = " \t,;:、，；：،؛–—-(（[{«“„‘\"'「『"
+_AHEAD = 64  # characters behind a limit that say whether it falls between words
 _GRAPHEMES = regex.compile(r"\X")
 
 
@@ -45,6 +46,7 @@ def shortened(text: str, most: int) -> str:
     """`text` in at most `most` characters, cut at a sentence, clause or word; empty where no word fits."""
     if len(text) <= most:
         return text
+    text = text[: most + _AHEAD]
     sentences = [end for end in _sentence_ends(text) if end <= most]
     if sentences:
         return text[: sentences[-1]].rstrip()
@@ -68,7 +70,7 @@ def _is_abbreviation(text: str, end: re.Match[str]) -> bool:
         return False
     if _ABBREVIATIONS.search(text, max(0, end.start() - 12), end.start() + 1):
         return True
-    return text[end.end() :].lstrip()[:1].islower()
+    return text[end.end() : end.end() + 8].lstrip()[:1].islower()
 
 
 def _is_balanced(text: str) -> bool:
@@ -83,7 +85,7 @@ def _to_word(text: str, most: int) -> str:
 
 def _boundary(text: str, most: int) -> int:
     """The last place up to `most` where one word ends, in no grapheme."""
-    starts = {found.start() for found in _GRAPHEMES.finditer(text, 0, min(len(text), most + 64))}
+    starts = {found.start() for found in _GRAPHEMES.finditer(text)}
     for at in range(most, 0, -1):
         if text[at].isspace():
             return at

@@ -16,7 +16,7 @@ _KINDS = frozenset(
 _HEADING = re.compile(r"^[ \t]{0,3}#{1,6}[ \t]+(?=\S)", re.MULTILINE)
 _CLOSED_HEADING = re.compile(r"[ \t]+#{1,6}[ \t]*$", re.MULTILINE)
 _BULLET = re.compile(r"^[ \t]*(?:[*•‣◦▪●·]|[-–](?=[ \t]))[ \t]+(?=\S)", re.MULTILINE)
-_QUOTED_LINE = re.compile(r"^[ \t]*>[ \t]+(?=\S)", re.MULTILINE)
+_QUOTED_LINE = re.compile(r"^[ \t]*(?:>[ \t]+)+(?=\S)", re.MULTILINE)
 _RULE = re.compile(r"^[ \t]*(?:(?:\*[ \t]*){3,}|(?:-[ \t]*){3,}|(?:_[ \t]*){3,}|={3,})[ \t]*$", re.MULTILINE)
 _STRONG = re.compile(
     r"(\*{2,3})(?=[^\s*])([^*\n]{1,2000}?)(?<=[^\s*])\1|(?<!\w)(__)(?=[^\s_])([^\n]{1,2000}?)(?<=[^\s_])__(?!\w)"

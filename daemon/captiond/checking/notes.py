@@ -33,7 +33,7 @@ _POST_CODE = re.compile(
 _TOWN = re.compile(r"\s*,\s*(?:[A-Z]{2}\s+\d|\d{4,6}\s|[^\W\d_a-z])")
 _UNSPACED_ADDRESS = re.compile(
     r"[\u4e00-\u9fff]{1,8}(?:路|街|大道|巷|弄|胡同)\s?\d{1,5}\s?(?:号|號|弄)|[都道府県市区町村][^\s、。]{0,12}?\d{1,4}(?:丁目|番地?|[-−‐ー－]\d)|\d{1,4}丁目"
-    r"|[가-힣]+(?:로|길)\s?\d{1,4}(?:번길|\s?호)?(?=[\s,.]|\Z)"
+    r"|〒\s?\d{3}-?\d{4}|[가-힣]+(?:로|길)\s?\d{1,4}(?:번길|\s?호)?(?=[\s,.]|\Z)"
 )
 
 _APERTURE = re.compile(
@@ -95,10 +95,10 @@ def _streets() -> re.Pattern[str]:
     before, ending = any_of(every("contact.streets_before")), any_of(every("contact.street_endings"))
     number = r"\d{1,5}\s?[A-Za-z]?(?:\s(?:bis|ter))?"
     return re.compile(
-        rf"(?<!\w)(?:{number}\s+(?:{name}\s+){{1,3}}(?:{last})"
-        rf"|{number},?\s+(?:{behind})\s+(?:{name}\s*){{1,5}}"
-        rf"|(?:{before})\s+(?:{name}\s*){{1,5}}?,?\s*(?:n\.?\s?º?\s?)?{number}(?!\w)"
-        rf"|(?:{name}[\s-]){{0,2}}\w{{1,30}}[\s-]?(?:{ending})\s+{number}(?!\w))",
+        rf"(?<!\w)(?:{number}\s(?:{name}\s){{1,3}}(?:{last})"
+        rf"|{number},?\s(?:{behind})\s{name}(?:\s{name}){{0,4}}"
+        rf"|(?:{before})\s{name}(?:\s{name}){{0,4}}?,?\s(?:n\.?\s?º?\s?)?{number}(?!\w)"
+        rf"|(?<![\w.-])[\w.-]{{1,40}}?\s?(?:{ending})\s{number}(?!\w))",
         re.IGNORECASE,
     )
 

@@ -15,7 +15,6 @@ from captiond.checking.phrases import any_of, every
 
 _LABELED = ("caption", "alt_text", "title", "keywords", "visible_text")
 _FEWEST_LEFT = 2  # words behind "The image shows"; fewer, and it was the sentence itself
-_SHORTEST_CLOSED = 20  # characters before an offer of more help
 
 
 def unlabeled(text: str, field: str) -> str:
@@ -122,7 +121,7 @@ def without_closing(text: str) -> str:
     """`text` without an offer of more help at its end."""
     for found in _openings().closings.finditer(text):
         before = text[: found.start()].rstrip()
-        if len(before) >= _SHORTEST_CLOSED:
+        if scripts.word_count(before) >= _FEWEST_LEFT:
             return before
     return text
 

@@ -64,7 +64,7 @@ def without_thoughts(said: str) -> str:
     opened = _OPENED.search(said)
     if opened is not None:
         return said[: opened.start()]  # cut off while it was thinking
-    return "" if _thinks_aloud().match(said) else said
+    return "" if _thinks_aloud().match(said.lstrip()) else said
 
 
 def first_turn(said: str, *, by_names: bool) -> str:
@@ -101,7 +101,7 @@ def _answer_channel(said: str) -> str:
 
 @cache
 def _thinks_aloud() -> re.Pattern[str]:
-    return re.compile(rf"\s*[#*_]{{0,4}}\s*(?:{any_of(every('thoughts'))})", re.IGNORECASE)
+    return re.compile(rf"[#*_ ]{{0,6}}(?:{any_of(every('thoughts'))})", re.IGNORECASE)
 
 
 @cache

@@ -118,7 +118,7 @@ def _in_inbox(settings: Settings, path: str) -> Explanation | None:
     except client.NotRunning:
         refuse_missing(settings, "inbox")
         _refuse_silent(folders.inbox)
-        standing = _unstarted(settings).standing(path, takes_text=settings.output.text_sidecar)
+        standing = _unstarted(settings).standing(path, takes_text=bool(settings.output.text_sidecar))
         return _explained(standing, None)
     try:
         standing = wire.decoded(Standing, answer.get("standing"))
@@ -164,6 +164,8 @@ def _partial(standing: Standing) -> str:
 
 
 def _waiting(standing: Standing) -> str:
+    if standing.behind is None:
+        return "waiting"
     return f"waiting behind {standing.behind}" if standing.behind else "waiting, next in line"
 
 

@@ -53,15 +53,23 @@ class Access:
         """As it must be where the file belongs to somebody else now; None for what was kept.
 
         The former `owner` and `group` are named with what was theirs.  The new group was others to the file,
-        and gets what others have.
+        and gets what others have; but no more than the former group, since who is in both has the rights of
+        both.
         """
         access = self
         if owner is not None:
             access = replace(access, users=_named(access.users, owner, access.owner))
         if group is not None:
             named = _named(access.groups, group, access.group)
-            access = replace(access, groups=named, group=access.other)
+            access = replace(access, groups=named, group=access.other & access.group)
         return access
+
+    def without_names(self) -> int:
+        """The mode where no ACL is to be had: who was named is one of the others now, and must not gain."""
+        other = self.other
+        for _, rights in (*self.users, *self.groups):
+            other &= rights
+        return self.owner << 6 | self.group << 3 | other
 
     def encoded(self) -> bytes:
         entries = [(_USER_OBJ, self.owner, _NOBODY)]

@@ -78,7 +78,7 @@ class Attributes:
                 return
             except OSError:
                 pass  # none to be had here: then the mode alone, of which nobody gains
-        os.fchmod(file, theirs.owner << 6 | theirs.group << 3 | theirs.other)
+        os.fchmod(file, theirs.without_names())
 
     def _give_owner(self, file: int) -> None:
         try:

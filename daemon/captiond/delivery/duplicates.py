@@ -16,6 +16,7 @@ from itertools import islice
 from captiond import sidecar
 from captiond.delivery.companions import Companion, Company
 from captiond.delivery.files import exists, read, sha256_of
+from captiond.delivery.folders import REFUSED_NAMES
 from captiond.delivery.journal import PICTURE, Claim, Original, Piece, holds
 from captiond.delivery.steps import Steps
 from captiond.errors import Rejected, TryLater
@@ -66,12 +67,26 @@ def _twin(steps: Steps, path: str, sha256: str) -> tuple[str, Record] | None:
         return None
     with steps.target.folder(folder_name) as folder:
         for call in fitting(dropped) if is_refused_somewhere(dropped) else (dropped,):
-            for name in islice(candidates(call, sha256, suffix=steps.suffix), _MOST_NAMES):
-                record = _record(folder, name + steps.suffix)
-                if record is not None and (record.path, record.source.sha256) == (path, sha256):
-                    return f"{folder_name}/{name}" if folder_name else name, record
-                if record is None and not exists(folder, name):
-                    break
+            try:
+                twin = _called(folder, call, path, sha256, steps.suffix)
+            except OSError as error:
+                if error.errno not in REFUSED_NAMES:
+                    raise
+            else:
+                if twin is not None:
+                    return f"{folder_name}/{twin[0]}" if folder_name else twin[0], twin[1]
+    return None
+
+
+def _called(folder: int, call: str, path: str, sha256: str, suffix: str) -> tuple[str, Record] | None:
+    """Among the files that were to be called so."""
+    for name in islice(candidates(call, sha256, suffix=suffix), _MOST_NAMES):
+        if exists(folder, name + suffix):
+            record = _record(folder, name + suffix)
+            if record is not None and (record.path, record.source.sha256) == (path, sha256):
+                return name, record
+        elif not exists(folder, name):
+            break
     return None
 
 

@@ -5,6 +5,8 @@ By a rename where that is possible (`handover`), else by a copy that is delivere
 
 from __future__ import annotations
 
+import os
+
 from captiond import sidecar
 from captiond.delivery import handover, originals
 from captiond.delivery.attempts import Attempts
@@ -51,12 +53,13 @@ class Failing:
             return self._finishing.delivered(steps, claim, is_seen=True), record
 
     def _committed(self, steps: Steps, file: int, record: Record, original: Original) -> Claim:
-        try:
-            claim = _claimed(steps, file, record, original, by_rename=True)
-            return handover.commit(steps, claim, file)
-        except OSError as error:
-            if error.errno not in handover.NO_MOVE:
-                raise
+        if os.fstat(file).st_dev == os.fstat(steps.target.root).st_dev:
+            try:
+                return handover.commit(steps, _claimed(steps, file, record, original, by_rename=True), file)
+            except OSError as error:
+                if error.errno not in handover.NO_MOVE:
+                    raise
+                steps.trace.clear()
         return steps.commit(_claimed(steps, file, record, original, by_rename=False))
 
 

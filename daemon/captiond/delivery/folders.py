@@ -162,7 +162,7 @@ def _entered(parent: int, part: str) -> tuple[int, str]:
             except OSError as error:
                 if error.errno in (ENOTDIR, ELOOP):
                     continue
-                if error.errno not in REFUSED_NAMES and not _is_refused(parent, part, error):
+                if not is_refused(parent, call, error):
                     raise
                 refused = error
                 break
@@ -184,9 +184,14 @@ def _found(parent: int, part: str) -> tuple[int, str] | None:
     return None
 
 
-def _is_refused(parent: int, part: str, error: OSError) -> bool:
-    """A share of Windows says of a name that it cannot hold that there is no such file."""
-    is_odd = is_refused_somewhere(part) and os.fstat(parent).st_nlink > 0
+def is_refused(folder: int, name: str, error: OSError) -> bool:
+    """Whether the file system of the opened folder says that it cannot hold the name.
+
+    Shares of Windows, and exFAT in user space, say that there is no such file, also to who would make it.
+    """
+    if error.errno in REFUSED_NAMES:
+        return True
+    is_odd = is_refused_somewhere(name) and os.fstat(folder).st_nlink > 0
     return is_odd and isinstance(error, FileNotFoundError)
 
 

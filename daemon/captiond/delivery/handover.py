@@ -68,6 +68,7 @@ def finish(steps: Steps, claim: Claim) -> Claim | None:
     """From wherever a crash left it; None, and no traces, if there is nothing to set aside any more."""
     original = claim.original
     with _shown(steps, claim) as (target, new_name), _opened(steps.inbox.root, claim.path, original) as here:
+        steps.drop_reservations(claim)
         there = status_of(target, new_name)
         with _opened(target, new_name, original) as shown:
             is_shown = shown is not None
@@ -78,7 +79,6 @@ def finish(steps: Steps, claim: Claim) -> Claim | None:
         if there is not None and there.st_ino == original.fingerprint.inode and there.st_size:
             _put_back(steps, claim, target, new_name)  # it was changed while it was moved
         elif here is not None:
-            steps.drop_reservations(claim)
             try:
                 return commit(steps, claim, here)
             except OSError as error:

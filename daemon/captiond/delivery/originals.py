@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
-from captiond.delivery.files import NO_FILE, enter, is_regular, sha256_of
+from captiond.delivery.files import NO_FILE, enter, exists, is_regular, sha256_of
 from captiond.delivery.folders import WORK, Folder
 from captiond.delivery.journal import Claim, Original, looks_like
 from captiond.delivery.moves import Move, move_beside
@@ -90,14 +90,8 @@ def remove(inbox: Folder, job: str, claim: Claim, move: Move, *, is_seen: bool) 
     is_gone, trouble = True, None
     if claim.by_rename:
         return True  # it went there itself
-    with ExitStack() as closing:
-        grab = enter(inbox.work, GRAB)
-        closing.callback(os.close, grab)
-        for number, piece in enumerate(claim.pieces):
-            if piece.original is None:
-                continue
-            name = f"{job}.{number}" if number else job
-            taking = _Taking(inbox, grab, name, piece.original, move, is_seen)
+    with _takings(inbox, job, claim, move, is_seen=is_seen) as takings:
+        for taking in takings:
             try:
                 is_gone &= taking.remove()
             except OSError as error:
@@ -105,6 +99,27 @@ def remove(inbox: Folder, job: str, claim: Claim, move: Move, *, is_seen: bool) 
     if trouble is not None:
         raise trouble
     return is_gone
+
+
+def put_back(inbox: Folder, job: str, claim: Claim, move: Move) -> None:
+    """What a crash left half taken away goes back into the inbox, after all."""
+    with _takings(inbox, job, claim, move, is_seen=False) as takings:
+        for taking in takings:
+            taking.put_back()
+
+
+@contextmanager
+def _takings(inbox: Folder, job: str, claim: Claim, move: Move, *, is_seen: bool) -> Iterator[list[_Taking]]:
+    grab = enter(inbox.work, GRAB, 0o700)
+    try:
+        originals = [(number, piece.original) for number, piece in enumerate(claim.pieces)]
+        yield [
+            _Taking(inbox, grab, f"{job}.{number}" if number else job, original, move, is_seen)
+            for number, original in originals
+            if original is not None
+        ]
+    finally:
+        os.close(grab)
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,11 +178,15 @@ class _Taking:
             if _has_content_of(file, self.original):
                 os.unlink(self.name, dir_fd=self.grab)
             else:
-                folder_name, name = split(self.original.path)
-                with self.inbox.folder(self.inbox.make_folder(folder_name)) as folder:
-                    self._put_back(folder, name)
+                self.put_back()
         finally:
             os.close(file)
+
+    def put_back(self) -> None:
+        if exists(self.grab, self.name):
+            folder_name, name = split(self.original.path)
+            with self.inbox.folder(self.inbox.make_folder(folder_name)) as folder:
+                self._put_back(folder, name)
 
     def _put_back(self, folder: int, name: str) -> None:
         move_beside(self.move, (self.grab, self.name), (folder, name), self.original.sha256)

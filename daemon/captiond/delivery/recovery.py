@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TypeVar
 
-from captiond.delivery import duplicates, handover
+from captiond.delivery import duplicates, handover, originals
 from captiond.delivery.attempts import Attempts
 from captiond.delivery.attributes import Attributes
 from captiond.delivery.companions import Company, Takers
@@ -112,6 +112,7 @@ class Recovery:
         speaks of must lie in its place: else the image is captioned once more.
         """
         if claim.is_duplicate and not duplicates.stands(steps, claim):
+            originals.put_back(steps.inbox, steps.trace.job, claim, steps.move)
             steps.trace.clear()
             return None
         if not steps.target.is_private and not steps.is_committed(claim):

@@ -13,7 +13,7 @@ from itertools import chain
 
 from captiond import sidecar
 from captiond.delivery.files import NO_FILE, exists, read
-from captiond.delivery.folders import REFUSED_NAMES, Folder
+from captiond.delivery.folders import REFUSED_NAMES, Folder, is_refused
 from captiond.delivery.journal import Claim, Piece, Trace, holds
 from captiond.delivery.moves import Move, drop_reservations
 from captiond.errors import TryLater
@@ -47,12 +47,8 @@ class Steps:
         calls = fitting(split(claim.path)[1])
         names: Iterator[str] = chain([claim.name], self._free_names(claim, next(calls)))
         while True:
-            name = next(names)
-            if name != claim.name:
-                claim = replace(claim, name=name)
-                self.trace.write_claim(claim)
-                self.trace.sync()
             try:
+                claim = self._called(claim, next(names))
                 self._show_pieces(claim)
                 self.commit_shown(claim)
                 return claim
@@ -62,10 +58,19 @@ class Steps:
                     # It is theirs now; what recovery makes of the traces is whole again.
                     raise TryLater("somebody changed what was shown of it before it was delivered") from None
             except OSError as error:
-                if error.errno not in REFUSED_NAMES:
+                if not is_refused(self.target.root, split(claim.name)[1], error):
                     raise
                 self.hide(claim)
                 names = self._names_instead(claim, calls, error)
+
+    def _called(self, claim: Claim, name: str) -> Claim:
+        """The claim with this name, durably."""
+        if name == claim.name:
+            return claim
+        claim = replace(claim, name=name)
+        self.trace.write_claim(claim)
+        self.trace.sync()
+        return claim
 
     def commit_shown(self, claim: Claim) -> None:
         """Step 4 alone; FileExistsError, and nothing is done, if the record's name is taken."""
@@ -163,7 +168,11 @@ class Steps:
         it was to make room for still waits.
         """
         folder_name, name = split(claim.name)
-        waiting = [piece.tail for number, piece in enumerate(claim.pieces) if self.trace.has_piece(number)]
+        waiting = [
+            piece.tail
+            for number, piece in enumerate(claim.pieces)
+            if claim.by_rename or self.trace.has_piece(number)
+        ]
         names = [*(tail.of(name) for tail in waiting), name + self.suffix]
         with self.target.folder(self.target.make_folder(folder_name)) as folder:
             drop_reservations(folder, names, claimed_at_ns=self.trace.claimed_at_ns())

@@ -188,6 +188,16 @@ class Inbox:
             at = self._book.gives_up_at()
         return None if at is None else round(max(at - self._clock(), 0.0), 1)
 
+    def listing(self, most: int, takes_text: Callable[[str], bool]) -> list[tuple[str, Standing]]:
+        """Where up to `most` files stand: first those that somebody has to look after, the ignored ones last.
+
+        `takes_text`: whether `photo.txt` of this path travels with `photo.jpg`.
+        """
+        with self._lock:
+            found = self._book.listing(self._clock(), most)
+            ignored = self._survey.ignored_paths(most - len(found))
+        return found + [(path, self.standing(path, takes_text=takes_text(path))) for path in ignored]
+
     def standing(self, path: str, *, takes_text: bool = False) -> Standing:
         """Where the file `path` (relative to the inbox) stands, or that it is not there.
 

@@ -9,14 +9,10 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 
+from captiond import formats
 from captiond.support.patterns import Patterns
 
-IMAGE_EXTENSIONS = frozenset(
-    {
-        "jpg", "jpeg", "jpe", "jfif", "png", "webp", "tif", "tiff", "gif", "bmp", "dib", "heic", "heif",
-        "hif", "avif",
-    }
-)  # fmt: skip
+IMAGE_EXTENSIONS = formats.ENDINGS
 
 NOT_AN_IMAGE = "not an image by its name"
 

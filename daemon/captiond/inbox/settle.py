@@ -34,6 +34,10 @@ class Phase(Enum):
     IN_WORK = auto()  # handed out
 
 
+# In which order they are listed; all others come first.
+_LISTED = {Phase.IN_WORK: 1, Phase.SETTLING: 2, Phase.WAITING: 3}
+
+
 class Kind(Enum):
     """What a look into a quiet file found."""
 
@@ -306,6 +310,21 @@ class Book:
                 return Standing("deferred", entry.reason or None, wait_seconds=left)
             case Phase.IN_WORK:
                 return Standing("in_work")
+
+    def listing(self, now: float, most: int) -> list[tuple[str, Standing]]:
+        """Some of the files: what waits for something first, then what is in work, settles and waits."""
+
+        def rank(item: tuple[str, _Entry]) -> tuple[int, str]:
+            return _LISTED.get(item[1].phase, 0), item[0]
+
+        chosen = heapq.nsmallest(most, self._entries.items(), key=rank)
+        told = []
+        for path, entry in chosen:
+            # How many stand before each of many is a question for each of many.
+            is_waiting = entry.phase is Phase.WAITING
+            standing = Standing("waiting", behind=None) if is_waiting else self.standing(path, now)
+            told.append((path, standing))
+        return [(path, standing) for path, standing in told if standing is not None]
 
     # How the book is kept
 

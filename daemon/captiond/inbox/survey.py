@@ -8,6 +8,7 @@ stop.
 from __future__ import annotations
 
 import heapq
+import itertools
 import math
 import stat
 import threading
@@ -67,6 +68,15 @@ class Survey:
     def is_complete(self) -> bool:
         """Whether everything was looked at since `start_over`."""
         return self._scan.is_over and self._scan.due_at > -math.inf
+
+    def ignored_paths(self, most: int) -> list[str]:
+        """Some of the files that are ignored."""
+        paths = (
+            f"{folder}/{name}" if folder else name
+            for folder in sorted(self._folders)
+            for name in sorted(self._folders[folder])
+        )
+        return list(itertools.islice(paths, most))
 
     def unfinished_beside(self, path: str) -> frozenset[str]:
         """Names beside the file that say, or said, that it is unfinished."""

@@ -2,30 +2,40 @@
 
 Pure: bytes in, bytes out, no files, no clock.  `seen` tells what a picture says, `policy` decides once for
 all its places, `targets` is the table of places, `blocks` writes them.  One module per container, `tiff` and
-`tiff_patch` for the block that EXIF lives in, `xmp` for the packets that a second module per container finds,
-`iptc` and `photoshop` for what JPEG has besides, `beside` for the files next to it.  What cannot be proved
-safe is refused, with the very same bytes and the reason.  The function `place` is somebody else's, who puts
-the block into HEIC and AVIF; `heif` proves what comes back.
+`tiff_patch` for the block that EXIF lives in, `xmp` and its like for the packets that a second module per
+container finds, `iptc` and `photoshop` for what JPEG has besides, `keywords` for what stands in lists,
+`beside` for the files next to it.  What cannot be proved safe is refused, with the very same bytes and the
+reason.  The function `place` is somebody else's, who puts the block into HEIC and AVIF; `heif` proves what
+comes back.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
+from dataclasses import replace as changed
+from functools import partial
+from itertools import groupby
+from typing import TypeVar
 
 from captiond.records import Described, Texts, Written
 
 from . import blocks as writing
 from . import iptc, policy, seen, targets
-from .blocks import Kept, Skipped
+from .blocks import Kept, Laid, LaidPacket, Skipped
 from .heif import Place
-from .policy import CAPTION, SWITCHED_OFF, Decision, Said, is_read_by_programs
+from .keywords import NO_KEYWORDS, Union
+from .policy import ALT_TEXT, CAPTION, LISTS, SWITCHED_OFF, TITLE, Decision, Said, is_read_by_programs
 from .refusal import MISTAKES, Refused
-from .targets import AUTO, WINDOWS, Target
+from .targets import AUTO, WINDOWS, XMP, Target
 
 TARGET = targets.EXIF_DESCRIPTION.name
 XMP_TARGET = targets.XMP_DESCRIPTION.name
 IPTC_TARGET = targets.IPTC_CAPTION.name
+
+_SERVING = ("wrote", "kept")
+
+Former = Texts | Collection[str] | None  # texts of ours that may make way; captions, if no more is known
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,9 +43,10 @@ class Judged:
     """What is known of a picture before anything is written: what it says, and what becomes of that."""
 
     said: tuple[Said, ...]
-    kept: frozenset[str]  # the texts that somebody else has said already
+    kept: frozenset[str]  # the fields for which somebody else has said something already
     replace: bool
-    own: Collection[str]  # what is nobody else's word, wherever it stands
+    ours: Mapping[str, Collection[str]]  # by field: what is nobody else's word, wherever it stands
+    union: Union = NO_KEYWORDS
     name: str = ""
     signature: str | None = None  # why the bytes may not change
 
@@ -50,43 +61,70 @@ class _Wish:
     data: bytes = field(repr=False)
     format: str
     texts: Texts
+    own: Texts | None
     blocks: str | Collection[str]
     windows: bool
     place: Place | None
+    title_as: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Made:
+    """What became of one target, and what made way for its text."""
+
+    written: Written
+    previous: str | None = None
 
 
 def judge(
     data: bytes,
     format: str,
-    caption: str,
+    texts: Texts,
     *,
     replace: bool = False,
     windows: bool = False,
     beside: Collection[Said] = (),
-    own: Collection[str] = (),
+    own: Former = None,
     name: str = "",
     is_signed: bool = False,
 ) -> Judged:
     """One decision for each text of a picture, over all that it says and all that is said `beside` it.
 
-    `replace` overrides a person's description; `own` are captions of ours that may make way; `name` is the
+    `replace` overrides what a person wrote; `own` are texts of ours that may make way; `name` is the
     picture's, which says nothing as a description.  Never raises.
     """
     looked = seen.look(data, format)
-    ours = [policy.clean(text) for text in (*own, caption)]
-    ours = [*ours, *map(iptc.shortened, ours)]
     said = (*(one for one in looked.said if windows or one.place != WINDOWS), *beside)
     signature = None
     if is_signed:
         signature = "the C2PA manifest beside it signs the bytes that would change"
     elif looked.is_signed_remotely:
         signature = "Content Credentials elsewhere sign the bytes that would change"
+    ours = our_words(texts, own)
     kept = set()
-    for text in {one.field for one in said}:
+    for text in {one.field for one in said} - LISTS:
         its_own = [one for one in said if one.field == text]
-        if policy.decide(its_own, replace=replace, own=ours, name=name) is Decision.KEEP:
+        if policy.decide(its_own, replace=replace, own=ours[text], name=name) is Decision.KEEP:
             kept.add(text)
-    return Judged(said, frozenset(kept), replace, frozenset(ours), name, signature)
+    union = Union.of(said, texts, _former(own))
+    return Judged(said, frozenset(kept), replace, ours, union, name, signature)
+
+
+def our_words(texts: Texts, own: Former) -> Mapping[str, frozenset[str]]:
+    """By field, what we say and said before, as it stands in each place."""
+    if own is None or isinstance(own, Texts):
+        said = [texts] if own is None else [texts, own]
+        captions = [one.caption for one in said]
+    else:
+        said, captions = [texts], [texts.caption, *own]
+    cleaned = list(map(policy.clean, captions))
+    titles = [policy.clean(one.title or "") for one in said]
+    return {
+        CAPTION: frozenset([*cleaned, *map(iptc.shortened, cleaned)]),
+        # Explorer's title is the caption where there is no other.
+        TITLE: frozenset([*titles, *map(iptc.shortened_title, titles), *cleaned]),
+        ALT_TEXT: frozenset(policy.clean(one.alt_text or "") for one in said),
+    }
 
 
 def describe(
@@ -99,85 +137,169 @@ def describe(
     windows: bool = False,
     place: Place | None = None,
     beside: Collection[Said] = (),
-    own: Collection[str] = (),
+    own: Former = None,
+    title_as: str = "title",
     judged: Judged | None = None,
 ) -> Described:
-    """Lay `texts` into the image, unless a person or a program needs the description that is there.
+    """Lay `texts` into the image, unless a person or a program needs what is there.
 
-    `format` is Pillow's name.  `blocks` are the kinds of metadata that are wanted, each of which is written
-    or refused on its own, or `auto`; `windows` asks for the tags of Windows' Explorer.  `place` puts a block
-    into HEIC and AVIF files; without it they are left alone.  `judged` is given if it was decided before,
-    else this decides (see `judge`).  Never raises, whatever the bytes: see `Written.action` and its reason.
+    `format` is Pillow's name.  `blocks` are the kinds of metadata that are wanted, in each of which every
+    text is written or refused on its own, or `auto`; `windows` asks for the tags of Windows' Explorer.
+    `place` puts a block into HEIC and AVIF files; without it they are left alone.  `judged` is given if it
+    was decided before, else this decides (see `judge`).  Never raises, whatever the bytes: see
+    `Written.action` and its reason.
     """
-    judged = judged or judge(
-        data, format, texts.caption, replace=replace, windows=windows, beside=beside, own=own
-    )
-    wish = _Wish(data, format, texts, blocks, windows, place)
-    written: list[Written] = []
-    previous: list[str | None] = []
+    judged = judged or judge(data, format, texts, replace=replace, windows=windows, beside=beside, own=own)
+    wish = _Wish(data, format, texts, _former(own), blocks, windows, place, title_as)
+    made = []
     if "exif" not in blocks and blocks != AUTO:
-        written.append(Written(TARGET, "skipped", SWITCHED_OFF))
-    for target, text in _wanted(wish, judged):
-        data, one, made_way = _attempted(target, text, data, wish, judged)
-        written.append(one)
-        previous.append(made_way)
-    previous += _unwritable(judged) if any(one.action == "wrote" for one in written) else ()
-    return Described(data, tuple(written), policy.together(*previous))
+        made.append(_Made(Written(TARGET, "skipped", SWITCHED_OFF)))
+    for is_xmp, rows in groupby(_wanted(wish, judged), lambda row: row[0].block == XMP):
+        data, some = (_laid_into_xmp if is_xmp else _laid)(list(rows), data, wish, judged)
+        made += some
+    previous = [one.previous for one in made]
+    previous += _unwritable(judged) if any(one.written.action == "wrote" for one in made) else ()
+    return Described(data, tuple(one.written for one in made), policy.together(*previous))
 
 
 def unserved(judged: Judged, written: Collection[Written]) -> bool:
-    """Does any block go on saying something else than the caption that was to stand everywhere?"""
+    """Does a block go on saying something else than the caption, or does a text stand nowhere inside?"""
     names = {target.block: target.name for target in targets.TABLE if target.is_always_told}
     wrote = {one.target for one in written if one.action == "wrote"}
-    left = [one for one in judged.said if one.place in names and names[one.place] not in wrote]
-    return not judged.keeps() and any(_says_otherwise(one, judged) for one in left)
+    said = [one for one in judged.said if one.place in names and one.field == CAPTION]
+    left = [one for one in said if names[one.place] not in wrote]
+    if not judged.keeps() and any(_says_otherwise(one, judged) for one in left):
+        return True
+    homes = [one for one in targets.TABLE if one.field != CAPTION and one.block != WINDOWS]
+    fields = {target.name: target.field for target in homes}
+    served = {fields[one.target] for one in written if one.target in fields and one.action in _SERVING}
+    return any(fields[one.target] not in served for one in written if one.target in fields)
 
 
 def _says_otherwise(said: Said, judged: Judged) -> bool:
     text = policy.clean(said.text or "")
-    return said.text is None or bool(text and text not in judged.own and not is_read_by_programs(text))
+    return said.text is None or bool(
+        text and text not in judged.ours[CAPTION] and not is_read_by_programs(text)
+    )
+
+
+def _former(own: Former) -> Texts | None:
+    return own if isinstance(own, Texts) else None
 
 
 def _wanted(wish: _Wish, judged: Judged) -> Iterator[tuple[Target, str]]:
-    has_iptc = wish.blocks == AUTO and writing.has_iptc(wish.data, wish.format)
-    rows = targets.chosen(wish.blocks, windows=wish.windows, said=judged.said, has_iptc=has_iptc)
+    has_more = any(
+        targets.says(target, wish.texts, wish.own) for target in targets.TABLE if target.field != CAPTION
+    )
+    rows = targets.chosen(
+        wish.blocks,
+        windows=wish.windows,
+        said=judged.said,
+        has_iptc=wish.blocks == AUTO and writing.has_iptc(wish.data, wish.format),
+        has_more=has_more,
+        title_as=wish.title_as,
+    )
     for target in rows:
-        text = policy.clean(target.text(wish.texts))
-        if text or target.is_always_told:
-            yield target, text
+        if target.is_always_told or targets.says(target, wish.texts, wish.own):
+            yield target, policy.clean(target.text(wish.texts))
+
+
+def _laid(
+    rows: Collection[tuple[Target, str]], data: bytes, wish: _Wish, judged: Judged
+) -> tuple[bytes, list[_Made]]:
+    """The image with these texts, one after the other; what became of each target."""
+    made = []
+    for target, text in rows:
+        act = partial(_lay, target, text, data, wish, judged)
+        laid, written = _attempted(target, text, act, wish, judged)
+        data = laid.data if laid else data
+        made.append(_Made(written, _others_words(target, laid.previous, judged) if laid else None))
+    return data, made
+
+
+def _others_words(target: Target, previous: str | None, judged: Judged) -> str | None:
+    """What made way, unless it was ours; of captions the record knows that itself."""
+    others = [field for field in target.fields if field != CAPTION]
+    is_ours = any(policy.clean(previous or "") in judged.ours[field] for field in others)
+    return None if is_ours else previous
+
+
+def _lay(target: Target, text: str, data: bytes, wish: _Wish, judged: Judged) -> Laid:
+    read = writing.reader(wish.format, wish.place)
+    assert read is not None
+    return writing.lay(target, text, judged.union, data, read(data))
+
+
+def _laid_into_xmp(
+    rows: Collection[tuple[Target, str]], data: bytes, wish: _Wish, judged: Judged
+) -> tuple[bytes, list[_Made]]:
+    """The same for texts that stand in one packet, which is laid into the image once."""
+    latest: LaidPacket | None = None
+    made = []
+    for target, text in rows:
+        act = partial(_lay_into_packet, target, text, latest, data, wish, judged)
+        laid, written = _attempted(target, text, act, wish, judged)
+        latest = laid or latest
+        made.append(_Made(written, _others_words(target, laid.previous, judged) if laid else None))
+    if latest is None or latest.data is data:
+        return data, made
+    proof = _tried(latest.prove)
+    if proof is None:
+        return latest.data, made
+    return data, [_Made(changed(one.written, action=proof[0], reason=proof[1])) for one in made]
+
+
+def _lay_into_packet(
+    target: Target, text: str, latest: LaidPacket | None, data: bytes, wish: _Wish, judged: Judged
+) -> LaidPacket:
+    read = writing.reader(wish.format, wish.place)
+    if latest is None and read is not None:
+        read(data)
+    return writing.lay_into_packet(target, text, judged.union, latest or LaidPacket.of(data, wish.format))
+
+
+Result = TypeVar("Result")
 
 
 def _attempted(
-    target: Target, text: str, data: bytes, wish: _Wish, judged: Judged
-) -> tuple[bytes, Written, str | None]:
-    """The image with the text, or the very same bytes; what became of the target; what made way."""
+    target: Target, text: str, act: Callable[[], Result], wish: _Wish, judged: Judged
+) -> tuple[Result | None, Written]:
+    """What `act` makes, if it may and can; what became of the target."""
 
-    def untouched(action: str, reason: str) -> tuple[bytes, Written, None]:
-        return data, Written(target.name, action, reason), None
+    def untouched(action: str, reason: str) -> tuple[None, Written]:
+        return None, Written(target.name, action, reason)
 
-    read = writing.reader(wish.format, wish.place)
-    if read is None:
+    if writing.reader(wish.format, wish.place) is None:
         return untouched("skipped", f"captions are not written into {wish.format or 'unknown'} files")
-    if not text:
+    if not text and target.is_always_told:
         return untouched("skipped", "the caption is empty")
     if any(map(judged.keeps, target.fields)):
         return untouched("kept", _reason_to_keep(target, judged))
     if judged.signature:
         return untouched("refused", judged.signature)
+    made: list[Result] = []
+    trouble = _tried(lambda: made.append(act()))
+    return untouched(*trouble) if trouble else (made[0], Written(target.name, "wrote"))
+
+
+def _tried(act: Callable[[], None]) -> tuple[str, str] | None:
+    """Which action it is instead, and why; None if it was done."""
     try:
-        laid = writing.lay(target, text, data, wish.format, read(data))
+        act()
     except Kept as kept:
-        return untouched("kept", str(kept))
+        return "kept", str(kept)
     except Skipped as skipped:
-        return untouched("skipped", str(skipped))
+        return "skipped", str(skipped)
     except Refused as refused:
-        return untouched("refused", str(refused))
+        return "refused", str(refused)
     except MISTAKES as error:  # ours, and no reason to keep the image from being delivered as it was
-        return untouched("refused", f"unexpectedly: {type(error).__name__}: {error}")
-    return laid.data, Written(target.name, "wrote"), laid.previous
+        return "refused", f"unexpectedly: {type(error).__name__}: {error}"
+    return None
 
 
 def _reason_to_keep(target: Target, judged: Judged) -> str:
+    if target.field != CAPTION:
+        return f"kept existing {target.field.replace('_', ' ')}"
     programs = (one for one in judged.said if one.place == target.block == "exif" and one.text)
     if any(is_read_by_programs(one.text or "") for one in programs):
         return Decision.KEEP_FOR_PROGRAMS.value
@@ -187,5 +309,9 @@ def _reason_to_keep(target: Target, judged: Judged) -> str:
 def _unwritable(judged: Judged) -> list[str | None]:
     """A person's words that cannot make way where they stand; the JSON says them, too."""
     places = ("png", "takeout")
-    said = [one for one in judged.said if one.place in places and one.is_by_person(judged.name, judged.own)]
+    said = [
+        one
+        for one in judged.said
+        if one.place in places and one.is_by_person(judged.name, judged.ours[one.field])
+    ]
     return [one.text for one in said] if judged.replace else []

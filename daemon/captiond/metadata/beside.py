@@ -8,16 +8,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
+from functools import partial
 
-from captiond.records import Described, Notes, Written
+from captiond.records import Described, Notes, Texts, Written
 
-from . import policy
-from .blocks import into_packet
-from .policy import SWITCHED_OFF, Decision, Said
+from . import policy, targets
+from .blocks import describe_both, into_packet
+from .keywords import NO_KEYWORDS, Union
+from .policy import CAPTION, SWITCHED_OFF, Decision, Said
 from .refusal import MISTAKES, Refused
 from .takeout import in_takeout
-from .xmp import DC_DESCRIPTION, TIFF_DESCRIPTION, fresh_file, prove
-from .xmp_words import in_xmp
+from .targets import Target
+from .xmp import DC_DESCRIPTION, TIFF_DESCRIPTION, about_in_languages, prove
+from .xmp_frame import file_of
+from .xmp_words import texts_in_xmp
 
 XMP_TARGET = "xmp-sidecar:dc:description"
 TEXT_TARGET = "text-sidecar"
@@ -38,18 +42,25 @@ class Beside:
 
 
 @dataclass(frozen=True, slots=True)
-class _Wish:
-    """What is to be said, and over whose words."""
+class Wish:
+    """What is to be said beside a picture, and over whose words."""
 
-    text: str
-    replace: bool
-    own: Collection[str]
-    keeps: bool  # somebody's words stand in another place: no .xmp receives ours
+    texts: Texts
+    own: Texts | None = None  # former texts of ours, which make way
+    replace: bool = False
+    kept: Collection[str] = ()  # the fields for which a person's words were found: no .xmp receives ours
+    union: Union | None = None  # of the keywords of the picture and what lies beside it
+    title_as: str = "title"
+
+    def ours(self, field: str) -> Collection[str]:
+        """What we say and said for this field."""
+        said = [self.texts] if self.own is None else [self.texts, self.own]
+        return {policy.clean(getattr(one, field) or "") for one in said}
 
 
 @dataclass(frozen=True, slots=True)
 class _Made:
-    """What becomes of one file: its content, or the action and the reason why there is none."""
+    """What becomes of one place: its content, or the action and the reason why there is none."""
 
     content: bytes | None
     action: str
@@ -58,36 +69,33 @@ class _Made:
 
 
 def compose(
-    caption: str,
+    wish: Wish,
     described: Described,
     *,
     xmp: str,
-    text: bool,
-    replace: bool,
+    text: str | None,
     existing_xmp: bytes | None,
     existing_text: bytes | None,
-    own: Collection[str] = (),
-    keeps: bool = False,
 ) -> Beside:
     """The files for a picture that was `described`, given those that came along with it.
 
-    `xmp`: always, never, or auto: where the format could not hold the caption.  `own` are captions of ours,
-    which make way; `keeps`: a person's words were found, so that no .xmp says ours.  Never raises, whatever
-    the bytes: see `Written.action` and its reason.
+    `xmp`: always, never, or auto: where the format could not hold the caption.  `text`: what the .txt says,
+    if there is to be one: caption, keywords or lines.  Never raises, whatever the bytes: see
+    `Written.action` and its reason.
     """
-    line = policy.clean(caption)
-    wish = _Wish(line, replace, {line, *map(policy.clean, own)}, keeps)
-    made: dict[str, _Made] = {}
+    written: list[Written] = []
+    previous: list[str | None] = []
+    new_xmp = new_text = None
     if xmp == "always" or (xmp == "auto" and found_no_place(described)):
-        made[XMP_TARGET] = _attempted(_xmp_file, wish, existing_xmp)
-    if text:
-        made[TEXT_TARGET] = _attempted(_text_file, wish, existing_text)
-    return Beside(
-        made[XMP_TARGET].content if XMP_TARGET in made else None,
-        made[TEXT_TARGET].content if TEXT_TARGET in made else None,
-        tuple(Written(target, file.action, file.reason) for target, file in made.items()),
-        policy.together(*(file.previous for file in made.values())),
-    )
+        new_xmp, made = _xmp_file(wish, existing_xmp)
+        written += [Written(f"xmp-sidecar:{name}", one.action, one.reason) for name, one in made.items()]
+        previous += [one.previous for one in made.values()]
+    if text is not None:
+        one = _attempted(partial(_text_file, wish, text, existing_text))
+        new_text = one.content
+        written.append(Written(TEXT_TARGET, one.action, one.reason))
+        previous.append(one.previous)
+    return Beside(new_xmp, new_text, tuple(written), policy.together(*previous))
 
 
 def said(notes: Notes) -> tuple[Said, ...]:
@@ -95,59 +103,117 @@ def said(notes: Notes) -> tuple[Said, ...]:
 
     An .xmp that is too large to be read may say anything, so that it counts as somebody's.
     """
-    unread = (Said("xmp-sidecar", None),) if "xmp" in notes.unread else ()
+    fields = (CAPTION, policy.TITLE, policy.ALT_TEXT)
+    unread = [Said("xmp-sidecar", None, field) for field in fields if "xmp" in notes.unread]
     jsons = (one for content in notes.takeout for one in in_takeout(content))
-    return (*unread, *descriptions(notes.xmp), *jsons)
+    return (*unread, *said_in_xmp(notes.xmp), *jsons)
+
+
+def said_in_xmp(existing_xmp: bytes | None) -> tuple[Said, ...]:
+    """What an .xmp that came along says about its picture.  Never raises."""
+    return tuple(Said("xmp-sidecar", text, field) for field, text in texts_in_xmp(existing_xmp or b""))
 
 
 def descriptions(existing_xmp: bytes | None) -> tuple[Said, ...]:
-    """What an .xmp that came along says about its picture.  Never raises."""
-    return tuple(Said("xmp-sidecar", text) for text in in_xmp(existing_xmp or b""))
+    """What an .xmp that came along says as its description.  Never raises."""
+    return tuple(one for one in said_in_xmp(existing_xmp) if one.field == CAPTION)
 
 
 def found_no_place(described: Described) -> bool:
     """Were captions wanted inside the picture, and does none stand there, nor a person's description?"""
-    wanted = [one.action for one in described.written if one.reason != SWITCHED_OFF]
+    others = {target.name for target in targets.TABLE if target.field != CAPTION}
+    captions = [one for one in described.written if one.target not in others]
+    wanted = [one.action for one in captions if one.reason != SWITCHED_OFF]
     return bool(wanted) and not {"wrote", "kept"}.intersection(wanted)
 
 
-def _attempted(make: Callable[[_Wish, bytes | None], _Made], wish: _Wish, existing: bytes | None) -> _Made:
-    if not wish.text:
-        return _Made(None, "skipped", "the caption is empty")
+def training_text(texts: Texts, kind: str) -> str:
+    """What photo.txt says: the caption, the keywords, or each text on a line of its own."""
+    if kind == "keywords":
+        return ", ".join(filter(None, map(policy.clean, texts.keywords)))
+    said = (texts.caption,) if kind == "caption" else (texts.caption, texts.alt_text, texts.title)
+    return "\n".join(filter(None, (policy.clean(one or "") for one in said)))
+
+
+def _attempted(make: Callable[[], _Made]) -> _Made:
     try:
-        return make(wish, existing)
+        return make()
     except Refused as refused:
         return _Made(None, "refused", str(refused))
     except MISTAKES as error:  # ours, and no reason to touch what came along
         return _Made(None, "refused", f"unexpectedly: {type(error).__name__}: {error}")
 
 
-def _xmp_file(wish: _Wish, existing: bytes | None) -> _Made:
-    decision = policy.decide(descriptions(existing), replace=wish.replace, own=wish.own)
-    if wish.keeps or decision is not Decision.WRITE:
-        return _Made(None, "kept", Decision.KEEP.value)
-    if existing is None:
-        new = fresh_file(wish.text, _BOTH)
-        for property in _BOTH:
-            prove(None, new, wish.text, property)
+def _xmp_file(wish: Wish, existing: bytes | None) -> tuple[bytes | None, dict[str, _Made]]:
+    """The file after each text was laid into it, or None where none was; what became of each."""
+    made: dict[str, _Made] = {}
+    content, theirs = existing, said_in_xmp(existing)
+    for target in targets.titled(targets.TABLE, wish.title_as):
+        text = policy.clean(target.text(wish.texts))
+        is_told = target.is_always_told or targets.says(target, wish.texts, wish.own)
+        if target.block == targets.XMP and is_told:
+            lay = partial(_into_xmp_file, target, text, wish, content, theirs)
+            made[target.name.removeprefix("xmp:")] = one = _attempted(lay)
+            content = content if one.content is None else one.content
+    wrote = any(one.action == "wrote" for one in made.values())
+    return content if wrote else None, made
+
+
+def _into_xmp_file(
+    target: Target, text: str, wish: Wish, existing: bytes | None, theirs: Collection[Said]
+) -> _Made:
+    if not text and target.is_always_told:
+        return _Made(None, "skipped", "the caption is empty")
+    if target.kind:
+        union = wish.union or Union.of(theirs, wish.texts, wish.own)
+        new, _ = into_packet(existing, target, text, union, fresh=file_of)
         return _Made(new, "wrote")
-    new, previous = into_packet(existing, wish.text, DC_DESCRIPTION, also=TIFF_DESCRIPTION)
-    return _Made(new, "wrote", previous=_by_others(previous or "", wish))
+    its_own = [one for one in theirs if one.field == target.field]
+    decision = policy.decide(its_own, replace=wish.replace, own=wish.ours(target.field))
+    if target.field in wish.kept or decision is not Decision.WRITE:
+        is_caption = target.field == CAPTION
+        reason = Decision.KEEP.value if is_caption else f"kept existing {target.field.replace('_', ' ')}"
+        return _Made(None, "kept", reason)
+    if target.field != CAPTION:
+        new, previous = into_packet(existing, target, text, NO_KEYWORDS, fresh=file_of)
+    elif existing is None:
+        new, previous = _described_file(text), None
+    else:
+        new, previous = describe_both(existing, text)
+    return _Made(new, "wrote", previous=_by_others(previous or "", wish.ours(target.field)))
 
 
-def _text_file(wish: _Wish, existing: bytes | None) -> _Made:
-    new, existing = f"{wish.text}\n".encode(), existing or b""
+def _described_file(text: str) -> bytes:
+    new = file_of(about_in_languages(text, _BOTH))
+    for property in _BOTH:
+        prove(None, new, text, property)
+    return new
+
+
+def _text_file(wish: Wish, kind: str, existing: bytes | None) -> _Made:
+    text = training_text(wish.texts, kind)
+    if not text:
+        return _Made(
+            None, "skipped", "there are no keywords" if kind == "keywords" else "the caption is empty"
+        )
+    new, existing = f"{text}\n".encode(), existing or b""
     if len(existing) > _LONGEST_TEXT:
         raise Refused("the text that is there is too long to be a description")
     try:
         previous = existing.decode("utf-8-sig").strip("\0").strip()
     except UnicodeDecodeError:
         raise Refused("the text that is there is not in UTF-8") from None
-    if previous and not wish.replace and policy.clean(previous) not in wish.own:
+    ours = {*wish.ours(CAPTION), *own_lines(wish.texts, kind), *own_lines(wish.own, kind)}
+    if previous and not wish.replace and policy.clean(previous) not in ours:
         return _Made(None, "kept", Decision.KEEP.value)
-    return _Made(new, "wrote", previous=_by_others(previous, wish))
+    return _Made(new, "wrote", previous=_by_others(previous, ours))
 
 
-def _by_others(previous: str, wish: _Wish) -> str | None:
+def own_lines(texts: Texts | None, kind: str) -> Collection[str]:
+    """What photo.txt says of these texts, as one line."""
+    return () if texts is None else (policy.clean(training_text(texts, kind)),)
+
+
+def _by_others(previous: str, ours: Collection[str]) -> str | None:
     line = previous.strip()
-    return line if line and policy.clean(line) not in wish.own else None
+    return line if line and policy.clean(line) not in ours else None

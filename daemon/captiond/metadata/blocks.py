@@ -6,26 +6,32 @@ made way.  Whether a text may be written at all has been decided before, for the
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
-from typing import Protocol
+from typing import Protocol, Self
+from xml.sax.saxutils import escape
 
-from . import iptc, maker_note, policy, tiff, tiff_patch, xmp
+from captiond import formats
+
+from . import iptc, maker_note, policy, tiff, tiff_patch, xmp, xmp_frame
 from .heif import Heif, Place
 from .jpeg import Jpeg
 from .jpeg_iptc import JpegIptc
 from .jpeg_xmp import JpegXmp
+from .keywords import Plan, Union
 from .png import Png
 from .png_xmp import PngXmp
 from .policy import Decision
 from .refusal import Refused
-from .seen import XP_KEYWORDS
-from .targets import EXIF, EXIF_DESCRIPTION, IPTC, WINDOWS, XMP, Target
+from .targets import EXIF_DESCRIPTION, IPTC, Target
 from .tiff_file import TiffFile
 from .tiff_xmp import TiffXmp
 from .webp import WebP
 from .webp_xmp import WebPXmp
+from .xmp_frame import Property, Shape
+from .xmp_lists import Listed
+from .xmp_plain import Plain
 
 
 class Container(Protocol):
@@ -73,7 +79,7 @@ _READERS: Mapping[str, Callable[[bytes], Container]] = {
     "TIFF": TiffFile.read,
     "WEBP": WebP.read,
 }
-_PLACED = ("HEIF", "AVIF")
+_PLACED = tuple(one.name for one in formats.FORMATS if one.written_by == "exiftool")
 _PACKETS: Mapping[str, Callable[[bytes], PacketHolder]] = {
     "JPEG": JpegXmp.read,
     "MPO": JpegXmp.read,
@@ -90,9 +96,11 @@ def reader(format: str, place: Place | None) -> Callable[[bytes], Container] | N
     return _READERS.get(format)
 
 
-def lay(target: Target, text: str, data: bytes, format: str, container: Container) -> Laid:
-    """Raises Refused, Kept or Skipped if the text does not come to stand there."""
-    return _WRITERS[target.block](target, text, data, format, container)
+def lay(target: Target, text: str, union: Union, data: bytes, container: Container) -> Laid:
+    """Raises Refused, Kept or Skipped if the text, or the union of keywords, does not come to stand there."""
+    if target.block == IPTC:
+        return _into_iptc(target, text, union, data, container)
+    return _into_exif(target, text, union, data, container)
 
 
 def has_iptc(data: bytes, format: str) -> bool:
@@ -103,7 +111,7 @@ def has_iptc(data: bytes, format: str) -> bool:
         return False
 
 
-def _into_exif(target: Target, text: str, data: bytes, format: str, container: Container) -> Laid:
+def _into_exif(target: Target, text: str, union: Union, data: bytes, container: Container) -> Laid:
     assert isinstance(target.at, int)
     is_wide = target is not EXIF_DESCRIPTION
     block = container.block
@@ -114,10 +122,10 @@ def _into_exif(target: Target, text: str, data: bytes, format: str, container: C
     previous = decode(existing) if existing is not None else None
     if previous and policy.is_read_by_programs(previous):
         raise Kept(Decision.KEEP_FOR_PROGRAMS.value)
-    if target.at == XP_KEYWORDS and previous:
-        text, previous = _united(previous, text), None
+    if target.kind:
+        text, previous = _among(union, target, previous or ""), None
     value = encode(text)
-    if existing == value:
+    if existing == value or not (existing or text):
         return Laid(data)
     new_block = tiff_patch.describe(block, value) if block else tiff_patch.fresh(value, target.at)
     tiff_patch.prove(block, new_block, value, target.at)
@@ -128,43 +136,84 @@ def _into_exif(target: Target, text: str, data: bytes, format: str, container: C
     return Laid(new, previous or None)
 
 
-def _united(theirs: str, ours: str) -> str:
-    """Their keywords first, as they are, then those of ours that they do not have."""
-    had = {one.strip().casefold() for one in theirs.split(";")}
-    return "; ".join([theirs, *(one for one in ours.split("; ") if one.casefold() not in had)])
+def _among(union: Union, target: Target, theirs: str) -> str:
+    """Windows' list with ours in it, which ends at semicolons; as it is where nothing goes."""
+    assert target.kind
+    existing = [one for one in theirs.split(";") if one.strip()]
+    plan = union.plan(existing, target.kind)
+    if plan.removed:
+        return "; ".join(map(str.strip, plan.over(existing)))
+    return "; ".join([*([theirs] if existing else []), *plan.added])
 
 
-def _into_xmp(target: Target, text: str, data: bytes, format: str, container: Container) -> Laid:
-    assert isinstance(target.at, xmp.Property)
-    if format not in _PACKETS:
-        raise Skipped(f"XMP is not written into {format} files")
-    holder = _PACKETS[format](data)
-    if holder.packet is None:
+@dataclass(frozen=True, slots=True)
+class LaidPacket:
+    """An image with its packet of XMP, after some texts were laid into that; what made way for the last."""
+
+    holder: PacketHolder
+    packet: bytes | None
+    data: bytes
+    fresh: Callable[[str], bytes]
+    previous: str | None = None
+
+    @classmethod
+    def of(cls, data: bytes, format: str) -> Self:
+        if format not in _PACKETS:
+            raise Skipped(f"XMP is not written into {format} files")
+        holder = _PACKETS[format](data)
         # A PNG's packet cannot be changed in place, since its chunk has a CRC: XMP Specification, 3, 1.1.5.
-        packet = xmp.fresh(text, is_writable=format != "PNG")
-        xmp.prove(None, packet, text)
-        previous = None
-    else:
-        packet, previous = into_packet(holder.packet, text, target.at)
-    if packet == holder.packet:
-        return Laid(data)
-    new = holder.with_packet(packet)
-    holder.prove(new, packet)
-    return Laid(new, previous)
+        fresh = partial(xmp_frame.packet_of, is_writable=format != "PNG")
+        return cls(holder, holder.packet, data, fresh)
+
+    def prove(self) -> None:
+        assert self.packet is not None
+        self.holder.prove(self.data, self.packet)
+
+
+def lay_into_packet(target: Target, text: str, union: Union, so_far: LaidPacket) -> LaidPacket:
+    """Raises Refused if it does not come to stand there; whoever lays the last one proves the image."""
+    packet, previous = into_packet(so_far.packet, target, text, union, fresh=so_far.fresh)
+    if packet is None or packet == so_far.packet:
+        return replace(so_far, previous=previous)
+    return replace(so_far, packet=packet, data=so_far.holder.with_packet(packet), previous=previous)
 
 
 def into_packet(
-    packet: bytes, text: str, property: xmp.Property, *, also: xmp.Property | None = None
-) -> tuple[bytes, str | None]:
-    """The packet with the text, and what made way; the same bytes if it stood there.
+    packet: bytes | None, target: Target, text: str, union: Union, *, fresh: Callable[[str], bytes]
+) -> tuple[bytes | None, str | None]:
+    """The packet with the text, or the keywords, and what made way; the same bytes if it stood there.
 
-    Where a packet says its description a second time, as EXIF's, that one says the same; `also` is put in.
+    `fresh` makes a new one of a description in XML.  Each change is proved to be the only one.
     """
-    olds = [xmp.Packet.read(packet, one) for one in dict.fromkeys((property, xmp.TIFF_DESCRIPTION))]
+    property = target.at
+    assert isinstance(property, Property)
+    if target.kind:
+        return _listed(packet, property, union, target, fresh), None
+    if packet is None:
+        return _first(property, text, fresh) if text else None, None
+    if property.shape is Shape.PLAIN:
+        return _plain(packet, property, text)
+    if not text:
+        return _emptied(packet, property), None
+    second = (xmp.TIFF_DESCRIPTION,) if property == xmp.DC_DESCRIPTION else ()
+    return _in_languages(packet, text, (property, *second), put_in=(property,))
+
+
+def describe_both(packet: bytes, text: str) -> tuple[bytes, str | None]:
+    """The packet that says it as dc:description and as tiff:ImageDescription, and what made way."""
+    both = (xmp.DC_DESCRIPTION, xmp.TIFF_DESCRIPTION)
+    return _in_languages(packet, text, both, put_in=both)
+
+
+def _in_languages(
+    packet: bytes, text: str, properties: Sequence[Property], *, put_in: Sequence[Property]
+) -> tuple[bytes, str | None]:
+    """A packet that says its description a second time, as EXIF's, says the same there."""
+    olds = [xmp.Packet.read(packet, one) for one in properties]
     previous = []
     for old in olds:
         said = old.description()
-        if said != text and (old.property in (property, also) or (said or "").strip()):
+        if said != text and (old.property in put_in or (said or "").strip()):
             before = xmp.Packet.read(packet, old.property)
             packet = before.describe(text)
             xmp.prove(before, packet, text, old.property)
@@ -172,25 +221,70 @@ def into_packet(
     return packet, policy.together(*previous)
 
 
-def _into_iptc(target: Target, text: str, data: bytes, format: str, container: Container) -> Laid:
+def _emptied(packet: bytes, property: Property) -> bytes:
+    old = xmp.Packet.read(packet, property)
+    new, changes = old.without()
+    old.frame.prove(new, changes)
+    return new
+
+
+def _plain(packet: bytes, property: Property, text: str) -> tuple[bytes, str | None]:
+    old = Plain.read(packet, property)
+    if (old.text() or "") == text:
+        return packet, None
+    return old.changed(text), (old.text() or "").strip() or None
+
+
+def _listed(
+    packet: bytes | None, property: Property, union: Union, target: Target, fresh: Callable[[str], bytes]
+) -> bytes | None:
+    assert target.kind
+    old = Listed.read(packet, property) if packet is not None else None
+    plan = union.plan(old.texts() if old else (), target.kind)
+    if old:
+        return old.changed(plan.removed, plan.added) if plan != Plan((), ()) else packet
+    if not plan.added:
+        return None
+    new = fresh(xmp_frame.about([(property, Listed.holding(property, plan.added))]))
+    if Listed.read(new, property).texts() != list(plan.added):
+        raise Refused("the keywords do not read back from its XMP")
+    return new
+
+
+def _first(property: Property, text: str, fresh: Callable[[str], bytes]) -> bytes:
+    if property.shape is Shape.PLAIN:
+        new = fresh(xmp_frame.about([(property, escape(text))]))
+        if Plain.read(new, property).text() != text:
+            raise Refused(f"the {property.what} does not read back from its XMP")
+        return new
+    new = fresh(xmp.about_in_languages(text, (property,)))
+    xmp.prove(None, new, text, property)
+    return new
+
+
+def _into_iptc(target: Target, text: str, union: Union, data: bytes, container: Container) -> Laid:
+    assert isinstance(target.at, int)
     holder = JpegIptc.read(container) if isinstance(container, Jpeg) else None
     if holder is None:
         raise Skipped("it has no IPTC")
     old = iptc.Datasets.read(holder.resources.iptc or b"")
-    value, existing = old.encode(iptc.shortened(text)), old.caption()
-    if existing == value:
+    values = old.values(target.at)
+    if target.kind:
+        plan = union.plan([policy.decode(value) for value in values], target.kind)
+        removed, added = plan.removed, [old.encode(one) for one in plan.added]
+        previous = None
+    else:
+        existing = old.only(target.at)
+        new_text = iptc.shortened(text)
+        added = [old.encode(new_text)] if text else []
+        if added == values:
+            return Laid(data)
+        removed = tuple(range(len(values)))
+        previous = policy.decode(existing) if existing is not None else None
+    if not (removed or added):
         return Laid(data)
-    block = old.describe(value)
-    old.prove(block, value)
+    block = old.changed(target.at, removed, added)
+    old.prove(block, target.at, [*(v for at, v in enumerate(values) if at not in removed), *added])
     new = holder.with_iptc(block)
     holder.prove(new, block)
-    previous = policy.decode(existing) if existing is not None else None
     return Laid(new, previous or None)
-
-
-_WRITERS: Mapping[str, Callable[[Target, str, bytes, str, Container], Laid]] = {
-    EXIF: _into_exif,
-    WINDOWS: _into_exif,
-    XMP: _into_xmp,
-    IPTC: _into_iptc,
-}

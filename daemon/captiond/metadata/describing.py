@@ -1,4 +1,4 @@
-"""Where a caption goes, as the settings say: into the image, and into the .xmp and .txt beside it.  Pure.
+"""Where texts go, as the settings say: into the image, and into the .xmp and .txt beside it.  Pure.
 
 This is where what came along with a picture meets the policy: a person's words beside it count like those
 inside the image, and what is decided holds for all its places.
@@ -11,8 +11,9 @@ from dataclasses import dataclass, replace
 
 from captiond import metadata
 from captiond.metadata import beside, policy
+from captiond.metadata.beside import Wish
 from captiond.metadata.heif import Place
-from captiond.metadata.policy import together
+from captiond.metadata.policy import ALT_TEXT, CAPTION, KEYWORDS, LISTS, TITLE, Said, together
 from captiond.metadata.targets import AUTO
 from captiond.records import NO_NOTES, Described, Notes, Texts
 
@@ -25,8 +26,9 @@ class Describing:
     blocks: str | Collection[str]  # inside the image: exif, xmp, iptc; or auto
     place: Place | None
     xmp: str  # when photo.jpg.xmp is written: auto, always or never
-    text: bool  # whether photo.txt is written
+    text: bool | str | None  # what photo.txt says: caption (or True), keywords, lines; or there is none
     windows: bool = False  # whether the tags of Windows' Explorer are written, too
+    title_as: str = "title"  # where the title goes in XMP: title, headline or both
 
     def __call__(
         self,
@@ -39,15 +41,14 @@ class Describing:
         own: Texts | None = None,
     ) -> Described:
         """`own`: former texts of ours.  They make way wherever they are said, and no new file is made."""
-        former = () if own is None else (own.caption,)
         judged = metadata.judge(
             data,
             format,
-            texts.caption,
+            texts,
             replace=self.replaces,
             windows=self.windows,
             beside=beside.said(notes),
-            own=former,
+            own=own,
             name=notes.name,
             is_signed=notes.is_signed,
         )
@@ -58,18 +59,17 @@ class Describing:
             blocks=self.blocks,
             windows=self.windows,
             place=self.place,
+            own=own,
+            title_as=self.title_as,
             judged=judged,
         )
         made = beside.compose(
-            texts.caption,
+            Wish(texts, own, self.replaces, judged.kept, judged.union, self.title_as),
             described,
-            xmp=self._when_xmp(judged, described, notes, former),
-            text=self._wants_text(notes, former),
-            replace=self.replaces,
+            xmp=self._when_xmp(judged, described, notes, texts, own),
+            text=self._kind_of_text(notes, own),
             existing_xmp=notes.xmp,
             existing_text=notes.text,
-            own=former,
-            keeps=judged.keeps(),
         )
         return replace(
             described,
@@ -80,29 +80,47 @@ class Describing:
         )
 
     def _when_xmp(
-        self, judged: metadata.Judged, described: Described, notes: Notes, own: Collection[str]
+        self, judged: metadata.Judged, described: Described, notes: Notes, texts: Texts, own: Texts | None
     ) -> str:
         """When the .xmp is written: always if it is one of the places that go on saying something else."""
         if "xmp" in notes.unread:
             return "never"
-        said = [one.text or "" for one in beside.descriptions(notes.xmp) if not one.is_blank()]
-        if own and _is_said(own, said):
-            return "always"
-        if own and notes.xmp is None:
+        said = [one for one in beside.said_in_xmp(notes.xmp) if not one.is_blank()]
+        if own is not None and notes.xmp is None:
             return "never"
-        if self.xmp != "auto" or self.blocks != AUTO or judged.keeps():
+        if own is not None and _is_said(own, said):
+            return "always"
+        if self.xmp != "auto" or self.blocks != AUTO:
             return self.xmp
-        return "always" if said or metadata.unserved(judged, described.written) else self.xmp
+        wanted = {field for field in (CAPTION, *_MORE) if getattr(texts, field) and not judged.keeps(field)}
+        is_said = any((KEYWORDS if one.field in LISTS else one.field) in wanted for one in said)
+        return "always" if is_said or metadata.unserved(judged, described.written) else self.xmp
 
-    def _wants_text(self, notes: Notes, own: Collection[str]) -> bool:
+    def _kind_of_text(self, notes: Notes, own: Texts | None) -> str | None:
+        """What the .txt says, if it is to say something."""
         if "txt" in notes.unread:
-            return False
-        if not own:
-            return self.text
-        lines = () if notes.text is None else (notes.text.decode(errors="replace"),)
-        return _is_said(own, lines) or (self.text and notes.text is not None)
+            return None
+        kind = "caption" if self.text is True else self.text or None
+        if own is None or notes.text is None:
+            return kind if own is None else None
+        there = policy.clean(notes.text.decode(errors="replace"))
+        kinds = (kind, "caption", "keywords", "lines") if kind else ("caption", "keywords", "lines")
+        told = (one for one in kinds if there and there in beside.own_lines(own, one))
+        return next(told, kind)
 
 
-def _is_said(own: Collection[str], said: Iterable[str]) -> bool:
-    ours = set(map(policy.clean, own))
-    return any(policy.clean(one) in ours for one in said)
+_MORE = (TITLE, ALT_TEXT, KEYWORDS)
+
+
+def _is_said(own: Texts, said: Iterable[Said]) -> bool:
+    """Does any of these say what we said before?"""
+    keywords = set(map(policy.clean, own.keywords))
+    for one in said:
+        text = policy.clean(one.text or "")
+        if one.field in LISTS:
+            leaf = text.replace("/", "|").rpartition("|")[2].strip() if one.field != KEYWORDS else text
+            if leaf in keywords:
+                return True
+        elif text and text == policy.clean(getattr(own, one.field) or ""):
+            return True
+    return False

@@ -1,11 +1,11 @@
-"""One Caption/Abstract in a block of IPTC datasets: put in, and proved to be the only change.
+"""One text or a list of them in a block of IPTC datasets: put in, and proved to be the only change.
 
 IPTC-IIM 4.2, 1.5, lays out the datasets, which stand one behind the other; no offset leads to any.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Self
 
@@ -13,14 +13,29 @@ from .refusal import Refused
 
 _MARKER = 0x1C
 _CHARACTER_SET = (1, 90)  # 1.5.1; an escape sequence of ISO 2022
-_CAPTION = (2, 120)
 _UTF_8 = b"\x1b%G"
+_RECORD = 2
+TITLE, KEYWORDS, CAPTION = 5, 25, 120  # datasets of that record: Object Name, Keywords, Caption/Abstract
 _LONGEST = 2000  # bytes of a Caption/Abstract
+_LONGEST_TITLE = 64
 
 
 def shortened(text: str) -> str:
-    """As much of the text as has room, up to a whole character."""
-    return text.encode()[:_LONGEST].decode(errors="ignore").rstrip()
+    """As much of a caption as has room, up to a whole character."""
+    return _cut(text, _LONGEST)
+
+
+def shortened_title(text: str) -> str:
+    """As many words of a title as have room; of one endless word as much as has."""
+    cut = _cut(text, _LONGEST_TITLE)
+    if cut == text or text[len(cut)].isspace():
+        return cut
+    words = cut.rpartition(" ")[0].rstrip(" ,;:-\u2013")
+    return words or cut
+
+
+def _cut(text: str, longest: int) -> str:
+    return text.encode()[:longest].decode(errors="ignore").rstrip()
 
 
 class DataSet(NamedTuple):
@@ -58,45 +73,55 @@ class Datasets:
             raise Refused("its IPTC has no character set, and readers would guess wrongly")
         return value
 
-    def caption(self) -> bytes | None:
-        found = self._caption()
-        return None if found is None else self.data[found.payload : found.end]
+    def values(self, number: int) -> list[bytes]:
+        """What the datasets of this number say."""
+        return [self.data[one.payload : one.end] for one in self._of(number)]
 
-    def describe(self, text: bytes) -> bytes:
-        """The datasets with `text` as the caption, where it is or in the order of the numbers (1.5)."""
-        start, end = self._place()
-        head = bytes((_MARKER, *_CAPTION)) + len(text).to_bytes(2, "big")
-        return self.data[:start] + head + text + self.data[end:]
-
-    def prove(self, data: bytes, text: bytes) -> None:
-        """Refuse `data` unless it holds these datasets, byte for byte, and the caption."""
-        new = Datasets.read(data)
-        found = new._caption()
-        if found is None or data[found.payload : found.end] != text:
-            raise Refused("the caption does not read back from its IPTC")
-        start, end = self._place()
-        if (
-            found.start != start
-            or data[:start] != self.data[:start]
-            or data[found.end :] != self.data[end:]
-            or [one.tag for one in new.all if one is not found]
-            != [one.tag for one in self.all if one.tag != _CAPTION]
-        ):
-            raise Refused("the IPTC that was there would change")
-
-    def _caption(self) -> DataSet | None:
-        found = [one for one in self.all if one.tag == _CAPTION]
+    def only(self, number: int) -> bytes | None:
+        """What the one dataset of this number says, if there is one."""
+        found = self.values(number)
         if len(found) > 1:
-            raise Refused("its IPTC has two captions")
+            raise Refused("its IPTC has two captions" if number == CAPTION else "its IPTC has two titles")
         return found[0] if found else None
 
-    def _place(self) -> tuple[int, int]:
-        found = self._caption()
-        if found:
-            return found.start, found.end
-        after = next((one.start for one in self.all if one.tag > _CAPTION), None)
+    def changed(self, number: int, removed: Collection[int], added: Sequence[bytes]) -> bytes:
+        """Without those of this number in these places; `added` behind the last, or in the order (1.5)."""
+        found = self._of(number)
+        place = found[-1].end if found else self._place(number)
+        gone = [one for at, one in enumerate(found) if at in removed]
+        head = bytes((_MARKER, _RECORD, number))
+        new = b"".join(head + len(value).to_bytes(2, "big") + value for value in added)
+        return self._without(gone, 0, place) + new + self._without(gone, place, len(self.data))
+
+    def prove(self, data: bytes, number: int, values: Sequence[bytes]) -> None:
+        """Refuse `data` unless it holds these datasets, byte for byte, and of this number these values."""
+        new = Datasets.read(data)
+        if new.values(number) != list(values):
+            raise Refused("the text does not read back from its IPTC")
+        others, new_others = (
+            [one.data[it.start : it.end] for it in one.all if it not in one._of(number)]
+            for one in (self, new)
+        )
+        if others != new_others or self._tail() != new._tail():
+            raise Refused("the IPTC that was there would change")
+
+    def _of(self, number: int) -> list[DataSet]:
+        return [one for one in self.all if one.tag == (_RECORD, number)]
+
+    def _place(self, number: int) -> int:
         end = self.all[-1].end if self.all else 0
-        return (end, end) if after is None else (after, after)
+        return next((one.start for one in self.all if one.tag > (_RECORD, number)), end)
+
+    def _without(self, gone: Collection[DataSet], start: int, end: int) -> bytes:
+        pieces = []
+        for one in gone:
+            if start <= one.start < end:
+                pieces.append(self.data[start : one.start])
+                start = one.end
+        return b"".join([*pieces, self.data[start:end]])
+
+    def _tail(self) -> bytes:
+        return self.data[self.all[-1].end :] if self.all else self.data
 
 
 def _is_utf_8(value: bytes) -> bool:

@@ -13,7 +13,10 @@ from . import firmware
 
 clean = characters.line  # a caption, and what is compared with one
 
-CAPTION, TITLE = "caption", "title"  # as `Texts` calls them
+CAPTION, TITLE, ALT_TEXT = "caption", "title", "alt_text"  # as `Texts` calls them
+# Keywords, by the list they stand in: words, digiKam's paths with "/", Lightroom's with "|".
+KEYWORDS, TAGS, HIERARCHY = "keywords", "tags", "hierarchy"
+LISTS = frozenset({KEYWORDS, TAGS, HIERARCHY})
 
 SWITCHED_OFF = "switched off"  # the reason for a block that nobody asked for
 

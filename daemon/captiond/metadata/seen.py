@@ -13,15 +13,15 @@ from dataclasses import dataclass
 from . import jpeg, png, tiff, webp
 from .heif import exif_block
 from .heif_boxes import Meta, boxes
-from .iptc_words import in_iptc, in_photoshop
-from .policy import CAPTION, TITLE, Said, decode, decode_wide
+from .iptc_words import texts_in_iptc, texts_in_photoshop
+from .policy import CAPTION, KEYWORDS, TITLE, Said, decode, decode_wide
 from .refusal import MISTAKES, Refused
 from .tiff_file import IPTC as TIFF_IPTC
 from .tiff_file import PHOTOSHOP as TIFF_PHOTOSHOP
-from .xmp_words import in_xmp, names_remote_credentials
+from .xmp_words import names_remote_credentials, texts_in_xmp
 
 XP_TITLE, XP_COMMENT, XP_KEYWORDS = 0x9C9B, 0x9C9C, 0x9C9E  # Windows' own, in UTF-16
-_EXIF_WORDS = frozenset({tiff.IMAGE_DESCRIPTION, XP_TITLE, XP_COMMENT})
+_EXIF_WORDS = frozenset({tiff.IMAGE_DESCRIPTION, XP_TITLE, XP_COMMENT, XP_KEYWORDS})
 _TIFF_BLOCKS = frozenset({tiff.XMP, TIFF_IPTC, TIFF_PHOTOSHOP})
 
 _EXIF_HEADER = b"Exif\0\0"
@@ -34,7 +34,9 @@ _PACKETS = ((b"<?xpacket begin", b"<?xpacket end"), (b"<x:xmpmeta", b"</x:xmpmet
 _MOST_PACKETS = 16
 _LONGEST_PACKET = 1 << 24
 
-Part = tuple[str, bytes | None]  # what a block is (exif, xmp, iptc, photoshop, png); None: unreadable
+Part = tuple[
+    str, bytes | None
+]  # what a block is (exif, xmp, iptc, photoshop, png, png-title); None: unreadable
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,17 +62,19 @@ def look(data: bytes, format: str) -> Seen:
 
 def _said(kind: str, block: bytes | None) -> Iterator[Said]:
     if block is None:
-        yield Said(kind, None)
+        yield Said("png", None, TITLE) if kind == "png-title" else Said(kind, None)
         return
     match kind:
         case "xmp":
-            yield from (Said("xmp", text) for text in in_xmp(block))
+            yield from (Said("xmp", text, field) for field, text in texts_in_xmp(block))
         case "iptc":
-            yield from (Said("iptc", text) for text in in_iptc(block))
+            yield from (Said("iptc", text, field) for field, text in texts_in_iptc(block))
         case "photoshop":
-            yield from (Said("iptc", text) for text in in_photoshop(block))
+            yield from (Said("iptc", text, field) for field, text in texts_in_photoshop(block))
         case "png":
             yield Said("png", decode(block))
+        case "png-title":
+            yield Said("png", decode(block), TITLE)
         case _:
             yield from _in_exif(block)
 
@@ -79,6 +83,9 @@ def _in_exif(block: bytes) -> Iterator[Said]:
     for tag, value in tiff.glimpse(block, _EXIF_WORDS):
         if tag == tiff.IMAGE_DESCRIPTION:
             yield Said("exif", decode(value))
+        elif tag == XP_KEYWORDS:
+            words = decode_wide(value).split(";")
+            yield from (Said("windows", word.strip(), KEYWORDS) for word in words if word.strip())
         else:
             yield Said("windows", decode_wide(value), TITLE if tag == XP_TITLE else CAPTION)
 
@@ -127,12 +134,14 @@ def _of_png(data: bytes) -> Iterator[Part]:
 
 def _is_of_interest(keyword: bytes) -> bool:
     lower = keyword.lower()
-    return lower == b"description" or keyword == png.XMP or lower.startswith(b"raw profile type ")
+    return lower in (b"description", b"title") or keyword == png.XMP or lower.startswith(b"raw profile type ")
 
 
 def _of_png_text(keyword: bytes, text: bytes | None) -> Iterator[Part]:
     if keyword.lower() == b"description":
         yield "png", text if text is None else text[:_LONGEST_WORDS]
+    elif keyword.lower() == b"title":
+        yield "png-title", text if text is None else text[:_LONGEST_WORDS]
     elif keyword == png.XMP:
         yield "xmp", text
     elif text is not None:

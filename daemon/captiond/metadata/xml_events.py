@@ -51,14 +51,8 @@ class Document:
 
 
 def read(data: bytes) -> Document:
-    if len(data) > _LONGEST:
-        raise Refused("its XMP is too long")
-    try:
-        is_text = "\0" not in data.decode()
-    except UnicodeDecodeError:
-        is_text = False
-    if not is_text:  # UTF-16 is allowed where it is not wrapped; nobody writes it
-        raise Refused("its XMP is not in UTF-8")
+    """Raises Refused for what is too long, not in UTF-8, not well-formed, or declares entities."""
+    _must_be_utf8(data)
     parser = expat.ParserCreate("utf-8", " ")
     document = Document()
     depth = 0
@@ -115,3 +109,14 @@ def read(data: bytes) -> Document:
         raise Refused(f"its XMP is not well-formed XML: {error}") from None
     settle()
     return document
+
+
+def _must_be_utf8(data: bytes) -> None:
+    if len(data) > _LONGEST:
+        raise Refused("its XMP is too long")
+    try:
+        is_text = "\0" not in data.decode()
+    except UnicodeDecodeError:
+        is_text = False
+    if not is_text:  # UTF-16 is allowed where it is not wrapped; nobody writes it
+        raise Refused("its XMP is not in UTF-8")

@@ -6,6 +6,6 @@ which runs `decoding` (with `converting`, `png`, `tiff_kind`) behind a `sandbox`
 """
 
 from captiond.pictures.header import NeededSide
-from captiond.pictures.pool import DecoderFault, Decoders
+from captiond.pictures.pool import DecoderFault, Decoders, How
 
-__all__ = ["DecoderFault", "Decoders", "NeededSide"]
+__all__ = ["DecoderFault", "Decoders", "How", "NeededSide"]

@@ -6,11 +6,17 @@ In strips, since whole copies in between would take several times the memory of 
 from __future__ import annotations
 
 import io
+import math
 from collections.abc import Callable, Iterator
 from typing import cast
 
 import numpy as np
 from PIL import Image, ImageCms
+
+WHITE = (255, 255, 255)
+# Some families of models take no picture that is longer than 200:1, and the short side of one that is made
+# smaller is rounded.
+LONGEST_RATIO = 150
 
 Convert = Callable[[Image.Image], Image.Image]
 
@@ -43,6 +49,29 @@ def strips(image: Image.Image, orientation: int) -> Iterator[Image.Image]:
         stored = image.crop(_stored_box(image, orientation, top, min(top + rows, height)))
         strip = to_rgb(stored)
         yield strip.transpose(_TURNS[orientation]) if orientation != 1 else strip
+
+
+def framed_size(size: tuple[int, int]) -> tuple[int, int]:
+    """The same, but for what is longer than any model takes: then with more on its short side."""
+    width, height = size
+    return max(width, math.ceil(height / LONGEST_RATIO)), max(height, math.ceil(width / LONGEST_RATIO))
+
+
+def framed(parts: Iterator[Image.Image], size: tuple[int, int]) -> Iterator[Image.Image]:
+    """The strips of a picture of this size in the middle of a white frame of `framed_size`."""
+    (width, height), (full_width, full_height) = size, framed_size(size)
+    above, beside = (full_height - height) // 2, (full_width - width) // 2
+    if above:
+        yield Image.new("RGB", (full_width, above), WHITE)
+    for part in parts:
+        if full_width == width:
+            yield part
+        else:
+            wide = Image.new("RGB", (full_width, part.height), WHITE)
+            wide.paste(part, (beside, 0))
+            yield wide
+    if below := full_height - height - above:
+        yield Image.new("RGB", (full_width, below), WHITE)
 
 
 def _stored_box(image: Image.Image, orientation: int, top: int, bottom: int) -> tuple[int, int, int, int]:

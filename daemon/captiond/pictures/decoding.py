@@ -8,11 +8,13 @@ read is `Rejected` with the reason; a mistake of ours is not, and comes through 
 from __future__ import annotations
 
 import io
+import mmap
 import struct
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import IO, cast
 
 import pillow_heif
 from PIL import AvifImagePlugin, ExifTags, Image, ImageStat, UnidentifiedImageError
@@ -40,6 +42,9 @@ _UNREADABLE = (
 
 
 _SAMPLES = 128  # in each direction: exact enough, and the same cost for every picture
+_TOO_LONG = Notice(
+    "too_long", f"it is longer than {converting.LONGEST_RATIO}:1; the model is shown it with white beside it"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +63,10 @@ class Decoded:
 
     @property
     def size(self) -> tuple[int, int]:
+        """Of what is shown: as stored, but upright, and no longer than a model takes."""
+        return converting.framed_size(self._upright_size())
+
+    def _upright_size(self) -> tuple[int, int]:
         return converting.upright_size(self.stored, self.orientation)
 
     @property
@@ -67,10 +76,11 @@ class Decoded:
 
     def strips(self) -> Iterator[Image.Image]:
         """From top to bottom, each as wide as the picture."""
-        return converting.strips(self.stored, self.orientation)
+        parts, size = converting.strips(self.stored, self.orientation), self._upright_size()
+        return parts if size == self.size else converting.framed(parts, size)
 
     def whole(self) -> Image.Image:
-        if self.stored.mode == "RGB" and self.orientation == 1:
+        if self.stored.mode == "RGB" and self.stored.size == self.size and self.orientation == 1:
             return self.stored
         image, top = Image.new("RGB", self.size), 0
         for strip in self.strips():
@@ -86,7 +96,7 @@ class Reading:
     for a sound one of a kind that nobody here decodes.
     """
 
-    def __init__(self, data: bytes) -> None:
+    def __init__(self, data: bytes | mmap.mmap) -> None:
         self._names = [one.name for one in formats.formats_of(data[: formats.HEAD_BYTES])]
         self._data = png.without_extras(data) if self._names == ["PNG"] else data
         # Its reader takes memory for the whole canvas as soon as it is opened.
@@ -106,26 +116,30 @@ class Reading:
     def decode(self, scale: int) -> Decoded:
         """All of it, by `scale` smaller where it is a JPEG.  To be called once."""
         image = self._opened or self._open()
-        with _reading(self._shown()):
+        with self._reading(is_opened=True):
             if scale > 1:
                 image.draft(None, (image.width // scale, image.height // scale))
             image.load()
-        return Decoded(image, *_orientation(image))
+        orientation, notices = _orientation(image)
+        if converting.framed_size(image.size) != image.size:
+            notices = (*notices, _TOO_LONG)
+        return Decoded(image, orientation, notices)
 
     def _open(self) -> Image.Image:
-        with _reading(self._shown()):
-            try:
-                return Image.open(io.BytesIO(self._data), formats=self._names or ["JPEG"])
-            except UnidentifiedImageError:
-                kind = tiff_kind.kind_of(self._data) if self._names == ["TIFF"] else None
-                if kind is None:
-                    raise
-        raise Rejected(
-            "unsupported",
-            f"a kind of TIFF that is not supported: {kind}",
-            stage="decode",
-            advice="It is not damaged.  Export it with 8 bits a channel, as TIFF, PNG or JPEG.",
-        )
+        with self._reading():
+            file = io.BytesIO(self._data) if isinstance(self._data, bytes) else self._data
+            file.seek(0)
+            return Image.open(cast(IO[bytes], file), formats=self._names or ["JPEG"])
+
+    @contextmanager
+    def _reading(self, *, is_opened: bool = False) -> Iterator[None]:
+        """Whatever Pillow raises in here, it raises about the file.  Around Pillow's calls alone."""
+        try:
+            yield
+        except _UNREADABLE as error:
+            is_tiff = self._names == ["TIFF"]
+            kind = tiff_kind.kind_of(self._data, is_opened=is_opened) if is_tiff else None
+            raise (_unsupported(kind) if kind else _unreadable(error, self._shown())) from error
 
     def _shown(self) -> str | None:
         return next((one.shown for one in formats.FORMATS if [one.name] == self._names[:1]), None)
@@ -142,18 +156,22 @@ def decode(data: bytes, *, max_pixels: int, needed_side: NeededSide = at_full_si
     return Picture(image, PictureFacts(header.format, header.width, header.height, decoded.notices))
 
 
-@contextmanager
-def _reading(shown: str | None) -> Iterator[None]:
-    """Whatever Pillow raises in here, it raises about the file.  Around Pillow's calls alone."""
-    try:
-        yield
-    except _UNREADABLE as error:
-        raise Rejected(
-            "unreadable",
-            f"cannot be read as a picture: {_reason(error, shown)}",
-            stage="decode",
-            advice="Open it in a viewer: if it is damaged, replace it; if it is no picture, remove it.",
-        ) from error
+def _unreadable(error: BaseException, shown: str | None) -> Rejected:
+    return Rejected(
+        "unreadable",
+        f"cannot be read as a picture: {_reason(error, shown)}",
+        stage="decode",
+        advice="Open it in a viewer: if it is damaged, replace it; if it is no picture, remove it.",
+    )
+
+
+def _unsupported(kind: str) -> Rejected:
+    return Rejected(
+        "unsupported",
+        f"a kind of TIFF that is not supported: {kind}",
+        stage="decode",
+        advice="It need not be damaged.  Export it with 8 bits a channel, as TIFF, PNG or JPEG.",
+    )
 
 
 def _reason(error: BaseException, shown: str | None) -> str:
@@ -173,7 +191,7 @@ def _orientation(image: Image.Image) -> tuple[int, tuple[Notice, ...]]:
     return (found if isinstance(found, int) and 1 <= found <= 8 else 1), ()
 
 
-def _webp_size(data: bytes) -> tuple[int, int] | None:
+def _webp_size(data: bytes | mmap.mmap) -> tuple[int, int] | None:
     """The canvas that its header declares; None where that cannot be told, and Pillow is to say why."""
     try:
         (kind,) = struct.unpack_from("4s", data, 12)

@@ -6,9 +6,12 @@ texts or colour profile unpack to more than it allows.
 
 from __future__ import annotations
 
+import mmap
 import struct
 import zlib
 from collections.abc import Iterator
+
+Content = bytes | mmap.mmap  # of a file
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 LARGEST_TEXT = 1 << 20  # bytes that Pillow unpacks; of what is left in here, it meets no larger one
@@ -19,7 +22,7 @@ _TEXTS = frozenset({b"tEXt", b"zTXt", b"iTXt"})
 _KEPT_TEXTS = frozenset({b"XML:com.adobe.xmp", b"Raw profile type exif"})  # orientations stand in these
 
 
-def without_extras(data: bytes) -> bytes:
+def without_extras(data: Content) -> Content | bytes:
     """The same picture; the very same bytes where nothing is to be left out."""
     view, parts, kept_from = memoryview(data), [], 0
     for start, end, kind in _chunks(data):
@@ -29,7 +32,7 @@ def without_extras(data: bytes) -> bytes:
     return b"".join([*parts, view[kept_from:]]) if parts else data
 
 
-def _chunks(data: bytes) -> Iterator[tuple[int, int, bytes]]:
+def _chunks(data: Content) -> Iterator[tuple[int, int, bytes]]:
     """Start, end and kind of each chunk, up to the first that does not lie within the file."""
     start = len(SIGNATURE)
     while start + 12 <= len(data):
@@ -43,7 +46,7 @@ def _chunks(data: bytes) -> Iterator[tuple[int, int, bytes]]:
         start = end
 
 
-def _is_extra(kind: bytes, data: bytes, start: int, end: int) -> bool:
+def _is_extra(kind: bytes, data: Content, start: int, end: int) -> bool:
     is_critical = not kind[0] & 0x20
     if is_critical or kind in _KEPT:
         return False
@@ -53,7 +56,7 @@ def _is_extra(kind: bytes, data: bytes, start: int, end: int) -> bool:
 
 
 def _unpacks_to_more(kind: bytes, content: bytes) -> bool:
-    """Whether what is compressed in a chunk is more than Pillow takes."""
+    """Whether what is compressed in a chunk is more than Pillow takes, or nothing that it takes."""
     after = content.partition(b"\0")[2]
     if kind == b"tEXt":
         return False
@@ -62,11 +65,13 @@ def _unpacks_to_more(kind: bytes, content: bytes) -> bool:
         if not is_packed:
             return False
         packed = after.split(b"\0", 2)[-1]
+    elif after[:1] != b"\0":
+        return True  # of no known method: Pillow would read no more of the file than to here
     else:
         packed = after[1:]
     unpacking = zlib.decompressobj()
     try:
         unpacking.decompress(packed, LARGEST_TEXT)
     except zlib.error:
-        return True  # Pillow would read no more of the file than to here
+        return True  # the same
     return bool(unpacking.unconsumed_tail)

@@ -39,6 +39,7 @@ log = structlog.get_logger(__name__)
 Result = TypeVar("Result")
 
 HEADER_BYTES = 64 << 20  # of memory, to read a header with
+SLOW_SECONDS = 2.0  # a picture that takes longer is slow
 KILLED_RETRY_SECONDS = 60.0
 PICTURES_EACH = 1000  # for one decoder, whatever its libraries have lost track of by then
 
@@ -51,13 +52,29 @@ class _NotEnough(Exception):
     """Its share of the memory did not do, or may not have; there is more."""
 
 
+def _go_on() -> None:
+    """Nobody waits for a slow one's turn."""
+
+
+@dataclass(frozen=True, slots=True)
+class How:
+    """What holds for a picture whatever is made of it."""
+
+    max_pixels: int = 200_000_000
+    alone: bool = False  # while no other is decoded, with all the memory
+    on_slow: Callable[[], None] = _go_on  # called, once or more, where it takes long: others may go before
+
+
+PLAINLY = How()
+
+
 @dataclass(frozen=True, slots=True)
 class _Order(Generic[Result]):
     """What is wanted of a picture."""
 
     file: int  # memory with its bytes
     size: int  # how many
-    max_pixels: int
+    how: How
     needed_side: NeededSide
     words: tuple[object, ...]  # that a decoder is told once its header is known
     taken: Callable[[Header, list[str], list[int]], Result]  # of what the decoder says and hands over to that
@@ -71,6 +88,7 @@ class _Decoder:
     channel: socket.socket
     pictures: int = 0
     seconds_left: float = 0.0
+    on_slow: Callable[[], None] = _go_on
     is_at_rest: bool = True  # it waits for the next picture
     has_all: bool = False  # the whole of the memory, and not a share of it
 
@@ -89,14 +107,13 @@ class _Decoder:
 class Decoders:
     """Safe to use from many threads."""
 
-    def __init__(
-        self, *, seconds: float = 60.0, memory_bytes: int = 2_000_000_000, at_once: int | None = None
-    ) -> None:
-        """`seconds`: for each picture.  `memory_bytes`: for all of them together.  `at_once`: one for each
-        core by default."""
+    def __init__(self, *, seconds: float = 60.0, memory_bytes: int = 2_000_000_000) -> None:
+        """`seconds`: for each picture.  `memory_bytes`: for all of them together.
+
+        There are as many processes as callers at once.
+        """
         self._seconds = seconds
         self._memory = Budget(memory_bytes)
-        self._turns = threading.BoundedSemaphore(at_once or len(os.sched_getaffinity(0)))
         self._nursery = Nursery()
         self._resting_lock = threading.Lock()
         self._resting: list[_Decoder] = []
@@ -127,26 +144,21 @@ class Decoders:
 
     @contextmanager
     def decoded(
-        self,
-        data: bytes,
-        *,
-        max_pixels: int,
-        needed_side: NeededSide = at_full_size,
-        alone: bool = False,
+        self, data: bytes, needed_side: NeededSide = at_full_size, how: How = PLAINLY
     ) -> Iterator[Picture]:
         """The picture in `data`: upright, in RGB, first frame, transparency laid on white.
 
         Its memory counts until this is left.  Where `needed_side` tells that far less is needed, a JPEG is
-        decoded at a half, a quarter or an eighth; `facts` tell of the file.  `alone`: while no other is.
+        decoded at a half, a quarter or an eighth; `facts` tell of the file.
 
         Raises: Rejected, as `unreadable`, `unsupported`, `too_many_pixels`, `too_slow`, `too_much_memory` or
         `decoder_died`; TryLater where the kernel ended the decoder; Surroundings where none can be started.
         """
         with shared.lent(data) as file, ExitStack() as held:
-            order = _Order(file, len(data), max_pixels, needed_side, ("pixels",), _picture)
-            yield self._done(order, held, alone=alone)
+            order = _Order(file, len(data), how, needed_side, ("pixels",), _picture)
+            yield self._done(order, held)
 
-    def encoded(self, data: bytes, wish: JpegWish, *, max_pixels: int, alone: bool = False) -> Encoded:
+    def encoded(self, data: bytes, wish: JpegWish, how: How = PLAINLY) -> Encoded:
         """The same as a JPEG, made where it is decoded, so that no pixel of it comes here.
 
         Raises: as `decoded`.
@@ -157,25 +169,27 @@ class Decoders:
 
         words = "jpeg", wish.longest_side, wish.least_side, wish.quality
         with shared.lent(data) as file, ExitStack() as held:
-            order = _Order(file, len(data), max_pixels, needed_side, words, _encoded)
-            return self._done(order, held, alone=alone)
+            return self._done(_Order(file, len(data), how, needed_side, words, _encoded), held)
 
-    def _done(self, order: _Order[Result], held: ExitStack, *, alone: bool) -> Result:
+    def _done(self, order: _Order[Result], held: ExitStack) -> Result:
         """What is ordered, and the memory that it takes, which is `held`."""
         try:
-            return self._attempt(order, held, alone=alone)
+            return self._attempt(order, held, alone=order.how.alone)
         except _NotEnough:
             held.close()
+        order.how.on_slow()  # it waits until nobody else is decoded
         return self._attempt(order, held, alone=True)
 
     def _attempt(self, order: _Order[Result], held: ExitStack, *, alone: bool) -> Result:
-        with self._turns, self._decoder(fresh=alone) as decoder:
+        with self._decoder(order.how, fresh=alone) as decoder:
             with self._memory.holding(ALONE if alone else HEADER_BYTES + 2 * order.size) as share:
                 answer, _ = self._ask(decoder, share, "header", descriptors=(order.file,))
             header = _header(answer, order.size)
-            refuse_too_many_pixels(header, order.max_pixels)
+            refuse_too_many_pixels(header, order.how.max_pixels)
             scale = scale_of(header, order.needed_side(header.width, header.height))
             needed = ALONE if alone else bytes_for(header, scale)
+            if needed > self._memory.limit / 2:
+                order.how.on_slow()
             share = held.enter_context(self._memory.holding(needed))
             answer, memory = self._ask(decoder, share, *order.words, scale)
             try:
@@ -189,10 +203,10 @@ class Decoders:
             return result
 
     @contextmanager
-    def _decoder(self, *, fresh: bool) -> Iterator[_Decoder]:
+    def _decoder(self, how: How, *, fresh: bool) -> Iterator[_Decoder]:
         """One for one picture.  What is not at rest afterwards is ended."""
         decoder = self._taken(fresh=fresh)
-        decoder.is_at_rest, decoder.seconds_left = False, self._seconds
+        decoder.is_at_rest, decoder.seconds_left, decoder.on_slow = False, self._seconds, how.on_slow
         decoder.pictures += 1
         try:
             yield decoder
@@ -241,7 +255,7 @@ class Decoders:
         try:
             decoder.channel.settimeout(left)
             wire.send(decoder.channel, *words, int(share), left, descriptors=descriptors)
-            answer, memory = wire.receive(decoder.channel)
+            answer, memory = _awaited(decoder, left)
         except TimeoutError:
             raise _too_slow(self._seconds) from None
         except (EOFError, OSError, ValueError):
@@ -289,6 +303,18 @@ class Decoders:
             stage="decode",
             advice="If other programs open it, please report this; saved anew by one of them it may be read.",
         )
+
+
+def _awaited(decoder: _Decoder, seconds: float) -> tuple[list[str], list[int]]:
+    """What it says.  Raises: as wire.receive."""
+    if seconds > SLOW_SECONDS:
+        decoder.channel.settimeout(SLOW_SECONDS)
+        try:
+            return wire.receive(decoder.channel)
+        except TimeoutError:
+            decoder.on_slow()
+            decoder.channel.settimeout(seconds - SLOW_SECONDS)
+    return wire.receive(decoder.channel)
 
 
 def _too_slow(seconds: float) -> Rejected:

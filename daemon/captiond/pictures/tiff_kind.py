@@ -6,6 +6,7 @@ is not to be told so.
 
 from __future__ import annotations
 
+import mmap
 import struct
 
 _TYPES = {1: "B", 3: "H", 4: "I", 16: "Q"}  # of the numbers that matter here
@@ -27,16 +28,23 @@ _CODECS = {
     34712: "JPEG 2000", 34887: "LERC", 34892: "lossy JPEG", 34925: "LZMA", 50000: "Zstandard", 50001: "WebP",
     50002: "JPEG XL", 52546: "JPEG XL",
 }  # fmt: skip
+_USUAL_CODECS = {1, 2, 3, 4, 5, 7, 8, 32773, 32946}
+_USUAL_SAMPLES = {0: 1, 1: 1, 2: 3, 3: 1, 5: 4, 6: 3}  # by the kind of colours
 _NUMBERS = {1: "", 2: "signed ", 3: "floating-point ", 5: "complex ", 6: "complex floating-point "}
 
 
-def kind_of(data: bytes) -> str | None:
-    """Such as `32-bit floating-point RGB, LZW`; None where the first directory cannot be read."""
+def kind_of(data: bytes | mmap.mmap, *, is_opened: bool) -> str | None:
+    """Such as `32-bit floating-point RGB, LZW`; None where it should have been decoded, and is damaged.
+
+    `is_opened`: whether Pillow knew what to do with it, and only its data could not be read.
+    """
     try:
         tags = _first_directory(data)
     except struct.error:
         return None
     if not tags.get(_WIDTH) or not tags.get(_HEIGHT):
+        return None
+    if tags.get(_COMPRESSION, (1,))[0] in _USUAL_CODECS and (is_opened or _is_ordinary(tags)):
         return None
     bits = sorted(set(tags.get(_BITS, (1,))))
     number = _NUMBERS.get(tags.get(_SAMPLE_FORMAT, (1,))[0], "")
@@ -50,7 +58,19 @@ def kind_of(data: bytes) -> str | None:
     return ", ".join(filter(None, (f"{depth}-bit {number}{colour}{alpha}", packed, planes)))
 
 
-def _first_directory(data: bytes) -> dict[int, tuple[int, ...]]:
+def _is_ordinary(tags: dict[int, tuple[int, ...]]) -> bool:
+    """Whether any reader of TIFF decodes such pixels if they are sound."""
+    photometric = tags.get(_PHOTOMETRIC, (0,))[0]
+    samples = tags.get(_SAMPLES, (1,))[0]
+    return (
+        set(tags.get(_BITS, (1,))) <= {1, 8}
+        and set(tags.get(_SAMPLE_FORMAT, (1,))) <= {1}
+        and samples == _USUAL_SAMPLES.get(photometric)
+        and tags.get(_PLANAR, (1,))[0] == 1
+    )
+
+
+def _first_directory(data: bytes | mmap.mmap) -> dict[int, tuple[int, ...]]:
     """The numbers of the wanted tags; struct.error where it does not lie within the file."""
     order = "<" if data[:2] == b"II" else ">"
     is_big = struct.unpack_from(order + "H", data, 2) == (43,)
@@ -66,7 +86,7 @@ def _first_directory(data: bytes) -> dict[int, tuple[int, ...]]:
     return tags
 
 
-def _values(data: bytes, at: int, order: str, word: str, kind: int) -> tuple[int, ...]:
+def _values(data: bytes | mmap.mmap, at: int, order: str, word: str, kind: int) -> tuple[int, ...]:
     (count,) = struct.unpack_from(word, data, at)
     layout = f"{order}{min(count, _MOST_VALUES)}{_TYPES[kind]}"
     at += struct.calcsize(word)

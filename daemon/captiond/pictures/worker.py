@@ -125,9 +125,8 @@ def serve(channel: socket.socket, bounds: Bounds) -> None:
         try:
             match words, descriptors:
                 case ["header", memory_bytes, seconds], [file]:
-                    data = _contents(file)
                     bounds.set(int(memory_bytes), float(seconds))
-                    _serve_one(channel, data, bounds)
+                    _serve_one(channel, _contents(file), bounds)
         except MemoryError:
             wire.send(channel, "exhausted")
         except Rejected as rejected:
@@ -140,13 +139,15 @@ def serve(channel: socket.socket, bounds: Bounds) -> None:
             raise
 
 
-def _contents(file: int) -> bytes:
-    with open(file, "rb") as opened:
-        opened.seek(0)
-        return opened.read()
+def _contents(file: int) -> bytes | mmap.mmap:
+    """Without a copy; there is nothing to map of an empty file."""
+    try:
+        return mmap.mmap(file, 0, access=mmap.ACCESS_READ) if os.fstat(file).st_size else b""
+    finally:
+        os.close(file)
 
 
-def _serve_one(channel: socket.socket, data: bytes, bounds: Bounds) -> None:
+def _serve_one(channel: socket.socket, data: bytes | mmap.mmap, bounds: Bounds) -> None:
     """First what its header says; then, if the daemon goes on with it, its pixels."""
     reading = Reading(data)
     header = reading.header

@@ -10,12 +10,16 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from typing import Generic, NamedTuple
 
 from captiond.captioners import Captioner, Prepared, SendsJpegs
-from captiond.pictures import Decoders
+from captiond.pictures import Decoders, How
 from captiond.records import PictureFacts
+
+# Slow pictures that go on beside the cores' turns, so that a few of them hold up nobody else.
+SLOW_BESIDE_CORES = 2
 
 
 class Ready(NamedTuple, Generic[Prepared]):
@@ -39,8 +43,10 @@ class Preparing(Generic[Prepared]):
         self._captioner = captioner
         self._decoders = decoders
         self._clock = clock
+        cores = os.cpu_count() or 1
         # Decoding and preparing on more threads than cores gains nothing, and holds that many whole pictures.
-        self._turns = threading.BoundedSemaphore(os.cpu_count() or 1)
+        self._turns = threading.BoundedSemaphore(cores)
+        self._aside = threading.BoundedSemaphore(cores + SLOW_BESIDE_CORES)
 
     def of(self, data: bytes, *, max_pixels: int) -> Ready[Prepared]:
         """The picture in `data`, ready to be asked about; waits for its turn.
@@ -55,13 +61,24 @@ class Preparing(Generic[Prepared]):
         return self._prepared(data, max_pixels, alone=True)
 
     def _prepared(self, data: bytes, max_pixels: int, *, alone: bool) -> Ready[Prepared]:
-        with self._turns:
+        with self._turn() as step_aside:
             began, captioner = self._clock(), self._captioner
+            how = How(max_pixels, alone=alone, on_slow=step_aside)
             if isinstance(captioner, SendsJpegs):
-                encoded = self._decoders.encoded(data, captioner.wish, max_pixels=max_pixels, alone=alone)
+                encoded = self._decoders.encoded(data, captioner.wish, how)
                 return Ready(captioner.prepare_encoded(encoded), encoded.facts, began)
-            needed_side = captioner.needed_side
-            with self._decoders.decoded(
-                data, max_pixels=max_pixels, needed_side=needed_side, alone=alone
-            ) as picture:
+            with self._decoders.decoded(data, captioner.needed_side, how) as picture:
                 return Ready(captioner.prepare(picture), picture.facts, began)
+
+    @contextmanager
+    def _turn(self) -> Iterator[Callable[[], None]]:
+        """A turn, and what gives it to the next in line before its time: a few slow ones may go on beside."""
+        with ExitStack() as held:
+            held.enter_context(self._turns)
+
+            def step_aside() -> None:
+                if self._aside.acquire(blocking=False):
+                    held.close()
+                    held.callback(self._aside.release)
+
+            yield step_aside

@@ -57,10 +57,10 @@ class SameAnswer(Generic[Prepared]):
 
 
 def _test_pictures() -> tuple[Picture, Picture]:
-    """A red disc on white, and black bars: nobody who sees them says one thing about both."""
-    disc, bars = (Image.new("RGB", (_SIDE, _SIDE), "white") for _ in range(2))
-    ImageDraw.Draw(disc).ellipse((60, 60, 276, 276), fill="red")
-    for left in range(0, _SIDE, 56):
-        ImageDraw.Draw(bars).rectangle((left, 0, left + 27, _SIDE), fill="black")
+    """A white disc on red, and yellow bars on blue: nobody who sees them says one thing about both."""
+    disc, bars = Image.new("RGB", (_SIDE, _SIDE), "red"), Image.new("RGB", (_SIDE, _SIDE), "blue")
+    ImageDraw.Draw(disc).ellipse((100, 100, 236, 236), fill="white")
+    for left in range(40, _SIDE, 112):
+        ImageDraw.Draw(bars).rectangle((left, 0, left + 27, _SIDE), fill="yellow")
     facts = PictureFacts("PNG", _SIDE, _SIDE)
     return Picture(disc, facts), Picture(bars, facts)

@@ -18,6 +18,7 @@ from captiond import __version__, logs
 from captiond.captioners import Captioner
 from captiond.errors import CannotStart, ExitCode, Surroundings
 from captiond.inbox import mounts
+from captiond.names import shown
 from captiond.pipeline import Pipeline
 from captiond.pipeline.ondemand import Answering
 from captiond.pipeline.preparing import Preparing
@@ -29,7 +30,7 @@ from captiond.service.report import Life
 from captiond.service.rules import ignore_of
 from captiond.service.upkeep import Upkeep
 from captiond.settings.reload import change
-from captiond.status import Status
+from captiond.status import Standing, Status
 from captiond.support.settings_file import fingerprint
 
 if TYPE_CHECKING:
@@ -121,7 +122,23 @@ class Daemon:
             failed=folders.failed,
         )
         unwell = partial(report.why_unhealthy, rooms, self._life)
-        return door.serving(answering, unwell, partial(report.measures, rooms, self._life), gallery)
+        measure = partial(report.measures, rooms, self._life)
+        return door.serving(answering, unwell, measure, gallery, self._inbox_routes())
+
+    def _inbox_routes(self) -> Any:
+        from captiond.commands.inspect import sentence
+        from captiond.delivery.intake import Intake
+        from captiond.web import inbox
+
+        rooms = self.rooms
+
+        def listing(most: int) -> list[tuple[str, Standing, str]]:
+            found = rooms.inbox.listing(most, lambda path: rooms.rules.of(path).takes_text)
+            return [(shown(path), standing, sentence(standing)) for path, standing in found]
+
+        intake = Intake(self._settings.folders.inbox)
+        intake.clear()
+        return inbox.routes(intake, listing, lambda: rooms.rules.of("").max_file_bytes)
 
     def _signs(self, upkeep: Upkeep) -> Signs:
         rooms = self.rooms

@@ -71,6 +71,7 @@ class RuleBook:
             xmp=output.xmp_sidecar,
             text=output.text_sidecar,
             windows=output.windows,
+            title_as=sections.fields.title_as,
         )
         return Rules(
             interview=interview_of(sections, is_demo=settings.model.id == DEMO),
@@ -79,7 +80,7 @@ class RuleBook:
             max_file_bytes=limits.max_file_bytes,
             attempts=limits.attempts,
             settle_seconds=settings.watch.settle_seconds,
-            takes_text=output.text_sidecar,
+            takes_text=bool(output.text_sidecar),
             xmp_on_stem=output.xmp_sidecar_name == "stem",
             stays=ignore.is_asked_for,
             profile=profile.name if profile is not None else None,

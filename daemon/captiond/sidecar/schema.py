@@ -130,93 +130,105 @@ def _caption_properties() -> dict[str, Any]:
     return {
         "schema": {"const": CAPTION_SCHEMA},
         "schema_version": {"const": VERSION},
-        "caption": _TEXT,
-        "fields": _explained(
-            _record(
-                {
-                    "alt_text": _TEXT,
-                    "title": _TEXT,
-                    "keywords": _TEXTS,
-                    "keyword_paths": _TEXTS,
-                    "visible_text": _TEXT,
-                },
-                optional=("alt_text", "title", "keywords", "keyword_paths", "visible_text"),
-            ),
-            "The other texts that were asked for, as far as they could be had.",
-        ),
-        "edited": _explained(
-            _record({"at": _INSTANT, "model_caption": _explained(_TEXT, "What the model had said.")}),
-            "Only where a person has changed the caption.",
-        ),
+        **_texts(),
         "source": _source(
             format=_explained(_TEXT, "As Pillow names it."),
             width=_explained(_COUNT, "Pixels, as stored in the file."),
             height=_explained(_COUNT, "Pixels, as stored in the file."),
         ),
         "published": _record({"sha256": _explained(_SHA256, "Of the file that lies beside this sidecar.")}),
-        "companions": {
-            "type": "array",
-            "description": "The files that came along with the image, as they lie beside it.",
-            "items": _record(
-                {
-                    "name": _explained(_TEXT, "As dropped; beside a renamed image, theirs is renamed too."),
-                    "name_hex": _BYTES,
-                    "sha256": _explained(_SHA256, "Of the file that lies beside the image."),
-                    "bytes": _COUNT,
-                    "action": {"enum": ["moved", "merged"], "description": "merged: the caption is in it."},
-                },
-                optional=("name_hex",),
-            ),
-        },
-        "model": _record(
-            {
-                "id": _TEXT,
-                "revision": _MAYBE_TEXT,
-                "backend": _TEXT,
-                "device": _MAYBE_TEXT,
-                "dtype": _MAYBE_TEXT,
-                "quantization": _MAYBE_TEXT,
-            }
+        "companions": _companions(),
+        **_questions(),
+        "written": _list(
+            "What became of each place that the caption could have been written to.",
+            {"target": _TEXT, "action": _ACTION, "reason": _TEXT},
+            optional=("reason",),
         ),
-        "prompt": _TEXT,
-        "generation": _record(
-            {
-                "max_new_tokens": _COUNT,
-                "new_tokens": _MAYBE_COUNT,
-                "prompt_tokens": _MAYBE_COUNT,
-                "finish_reason": _explained(_TEXT, "stop, or length where the caption was cut off."),
-            }
-        ),
-        "raw_output": _explained(_TEXT, "What the model said, where it was cleaned."),
-        "written": {
-            "type": "array",
-            "description": "What became of each place that the caption could have been written to.",
-            "items": _record(
-                {"target": _TEXT, "action": _ACTION, "reason": _TEXT},
-                optional=("reason",),
-            ),
-        },
         "previous_description": _explained(_TEXT, "What a replaced description said."),
-        "warnings": {
-            "type": "array",
-            "items": _record({"code": _TEXT, "message": _TEXT, "field": _FIELD}, optional=("field",)),
-        },
+        "warnings": _list(
+            "What its owner may want to know.",
+            {"code": _TEXT, "message": _TEXT, "field": _FIELD},
+            optional=("field",),
+        ),
         "timings_seconds": _record(
             {"queued": _SECONDS, "decode": _SECONDS, "caption": _SECONDS, "publish": _SECONDS}
         ),
+        "profile": _explained(_TEXT, "The patterns of the profile that the picture met."),
+        "attempts": {"type": "integer", "minimum": 1},
+        **_signature(),
+    }
+
+
+def _texts() -> dict[str, Any]:
+    """What is said about the picture."""
+    fields = {
+        "alt_text": _TEXT,
+        "title": _TEXT,
+        "keywords": _TEXTS,
+        "keyword_paths": _TEXTS,
+        "visible_text": _TEXT,
+    }
+    return {
+        "caption": _TEXT,
         "language": _explained(_TEXT, "The language that was asked for."),
+        "fields": _explained(
+            _record(fields, optional=tuple(fields)),
+            "The other texts that were asked for, as far as they could be had.",
+        ),
+        "edited": _explained(
+            _record({"at": _INSTANT, "model_caption": _explained(_TEXT, "What the model had said.")}),
+            "Only where a person has changed the caption.",
+        ),
+        "needs_look": _explained({"type": "boolean"}, "Whether a person should look at the texts."),
+    }
+
+
+def _questions() -> dict[str, Any]:
+    """Who was asked, what, and what came."""
+    model = {
+        "id": _TEXT,
+        "revision": _MAYBE_TEXT,
+        "backend": _TEXT,
+        "device": _MAYBE_TEXT,
+        "dtype": _MAYBE_TEXT,
+        "quantization": _MAYBE_TEXT,
+        "served_as": _explained(_TEXT, "What the server said it runs, if not `id`."),
+    }
+    generation = {
+        "max_new_tokens": _COUNT,
+        "new_tokens": _MAYBE_COUNT,
+        "prompt_tokens": _MAYBE_COUNT,
+        "finish_reason": _explained(_TEXT, "stop, or length where the caption was cut off."),
+    }
+    return {
+        "model": _record(model, optional=("served_as",)),
+        "prompt": _TEXT,
+        "generation": _record(generation),
+        "raw_output": _explained(_TEXT, "What the model said, where it was cleaned."),
         "asked": {
             "type": "array",
             "description": "Where more was asked than the caption, once: each question and its answers.",
             "items": _asked({"field": _FIELD, "tries": {"type": "array", "items": _asked({})}}),
         },
-        "dropped": {
-            "type": "array",
-            "description": "Parts of answers that are not delivered.",
-            "items": _record({"field": _FIELD, "text": _TEXT, "reason": _TEXT}),
-        },
-        "needs_look": _explained({"type": "boolean"}, "Whether a person should look at the texts."),
-        "profile": _explained(_TEXT, "The patterns of the profile that the picture met."),
-        "attempts": {"type": "integer", "minimum": 1},
-        **_signature(),
+        "dropped": _list(
+            "Parts of answers that are not delivered.", {"field": _FIELD, "text": _TEXT, "reason": _TEXT}
+        ),
     }
+
+
+def _companions() -> dict[str, Any]:
+    return _list(
+        "The files that came along with the image, as they lie beside it.",
+        {
+            "name": _explained(_TEXT, "As dropped; beside a renamed image, theirs is renamed too."),
+            "name_hex": _BYTES,
+            "sha256": _explained(_SHA256, "Of the file that lies beside the image."),
+            "bytes": _COUNT,
+            "action": {"enum": ["moved", "merged"], "description": "merged: the caption is in it."},
+        },
+        optional=("name_hex",),
+    )
+
+
+def _list(description: str, item: dict[str, Any], optional: tuple[str, ...] = ()) -> dict[str, Any]:
+    return {"type": "array", "description": description, "items": _record(item, optional)}

@@ -9,6 +9,8 @@ from contextlib import contextmanager
 
 ALONE = math.inf
 
+POLITE_SECONDS = 5.0
+
 
 class Budget:
     """Safe to use from many threads.  What one holds is never refused for its size, only kept waiting."""
@@ -33,9 +35,12 @@ class Budget:
     def take(self, size: float) -> float:
         """Wait until `size` fits beside what is held; ALONE, or more than the limit: until nothing is.
 
-        Gives how much is held, which is to be given back.
+        What takes most of it all lets those that come meanwhile go first, for some seconds, since everybody
+        waits while it waits in line.  Gives how much is held, which is to be given back.
         """
         with self._changing:
+            if self._charge(size) > self._limit / 2:
+                self._changing.wait_for(self._is_free, POLITE_SECONDS)
             ticket, self._given = self._given, self._given + 1
             self._changing.wait_for(lambda: ticket == self._called and self._fits(size))
             self._called += 1
@@ -56,6 +61,10 @@ class Budget:
             yield held
         finally:
             self.give_back(held)
+
+    def _is_free(self) -> bool:
+        """Nothing is held, and nobody waits in line."""
+        return not self._held and self._given == self._called
 
     def _fits(self, size: float) -> bool:
         return self._held + self._charge(size) <= self._limit

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from importlib.resources import files
 from typing import BinaryIO
 
-from fastapi import Depends, FastAPI, HTTPException, Request, UploadFile
+from fastapi import APIRouter, Depends, FastAPI, HTTPException, Request, UploadFile
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse, JSONResponse, Response
 from fastapi.security import HTTPBearer
@@ -55,6 +55,7 @@ def application(
     unwell: Callable[[], str | None],
     metrics: Metrics,
     gallery: Gallery,
+    inbox: APIRouter | None = None,
     *,
     max_upload_bytes: int,
     wants_token: bool,
@@ -64,7 +65,7 @@ def application(
     # The guard has checked the token by now; this tells the page to ask for one.
     token = [Depends(HTTPBearer(auto_error=False))] if wants_token else []
 
-    @app.post("/infer", dependencies=token, responses=_INFER_RESPONSES)
+    @app.post("/infer", dependencies=token, responses=_INFER_RESPONSES, response_model_exclude_defaults=True)
     async def infer(file: UploadFile) -> Answer:
         """Caption a picture, sent as the form field `file`.  Nothing of it is kept."""
         if (file.size or 0) > max_upload_bytes:
@@ -84,6 +85,8 @@ def application(
     app.add_exception_handler(Exception, _our_fault)
     metrics.add_to(app, token)
     app.include_router(browse.routes(gallery), dependencies=token)
+    if inbox is not None:
+        app.include_router(inbox, dependencies=token)
     app.get("/", include_in_schema=False)(browse.page)
     app.mount("/page", browse.page_files())
 

@@ -7,8 +7,7 @@ of another site has to ask first, which is refused (see `access`).
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from typing import Annotated, Any, Protocol
 
@@ -16,9 +15,7 @@ from fastapi import APIRouter, Depends, Header, HTTPException, Path, Query, Requ
 from fastapi.responses import HTMLResponse, Response
 from fastapi.staticfiles import StaticFiles
 
-from captiond.errors import NotThere, Rejected, Surroundings, TryLater
 from captiond.history import Wanted
-from captiond.web.gallery import NoCaption
 from captiond.web.lanes import Lane
 from captiond.web.shapes import (
     LARGEST_ID,
@@ -36,6 +33,7 @@ from captiond.web.shapes import (
     Side,
     Some,
 )
+from captiond.web.verdicts import verdicts
 
 LOOKING_TOGETHER = 16
 SHOWING_TOGETHER = 8  # thumbnails; most are decoded just now
@@ -92,19 +90,24 @@ def page_files() -> StaticFiles:
 def routes(gallery: Gallery) -> APIRouter:
     """Everything beneath `/api`."""
     api = APIRouter(prefix="/api", tags=["pictures"])
-    changing = [Depends(_is_json)]
-    looking, showing, acting = Lane(LOOKING_TOGETHER), Lane(SHOWING_TOGETHER), Lane(ACTING_TOGETHER)
+    _add_looks(api, gallery)
+    _add_changes(api, gallery)
+    return api
+
+
+def _add_looks(api: APIRouter, gallery: Gallery) -> None:
+    looking, showing = Lane(LOOKING_TOGETHER), Lane(SHOWING_TOGETHER)
 
     @api.get("/status")
     async def status() -> dict[str, Any]:
         """As `captiond status --json`; with the history's `totals`, `failed_now`, and `inbox`, its path."""
-        with _verdicts():
+        with verdicts():
             return dict(await looking(gallery.status))
 
     @api.get("/pictures")
     async def pictures(page: Annotated[Page, Query()]) -> Pictures:
         """What became of the pictures, newest first."""
-        with _verdicts():
+        with verdicts():
             ids = page.numbers()
             if ids is not None:
                 found = await looking(gallery.those, ids)
@@ -117,20 +120,20 @@ def routes(gallery: Gallery) -> APIRouter:
     @api.get("/ids")
     async def ids(filters: Annotated[Filters, Query()]) -> Ids:
         """The numbers of all pictures that are meant."""
-        with _verdicts():
+        with verdicts():
             found = await looking(gallery.ids, filters.wanted(), LONGEST_LIST + 1)
         return Ids(ids=found[:LONGEST_LIST], is_all=len(found) <= LONGEST_LIST)
 
     @api.get("/choices")
     async def choices() -> Choices:
         """The folders, models and formats that there are."""
-        with _verdicts():
+        with verdicts():
             return Choices.model_validate(await looking(gallery.choices))
 
     @api.get("/pictures/{id}", responses=_GONE)
     async def closely(id: Id) -> Closely:
         """All that is known of one picture."""
-        with _verdicts():
+        with verdicts():
             picture, record = await looking(gallery.closely, id)
         told = Picture.model_validate(picture).model_dump()
         return Closely(**told, record=dict(record) if record is not None else None)
@@ -140,55 +143,38 @@ def routes(gallery: Gallery) -> APIRouter:
         id: Id, side: Sides = Side.SMALL, if_none_match: Annotated[str | None, Header()] = None
     ) -> Response:
         """A small upright JPEG."""
-        with _verdicts():
+        with verdicts():
             found = await showing(gallery.thumbnail, id, int(side), if_none_match)
         headers = {"ETag": found.etag, "Cache-Control": "private, no-cache"}
         if found.jpeg is None:
             return Response(status_code=304, headers=headers)
         return Response(found.jpeg, media_type="image/jpeg", headers=headers)
 
+
+def _add_changes(api: APIRouter, gallery: Gallery) -> None:
+    changing, acting = [Depends(_is_json)], Lane(ACTING_TOGETHER)
+
     @api.put("/pictures/{id}/caption", dependencies=changing, responses=_CHANGE_RESPONSES)
     async def revise(id: Id, new: NewCaption) -> Picture:
         """A person's caption in the place of the one there: in the sidecar and in the image."""
-        with _verdicts():
+        with verdicts():
             return Picture.model_validate(await acting(gallery.revise, id, new.caption, new.was))
 
     @api.post("/pictures/{id}/retry", dependencies=changing, responses=_CHANGE_RESPONSES)
     async def retry(id: Id) -> Returned:
         """Put a failed picture back into the inbox."""
-        with _verdicts():
+        with verdicts():
             return Returned(inbox=await acting(gallery.retry, id))
 
     @api.post("/retry", dependencies=changing)
     async def retry_all(some: Some | None = None) -> ReturnedAll:
         """Put everything that failed back into the inbox, or those of it that are named."""
-        with _verdicts():
+        with verdicts():
             return ReturnedAll(returned=await acting(gallery.retry_all, some.ids if some else None))
-
-    return api
 
 
 async def page() -> HTMLResponse:
     return HTMLResponse((files("captiond.web") / "page" / "index.html").read_text(encoding="utf-8"))
-
-
-@contextmanager
-def _verdicts() -> Iterator[None]:
-    """What each verdict is in HTTP."""
-    try:
-        yield
-    except NotThere as gone:
-        raise HTTPException(404, gone.message) from gone
-    except NoCaption as words:
-        raise HTTPException(422, words.message) from words
-    except Rejected as rejected:
-        raise HTTPException(415, rejected.message) from rejected
-    except TryLater as later:
-        raise HTTPException(409, f"{later.message}.  {later.advice or ''}".rstrip(". ") + ".") from later
-    except Surroundings as trouble:
-        raise HTTPException(503, trouble.message, {"Retry-After": "10"}) from trouble
-    except MemoryError as error:
-        raise HTTPException(503, "there is not enough memory for it", {"Retry-After": "10"}) from error
 
 
 _GONE: dict[int | str, dict[str, Any]] = {404: {"description": "There is no such picture any more"}}

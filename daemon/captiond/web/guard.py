@@ -24,7 +24,7 @@ THROWN_AWAY_SECONDS = 30.0
 STALLED_SECONDS = 2.0
 HEADERS_BYTES = 16 * 1024
 MOST_HEADERS = 100
-UPLOADS = frozenset({"/infer"})
+_UPLOADS = (("POST", "/infer"), ("PUT", "/api/inbox/"))
 
 _HEADERS = {
     b"x-content-type-options": b"nosniff",
@@ -78,7 +78,7 @@ class Guard:
 
     async def _let_in(self, scope: Scope, receive: Receive, send: Send) -> None:
         declared = _declared(Headers(scope=scope))
-        if scope["path"] not in UPLOADS or scope["method"] != "POST":
+        if not _is_upload(scope["method"], scope["path"]):
             body = _Body(receive, self._limits, FORM_BYTES, "the request")
             await self._app(scope, body.expecting(declared), send)
             return
@@ -167,6 +167,10 @@ def _too_many(headers: Headers) -> Refusal | None:
     if size > HEADERS_BYTES or len(headers) > MOST_HEADERS:
         return Refusal(431, "the headers are too large")
     return None
+
+
+def _is_upload(method: str, path: str) -> bool:
+    return any(method == one and path.startswith(start) for one, start in _UPLOADS)
 
 
 def _may_be_two(headers: Headers) -> bool:

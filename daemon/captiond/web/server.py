@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import structlog
+from fastapi import APIRouter
 from starlette.types import ASGIApp
 
 from captiond.errors import CannotStart, ExitCode
@@ -69,6 +70,7 @@ class Door:
         unwell: Callable[[], str | None],
         measure: Callable[[], Measures],
         gallery: Gallery,
+        inbox: APIRouter | None = None,
     ) -> Iterator[None]:
         """Answer on a thread of its own while this lasts.
 
@@ -80,6 +82,7 @@ class Door:
             unwell,
             self.metrics,
             gallery,
+            inbox,
             max_upload_bytes=self._max_upload_bytes,
             wants_token=self._access.token is not None,
         )

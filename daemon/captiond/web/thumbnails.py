@@ -11,7 +11,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 
 from captiond.errors import Rejected
-from captiond.pictures import Decoders
+from captiond.pictures import Decoders, How
 from captiond.records import Fingerprint, JpegWish, RulesOf
 
 SIDE_PIXELS = 320
@@ -48,7 +48,7 @@ class Thumbnails:
         with self._decoding:
             # It is decoded at no less than twice its side, so that the rest of the way is finely averaged.
             wish = JpegWish(longest_side=side, least_side=2 * side, quality=QUALITY)
-            thumbnail = self._decoders.encoded(read(), wish, max_pixels=rules.max_pixels).jpeg
+            thumbnail = self._decoders.encoded(read(), wish, How(rules.max_pixels)).jpeg
         self._keep(key, thumbnail)
         return thumbnail
 

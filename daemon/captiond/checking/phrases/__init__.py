@@ -1,9 +1,8 @@
 """The phrases by which refusals, preambles, labels and the like are known: data files, one for a language.
 
-A phrase is written as people write it.  `{a|b|}` in it stands for one of several, or for nothing; a blank for
-any white space, `...` for a few words of the same sentence, an apostrophe for every kind.  Case does not
-count.
-Whoever teaches captiond another language copies a file, and needs to change no code.
+A phrase is written as people write it.  `{a|b|}` in it stands for one of several, or for nothing; a blank
+for any white space, `...` for a few words of the same sentence, an apostrophe for every kind.  Case does not
+count.  Whoever teaches captiond another language copies a file, and needs to change no code.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ from typing import Any
 
 from captiond.checking.scripts import is_unspaced
 
-_PIECES = re.compile(r"\.\.\.| ?[{|}] ?|[^{|}.]+|\.")
+_PIECES = re.compile(r"\.\.\.| ?[{|}] ?|[^{|}. ]+|[ .]")
 _NEVER = r"(?!)"
 _SOME_WORDS = r"[^.!?。！？\n]{0,60}?"
 

@@ -5,11 +5,13 @@ import { json } from "./api.js";
 const $ = (id) => document.getElementById(id);
 const CHOSEN = ["beneath", "model", "format", "edited"];
 const DATES = ["from", "to"];
+const FOLDERS = ["done", "failed", "inbox"];
 const form = $("filters");
 
 export function fromAddress() {
   const given = new URLSearchParams(location.search);
-  const view = { folder: given.get("folder") === "failed" ? "failed" : "done", search: given.get("q") ?? "" };
+  const wanted = given.get("folder");
+  const view = { folder: FOLDERS.includes(wanted) ? wanted : "done", search: given.get("q") ?? "" };
   for (const name of [...CHOSEN, ...DATES]) view[name] = given.get(name) ?? "";
   return view;
 }

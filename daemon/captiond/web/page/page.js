@@ -4,6 +4,7 @@
 import { json, token } from "./api.js";
 import { card } from "./cards.js";
 import * as filters from "./filters.js";
+import * as inbox from "./inbox.js";
 import * as large from "./large.js";
 import * as picks from "./picks.js";
 import * as sheet from "./sheet.js";
@@ -20,7 +21,7 @@ const waiting = { fresh: [] }; // new pictures that are not on the sheet yet, si
 let newest = 0;
 let finished = null; // how many pictures had left the inbox when the sheet was looked at last
 let wasPaused = false;
-let inbox = "";
+let inboxPath = "";
 let loading = new AbortController();
 let timer = 0;
 
@@ -34,6 +35,14 @@ async function showAll() {
   loading.abort();
   loading = new AbortController();
   const { signal } = loading;
+  $("inbox").hidden = view.folder !== "inbox";
+  if (view.folder === "inbox") {
+    sheet.show([]);
+    hold([]);
+    picks.clear();
+    for (const id of ["empty", "retry-all"]) $(id).hidden = true;
+    return void (await guarded(inbox.show));
+  }
   await guarded(async () => {
     const { ids } = await json(`/api/ids?${filters.query(view)}`, { signal });
     if (signal.aborted) return;
@@ -86,7 +95,7 @@ function showEmpty() {
     go({ search: "", ...filters.unfiltered() });
     $("search").focus();
   };
-  if (isEmpty) $("empty").replaceChildren(...whyEmpty({ view, isFiltered: filters.isFiltered(view), inbox, clear }));
+  if (isEmpty) $("empty").replaceChildren(...whyEmpty({ view, isFiltered: filters.isFiltered(view), inbox: inboxPath, clear }));
   $("retry-all").hidden = view.folder !== "failed" || isEmpty;
 }
 
@@ -98,14 +107,15 @@ async function look() {
   await guarded(async () => {
     const status = await json("/api/status");
     showStatus(status, tell);
-    if (inbox !== status.inbox) {
-      inbox = status.inbox;
-      showEmpty();
+    if (view.folder === "inbox") await inbox.show();
+    if (inboxPath !== status.inbox) {
+      inboxPath = status.inbox;
+      if (view.folder !== "inbox") showEmpty();
     }
     if (isTyping()) return; // nothing moves under somebody who writes
     const left = `${status.totals?.done ?? status.counts.done} ${status.totals?.failed ?? status.counts.failed}`;
     if (wasPaused && status.state !== "paused") await showAll(); // what was out of reach
-    else if (finished !== null && finished !== left) await showNewer();
+    else if (view.folder !== "inbox" && finished !== null && finished !== left) await showNewer();
     wasPaused = status.state === "paused";
     finished = left;
   });
@@ -137,7 +147,7 @@ function askForToken() {
   const isWrong = token.get() !== null;
   token.forget();
   sheet.show([]);
-  for (const id of ["tools", "empty", "pause", "leave", "filters"]) $(id).hidden = true;
+  for (const id of ["tools", "empty", "pause", "leave", "filters", "inbox"]) $(id).hidden = true;
   showLocked();
   $("token-error").textContent = isWrong ? "That is not the token." : "";
   $("entrance").hidden = false;
@@ -174,6 +184,8 @@ function go(change, { isNew = true } = {}) {
 }
 
 function mark() {
+  for (const id of ["filter", "searching", "dense"]) $(id).hidden = view.folder === "inbox";
+  if (view.folder === "inbox") $("filters").hidden = true;
   for (const tab of document.querySelectorAll("[data-folder]")) {
     if (tab.dataset.folder === view.folder) tab.setAttribute("aria-current", "page");
     else tab.removeAttribute("aria-current");
@@ -271,6 +283,7 @@ sheet.begin({
   guarded,
 });
 filters.begin({ go, guarded });
+inbox.begin({ tell, dropped: () => { if (view.folder !== "inbox") go({ folder: "inbox" }); } });
 picks.begin({ tell, guarded, moved: () => { moved(); showAll(); }, view: () => view });
 large.begin({
   tell,

@@ -189,7 +189,7 @@ async function fetchUnknown() {
       places = new Map(ids.map((id, at) => [id, at]));
     }
     for (const [id, picture] of found) known.set(id, picture);
-    await unveil([...found.keys()], signal);
+    await unveil([...found.keys()]);
     for (const id of known.keys()) {
       if (known.size <= MOST_KNOWN) break;
       if (!element(id)) known.delete(id);
@@ -199,8 +199,8 @@ async function fetchUnknown() {
 }
 
 // A few at a time, so that scrolling goes on meanwhile.
-async function unveil(some, signal) {
-  for (let at = 0; at < some.length && !signal.aborted; at += CARDS_AT_ONCE) {
+async function unveil(some) {
+  for (let at = 0; at < some.length; at += CARDS_AT_ONCE) {
     some.slice(at, at + CARDS_AT_ONCE).forEach(exchange);
     await new Promise((resolve) => { setTimeout(resolve); });
   }

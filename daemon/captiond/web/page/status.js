@@ -28,6 +28,8 @@ export function showStatus(status, tell) {
   const told = trouble.filter(Boolean).map(sentence).join(" ");
   if ($("pause").textContent !== told) $("pause").textContent = told;
   $("pause").hidden = !told;
+  document.querySelector("[data-count=inbox]").textContent =
+    isBusy ? (waiting + counts.in_work).toLocaleString() : "";
   for (const folder of ["done", "failed"]) {
     const count = folder === "failed" ? (status.failed_now ?? status.totals?.failed) : status.totals?.[folder];
     document.querySelector(`[data-count=${folder}]`).textContent = count ? count.toLocaleString() : "";
