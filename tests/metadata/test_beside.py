@@ -7,6 +7,7 @@ import subprocess
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -61,7 +62,7 @@ def composed(
     xmp: str = "always",
     text: bool = True,
     replace: bool = False,
-    own: tuple[str, ...] = (),
+    own: tuple[Any, ...] = (),
 ) -> beside.Beside:
     former = Texts(*own) if own else None
     return beside.compose(
