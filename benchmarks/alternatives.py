@@ -61,14 +61,14 @@ Answer = Callable[[list[Image.Image]], list[str]]
 class Phi3VProcessor(phi3v.Phi3VProcessor):
     """Ours, under the name that checkpoints give, for callers who pass more than pictures and words."""
 
-    def __call__(self, images: Any = None, text: Any = None, **_: Any) -> Any:
+    def __call__(self, images: Any = None, text: Any = None, **_: Any) -> Any:  # type: ignore[override]
         flat = [one for part in images or () for one in (part if isinstance(part, list) else [part])]
         return super().__call__([load_image(one) for one in flat], text)
 
 
 def register() -> None:
     phi3v.register()
-    AutoProcessor.register(phi3v.Phi3VConfig, Phi3VProcessor, exist_ok=True)
+    AutoProcessor.register(phi3v.Phi3VConfig, Phi3VProcessor, exist_ok=True)  # type: ignore[no-untyped-call]
 
 
 def talking_copy(folder: Path) -> Path:
@@ -91,10 +91,11 @@ def drawn(count: int) -> tuple[list[Image.Image], list[str]]:
 
 def by_hand() -> Answer:
     model, processor = phi3v.load(demo.checkpoint_path(), dtype=torch.float32)
+    generate: Any = model.generate  # type: ignore[misc]  # its `self` has a type of its own
 
     def say(picture: Image.Image) -> str:
         inputs = processor(picture, phi3v.build_prompt(PROMPT))
-        said = model.generate(**inputs, do_sample=False, max_new_tokens=NEW_TOKENS)
+        said = generate(**inputs, do_sample=False, max_new_tokens=NEW_TOKENS)
         answer: str = processor.answers(said, inputs["input_ids"].shape[1])[0].text
         return answer
 
@@ -174,7 +175,7 @@ def serve(port: int) -> None:
 
     where = ["--host", "127.0.0.1", "--port", str(port), "--device", "cpu", "--dtype", "float32"]
     sys.argv = ["transformers", "serve", *where]
-    transformers_main()
+    transformers_main()  # type: ignore[no-untyped-call]
 
 
 def measured(
@@ -244,8 +245,8 @@ def main() -> None:
         return
     if given.quick:
         given.pictures, given.rounds = 48, 2
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
+    logging.set_verbosity_error()  # type: ignore[no-untyped-call]
+    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     torch.set_num_threads(given.threads)
     register()
     with tempfile.TemporaryDirectory() as folder:

@@ -15,7 +15,7 @@ import os
 import statistics
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, NamedTuple
@@ -52,13 +52,14 @@ class OneAtATime:
         images = Phi3VImageProcessor(num_crops=CROPS, crop_size=CROP_SIDE)
         self._processor = phi3v.Phi3VProcessor(images, processor.tokenizer)
         self._phi3v, self._torch, self._seconds = phi3v, torch, seconds
-        self.model = SimpleNamespace(device=torch.device("cpu"))
+        self.model: Any = SimpleNamespace(device=torch.device("cpu"))
         self.asked_at: list[float] = []
         self.answered_at: list[float] = []
         self.loaded_in_cpu_seconds = time.process_time() - before
 
     def needed_side(self, width: int, height: int) -> int | None:
-        return self._processor.image_processor.long_side(width, height)
+        side: int | None = self._processor.image_processor.long_side(width, height)
+        return side
 
     def prepare(self, image: Any) -> Any:
         return self._phi3v.Seen.of(self._processor.image_processor(image), dtype=self._torch.bfloat16)
@@ -111,7 +112,9 @@ def _run_with_a_local_model(settings_file: Path, seconds: float, answer: Any) ->
         engines.append(OneAtATime(folder, seconds))
         return engines[-1]
 
-    build.captioner_of = lambda _: LocalCaptioner(model_id="demo", device="cpu", open_engine=open_engine)
+    build.captioner_of = lambda settings: LocalCaptioner(
+        model_id="demo", device="cpu", open_engine=open_engine
+    )
     loaded = settings.load(settings_file, {}, settings_file.parent)
     logs.configure("warning", "json")
     running = daemon.Daemon(loaded)
@@ -153,7 +156,7 @@ def main() -> None:
     rounds = given.rounds or (1 if given.quick else 5)
     _on_two_cores()
     photos = [photo(12, seed) for seed in range(1 if given.quick else 3)]
-    ways = {
+    ways: dict[str, Callable[[], Busy]] = {
         "a local model": lambda: with_a_local_model(photos, count, given.seconds),
         "a server, one in flight": lambda: with_a_server(photos, count, given.seconds, 1),
         "a server, two in flight": lambda: with_a_server(photos, count, given.seconds, 2),

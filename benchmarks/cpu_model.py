@@ -67,8 +67,9 @@ def by_generate(model: Phi3VForCausalLM, asked: Work, together: int) -> Said:
             inputs[name] = torch.cat(rows)
         for name in ("pixel_values", "image_sizes"):
             inputs[name] = torch.cat([one[name] for one in part])
+        generate: Any = model.generate  # type: ignore[misc]  # its `self` has a type of its own
         with torch.inference_mode():
-            out: Any = model.generate(
+            out = generate(
                 **inputs,
                 max_new_tokens=asked.limit,
                 do_sample=False,

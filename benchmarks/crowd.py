@@ -136,7 +136,7 @@ def _scan(folder: str, answer: Any) -> None:
         while not survey.look(descriptor, hints, stop, interval_seconds=0.0):
             hints = Hints()
 
-    found = {
+    found: dict[str, Any] = {
         "first": _timed(lambda: look(True)),
         "later": _timed(lambda: look(True)),
         "floor": _timed(lambda: [entry.stat(follow_symlinks=False) and None for entry in os.scandir(folder)]),

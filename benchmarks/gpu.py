@@ -27,6 +27,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -182,10 +183,9 @@ class Ways:
 
     def _generated(self, inputs: dict[str, torch.Tensor], new_tokens: int) -> list[list[int]]:
         on_device = {name: value.to(self.device, non_blocking=True) for name, value in inputs.items()}
+        generate: Any = self.model.generate  # type: ignore[misc]  # its `self` has a type of its own
         with torch.inference_mode():
-            out: Any = self.model.generate(
-                **on_device, max_new_tokens=new_tokens, do_sample=False, eos_token_id=None
-            )
+            out = generate(**on_device, max_new_tokens=new_tokens, do_sample=False, eos_token_id=None)
         said: list[list[int]] = out[:, inputs["input_ids"].shape[1] :].tolist()
         return said
 
@@ -227,7 +227,8 @@ def attention_rates(model: Phi3VForCausalLM, batch_size: int, seen: int) -> Row:
 
     def products() -> torch.Tensor:
         scores = (query @ keys.transpose(-1, -2)).float() * width**-0.5
-        return scores.masked_fill(~mask, -torch.inf).softmax(-1).to(values.dtype) @ values
+        read: torch.Tensor = scores.masked_fill(~mask, -torch.inf).softmax(-1).to(values.dtype) @ values
+        return read
 
     def rate(work: Callable[[], torch.Tensor]) -> float:
         return 2 * keys.nbytes / speed.best_seconds(work, device, times=20)
@@ -253,11 +254,9 @@ def measure_all(report: Report, ways: Ways, batch_sizes: Sequence[int], new_toke
     report.stage(f"generate, batches of {largest}", lambda: ways.generate(largest, new_tokens, "sdpa", 2))
     report.stage("generate, one at a time", lambda: ways.generate(1, new_tokens, "sdpa", 4))
     for size in sorted(set(batch_sizes) - {largest}):
-        report.stage(f"ours, {size} slot(s)", lambda size=size: ways.ours(size, new_tokens))
+        report.stage(f"ours, {size} slot(s)", partial(ways.ours, size, new_tokens))
         if size > 1:
-            report.stage(
-                f"generate, batches of {size}", lambda size=size: ways.generate(size, new_tokens, "sdpa", 2)
-            )
+            report.stage(f"generate, batches of {size}", partial(ways.generate, size, new_tokens, "sdpa", 2))
     report.stage("ours, first token alone", lambda: ways.ours(largest, 1))
     report.stage("ours, mixed lengths, refilled", lambda: ways.mixed(largest, new_tokens, refill=True))
     report.stage(
@@ -267,12 +266,12 @@ def measure_all(report: Report, ways: Ways, batch_sizes: Sequence[int], new_toke
         for size in (largest, 1):
             report.stage(
                 f"ours, {size} slot(s), steps not recorded",
-                lambda size=size: ways.ours(size, new_tokens, with_graphs=False),
+                partial(ways.ours, size, new_tokens, with_graphs=False),
             )
     for tokens in PREFILL_GROUPS:
         report.stage(
             f"ours, {tokens} tokens prefilled together",
-            lambda tokens=tokens: ways.ours(largest, new_tokens, prefill_tokens=tokens),
+            partial(ways.ours, largest, new_tokens, prefill_tokens=tokens),
         )
 
 

@@ -31,7 +31,8 @@ from PIL import Image, ImageDraw
 REPOSITORY = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(REPOSITORY / "tests"), str(REPOSITORY / "daemon")]
 
-from daemon_process import Place, Running  # noqa: E402
+from daemon_process import Place as Place  # noqa: E402
+from daemon_process import Running as Running  # noqa: E402
 
 THIS_CHECKOUT = {"PYTHONPATH": str(REPOSITORY / "daemon")}  # for processes: nothing else is measured
 SIZES = {0: (48, 36), 1: (1152, 864), 12: (4032, 3024)}  # megapixels -> pixels; 12 as telephones take them

@@ -76,7 +76,7 @@ def new_environment(folder: Path) -> Path:
 
 def install(python: Path, wheel: Path, *extras: str) -> None:
     wanted = str(wheel.resolve()) + (f"[{','.join(extras)}]" if extras else "")
-    pip = [python, "-m", "pip", "--disable-pip-version-check"]
+    pip: list[str | Path] = [python, "-m", "pip", "--disable-pip-version-check"]
     run([*pip, "install", "--quiet", "-c", _CONSTRAINTS, wanted], ROOT)
     run([*pip, "check"], ROOT)
 

@@ -54,7 +54,7 @@ class Model:
             name for name in WORDS if PROMPTS[name] in request.prompt or f": {name}." in request.prompt
         )
         left: Any = self._left[name]
-        said = left.pop(0) if len(left) > 1 else left[0]
+        said: str | Rejected | TryLater = left.pop(0) if len(left) > 1 else left[0]
         if not isinstance(said, str):
             return said
         return Answer(said, None, MODEL, request, 100, 10, "stop")
@@ -150,7 +150,7 @@ def by_prompt(handler: Handler) -> None:
     handler.say(next((WORDS[name] for name, asked in PROMPTS.items() if asked in prompt), WORDS["caption"]))
 
 
-ALL = {
+ALL: dict[str, dict[str, Any]] = {
     "caption": {"prompt": PROMPTS["caption"]},
     "fields": {
         "wanted": ["caption", "alt_text", "title", "keywords", "visible_text"],

@@ -103,7 +103,10 @@ class Peak(TorchDispatchMode):
 def full() -> Phi3VForCausalLM:
     """The published network in bfloat16, without its numbers."""
     with torch.device("meta"):
-        return Phi3VForCausalLM._from_config(FULL, dtype=torch.bfloat16, attn_implementation="sdpa").eval()
+        made: Phi3VForCausalLM = Phi3VForCausalLM._from_config(  # type: ignore[no-untyped-call]
+            FULL, dtype=torch.bfloat16, attn_implementation="sdpa"
+        ).eval()
+        return made
 
 
 def test_squeezed_weights_are_counted_as_they_lie(full: Phi3VForCausalLM) -> None:
@@ -155,14 +158,15 @@ def test_questions_that_share_a_prefill_take_no_more(full: Phi3VForCausalLM) -> 
 def test_a_batch_that_does_not_fit_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where memory runs out, what was measured before stands, and larger batches are not tried."""
 
-    def measure(*_: Any, batch_size: int, num_crops: int, **__: Any) -> tuple[int, int]:
+    def measure(*_: Any, batch_size: int, num_crops: int, **__: Any) -> Any:
         if batch_size > 4:
             raise torch.OutOfMemoryError("no room")
         return batch_size, num_crops
 
     monkeypatch.setattr(speed, "measure", measure)
     bench = Bench(speed.random_model("tiny", torch.device("cpu"), torch.float32), None)
-    assert list(bench.measured([16, 1, 8, 4], [2], new_tokens=1, rounds=1)) == [(1, 2), (4, 2)]
+    found: list[Any] = list(bench.measured([16, 1, 8, 4], [2], new_tokens=1, rounds=1))
+    assert found == [(1, 2), (4, 2)]
     assert bench.too_large == [(8, 2)]
 
 

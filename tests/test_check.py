@@ -14,7 +14,8 @@ import pytest
 from huggingface_hub import constants
 
 from captiond.commands import check, check_host
-from captiond.commands.check import CheckResult, checks
+from captiond.commands.check import checks
+from captiond.commands.check_result import CheckResult
 from captiond.delivery.nesting import refuse_nested
 from captiond.errors import CannotStart, ExitCode
 from captiond.settings import Settings, load

@@ -59,7 +59,7 @@ def test_a_file_that_is_not_there_costs_no_model(tmp_path: Path) -> None:
     """Where no file can be read, the model is neither looked for nor loaded; each file has its reason."""
     (tmp_path / "captiond.yaml").write_text("limits:\n  max_file_bytes: 10\n")
     (tmp_path / "large.jpg").write_bytes(bytes(11))
-    files = ["nothere.jpg", tmp_path, tmp_path / "large.jpg", "a\udce9.jpg"]
+    files: list[str | Path] = ["nothere.jpg", tmp_path, tmp_path / "large.jpg", "a\udce9.jpg"]
     told = captiond("caption", *files, "--model", "nobody/nothing", "-c", tmp_path / "captiond.yaml")
     assert told.returncode == 1 and told.stdout == ""
     assert [line.rpartition(": ")[2] for line in told.stderr.splitlines()] == [

@@ -112,7 +112,7 @@ def test_a_model_that_cannot_come_back_now_pauses_the_work(trouble: Exception, a
     captioner.load()
     prepared = captioner.prepare(_gray(9))
     _until(lambda: not captioner.is_loaded)
-    ask = {
+    ask: Callable[[], Any] = {
         "anew": lambda: captioner.prepare(_gray(9)),
         "with what was prepared before": lambda: prepared,
     }[asks]

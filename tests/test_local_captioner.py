@@ -7,6 +7,7 @@ import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,18 +15,20 @@ import pytest
 import torch
 from PIL import Image
 
-from captiond.captioners import with_words
 from captiond.captioners.engines import Completion, More, Question
 from captiond.captioners.local import LocalCaptioner
 from captiond.captioners.placement import placement
+from captiond.checking import Question as Checked
 from captiond.demo import scenes
 from captiond.errors import CannotStart, ExitCode, Rejected, Surroundings
 from captiond.phi3v import Decoder
 from captiond.phi3v.modeling import Phi3VImageEmbedding
+from captiond.pipeline.asking import FieldQuestion, Interviewing
 from captiond.records import CaptionRequest, Picture, PictureFacts
 
 GOLDEN = Path(__file__).parent / "phi3v" / "golden"
 REQUEST = CaptionRequest("Describe the image in one sentence.", 8)
+INTERVIEW = Interviewing(FieldQuestion(Checked("caption", REQUEST.prompt), REQUEST.max_new_tokens))
 
 
 def _picture(name: str) -> Picture:
@@ -44,7 +47,7 @@ class FakeModel:
 class FakeEngine:
     """An engine whose memory holds `fits` pictures at once, and which chokes on black ones."""
 
-    model = FakeModel()
+    model: Any = FakeModel()
 
     def __init__(self, fits: int = 1000, trouble: RuntimeError | None = None) -> None:
         self.fits = fits
@@ -276,8 +279,9 @@ def test_a_lost_card_ends_the_process() -> None:
 def test_an_empty_answer_is_rejected() -> None:
     """A model with nothing to say gives no empty caption."""
     captioner = _with(FakeEngine(), batch_size=1)
+    prepared = captioner.prepare(_blank(255))
     with pytest.raises(Rejected) as rejected:
-        with_words(captioner.ask(captioner.prepare(_blank(255)), REQUEST))
+        INTERVIEW(partial(captioner.ask_all, prepared), PictureFacts("PNG", 32, 32))
     assert rejected.value.kind == "empty_caption"
 
 

@@ -84,7 +84,8 @@ def service() -> dict[str, list[str]]:
 @pytest.fixture(scope="module")
 def compose() -> dict[str, Any]:
     parsed = yaml.safe_load((ROOT / "docker-compose.yml").read_text(encoding="utf-8"))
-    return parsed["services"]["captiond"] | {"volume_names": set(parsed["volumes"])}
+    service: dict[str, Any] = parsed["services"]["captiond"]
+    return service | {"volume_names": set(parsed["volumes"])}
 
 
 # ---- systemd -------------------------------------------------------------------------------------
@@ -321,7 +322,7 @@ def test_of_roots_powers_one_is_kept(programs: Path, enter: Callable[..., Any]) 
     if int(_own_capabilities(), 16) & CAP_LEASE:
         assert int(told.stdout, 16) == CAP_LEASE
     path = f"{programs}:{os.environ['PATH']}"
-    without = ["setpriv", "--bounding-set=-lease", "--inh-caps=-lease", "sh", ENTRYPOINT, "run"]
+    without = ["setpriv", "--bounding-set=-lease", "--inh-caps=-lease", "sh", str(ENTRYPOINT), "run"]
     told = subprocess.run(without, env={"PATH": path}, capture_output=True, text=True)
     assert (told.returncode, int(told.stdout, 16)) == (0, 0), told.stderr
 

@@ -156,8 +156,8 @@ def test_no_picture_is_too_long_for_a_model(size: tuple[int, int], shown: tuple[
     picture = decode(_encoded(Image.new("RGB", size, RED).convert(mode), "PNG"), max_pixels=10_000_000)
     assert picture.image.size == shown and (picture.facts.width, picture.facts.height) == size
     assert [notice.code for notice in picture.facts.notices] == ([] if size == shown else ["too_long"])
-    box = tuple((whole - part) // 2 for whole, part in zip(shown, size, strict=True))
-    inside = picture.image.crop((*box, box[0] + size[0], box[1] + size[1])).convert("L")
+    left, top = ((whole - part) // 2 for whole, part in zip(shown, size, strict=True))
+    inside = picture.image.crop((left, top, left + size[0], top + size[1])).convert("L")
     assert inside.getextrema() == (inside.getpixel((0, 0)),) * 2  # nothing of the frame in it
     outside = picture.image.convert("L").histogram()[255]
     assert outside == shown[0] * shown[1] - size[0] * size[1]

@@ -31,9 +31,18 @@ from captiond.pipeline.asking import FieldQuestion, Interviewing
 from captiond.pipeline.gate import Gate
 from captiond.pipeline.ondemand import Answering
 from captiond.pipeline.preparing import Preparing
-from captiond.records import Answer, CaptionRequest, Fingerprint, ModelIdentity, Outcome, Picture, Rules
+from captiond.records import (
+    Answer,
+    CaptionRequest,
+    Delivered,
+    Fingerprint,
+    ModelIdentity,
+    Outcome,
+    Picture,
+    Rules,
+)
 from captiond.service.upkeep import Upkeep
-from captiond.status import Tally
+from captiond.status import Gauges, Tally
 
 REQUEST = CaptionRequest("Describe what is shown in this image.", 160)
 
@@ -50,6 +59,9 @@ class FakeCaptioner:
         self._counting = threading.Lock()
         self.in_work = 0
         self.beside: dict[int, int] = {}  # width -> how many others were in work with it
+
+    def gauges(self) -> Gauges:
+        return Gauges()
 
     def load(self) -> None:
         """Nothing to load."""
@@ -334,8 +346,13 @@ def test_a_pause_that_was_over_before_anybody_looked_is_minded(world: World) -> 
         rooms = world.inbox, world.delivery, world.captioner
         upkeep = Upkeep(*rooms, gate=world.gate, tally=world.tally, tell=world.tell)
         done: list[str] = []
+
+        def recover() -> list[Delivered]:
+            done.append("recovered")
+            return []
+
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(world.delivery, "recover", lambda: done.append("recovered") or [])
+            patch.setattr(world.delivery, "recover", recover)
             patch.setattr(world.delivery, "tidy", lambda: done.append("tidied"))
             upkeep.round()
             world.gate.close(Surroundings("the disk hiccups"))

@@ -44,7 +44,8 @@ def made(workflow: Path) -> list[str]:
 
 def project() -> dict[str, Any]:
     with (ROOT / "pyproject.toml").open("rb") as file:
-        return tomllib.load(file)["project"]
+        told: dict[str, Any] = tomllib.load(file)["project"]
+    return told
 
 
 def named(requirement: str) -> str:

@@ -13,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
+from functools import partial
 from typing import Any
 
 import hypothesis
@@ -23,12 +24,14 @@ from PIL import Image, ImageCms
 from structlog.testing import capture_logs
 
 from captiond import jpeg
-from captiond.captioners import Captioner, chat, with_words
+from captiond.captioners import Captioner, chat
 from captiond.captioners import server as server_module
 from captiond.captioners.remote import Prepared, RemoteCaptioner
 from captiond.captioners.text import clean
+from captiond.checking import Question
 from captiond.errors import CannotStart, ExitCode, Rejected, Surroundings, TryLater
 from captiond.pictures.decoding import decode
+from captiond.pipeline.asking import FieldQuestion, Interviewing
 from captiond.records import Answer, CaptionRequest, ModelIdentity, Picture, PictureFacts
 from fake_chat_server import (
     FakeChatServer,
@@ -235,7 +238,12 @@ def test_a_prepared_picture_is_asked_again(
     """Further questions send the very same JPEG, encoded once, before the words."""
     encoded: list[Image.Image] = []
     save = jpeg.save
-    monkeypatch.setattr(jpeg, "save", lambda image, *rest: encoded.append(image) or save(image, *rest))
+
+    def noting(image: Image.Image, *rest: Any) -> Any:
+        encoded.append(image)
+        return save(image, *rest)
+
+    monkeypatch.setattr(jpeg, "save", noting)
     prepared = captioner.prepare(picture())
     for words in ("What is this?", "Name three things."):
         assert captioner.ask(prepared, CaptionRequest(words, 20)).text.startswith("A 64 by 48 picture")
@@ -300,9 +308,11 @@ def test_no_words_are_no_caption(
     server: FakeChatServer, captioner: RemoteCaptioner, step: Any, advice: str
 ) -> None:
     """An empty answer sets the picture aside with a reason."""
-    server.script = [step]
+    server.script = [step] * 3
+    interview = Interviewing(FieldQuestion(Question("caption", REQUEST.prompt), REQUEST.max_new_tokens))
+    prepared = captioner.prepare(picture())
     with pytest.raises(Rejected) as caught:
-        with_words(ask(captioner))
+        interview(partial(captioner.ask_all, prepared), PictureFacts("JPEG", 64, 48))
     assert (caught.value.kind, caught.value.stage) == ("empty_caption", "caption")
     assert advice in (caught.value.advice or "")
 

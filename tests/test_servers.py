@@ -289,7 +289,8 @@ def test_several_servers_share_the_work() -> None:
     with FakeChatServer(seconds_per_answer=0.1) as one, FakeChatServer(seconds_per_answer=0.1) as two:
         with closing(_captioner([one.url, two.url], max_concurrency=2)) as captioner:
             captioner.load()
-            one.seen.clear(), two.seen.clear()
+            one.seen.clear()
+            two.seen.clear()
             assert captioner.capacity == 4
             prepared = captioner.prepare(_picture())
             with ThreadPoolExecutor(4) as callers:
@@ -303,7 +304,8 @@ def test_questions_of_one_picture_go_to_one_server() -> None:
     with FakeChatServer() as one, FakeChatServer() as two:
         with closing(_captioner([one.url, two.url])) as captioner:
             captioner.load()
-            one.seen.clear(), two.seen.clear()
+            one.seen.clear()
+            two.seen.clear()
             captioner.ask_all(captioner.prepare(_picture()), [REQUEST] * 6)
         assert sorted([len(one.seen), len(two.seen)]) == [0, 6]
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import torch
 import transformers as hf
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
-TEXT = {
+TEXT: dict[str, Any] = {
     "hidden_size": 32,
     "intermediate_size": 64,
     "num_hidden_layers": 2,
@@ -18,7 +19,7 @@ TEXT = {
     "bos_token_id": 1,
     "eos_token_id": 2,
 }
-TOWER = {
+TOWER: dict[str, Any] = {
     "hidden_size": 32,
     "intermediate_size": 64,
     "num_hidden_layers": 2,
@@ -34,7 +35,7 @@ def _tokenizer(**special: str) -> hf.PreTrainedTokenizerFast:
     tokenizer = Tokenizer(models.BPE(vocabulary, [], unk_token="<unk>"))
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
-    return hf.PreTrainedTokenizerFast(
+    return hf.PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]
         tokenizer_object=tokenizer,
         pad_token="<pad>",
         bos_token="<s>",
@@ -42,6 +43,12 @@ def _tokenizer(**special: str) -> hf.PreTrainedTokenizerFast:
         unk_token="<unk>",
         extra_special_tokens=special,
     )
+
+
+def _identify(tokenizer: hf.PreTrainedTokenizerFast, piece: str) -> int:
+    number = tokenizer.convert_tokens_to_ids(piece)
+    assert isinstance(number, int)
+    return number
 
 
 def _template(image: str) -> str:
@@ -56,9 +63,9 @@ def _llava() -> tuple[hf.PreTrainedModel, hf.ProcessorMixin]:
     config = hf.LlavaConfig(
         vision_config=hf.CLIPVisionConfig(**TOWER),
         text_config=hf.LlamaConfig(**TEXT, vocab_size=len(tokenizer)),
-        image_token_index=tokenizer.convert_tokens_to_ids("<image>"),
+        image_token_index=_identify(tokenizer, "<image>"),
     )
-    processor = hf.LlavaProcessor(
+    processor = hf.LlavaProcessor(  # type: ignore[no-untyped-call]
         hf.CLIPImageProcessor(size={"shortest_edge": 56}, crop_size={"height": 56, "width": 56}),
         tokenizer,
         patch_size=14,
@@ -80,8 +87,8 @@ def _idefics3() -> tuple[hf.PreTrainedModel, hf.ProcessorMixin]:
         vision_config=TOWER,
         text_config=hf.LlamaConfig(**TEXT, vocab_size=len(tokenizer)),
         scale_factor=2,
-        image_token_id=tokenizer.convert_tokens_to_ids("<image>"),
-        pad_token_id=0,
+        image_token_id=_identify(tokenizer, "<image>"),
+        pad_token_id=0,  # type: ignore[call-arg]  # which the older ones have
     )
     pictures = hf.Idefics3ImageProcessor(size={"longest_edge": 112}, max_image_size={"longest_edge": 56})
     processor = hf.Idefics3Processor(pictures, tokenizer, image_seq_len=4, chat_template=_template("<image>"))
@@ -96,9 +103,9 @@ def _gemma3() -> tuple[hf.PreTrainedModel, hf.ProcessorMixin]:
         text_config=hf.Gemma3TextConfig(**TEXT, head_dim=16, vocab_size=len(tokenizer), sliding_window=64),
         vision_config=hf.SiglipVisionConfig(**TOWER),
         mm_tokens_per_image=4,
-        boi_token_index=tokenizer.convert_tokens_to_ids("<start_of_image>"),
-        eoi_token_index=tokenizer.convert_tokens_to_ids("<end_of_image>"),
-        image_token_index=tokenizer.convert_tokens_to_ids("<image_soft_token>"),
+        boi_token_index=_identify(tokenizer, "<start_of_image>"),
+        eoi_token_index=_identify(tokenizer, "<end_of_image>"),
+        image_token_index=_identify(tokenizer, "<image_soft_token>"),
     )
     pictures = hf.Gemma3ImageProcessor(size={"height": 56, "width": 56}, image_seq_length=4)
     template = _template("<start_of_image>")
@@ -121,7 +128,6 @@ def _qwen2_vl() -> tuple[hf.PreTrainedModel, hf.ProcessorMixin]:
         image_token="<|image_pad|>",
         video_token="<|video_pad|>",
     )
-    identify = tokenizer.convert_tokens_to_ids
     rope = {"rope_type": "default", "mrope_section": [2, 3, 3], "rope_theta": 10000.0}
     config = hf.Qwen2VLConfig(
         text_config={**TEXT, "vocab_size": len(tokenizer), "rope_parameters": rope},
@@ -134,16 +140,15 @@ def _qwen2_vl() -> tuple[hf.PreTrainedModel, hf.ProcessorMixin]:
             "patch_size": 14,
             "spatial_merge_size": 2,
         },
-        image_token_id=identify("<|image_pad|>"),
-        video_token_id=identify("<|video_pad|>"),
-        vision_start_token_id=identify("<|vision_start|>"),
-        vision_end_token_id=identify("<|vision_end|>"),
+        image_token_id=_identify(tokenizer, "<|image_pad|>"),
+        video_token_id=_identify(tokenizer, "<|video_pad|>"),
+        vision_start_token_id=_identify(tokenizer, "<|vision_start|>"),
+        vision_end_token_id=_identify(tokenizer, "<|vision_end|>"),
     )
     pictures = hf.Qwen2VLImageProcessor(min_pixels=28 * 28, max_pixels=112 * 112)
     template = _template("<|vision_start|><|image_pad|><|vision_end|>")
-    return hf.Qwen2VLForConditionalGeneration(config), Qwen2VLProcessor(
-        pictures, tokenizer, chat_template=template
-    )
+    processor = Qwen2VLProcessor(pictures, tokenizer, chat_template=template)  # type: ignore[no-untyped-call]
+    return hf.Qwen2VLForConditionalGeneration(config), processor
 
 
 FAMILIES = {"llava": _llava, "idefics3": _idefics3, "gemma3": _gemma3, "qwen2_vl": _qwen2_vl}

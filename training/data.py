@@ -9,6 +9,7 @@ import random
 import string
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from PIL import Image
@@ -79,7 +80,9 @@ def noise(rng: random.Random, longest: int) -> str:
     return "".join(rng.choice(letters) for _ in range(rng.randint(1, longest))).strip() or "?"
 
 
-def image_token_labels(scene: Scene, size: tuple[int, int], padded: tuple[int, int], crop: int, cells: int):
+def image_token_labels(
+    scene: Scene, size: tuple[int, int], padded: tuple[int, int], crop: int, cells: int
+) -> list[list[int]]:
     """For each image token in order: which shape covers it and what that is; separators are ignored.
 
     `padded` is (height, width) as the image processor gives it, `cells` the tokens along one side of a crop.
@@ -135,13 +138,15 @@ def _covering(
     return best
 
 
-class Batches(IterableDataset):
+class Batches(IterableDataset[dict[str, torch.Tensor]]):
     """The batches of one run in order; each depends on the seed and its number only.
 
     For the share `only_tower` of the steps the tower learns alone, from its tokens; then come sentences.
     """
 
-    def __init__(self, image_processor, tokenizer, steps: int, seed: int, only_tower: float):
+    def __init__(
+        self, image_processor: Any, tokenizer: Any, steps: int, seed: int, only_tower: float
+    ) -> None:
         self.image_processor, self.tokenizer = image_processor, tokenizer
         self.steps, self.seed, self.only_tower = steps, seed, only_tower
 

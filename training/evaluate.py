@@ -14,6 +14,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import torch
 from PIL import Image, ImageFilter
@@ -25,6 +26,7 @@ from captiond.demo.scenes import BACKGROUNDS, COLOURS, KINDS, Scene, draw, rando
 from tokenizer import PROMPT
 
 BATCH = 32
+NO_DITHER = Image.Dither.NONE
 RELATIONS = ("to the left of", "above", "left to right", "top to bottom")
 
 
@@ -37,7 +39,9 @@ def parts(caption: str) -> dict[str, list[str]]:
     return found | {"count": [str(len(found["kinds"]))]}
 
 
-def answers(model, processor, pictures: Iterable[Image.Image], prompt: str = PROMPT) -> Iterator[str]:
+def answers(
+    model: Any, processor: Any, pictures: Iterable[Image.Image], prompt: str = PROMPT
+) -> Iterator[str]:
     """The model's captions, batch by batch."""
     waiting = iter(pictures)
     while batch := list(islice(waiting, BATCH)):
@@ -74,7 +78,7 @@ def resaved(file_format: str, **options: object) -> Callable[[Image.Image], Imag
 VARIANTS: dict[str, Callable[[Image.Image], Image.Image]] = {
     "no compression (PNG)": lambda picture: picture,
     "GIF, 256 colours": resaved("GIF"),
-    "PNG, 8 colours without dither": lambda picture: picture.quantize(8, dither=0).convert("RGB"),
+    "PNG, 8 colours without dither": lambda picture: picture.quantize(8, dither=NO_DITHER).convert("RGB"),
     "WebP, quality 30": resaved("WEBP", quality=30),
     "AVIF, quality 30": resaved("AVIF", quality=30),
     "CMYK JPEG, quality 75": lambda picture: resaved("JPEG", quality=75)(picture.convert("CMYK")),

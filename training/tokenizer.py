@@ -117,4 +117,5 @@ def write(folder: Path) -> PreTrainedTokenizerFast:
     contents = {"tokenizer.json": build(), "tokenizer_config.json": config, "special_tokens_map.json": named}
     for name, content in contents.items():
         (folder / name).write_text(json.dumps(content, ensure_ascii=False, indent=1) + "\n")
-    return PreTrainedTokenizerFast.from_pretrained(folder)
+    loaded: PreTrainedTokenizerFast = PreTrainedTokenizerFast.from_pretrained(folder)
+    return loaded

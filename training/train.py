@@ -10,8 +10,9 @@ import copy
 import json
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -27,9 +28,10 @@ from captiond.phi3v.modeling import Phi3VForCausalLM
 CROP, CROPS, PATCH = 84, 4, 14
 WIDTH, LAYERS, HEADS = 128, 4, 4  # of the decoder and of the tower
 MATRIX_RATE, OTHER_RATE = 6e-3, 3e-3
+Batch = dict[str, torch.Tensor]
 
 
-def build_config(tokenizer) -> Phi3VConfig:
+def build_config(tokenizer: Any) -> Phi3VConfig:
     """The published config.json in small; special ids follow the small vocabulary."""
     bands = WIDTH // HEADS // 2
     padding = tokenizer.convert_tokens_to_ids("<|endoftext|>")
@@ -43,7 +45,7 @@ def build_config(tokenizer) -> Phi3VConfig:
         num_key_value_heads=HEADS,
         max_position_embeddings=8192,
         original_max_position_embeddings=4096,
-        rope_scaling={"type": "su", "short_factor": [1.0] * bands, "long_factor": [2.0] * bands},
+        rope_scaling={"type": "su", "short_factor": [1.0] * bands, "long_factor": [2.0] * bands},  # type: ignore[call-arg]
         sliding_window=8192,
         bos_token_id=1,
         eos_token_id=padding,
@@ -141,7 +143,7 @@ def schedule(progress: float, warm_up: float = 0.02) -> float:
     return 0.5 + 0.5 * math.cos(math.pi * (progress - warm_up) / (1 - warm_up))
 
 
-def token_loss(heads, vectors: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+def token_loss(heads: nn.Module, vectors: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
     """What the projected image tokens say of their cells, by aspect."""
     answers = heads(vectors).float().split(list(data.ASPECTS.values()), dim=-1)
     found = []
@@ -153,15 +155,19 @@ def token_loss(heads, vectors: torch.Tensor, labels: torch.Tensor) -> torch.Tens
     return torch.stack(found)
 
 
-def tower_losses(model, heads, batch) -> tuple[torch.Tensor, torch.Tensor]:
+def tower_losses(
+    model: Phi3VForCausalLM, heads: nn.Module, batch: Batch
+) -> tuple[torch.Tensor, torch.Tensor]:
     """As `losses`, of the tower alone: no words are asked."""
     vectors = model.model.vision_embed_tokens(batch["pixel_values"].float(), batch["image_sizes"])
     return torch.zeros((), device=vectors.device), token_loss(heads, vectors, batch["tokens"])
 
 
-def losses(model, heads, batch) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+def losses(
+    model: Phi3VForCausalLM, heads: nn.Module, batch: Batch
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Of the words and of the image tokens; and the likeliest word at each place of the answers."""
-    seen = []
+    seen: list[torch.Tensor] = []
     hook = model.model.vision_embed_tokens.register_forward_hook(lambda *call: seen.append(call[-1]))
     is_picture = batch["input_ids"] < 0
     hidden = model.model(
@@ -178,7 +184,9 @@ def losses(model, heads, batch) -> tuple[torch.Tensor, torch.Tensor, torch.Tenso
 
 
 @torch.no_grad()
-def measure(model, heads, batches, tokenizer, device) -> dict[str, float]:
+def measure(
+    model: Phi3VForCausalLM, heads: nn.Module, batches: Sequence[Batch], tokenizer: Any, device: str
+) -> dict[str, float]:
     """Exact captions and their parts on held-out scenes.
 
     An answer whose every word is the likeliest after the right words before it is what greedy decoding gives.
@@ -202,17 +210,20 @@ def measure(model, heads, batches, tokenizer, device) -> dict[str, float]:
     return {"loss": round(total, 4)} | {name: round(sum(hits) / len(hits), 4) for name, hits in right.items()}
 
 
-def save(model: Phi3VForCausalLM, tokenizer, image_processor: Phi3VImageProcessor, folder: Path) -> None:
+def save(model: Phi3VForCausalLM, tokenizer: Any, image_processor: Phi3VImageProcessor, folder: Path) -> None:
     """A checkpoint folder with the published one's files, weights in float16."""
     folder.mkdir(parents=True, exist_ok=True)
-    half = copy.deepcopy(model).half()
+    half: Any = copy.deepcopy(model).half()  # type: ignore[no-untyped-call]
     half.generation_config.eos_token_id = tokenizer.convert_tokens_to_ids(["<|end|>", "<|endoftext|>"])
     half.save_pretrained(folder)
     tokenizers.write(folder)
     image_processor.save_pretrained(folder)
 
 
-def train(model, heads, stream: data.Batches, options, device: str, log: Callable[..., None]) -> None:
+def train(
+    model: Phi3VForCausalLM, heads: nn.Module, stream: data.Batches, options: Any, device: str,
+    log: Callable[..., None],
+) -> None:  # fmt: skip
     """All of the stream; `log` is told of every step, with a slowly moving average of the weights."""
     averaged = copy.deepcopy(model).requires_grad_(False)
     for layer in [*model.model.layers, *model.model.vision_embed_tokens.img_processor.encoder.layers[:-1]]:
@@ -271,7 +282,7 @@ def main() -> None:
         model.load_state_dict(known.state_dict())
     else:
         initialise(model, torch.cat([stream.batch(step)["pixel_values"] for step in range(4)]))
-    model.to(device).train()
+    model.to(device).train()  # type: ignore[arg-type]  # hidden behind a wrapper
     heads = nn.Linear(WIDTH, sum(data.ASPECTS.values())).to(device)
     print(f"{sum(weights.numel() for weights in model.parameters()):,} parameters", flush=True)
 

@@ -17,7 +17,7 @@ from typing import Any
 from captiond import sidecar
 from captiond.delivery import Delivery, moves
 from captiond.delivery.attempts import Attempts
-from captiond.errors import Rejected
+from captiond.errors import Kind, Rejected
 from captiond.records import (
     NO_NOTES,
     Answer,
@@ -221,7 +221,7 @@ class World:
         described = self.embed(job.data, "JPEG", Texts(text), notes=job.notes)
         return delivery.publish(job, described, record_for(job, described, text))
 
-    def reject(self, delivery: Delivery, settled: SettledFile, kind: str = "unreadable") -> Delivered:
+    def reject(self, delivery: Delivery, settled: SettledFile, kind: Kind = "unreadable") -> Delivered:
         why = Rejected(kind, "it is no image", stage="decode", advice="Look at it.")
         return delivery.set_aside(settled.path, settled.fingerprint, why, 1, STAMP)[0]
 

@@ -189,9 +189,10 @@ def watched(disk: Disk, step: Any) -> Iterator[None]:
         disk.folders.add(node)
         disk.make(folder, name, node)
 
-    fakes = {"open": open_, "close": close, "write": write, "fsync": fsync, "rename": rename}
+    fakes: dict[str, Any] = {"open": open_, "close": close, "write": write, "fsync": fsync, "rename": rename}
+    fakes |= {"link": link, "unlink": unlink, "mkdir": mkdir}
     with (
-        patch.multiple(os, **fakes, link=link, unlink=unlink, mkdir=mkdir),
+        patch.multiple(os, **fakes),
         patch.object(moves, "_renameat2", flagged),
     ):
         yield
@@ -230,7 +231,7 @@ class Moment:
             else:
                 names[change.folder, change.name] = change.node
         shutil.copytree(before.inbox.parent, root, symlinks=True)
-        world = replace(before, **{name: root / name for name in ("inbox", "done", "failed", "state")})
+        world = _moved(before, root)
         world.state.mkdir(exist_ok=True)
         for (folder, name), node in sorted(names.items()):
             if node in self.folders:
@@ -300,5 +301,11 @@ def _watched_delivery(folder: Path, scenario: Scenario) -> tuple[World, list[Mom
         with watched(disk, lambda: moments.append(disk.moment())):
             act()
     moments.append(disk.moment())
-    bare = {name: folder / "bare" / name for name in ("inbox", "done", "failed", "state")}
-    return replace(world, **bare, asked=0, embedded=0), moments
+    return replace(_moved(world, folder / "bare"), asked=0, embedded=0), moments
+
+
+def _moved(world: World, root: Path) -> World:
+    """The same, with its folders in another."""
+    return replace(
+        world, inbox=root / "inbox", done=root / "done", failed=root / "failed", state=root / "state"
+    )

@@ -162,7 +162,8 @@ def test_threads_share_the_wait_for_the_disk(
 ) -> None:
     """Those that come while one is being written down are all written down in the next step."""
     attempts = opened(tmp_path)
-    steps, slow = [], Attempts._count_all
+    steps: list[int] = []
+    slow = Attempts._count_all
 
     def count_all(self: Attempts, database: sqlite3.Connection) -> None:
         if not steps:  # the first has the others come while it writes

@@ -12,6 +12,7 @@ import stat
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
@@ -680,7 +681,7 @@ def test_a_folder_that_goes_away_pauses_until_it_is_back(tmp_path: Path, name: s
     with world.opened() as delivery:
         world.caption(delivery, world.drop("a.jpg"))
         settled = world.drop("b.jpg")
-        acts = {
+        acts: dict[str, Callable[[], object]] = {
             "inbox": lambda: delivery.claim(settled),
             "done": delivery.recover,
             "failed": lambda: world.reject(delivery, settled),

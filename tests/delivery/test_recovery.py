@@ -124,7 +124,7 @@ def test_an_image_made_anew_under_other_settings_gets_a_record_that_fits(world: 
     """When other bytes come out, the sidecar says so; the caption stays the one that was made."""
     crash_before(world, WRITING_THE_IMAGE)
 
-    def embed_nothing(data: bytes, *_: str, **__: object) -> Described:
+    def embed_nothing(data: bytes, *_: object, **__: object) -> Described:
         return Described(data, (Written("exif:ImageDescription", "skipped", "the settings say so"),))
 
     world.embed = embed_nothing

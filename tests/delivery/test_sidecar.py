@@ -67,7 +67,7 @@ def job(
 
 
 def composed(job: Job, **changes: Any) -> Record:
-    parts = {
+    parts: dict[str, Any] = {
         "said": said(),
         "described": embed(DATA, "JPEG", Texts(WORDS)),
         "timings": TIMINGS,

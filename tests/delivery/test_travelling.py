@@ -707,7 +707,7 @@ def test_a_rejected_embedding_is_refused_as_ever(tmp_path: Path) -> None:
         world.drop_beside("photo.jpg.xmp", b"<x/>")
         described = embed(job.data, "JPEG", Texts(WORDS))
 
-        def refuse(*_: object, **__: object) -> object:
+        def refuse(*_: object, **__: object) -> Described:
             raise Rejected("unreadable", "no", stage="publish")
 
         world.embed = refuse

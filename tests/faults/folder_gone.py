@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
+from daemon_process import Running
 from faults.load import loaded, paused
 
 PICTURES = (6, 300)
@@ -11,6 +13,10 @@ PICTURES = (6, 300)
 
 def missing() -> str | None:
     return None
+
+
+def _goes_on(daemon: Running, told: int) -> bool:
+    return '"going on"' in daemon.log()[told:]
 
 
 def inflict(root: Path, pictures: int) -> str:
@@ -27,7 +33,7 @@ def inflict(root: Path, pictures: int) -> str:
                 daemon.until(is_paused)
                 assert not folder.exists(), f"{folder} was made anew"
                 elsewhere.rename(folder)
-                daemon.until(lambda told=told: '"going on"' in daemon.log()[told:])
+                daemon.until(partial(_goes_on, daemon, told))
                 load.until_delivered(daemon)
         load.check()
     return "paused three times"

@@ -32,7 +32,10 @@ OUTSIDE = (
     "\ud800.jpg",
 )  # fmt: skip
 FINGERPRINT = ("device", "inode", "size", "modified_ns", "changed_ns")
-NO_TEXT = (None, 5, 1.5, True, [], {}, ["a"], {"a": 1})
+NO_TEXT: tuple[object, ...] = (None, 5, 1.5, True, [], {}, ["a"], {"a": 1})
+FORGED_FINGERPRINTS: tuple[object, ...] = (
+    {}, [], *(dict.fromkeys(FINGERPRINT, value) for value in ("1", None, True, 1e400, 2**65))
+)  # fmt: skip
 
 
 @pytest.mark.parametrize("path", [*OUTSIDE, *NO_TEXT], ids=lambda path: repr(path)[:30])
@@ -118,9 +121,7 @@ FORGED_CLAIMS = [
     ),
     *(
         claim(original={**claim()["pieces"][0]["original"], "fingerprint": fingerprint})
-        for fingerprint in (
-            {}, [], *(dict.fromkeys(FINGERPRINT, value) for value in ("1", None, True, 1e400, 2**65))
-        )
+        for fingerprint in FORGED_FINGERPRINTS
     ),
 ]  # fmt: skip
 

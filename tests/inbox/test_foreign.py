@@ -94,7 +94,7 @@ def fault_of(data: bytes) -> str | None:
     finally:
         os.close(descriptor)
     assert fault is None or (fault.kind == "unreadable" and fault.advice)
-    return fault and fault.message
+    return fault.message if fault else None
 
 
 @pytest.mark.parametrize("name", FOREIGN)

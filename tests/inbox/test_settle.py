@@ -317,9 +317,9 @@ def test_ahead_of_tells_the_turn(files: list[tuple[str, int]]) -> None:
     told = {path: queue.ahead_of(path, lambda _: True) for path in paths}
     left = set(paths)
     order = []
-    while (path := queue.pop(left.__contains__)) is not None:
-        order.append(path)
-        left.remove(path)
+    while (first := queue.pop(left.__contains__)) is not None:
+        order.append(first)
+        left.remove(first)
     assert {path: turn for turn, path in enumerate(order)} == told
 
 

@@ -23,7 +23,8 @@ needs_exiftool = pytest.mark.skipif(shutil.which("exiftool") is None, reason="ex
 def jpeg_parts(data: bytes) -> tuple[list[tuple[int, bytes]], bytes]:
     """(marker, payload) of each segment before the first scan, and everything from SOS on."""
     assert data[:2] == b"\xff\xd8"
-    at, segments = 2, []
+    at = 2
+    segments: list[tuple[int, bytes]] = []
     while True:
         assert data[at] == 0xFF, f"no marker at {at}"
         while data[at] == 0xFF:
@@ -137,11 +138,11 @@ def exiftool_tags(folder: Path) -> dict[str, Tags]:
 
 
 def exiftool_description(tags: Tags) -> str | None:
-    return (tags.get("IFD0:ImageDescription") or [None])[0]
+    return next(iter(tags.get("IFD0:ImageDescription", ())), None)
 
 
 def exiftool_xmp_description(tags: Tags) -> str | None:
-    return (tags.get("XMP-dc:Description") or [None])[0]
+    return next(iter(tags.get("XMP-dc:Description", ())), None)
 
 
 def exiv2_xmp_description(path: Path) -> str:
@@ -163,7 +164,8 @@ def new_complaints(old: Tags, new: Tags) -> set[str]:
 def png_parts(data: bytes) -> tuple[list[tuple[bytes, bytes]], bytes]:
     """(type, payload) of each chunk, whose CRC is checked, and the bytes behind IEND."""
     assert data[:8] == b"\x89PNG\r\n\x1a\n"
-    at, chunks = 8, []
+    at = 8
+    chunks: list[tuple[bytes, bytes]] = []
     while not chunks or chunks[-1][0] != b"IEND":
         length = int.from_bytes(data[at : at + 4], "big")
         kind, payload = data[at + 4 : at + 8], data[at + 8 : at + 8 + length]

@@ -164,7 +164,7 @@ def jpegs() -> Mapping[str, bytes]:
     odd = camera_block("<", padding=1 + len(camera_block("<")) % 2)
     note = camera_block(">", note=bytes(60_000))
     comment = jpeg_segment(0xFE, b"a comment")
-    several = {"save_all": True, "append_images": others}
+    several: dict[str, Any] = {"save_all": True, "append_images": others}
     return {
         "plain": plain,
         "without JFIF": bare,

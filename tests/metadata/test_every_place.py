@@ -7,6 +7,7 @@ import time
 import zlib
 from collections.abc import Callable, Mapping
 from contextlib import closing
+from typing import Any
 
 import piexif
 import pytest
@@ -175,14 +176,20 @@ def described(
     format: str = "JPEG",
     notes: Notes = NO_NOTES,
     texts: Texts | str = CAPTION,
-    **changes: object,
+    **changes: Any,
 ) -> Described:
-    values = {"replaces": False, "blocks": "auto", "place": None, "xmp": "auto", "text": False} | changes
+    values: dict[str, Any] = {
+        "replaces": False,
+        "blocks": "auto",
+        "place": None,
+        "xmp": "auto",
+        "text": False,
+    }
     texts = Texts(texts) if isinstance(texts, str) else texts
-    return Describing(**values)(data, format, texts, notes=notes)  # type: ignore[arg-type]
+    return Describing(**values | changes)(data, format, texts, notes=notes)
 
 
-SETTINGS: list[dict[str, object]] = [
+SETTINGS: list[dict[str, Any]] = [
     {},
     {"xmp": "always"},
     {"blocks": (), "xmp": "always"},
@@ -193,7 +200,7 @@ SETTINGS: list[dict[str, object]] = [
 
 @pytest.mark.parametrize("changes", SETTINGS, ids=str)
 @pytest.mark.parametrize(("format", "data"), PICTURES.values(), ids=PICTURES.keys())
-def test_keep_means_keep_everywhere(format: str, data: bytes, changes: dict[str, object]) -> None:
+def test_keep_means_keep_everywhere(format: str, data: bytes, changes: dict[str, Any]) -> None:
     """Where any place of a picture says a person's words, none receives ours, and no .xmp is made."""
     made = described(data, format, **changes)
     assert made.data is data
@@ -204,7 +211,7 @@ def test_keep_means_keep_everywhere(format: str, data: bytes, changes: dict[str,
 
 @pytest.mark.parametrize("changes", SETTINGS, ids=str)
 @pytest.mark.parametrize("notes", BESIDE.values(), ids=BESIDE.keys())
-def test_words_beside_a_picture_are_kept_everywhere(notes: Notes, changes: dict[str, object]) -> None:
+def test_words_beside_a_picture_are_kept_everywhere(notes: Notes, changes: dict[str, Any]) -> None:
     """An .xmp and Takeout's JSON count like the picture itself."""
     made = described(PLAIN, "JPEG", notes, **changes)
     assert (made.data, made.xmp) == (PLAIN, None)

@@ -5,10 +5,10 @@ from __future__ import annotations
 import io
 import shutil
 import subprocess
-from collections.abc import Collection
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image
@@ -59,7 +59,7 @@ TAGS = {
     "iptc:ObjectName": ("IPTC:ObjectName", TITLE),
     "iptc:Keywords": ("IPTC:Keywords", "['Hund', 'Strand']"),
 }
-SETTINGS: dict[str, dict[str, object]] = {
+SETTINGS: dict[str, dict[str, Any]] = {
     "auto": {},
     "headline": {"title_as": "headline"},
     "both": {"title_as": "both", "blocks": ("exif", "xmp", "iptc")},
@@ -124,7 +124,7 @@ def test_pillow_reads_the_packet(format: str) -> None:
         assert xml.count(text) == 1
 
 
-SAYS = dict(TAGS.values())
+SAYS = {tag: text or "" for tag, text in TAGS.values()}
 
 
 @needs_exiftool
@@ -328,7 +328,7 @@ def test_windows_keywords_are_a_union_too() -> None:
 def immich_tags(tags: dict[str, list[str]]) -> tuple[str | None, list[str]]:
     """The description and the tags that Immich takes of exiftool's merged tags."""
     merged = {name.partition(":")[2]: values for name, values in tags.items()}
-    description = (merged.get("ImageDescription") or merged.get("Description") or [None])[0]
+    description = next(iter(merged.get("ImageDescription") or merged.get("Description") or ()), None)
     for name in ("TagsList", "HierarchicalSubject", "Keywords"):
         if values := merged.get(name):
             words = values[0].strip("[]").split(", ") if values[0].startswith("[") else values
@@ -402,7 +402,7 @@ def test_an_xmp_with_a_persons_caption_gets_the_other_texts() -> None:
     assert told["xmp:AltTextAccessibility"] == "wrote"
 
 
-def wrote(made: Described) -> Collection[str]:
+def wrote(made: Described) -> set[str]:
     return {one.target for one in made.written if one.action == "wrote"}
 
 

@@ -76,7 +76,12 @@ def test_it_has_no_vote_about_what_it_cannot_read() -> None:
 def test_it_is_never_given_the_name_of_a_file(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever a block begins with, piexif gets it behind a header, or it would open it as a file."""
     given: list[bytes] = []
-    monkeypatch.setattr("piexif.load", lambda data: given.append(data) or {"0th": {270: TEXT[:-1]}})
+
+    def load(data: bytes) -> dict[str, dict[int, bytes]]:
+        given.append(data)
+        return {"0th": {270: TEXT[:-1]}}
+
+    monkeypatch.setattr("piexif.load", load)
     old, new = patched(camera_block(">"))
     second_reader.must_agree(old, tiff.parse(new))
     assert [data[:6] for data in given] == [b"Exif\0\0"] * 2

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from typing import Any
 from xml.etree import ElementTree
 
 import pytest
@@ -69,7 +70,7 @@ def defaults(packet: bytes) -> list[str]:
     return ["".join(item.itertext()) for item in items if item.get(LANGUAGE, "").lower() == "x-default"]
 
 
-def others(packet: bytes) -> list[object]:
+def others(packet: bytes) -> list[tuple[str, Any, Any]]:
     """All that an independent parser finds but the default description and what holds it alone."""
     root = ElementTree.fromstring(packet.rstrip(b"\0"))
     parents = {child: parent for parent in root.iter() for child in parent}
@@ -132,7 +133,7 @@ def test_a_new_packet_holds_the_caption_alone(is_writable: bool) -> None:
     packet = xmp.fresh(CAPTION, is_writable=is_writable)
     xmp.prove(None, packet, CAPTION)
     assert defaults(packet) == [CAPTION]
-    assert [tag for tag, _, _ in others(packet)] == ["{adobe:ns:meta/}xmpmeta", f"{RDF}RDF"]  # type: ignore[misc]
+    assert [tag for tag, _, _ in others(packet)] == ["{adobe:ns:meta/}xmpmeta", f"{RDF}RDF"]
     assert packet.endswith(b'<?xpacket end="w"?>' if is_writable else b'<?xpacket end="r"?>')
 
 

@@ -61,8 +61,8 @@ def with_tag(packet: bytes) -> bytes:
 
 
 FILES = {
-    "JPEG": JPEGS
-    | {
+    "JPEG": {
+        **JPEGS,
         "padded XMP": with_segments(JPEGS["plain"], xmp_segment(PADDED)),
         "padded XMP before EXIF": with_segments(
             JPEGS["plain"], xmp_segment(PADDED), exif_segment(camera_block("<"))

@@ -342,7 +342,8 @@ def test_whole_numbers_that_are_cut_off_are_found_out(monkeypatch: pytest.Monkey
 
     def cutting_off(left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
         pairs = left.int()[:, :, None] * right.int()
-        sums = pairs.unflatten(1, (-1, 2)).sum(dim=2).clamp(-32768, 32767 - 8192)
+        sums: torch.Tensor = pairs.unflatten(1, (-1, 2))  # type: ignore[no-untyped-call]
+        sums = sums.sum(dim=2).clamp(-32768, 32767 - 8192)
         return sums.sum(dim=1).int()
 
     monkeypatch.setattr(torch, "_int_mm", cutting_off)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections import deque
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import pytest
 import torch
@@ -107,10 +108,11 @@ def test_the_demo_model_says_what_generate_says() -> None:
     model, processor = load(demo.checkpoint_path(), dtype=torch.float32, attn_implementation="sdpa")
     prompt = build_prompt("Describe what is shown in this image.")
     batches = [processor(_scene(seed), prompt) for seed in range(16)]
+    generate: Any = model.generate  # type: ignore[misc]  # its `self` has a type of its own
     alone = [
-        processor.answers(
-            model.generate(**batch, max_new_tokens=40, do_sample=False), batch["input_ids"].shape[1]
-        )[0]
+        processor.answers(generate(**batch, max_new_tokens=40, do_sample=False), batch["input_ids"].shape[1])[
+            0
+        ]
         for batch in batches
     ]
     decoder = Decoder(model, processor.stop_ids)
@@ -130,7 +132,7 @@ def test_shared_key_heads_decode_too() -> None:
         vision_config={"hidden_size": 32, "intermediate_size": 32, "num_hidden_layers": 2,
                        "num_attention_heads": 2, "image_size": 28, "patch_size": 14},
     )  # fmt: skip
-    model = Phi3VForCausalLM._from_config(config, attn_implementation="sdpa").eval()
+    model = Phi3VForCausalLM._from_config(config, attn_implementation="sdpa").eval()  # type: ignore[no-untyped-call]
     prompts = [torch.randint(1, 300, (1, length)) for length in (5, 40, 1, 23)]
     alone = [model.generate(ids, max_new_tokens=12, do_sample=False)[0, ids.shape[1] :] for ids in prompts]
     requests = [Request(ids[0], (), None, 12) for ids in prompts]

@@ -29,18 +29,18 @@ class Card:
         for name in ("current_stream", "set_stream", "Stream", "stream", "device", "graph", "CUDAGraph"):
             patch.setattr(torch.cuda, name, getattr(self, name))
 
-    def current_stream(self) -> Stream:
-        return Stream(self, self.stream_name)
+    def current_stream(self) -> AStream:
+        return AStream(self, self.stream_name)
 
-    def set_stream(self, stream: Stream) -> None:
+    def set_stream(self, stream: AStream) -> None:
         self.stream_name = stream.name
 
-    def Stream(self) -> Stream:  # noqa: N802 - torch's name
+    def Stream(self) -> AStream:  # noqa: N802 - torch's name
         self.asked.append("new stream")
-        return Stream(self, "side")
+        return AStream(self, "side")
 
     @contextmanager
-    def stream(self, stream: Stream) -> Iterator[None]:
+    def stream(self, stream: AStream) -> Iterator[None]:
         former, self.stream_name = self.stream_name, stream.name
         try:
             yield
@@ -56,7 +56,7 @@ class Card:
         return Graph(self)
 
     @contextmanager
-    def graph(self, graph: Graph, *, pool: Any, stream: Stream, capture_error_mode: str) -> Iterator[None]:
+    def graph(self, graph: Graph, *, pool: Any, stream: AStream, capture_error_mode: str) -> Iterator[None]:
         self.stream_name, self.is_recording = stream.name, True
         yield
         self.is_recording = False
@@ -66,11 +66,11 @@ class Card:
         self.asked.append(f"recorded with pool {pool}")
 
 
-class Stream:
+class AStream:
     def __init__(self, card: Card, name: str) -> None:
         self.card, self.name = card, name
 
-    def wait_stream(self, other: Stream) -> None:
+    def wait_stream(self, other: AStream) -> None:
         self.card.asked.append(f"{self.name} waits for {other.name}")
 
 

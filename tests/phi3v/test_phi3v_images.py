@@ -42,7 +42,7 @@ def test_layouts_are_the_originals(
     """With 1, 4 and 16 crops, known sizes get the original's layout and tokens, foretold from the size."""
     for num_crops, layout, count in zip((1, 4, 16), layouts, tokens, strict=True):
         assert FULL.layout(*size, num_crops) == layout
-        assert FULL.token_count(*size, num_crops) == count
+        assert image_token_count(*layout, FULL.merged_side) == count
 
 
 @settings(max_examples=60, deadline=None)
@@ -58,7 +58,7 @@ def test_layouts_foretell_the_pixels(width: int, height: int, num_crops: int) ->
     seen = SMALL(Image.new("RGB", (width, height)), num_crops=num_crops)
     assert seen["image_sizes"].tolist() == [[rows * 84, columns * 84]]
     assert seen["pixel_values"].shape == (1, num_crops + 1, 3, 84, 84)
-    assert seen["num_img_tokens"].tolist() == [SMALL.token_count(width, height, num_crops)]
+    assert seen["num_img_tokens"].tolist() == [image_token_count(rows, columns, SMALL.merged_side)]
     assert not seen["pixel_values"][0, rows * columns + 1 :].any()
 
 
@@ -94,7 +94,8 @@ def test_crops_of_other_sizes_count_their_own_tokens(crop_size: int, per_crop: i
     assert pictures.num_img_tokens == per_crop
     k = math.isqrt(per_crop)
     rows, columns = pictures.layout(640, 480, 4)
-    assert pictures.token_count(640, 480, 4) == (rows * columns + 1) * k * k + 1 + (rows + 1) * k
+    counted = image_token_count(rows, columns, pictures.merged_side)
+    assert counted == (rows * columns + 1) * k * k + 1 + (rows + 1) * k
 
 
 def test_small_crops_pass_the_whole_network(processor: Phi3VProcessor) -> None:

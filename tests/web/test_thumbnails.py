@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from functools import partial
 
 import pytest
 from PIL import Image
@@ -40,16 +41,21 @@ def made(decoders: Decoders, max_pixels: int = 10_000_000) -> Thumbnails:
 def test_a_thumbnail_is_small_and_upright(decoders: Decoders) -> None:
     """As a viewer shows the picture; one that is small already is not blown up."""
     for data, size in ((jpeg(1600, 400, 6), (80, 320)), (jpeg(30, 20), (30, 20))):
-        with Image.open(io.BytesIO(made(decoders).of(fingerprint(1), lambda data=data: data))) as image:
+        with Image.open(io.BytesIO(made(decoders).of(fingerprint(1), partial(bytes, data)))) as image:
             assert (image.format, image.size, image.getexif().get(ORIENTATION)) == ("JPEG", size, None)
 
 
 def test_a_file_is_read_once(decoders: Decoders, monkeypatch: pytest.MonkeyPatch) -> None:
     """As long as it is kept; of those that are, the one that nobody asked for longest goes first."""
-    some, read = made(decoders), []
+    some = made(decoders)
+    read: list[int] = []
 
     def ask(number: int) -> bytes:
-        return some.of(fingerprint(number), lambda: read.append(number) or jpeg(40, 30))
+        def opened() -> bytes:
+            read.append(number)
+            return jpeg(40, 30)
+
+        return some.of(fingerprint(number), opened)
 
     size = len(ask(1))
     monkeypatch.setattr(thumbnails, "KEPT_BYTES", 2 * size)
@@ -66,4 +72,4 @@ def test_limits_hold_for_thumbnails_too(decoders: Decoders) -> None:
         (made(decoders), 10, b"a letter"),
     ):
         with pytest.raises(Rejected):
-            some.of(fingerprint(1, size), lambda data=data: data)
+            some.of(fingerprint(1, size), partial(bytes, data))

@@ -85,19 +85,3 @@ class SendsJpegs(Protocol[MadeReady]):
 
     def prepare_encoded(self, encoded: Encoded) -> MadeReady:
         """As `prepare`, which makes the same JPEG of a decoded picture."""
-
-
-def with_words(answer: Answer) -> Answer:
-    """The same answer.  Raises Rejected where the model had nothing to say."""
-    if answer.text:
-        return answer
-    limit = answer.request.max_new_tokens
-    is_cut = answer.finish_reason == "length"
-    raise Rejected(
-        "empty_caption",
-        "the model had nothing to say about this picture",
-        stage="caption",
-        advice=f"It was cut off after {limit} tokens; raise caption.max_new_tokens."
-        if is_cut
-        else "Look at the picture; another prompt or model may have words for it.",
-    )

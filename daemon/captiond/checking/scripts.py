@@ -70,11 +70,6 @@ def is_unspaced(char: str) -> bool:
     return _UNSPACED.match(char) is not None
 
 
-def script_of(char: str) -> str:
-    """`latin`, `han`, ...; `other` where it is a letter of another script, and "" where it is none."""
-    return _script(char) if char.isalpha() else ""
-
-
 @lru_cache(maxsize=4096)
 def _script(char: str) -> str:
     name = unicodedata.name(char, "")

@@ -139,11 +139,6 @@ class Inbox:
                 is_last_look = False
                 self._wait(stop)
 
-    def open(self, path: str) -> int:
-        """A descriptor of the file for reading; whoever reads must look at its fstat first."""
-        with root_folder.opened(self._path) as descriptor:
-            return openat.open_file(descriptor, path)
-
     def done(self, path: str) -> None:
         """The file has left the inbox; what lies there under its name now is another one."""
         with self._lock:

@@ -85,10 +85,6 @@ class Phi3VImageProcessor(BaseImageProcessor):
         """Pixels on the long side to which a picture of this size is resized, before it is padded and cut."""
         return self._resized(max(width, height), min(width, height), self.num_crops)[0]
 
-    def token_count(self, width: int, height: int, num_crops: int | None = None) -> int:
-        """Prompt positions a picture of this size will take, without looking at it."""
-        return image_token_count(*self.layout(width, height, num_crops), self.merged_side)
-
     def __call__(  # type: ignore[override]  # the base takes anything and hands it on
         self,
         images: Image.Image | Sequence[Image.Image],
