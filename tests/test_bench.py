@@ -6,6 +6,7 @@ import json
 import re
 import weakref
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -133,6 +134,22 @@ def test_what_answers_take_is_foreseen(rows: int, num_crops: int, full: Phi3VFor
         decoder._decode(rows, cache.length)
     aside = memory.working_bytes(FULL, 2, num_crops, rows) - memory.MARGIN_BYTES
     assert 0.4 * aside < peak.most < aside
+
+
+def test_questions_that_share_a_prefill_take_no_more(full: Phi3VForCausalLM) -> None:
+    """Five questions about each of some pictures stay below what is set aside for as many pictures."""
+    prompts, rows = speed.prompts(full, 4), 20
+    firsts = [Request.of(prompt, 160, dtype=torch.bfloat16) for prompt in prompts]
+    asked = [Row.of(replace(first), 4096) for first in firsts for _ in range(rows // len(firsts))]
+    decoder = Decoder(full, ())
+    decoder._make_room(max(row.longest for row in asked), rows)
+    cache = decoder._cache
+    assert cache is not None
+    in_work: list[Row] = []
+    with Peak([cache._data, *full.parameters(), *full.buffers()]) as peak:
+        decoder._take_in(in_work, asked)
+    assert len(in_work) == rows and sum(row.shared == 0 for row in in_work) == len(firsts)
+    assert peak.most < memory.working_bytes(FULL, 2, 4, rows) - memory.MARGIN_BYTES
 
 
 def test_a_batch_that_does_not_fit_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
