@@ -23,7 +23,8 @@ from PIL import Image, ImageCms
 from structlog.testing import capture_logs
 
 from captiond import jpeg
-from captiond.captioners import Captioner, chat, remote, with_words
+from captiond.captioners import Captioner, chat, with_words
+from captiond.captioners import server as server_module
 from captiond.captioners.remote import Prepared, RemoteCaptioner
 from captiond.captioners.text import clean
 from captiond.errors import CannotStart, ExitCode, Rejected, Surroundings, TryLater
@@ -247,7 +248,7 @@ def test_a_prepared_picture_is_asked_again(
 
 def test_several_questions_go_one_after_the_other(server: FakeChatServer, captioner: RemoteCaptioner) -> None:
     """In their order and never two at once; what goes wrong with one stands in its place."""
-    server.script = ["A wall.", fails(400, "too long"), "red", sends(b"{}"), "brick"]
+    server.script = ["A wall.", fails(400, "odd words"), "red", sends(b"{}"), "brick"]
     server.most_in_flight = 0
     requests = [CaptionRequest(words, 20) for words in ("caption", "all text", "colour", "odd", "keywords")]
     server.script.insert(2, "red")  # to the plain picture that follows a refusal
@@ -334,7 +335,7 @@ def test_an_answer_without_end_is_cut(
     server: FakeChatServer, captioner: RemoteCaptioner, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """No server can fill our memory."""
-    monkeypatch.setattr(remote, "LARGEST_ANSWER_BYTES", 1000)
+    monkeypatch.setattr(server_module, "LARGEST_ANSWER_BYTES", 1000)
     server.script = [sends(b" " * 100_000)]
     with pytest.raises(TryLater, match="without end"):
         ask(captioner)
@@ -497,10 +498,10 @@ def test_a_picture_that_a_server_keeps_failing_on_is_charged(
 
 
 def test_ready_means_that_an_answer_came(server: FakeChatServer, captioner: RemoteCaptioner) -> None:
-    """`load` looks for the server and asks about two small pictures; an odd word is answer enough."""
+    """`load` looks for the server and asks about two plain pictures in full size; an odd word will do."""
     server.script = [answers("", finish_reason="length"), answers("", finish_reason="length")]
     captioner.load()
-    assert [seen.image.size for seen in server.seen] == [(224, 224)] * 2
+    assert [seen.image.size for seen in server.seen] == [(2048, 1536)] * 2
     assert not captioner.may_be_blind
 
 

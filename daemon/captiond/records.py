@@ -217,6 +217,7 @@ class ModelIdentity:
     device: str | None = None
     dtype: str | None = None
     quantization: str | None = None
+    served_as: str | None = None  # what the server says that it runs, where that is not `id`
 
 
 @dataclass(frozen=True, slots=True)

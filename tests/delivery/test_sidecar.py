@@ -78,7 +78,7 @@ def composed(job: Job, **changes: Any) -> Record:
 
 def everything() -> Said:
     """What fills every key."""
-    answer = caption(raw_output=" x")
+    answer = caption(raw_output=" x", model=ModelIdentity("fake", "none", served_as="real"))
     return Said(
         Texts(WORDS),
         answer,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import Any, NamedTuple
 
 from captiond.errors import Rejected, TryLater
 from captiond.names import well_formed
@@ -12,8 +12,31 @@ from captiond.support.http import asked_to_wait
 LONGEST_RETRY_AFTER_SECONDS = 30.0
 
 
-def read(body: bytes, url: str) -> tuple[str, str, dict[str, Any]]:
-    """Text, finish reason and token counts out of a chat completion."""
+class Reply(NamedTuple):
+    """What stands in a chat completion."""
+
+    text: str
+    finish_reason: str
+    usage: dict[str, Any]
+    model: str | None  # which one answered, in the server's own words
+    has_thoughts: bool  # whether it thought, apart from the text
+
+
+def is_stream(content_type: str, body: bytes) -> bool:
+    return content_type.startswith("text/event-stream") or body.lstrip()[:6] in (b"data: ", b"event:")
+
+
+def has_error_inside(body: bytes) -> bool:
+    """Some gateways answer 200 whatever comes from behind them."""
+    try:
+        answer = json.loads(body)
+        return bool(answer.get("error")) and not answer.get("choices")
+    except (ValueError, AttributeError, RecursionError):
+        return False
+
+
+def read(body: bytes, url: str) -> Reply:
+    """Raises TryLater for what is no chat completion, Rejected where the model refuses."""
     try:
         answer = json.loads(body)
         choice = answer["choices"][0]
@@ -21,7 +44,8 @@ def read(body: bytes, url: str) -> tuple[str, str, dict[str, Any]]:
         content, refusal = message.get("content"), message.get("refusal")
         if isinstance(content, list):
             content = "".join(part["text"] for part in content if part.get("type") == "text")
-        usage = answer.get("usage") or {}
+        usage, model = answer.get("usage") or {}, answer.get("model")
+        thoughts = message.get("reasoning_content") or message.get("reasoning")
         is_sound = isinstance(content, str | None) and isinstance(usage, dict)
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
         is_sound = False
@@ -37,7 +61,8 @@ def read(body: bytes, url: str) -> tuple[str, str, dict[str, Any]]:
             well_formed(f"the model refuses: {refusal or 'its content filter stepped in'}"),
             stage="caption",
         )
-    return well_formed(content or ""), str(finish_reason), usage
+    named = well_formed(model)[:200] if isinstance(model, str) and model else None
+    return Reply(well_formed(content or ""), str(finish_reason), usage, named, bool(thoughts))
 
 
 def complaint(body: bytes) -> tuple[str, str | None]:

@@ -166,17 +166,11 @@ def _exiftool() -> CheckResult:
 
 
 def _server(model: Model) -> CheckResult:
-    from captiond.captioners.remote import RemoteCaptioner
+    from captiond.service.build import remote_of
 
+    servers = ", ".join(model.servers)
     try:
-        key = model.read_api_key()
-        captioner = RemoteCaptioner(
-            base_url=model.base_url or "",
-            model_id=model.id,
-            api_key=key.get_secret_value() if key else None,
-            timeout_seconds=model.timeout_seconds,
-        )
-        with closing(captioner):
+        with closing(remote_of(model)) as captioner:
             captioner.load()
             may_be_blind = captioner.may_be_blind
     except Verdict as verdict:
@@ -185,10 +179,10 @@ def _server(model: Model) -> CheckResult:
         return CheckResult(
             "server",
             None,
-            f"{model.id} on {model.base_url} says the same of a red and of a blue picture",
+            f"{model.id} on {servers} says the same of a red and of a blue picture",
             "It may not see pictures: choose a model that does, or start the server with its vision part.",
         )
-    return CheckResult("server", True, f"{model.id} on {model.base_url} has described a picture")
+    return CheckResult("server", True, f"{model.id} on {servers} has described a picture")
 
 
 def _model(model: Model) -> CheckResult:

@@ -23,7 +23,9 @@ from captiond.settings import split_address
 from captiond.status import Tally
 
 if TYPE_CHECKING:
+    from captiond.captioners.remote import RemoteCaptioner
     from captiond.settings import Settings
+    from captiond.settings.schema import Model
     from captiond.web import Door
     from captiond.webhook import Webhook
 
@@ -79,20 +81,28 @@ def decoders_of(settings: Settings) -> Decoders:
     return Decoders(seconds=limits.decode_seconds, memory_bytes=limits.decode_memory_bytes)
 
 
+def remote_of(model: Model) -> RemoteCaptioner:
+    """The servers that the settings name.  Raises CannotStart for a key, proxy or certificates of no use."""
+    from captiond.captioners.remote import RemoteCaptioner
+
+    key = model.read_api_key()
+    return RemoteCaptioner(
+        base_url=model.servers,
+        model_id=model.id,
+        api_key=key.get_secret_value() if key else None,
+        max_concurrency=model.max_concurrency,
+        timeout_seconds=model.timeout_seconds,
+        max_side=model.max_side,
+        proxy=model.proxy,
+        ca_file=model.ca_file,
+    )
+
+
 def captioner_of(settings: Settings) -> Captioner[Any]:
     """The captioner that the settings ask for, not yet loaded.  Torch is imported here or never."""
     model = settings.model
     if model.backend == "openai":
-        from captiond.captioners.remote import RemoteCaptioner
-
-        key = model.read_api_key()
-        return RemoteCaptioner(
-            base_url=model.base_url or "",
-            model_id=model.id,
-            api_key=key.get_secret_value() if key else None,
-            max_concurrency=model.max_concurrency,
-            timeout_seconds=model.timeout_seconds,
-        )
+        return remote_of(model)
     from captiond.captioners.local import LocalCaptioner
 
     return LocalCaptioner(

@@ -82,9 +82,12 @@ class Model(_Section):
     num_crops: int = Field(default=4, ge=1, le=64)
     batch_size: Literal["auto"] | Annotated[int, Field(ge=1, le=1024)] = "auto"
     keep_alive_seconds: Seconds | None = None
-    base_url: Text | None = None
+    base_url: Text | Annotated[tuple[Text, ...], Field(strict=False, min_length=1)] | None = None
     api_key_file: Path | None = None
     api_key: SecretStr | None = None  # only from the environment: keys do not belong into settings files
+    max_side: int = Field(default=2048, ge=384, le=16_384)
+    proxy: Text | None = None
+    ca_file: Path | None = None
     max_concurrency: int = Field(default=8, ge=1, le=1024)
     timeout_seconds: Seconds = 120.0
 
@@ -110,13 +113,32 @@ class Model(_Section):
 
     @field_validator("base_url")
     @classmethod
-    def _is_a_server(cls, value: str | None, info: ValidationInfo) -> str | None:
+    def _is_a_server(
+        cls, value: str | tuple[str, ...] | None, info: ValidationInfo
+    ) -> str | tuple[str, ...] | None:
         if value is None:
             if info.data.get("backend") == "openai":
                 raise ValueError("must be set for `model.backend: openai`, e.g. http://vllm:8000/v1")
             return None
-        _refuse_unless_address(value, "e.g. http://vllm:8000/v1", key="model.api_key_file", may_ask=False)
-        return value.rstrip("/").removesuffix("/chat/completions")
+        if isinstance(value, str):
+            return _model_server(value)
+        servers = tuple(_model_server(one) for one in value)
+        if len(set(servers)) < len(servers):
+            raise ValueError("must not name a server twice")
+        return servers
+
+    @field_validator("proxy")
+    @classmethod
+    def _is_a_proxy(cls, value: str | None) -> str | None:
+        if value is not None and urlsplit(value).scheme not in ("http", "https", "socks5", "socks5h"):
+            raise ValueError("must be the address of a proxy, e.g. http://proxy:3128")
+        return value
+
+    @property
+    def servers(self) -> tuple[str, ...]:
+        if self.base_url is None:
+            return ()
+        return (self.base_url,) if isinstance(self.base_url, str) else self.base_url
 
     @field_validator("api_key")
     @classmethod
@@ -302,6 +324,16 @@ class Settings(_Section):
     source: Path | None = None  # the file these settings were read from
 
 
+def _model_server(value: str) -> str:
+    if value.startswith(("http+unix:", "unix:", "/")):
+        raise ValueError(
+            "must be the address of a server that listens on a port, e.g. http://127.0.0.1:8000/v1; "
+            "Unix sockets are not asked"
+        )
+    _refuse_unless_address(value, "e.g. http://vllm:8000/v1", key="model.api_key_file", may_ask=False)
+    return value.rstrip("/").removesuffix("/chat/completions")
+
+
 def _refuse_unless_address(value: str, example: str, *, key: str, may_ask: bool) -> None:
     """ValueError for what is no address of a server; `may_ask`: it may go on with `?...`."""
     try:
@@ -351,4 +383,9 @@ KEYS: dict[str, dict[str, Any]] = {
     for section, model in _SECTIONS.items()
 }
 SECRET = {("model", "api_key"), ("http", "token"), ("notify", "token")}  # not keys of the file
-NOT_SHOWN = {*SECRET, ("model", "base_url"), ("notify", "url")}  # may hold what nobody should read in a log
+NOT_SHOWN = {
+    *SECRET,
+    ("model", "base_url"),
+    ("model", "proxy"),
+    ("notify", "url"),
+}  # may hold what nobody should read in a log

@@ -146,6 +146,7 @@ def _answer(facts: PictureFacts, said: Said, timings: Timings) -> dict[str, Any]
             "device": model.device,
             "dtype": model.dtype,
             "quantization": model.quantization,
+            **({} if model.served_as is None else {"served_as": model.served_as}),
         },
         "prompt": request.prompt,
         "generation": {

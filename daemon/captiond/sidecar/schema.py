@@ -176,7 +176,9 @@ def _caption_properties() -> dict[str, Any]:
                 "device": _MAYBE_TEXT,
                 "dtype": _MAYBE_TEXT,
                 "quantization": _MAYBE_TEXT,
-            }
+                "served_as": {"type": "string", "description": "What the server said it runs, if not `id`."},
+            },
+            optional=("served_as",),
         ),
         "prompt": _TEXT,
         "generation": _record(

@@ -1,0 +1,374 @@
+"""One chat-completions server: what is sent to it, what is in flight, and what its answers mean.
+
+It sends a JPEG of the picture and the prompt, never the file, its name or its metadata.  It knows of no other
+server; trouble with this one is a verdict like any other.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import io
+import json
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import httpx
+import structlog
+from PIL import Image
+
+from captiond import __version__, jpeg
+from captiond.captioners import troubles, way
+from captiond.captioners.chat import Reply, has_error_inside, is_stream, read, retry_after
+from captiond.captioners.text import clean
+from captiond.errors import CannotStart, ExitCode, Rejected, Surroundings, TryLater, Verdict
+from captiond.records import CaptionRequest, JpegWish
+from captiond.support.http import TooLarge, exchange
+
+log = structlog.get_logger(__name__)
+
+CONNECT_SECONDS = 10.0
+LARGEST_ANSWER_BYTES = 4_000_000
+REMEMBERED_FAILURES = 10_000
+# An idle connection is let go before the server may do so (uvicorn: after 5 s), since a request that meets
+# a connection being closed fails.
+KEEP_ALIVE_SECONDS = 2.0
+
+BUSY = frozenset({429, 503})
+
+# Ways to ask a reasoning model for its answer alone: vLLM, SGLang and llama.cpp know the first field, OpenAI
+# and Ollama the second.  Some servers refuse what they do not know, so `load` finds out which are taken.
+NO_THINKING: tuple[dict[str, Any], ...] = (
+    {"chat_template_kwargs": {"enable_thinking": False}, "reasoning_effort": "none"},
+    {"chat_template_kwargs": {"enable_thinking": False}},
+    {"reasoning_effort": "none"},
+    {},
+)
+_JSON = {"Content-Type": "application/json"}
+PROBE = CaptionRequest("Which colour is this image? Answer with one word.", 16)
+# Below this a picture shows too little to be worth a caption.
+LEAST_SIDE = 384
+
+
+@dataclass(frozen=True, slots=True)
+class Asking:
+    """How every server is asked."""
+
+    model_id: str
+    api_key: str | None = None
+    max_concurrency: int = 8
+    timeout_seconds: float = 120.0
+    max_side: int = 2048
+    proxy: str | None = None
+    ca_file: Path | None = None
+
+    @property
+    def wish(self) -> JpegWish:
+        """Reduced in whole steps, which costs little, a picture may come out somewhat smaller."""
+        return JpegWish(self.max_side, self.max_side * 2000 // 2048, quality=90)
+
+
+class Load(NamedTuple):
+    requests: int
+    in_flight: int
+    repeated: int
+
+
+class Server:
+    """Safe to call from many threads."""
+
+    def __init__(self, url: str, asking: Asking) -> None:
+        self.url = url.rstrip("/")
+        self._asking = asking
+        proxy = way.proxy_for(self.url, asking.proxy)
+        self._proxy = way.shown(proxy) if proxy else None
+        seconds, most, key = asking.timeout_seconds, asking.max_concurrency, asking.api_key
+        self._client = way.client_for(
+            self.url,
+            proxy=proxy,
+            ca_file=asking.ca_file,
+            timeout=httpx.Timeout(seconds, connect=min(CONNECT_SECONDS, seconds)),
+            limits=httpx.Limits(max_connections=most, keepalive_expiry=KEEP_ALIVE_SECONDS),
+            headers={"User-Agent": f"captiond/{__version__}"}
+            | ({"Authorization": f"Bearer {key}"} if key else {}),
+        )
+        self._addresses = {path: httpx.URL(self.url + path) for path in ("/models", "/chat/completions")}
+        # Whoever waits for a connection waits here, so that its time begins with its request.
+        self._in_flight = threading.BoundedSemaphore(most)
+        self._closing = threading.Event()
+        self._no_thinking = NO_THINKING[0]
+        self._side = asking.max_side  # less where its context takes no more
+        self._counting = threading.Lock()
+        self._requests = self._requests_in_flight = self._requests_repeated = 0
+        self._answers = 0  # how many it gave
+        self._failures: dict[bytes, int] = {}  # JPEG's digest -> `_answers` when it failed on that picture
+        self.may_be_blind = False
+        self.model: str | None = None  # which one answers, in its own words
+
+    @property
+    def load_now(self) -> Load:
+        return Load(self._requests, self._requests_in_flight, self._requests_repeated)
+
+    def close(self) -> None:
+        self._closing.set()  # whoever waits for a busy server waits no more
+        self._client.close()
+
+    @property
+    def is_closing(self) -> bool:
+        return self._closing.is_set()
+
+    # ---- at the start --------------------------------------------------------------------------
+
+    def load(self) -> None:
+        """Find out how it is asked and whether it sees, with a picture as large as any that will be sent.
+
+        Raises CannotStart where it takes no pictures, Surroundings where it cannot be asked now.
+        """
+        try:
+            red = self._first_answer()
+            blue = self._said(self._plain("blue"), PROBE).text
+        except Rejected as rejected:
+            # A picture without any fault: the server takes none, and would refuse the whole inbox one by one.
+            is_long = isinstance(rejected, troubles.TooLong)
+            raise CannotStart(
+                f"the model {self._asking.model_id} on {self.url} takes no pictures: {rejected.message}",
+                exit_code=ExitCode.WRONG_SETTINGS,
+                advice=troubles.TOO_LONG_ADVICE
+                if is_long
+                else "Choose a model that sees (model.id), or start the server with its vision part.",
+            ) from rejected
+        except TryLater as odd:
+            raise Surroundings(
+                odd.message, advice="Is model.base_url right?  It usually ends in /v1."
+            ) from odd
+        except troubles.ModelNotThere as trouble:
+            # Asked only now: `transformers serve` fails to list its models where it has none in a cache.
+            known = self._known_models()
+            if known and self._asking.model_id not in known:
+                raise Surroundings(
+                    trouble.message, advice=f"Set model.id to what the server has: {', '.join(known[:10])}."
+                ) from trouble
+            raise
+        # Ollama and llama.cpp take pictures for text-only models, and drop them without a word.
+        self.may_be_blind = bool(clean(red)) and clean(red) == clean(blue)
+        if self.may_be_blind:
+            log.warning(
+                "the model does not seem to see pictures: it says the same of a red and of a blue one",
+                model=self._asking.model_id,
+                url=self.url,
+                answer=clean(red)[:100],
+            )
+
+    def _first_answer(self) -> str:
+        """What it says of a picture in full size; of a smaller one where its context takes no more."""
+        while True:
+            try:
+                return self._with_most_fields()
+            except troubles.TooLong:
+                if self._side // 2 < LEAST_SIDE:
+                    raise
+            self._side //= 2
+            log.warning(
+                "the server's context is too small for a picture in full: smaller ones are sent",
+                url=self.url,
+                longest_side=self._side,
+                advice=troubles.TOO_LONG_ADVICE,
+            )
+
+    def _with_most_fields(self) -> str:
+        """Asked with the most of NO_THINKING that it takes."""
+        for self._no_thinking in NO_THINKING:
+            try:
+                return self._said(self._plain("red"), PROBE).text
+            except troubles.TooLong:
+                raise
+            except Rejected:
+                if not self._no_thinking:
+                    raise
+                log.debug("asking with fewer fields", refused=list(self._no_thinking), url=self.url)
+        raise AssertionError("the last way has no field that could be refused")
+
+    def _known_models(self) -> list[str]:
+        """What it says it has; nothing where it keeps no list, or fails to."""
+        try:
+            with self._in_flight:
+                _, _, body = self._send("GET", "/models", None)
+            return [str(model["id"]) for model in json.loads(body)["data"]]
+        except (Verdict, ValueError, LookupError, TypeError):
+            return []
+
+    # ---- asking --------------------------------------------------------------------------------
+
+    def ask(self, picture: bytes, request: CaptionRequest) -> Reply:
+        """`picture` as a JPEG.  Raises like Captioner.ask."""
+        picture = self._fitted(picture)
+        try:
+            return self._said(picture, request)
+        except troubles.TooLong as long:
+            return self._asked_smaller(picture, request, long)
+        except Rejected as refused:
+            self._must_take_others(refused)
+            raise
+
+    def _asked_smaller(self, picture: bytes, request: CaptionRequest, refused: Rejected) -> Reply:
+        """Once at half the size: what is said to be too long otherwise is the picture's own affair."""
+        smaller = _reduced(picture, max(LEAST_SIDE, max(_size(picture)) // 2))
+        try:
+            return self._said(smaller, request)
+        except troubles.TooLong:
+            self._must_take_others(refused)
+            raise refused from None
+
+    def _must_take_others(self, refused: Rejected) -> None:
+        """Surroundings where it refuses a plain picture as well.
+
+        Started anew with another model, or with too little context, it would have the whole inbox set aside.
+        """
+        try:
+            self._said(self._plain("red"), PROBE)
+        except Rejected:
+            raise Surroundings(
+                f"the server takes no pictures any more: {refused.message}",
+                advice="Look at how the server was started; work goes on by itself.",
+            ) from refused
+
+    def _said(self, picture: bytes, request: CaptionRequest) -> Reply:
+        asked = self._body(picture, request)
+        with self._in_flight:
+            status, headers, body = self._send("POST", "/chat/completions", asked)
+            if status in BUSY and (seconds := retry_after(headers.get("retry-after"))) is not None:
+                log.info("the server asks to wait", url=self.url, seconds=seconds)
+                self._closing.wait(seconds)
+                with self._counting:
+                    self._requests_repeated += 1
+                status, headers, body = self._send("POST", "/chat/completions", asked)
+        if status != 200:
+            verdict = troubles.of_status(
+                status,
+                headers,
+                body,
+                server=self._shown,
+                model_id=self._asking.model_id,
+                secret=self._asking.api_key,
+            )
+            raise self._blame(picture, verdict) if status == 500 else verdict
+        if is_stream(headers.get("content-type", ""), body):
+            raise troubles.of_stream(self._shown)
+        if has_error_inside(body):
+            verdict = troubles.of_error_inside(body, self._shown)
+            raise verdict if isinstance(verdict, Rejected) else self._blame(picture, verdict)
+        self._answers += 1
+        reply = read(body, self.url)
+        self.model = reply.model
+        return reply
+
+    @property
+    def _shown(self) -> str:
+        return f"{self.url} (by the proxy {self._proxy})" if self._proxy else self.url
+
+    def _blame(self, picture: bytes, trouble: Verdict) -> Verdict:
+        """Whether it is the server, or this picture that the server fails on while it serves others.
+
+        Without this, one picture that a server answers with 500 would make the daemon pause for ever.
+        """
+        digest = hashlib.sha256(picture).digest()
+        if len(self._failures) >= REMEMBERED_FAILURES:
+            self._failures.clear()
+        answers_then = self._failures.get(digest)
+        self._failures[digest] = self._answers
+        if answers_then is None or answers_then == self._answers:
+            return trouble
+        return TryLater(f"{trouble.message} (again, while it answers others)", advice=trouble.advice)
+
+    def _body(self, picture: bytes, request: CaptionRequest) -> bytes:
+        """What is sent, in JSON.  The picture is put in as bytes: it is long, and has nothing to escape.
+
+        It stands before the words, so that a server which keeps what it has read of a prompt (vLLM's and
+        SGLang's prefix caches) reads it once for all questions about it.
+        """
+        content = [
+            {"type": "image_url", "image_url": {"url": ""}},
+            {"type": "text", "text": request.prompt},
+        ]
+        payload = {
+            "model": self._asking.model_id,
+            "messages": [{"role": "user", "content": content}],
+            "max_tokens": request.max_new_tokens,
+            "temperature": request.temperature,
+            **({} if request.seed is None else {"seed": request.seed}),
+            **self._no_thinking,
+        }
+        # Nowhere else: a quotation mark within a text has a backslash before it.
+        before, key, after = json.dumps(payload).encode().partition(b'"url": "')
+        return b"".join((before, key, b"data:image/jpeg;base64,", base64.b64encode(picture), after))
+
+    def _send(self, method: str, path: str, asked: bytes | None) -> tuple[int, httpx.Headers, bytes]:
+        """One request, bounded in time and size."""
+        if self._closing.is_set():
+            raise Surroundings("captiond is stopping")
+        seconds = self._asking.timeout_seconds
+        try:
+            with self._counted():
+                return exchange(
+                    self._client,
+                    method,
+                    self._addresses[path],
+                    seconds=seconds,
+                    largest_bytes=LARGEST_ANSWER_BYTES,
+                    content=asked,
+                    headers=_JSON,
+                )
+        except (httpx.ReadTimeout, httpx.WriteTimeout):
+            raise Surroundings(
+                f"the server {self._shown} did not answer within {seconds:g} s",
+                advice="Look at its load; lower model.max_concurrency or raise model.timeout_seconds.",
+            ) from None
+        except httpx.TransportError as error:
+            raise troubles.of_transport(error, server=self.url, proxy=self._proxy) from None
+        except TooLarge:
+            raise TryLater(f"the server {self.url} answers without end") from None
+        except httpx.DecodingError:
+            raise TryLater(f"the server {self.url} sent a damaged answer") from None
+
+    @contextmanager
+    def _counted(self) -> Iterator[None]:
+        with self._counting:
+            self._requests += 1
+            self._requests_in_flight += 1
+        try:
+            yield
+        finally:
+            with self._counting:
+                self._requests_in_flight -= 1
+
+    # ---- pictures ------------------------------------------------------------------------------
+
+    def _fitted(self, picture: bytes) -> bytes:
+        return picture if self._side == self._asking.max_side else _reduced(picture, self._side)
+
+    def _plain(self, colour: str) -> bytes:
+        """As large as any picture that is sent: what a model reads of it hangs on its size alone."""
+        buffer = io.BytesIO()
+        Image.new("RGB", (self._side, max(1, self._side * 3 // 4)), colour).save(buffer, "JPEG", quality=90)
+        return buffer.getvalue()
+
+
+def _size(picture: bytes) -> tuple[int, int]:
+    with Image.open(io.BytesIO(picture), formats=["JPEG"]) as opened:
+        return opened.size
+
+
+def _reduced(picture: bytes, side: int) -> bytes:
+    """A JPEG of ours again, at most that long."""
+    if max(_size(picture)) <= side:
+        return picture
+    with Image.open(io.BytesIO(picture), formats=["JPEG"]) as opened:
+        opened.draft(None, (side, side))
+        opened.load()
+        buffer = io.BytesIO()
+        jpeg.save(opened, None, JpegWish(side, side, quality=90), buffer)
+    return buffer.getvalue()
