@@ -86,8 +86,8 @@ def rights(*files: Path) -> list[dict[str, str]]:
                 os._exit(0)
         os.close(writer)
         with os.fdopen(reader, encoding="ascii") as told:
-            for answer, may in zip(answers, told.read().split("\n"), strict=False):
-                answer[who] = may
+            for answer, told_may in zip(answers, told.read().split("\n"), strict=False):
+                answer[who] = told_may
         os.waitpid(child, 0)
     return answers
 
