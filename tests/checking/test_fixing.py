@@ -35,6 +35,7 @@ THOUGHTS = [
     f"<seed:think>A cat?</seed:think>{CAT}",
     f"A cat, I think.</think>\n{CAT}",
     f"<think></think>{CAT}",
+    f"{CAT}<think></think>",
     f"<think>One.</think><think>Two.</think>{CAT}",
     f"{CAT}<think>Was that right?",
 ]

@@ -72,9 +72,8 @@ def is_unspaced(char: str) -> bool:
     return _UNSPACED.match(char) is not None
 
 
-def script_of(char: str) -> str:
-    """`latin`, `han`, ...; `other` where it is a letter of another script, and "" where it is none."""
-    return _script(char) if char.isalpha() else ""
+def has_unspaced(text: str) -> bool:
+    return _UNSPACED.search(text) is not None
 
 
 @lru_cache(maxsize=4096)
