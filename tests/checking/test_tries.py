@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from captiond.checking import Question, Repeats, are_one, best, next_request, schema, taken_apart
+from captiond.checking import Field, Question, Repeats, are_one, best, next_request, schema, taken_apart
 
 from .asking import PROMPT, judged
 
@@ -123,7 +123,7 @@ def test_two_test_pictures_with_one_answer_settle_it() -> None:
     assert are_one("A page.", "a page") and are_one("", " ") and not are_one("A circle.", "A square.")
 
 
-FIELDS = ("caption", "title")
+FIELDS: tuple[Field, ...] = ("caption", "title")
 OBJECT = '{"caption": "A dog.", "title": "Dog"}'
 
 

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from captiond import checking
+
 from .test_corpus import HALVES, Record, records
 
 CAUGHT_AT_LEAST = 0.95
