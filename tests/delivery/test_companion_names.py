@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from captiond.inbox import neighbours
+from captiond.records import Job
 from captiond.sidecar.companions import Names, original_of, pictures_of, tails, tails_in
 
 LONG = "a_very_long_name_that_somebody_gave_to_this_picture_2019.jpg"
@@ -140,6 +141,7 @@ def test_an_edited_twin_shares_what_takeout_says(tmp_path: Path) -> None:
     original, twin = world.drop("photo.jpg"), world.drop("photo-edited.jpg")
     with world.opened() as delivery:
         job = delivery.claim(twin)
+        assert isinstance(job, Job)
         assert job.notes.takeout == (b'{"description": "Anna"}',)
         world.caption(delivery, original)
     assert (world.done / "photo.jpg.supplemental-metadata.json").exists()
