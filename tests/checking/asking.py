@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from captiond.checking import Facts, Field, Judged, Question, judge
+from captiond.checking import Facts, Judged, Question, judge
+from captiond.records import FieldName
 
 PROMPT = "Describe what is shown in this image."
 LIST_PROMPT = "List keywords for this photo, separated by commas."
@@ -12,7 +13,7 @@ LIST_PROMPT = "List keywords for this photo, separated by commas."
 
 def judged(
     said: str,
-    field: Field = "caption",
+    field: FieldName = "caption",
     *,
     finish_reason: str = "stop",
     facts: Facts | None = None,

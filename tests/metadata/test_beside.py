@@ -64,7 +64,7 @@ def composed(
     replace: bool = False,
     own: tuple[Any, ...] = (),
 ) -> beside.Beside:
-    former = Texts(*own) if own else None
+    former = Texts(own[0]) if own else None
     return beside.compose(
         beside.Wish(Texts(caption), former, replace),
         described,

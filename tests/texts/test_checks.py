@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from captiond import checking
+from captiond.records import FieldName
 
 from .test_corpus import HALVES, Record, records
 
@@ -41,7 +42,7 @@ def outcome(one: Record) -> Outcome:
     return Outcome({field: part.text for field, part in parts.items()}, codes, again)
 
 
-def judged(one: Record, field: checking.Field, text: str) -> Outcome:
+def judged(one: Record, field: FieldName, text: str) -> Outcome:
     question = checking.Question(
         field,
         one["prompt"],

@@ -19,7 +19,6 @@ from captiond.checking.judging import judge
 from captiond.checking.records import (
     Dropped,
     Facts,
-    Field,
     Finding,
     Judged,
     KeywordRules,
@@ -35,7 +34,6 @@ __all__ = [
     "Banned",
     "Dropped",
     "Facts",
-    "Field",
     "Finding",
     "Judged",
     "KeywordRules",

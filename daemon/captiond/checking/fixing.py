@@ -6,14 +6,14 @@ import re
 
 from captiond import characters
 from captiond.checking import limits, markup, openings, turns
-from captiond.checking.records import Field
+from captiond.records import FieldName
 
 LONGEST = 4_000  # characters behind the thoughts that are looked at; the longest field holds half of that
 _SAYS = re.compile(r"\w|[^\x00-\xff\u2000-\u206f\u3000-\u303f\uff00-\uff0f]")  # more than punctuation
 _MOST_ROUNDS = 12  # what one fix uncovers, the next takes away: `"Caption: **A dog**"`
 
 
-def fixed(said: str, field: Field) -> tuple[str, bool]:
+def fixed(said: str, field: FieldName) -> tuple[str, bool]:
     """What an answer says, and whether it was too long to be looked at whole: one line, but of keywords.
 
     Fixing it again changes nothing.  Empty where it says nothing, and where it is wrapped without end.
@@ -41,7 +41,7 @@ def _settled(said: str) -> str:
     return "\n".join(line for line in lines if line)
 
 
-def _once(text: str, field: Field) -> str:
+def _once(text: str, field: FieldName) -> str:
     is_ours = field != "visible_text"  # which is to be the picture's own, quotation marks and all
     text = turns.first_turn(text, by_names=is_ours)
     text = _settled(markup.unfenced(text))

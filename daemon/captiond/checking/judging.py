@@ -8,12 +8,13 @@ from __future__ import annotations
 from dataclasses import replace
 
 from captiond.checking import faults, fixing, keywords, languages, limits, notes, turns
-from captiond.checking.records import NO_FACTS, Again, Code, Facts, Field, Finding, Judged, Question
+from captiond.checking.records import NO_FACTS, Again, Code, Facts, Finding, Judged, Question
+from captiond.records import FieldName
 
 TOO_LONG = 1.5  # times the limit: shortening would lose too much
 _STUCK_RATIO = 8.0  # zlib's, of a text in the picture, which may repeat itself
 _MOST_ECHOES = 20
-_LOOSE: frozenset[Field] = frozenset(("visible_text", "keywords"))  # in which no sentences stand
+_LOOSE: frozenset[FieldName] = frozenset(("visible_text", "keywords"))  # in which no sentences stand
 
 
 def judge(said: str, question: Question, *, finish_reason: str = "stop", facts: Facts = NO_FACTS) -> Judged:
@@ -96,7 +97,7 @@ def _behind_echoes(text: str, question: Question) -> str | None:
     return ""
 
 
-def _turns_in_circles(text: str, field: Field, *, is_cut: bool) -> bool:
+def _turns_in_circles(text: str, field: FieldName, *, is_cut: bool) -> bool:
     if field == "visible_text":
         return is_cut and faults.is_compressible(text, _STUCK_RATIO)
     return faults.is_loop(text)
@@ -146,7 +147,7 @@ def _within_limit(judged: Judged, question: Question) -> Judged:
     return replace(judged, is_usable=False)
 
 
-def _notes(text: str, field: Field, facts: Facts) -> list[tuple[Code, str]]:
+def _notes(text: str, field: FieldName, facts: Facts) -> list[tuple[Code, str]]:
     told: list[tuple[Code, str]] = []
     if field != "visible_text":
         if notes.has_contact_details(text):

@@ -7,8 +7,8 @@ from typing import Literal
 
 from captiond.checking.banned import NOTHING_BANNED, Banned
 from captiond.checking.vocabulary import Vocabulary
+from captiond.records import FieldName
 
-Field = Literal["caption", "alt_text", "title", "keywords", "visible_text"]
 Code = Literal[
     "cut_off",
     "shortened",
@@ -48,7 +48,7 @@ class KeywordRules:
 class Question:
     """What was asked for one field, and what its answer is held to."""
 
-    field: Field
+    field: FieldName
     prompt: str
     language: str | None = None  # en, pt-BR: checked; None: the model's choice
     limit_characters: int | None = None
@@ -74,7 +74,7 @@ class Finding:
     """One thing about one text that its owner may want to know: a warning of the sidecar."""
 
     code: Code
-    field: Field
+    field: FieldName
     message: str
 
 
@@ -82,7 +82,7 @@ class Finding:
 class Dropped:
     """A part of an answer that is not delivered, and why."""
 
-    field: Field
+    field: FieldName
     text: str
     reason: str
 

@@ -11,12 +11,12 @@ from collections.abc import Iterable
 from typing import Any
 
 from captiond.checking import markup, turns
-from captiond.checking.records import Field
+from captiond.records import FieldName
 
 LONGEST = 100_000  # characters of an answer that are read
 
 
-def schema(fields: Iterable[Field]) -> dict[str, Any]:
+def schema(fields: Iterable[FieldName]) -> dict[str, Any]:
     """What `response_format` demands: an object of strings, all of them, and no more."""
     names = list(fields)
     return {
@@ -27,7 +27,7 @@ def schema(fields: Iterable[Field]) -> dict[str, Any]:
     }
 
 
-def taken_apart(said: str, fields: Iterable[Field]) -> dict[Field, str] | None:
+def taken_apart(said: str, fields: Iterable[FieldName]) -> dict[FieldName, str] | None:
     """What was said of each field; None where it is no JSON object that has all of them as strings."""
     if len(said) > LONGEST:
         return None
@@ -42,7 +42,7 @@ def taken_apart(said: str, fields: Iterable[Field]) -> dict[Field, str] | None:
     return {name: text for name, text in told.items() if isinstance(text, str)} if _are_texts(told) else None
 
 
-def _are_texts(told: dict[Field, Any]) -> bool:
+def _are_texts(told: dict[FieldName, Any]) -> bool:
     return bool(told) and all(isinstance(text, str) for text in told.values())
 
 

@@ -21,7 +21,20 @@ from captiond.delivery.folders import Folder
 from captiond.errors import TryLater
 from captiond.names import shown
 from captiond.records import NO_NOTES, Fingerprint, Notes, Rules
-from captiond.sidecar.companions import C2PA, JSON, TEXT, XMP, Tail, names_of, notes_of, tails
+from captiond.sidecar.companions import (
+    C2PA,
+    EDITED,
+    JSON,
+    TEXT,
+    XMP,
+    Names,
+    Tail,
+    names_of,
+    notes_of,
+    original_of,
+    tails,
+    tails_in,
+)
 from captiond.support.lease import is_held_by_writer
 from captiond.support.openat import open_file, split
 
@@ -31,9 +44,11 @@ MOST_HOLLOW_BYTES = 8 * 1024**3
 CHANGING_RETRY_SECONDS = 1.0
 FORBIDDEN_RETRY_SECONDS = 60.0
 
-# Listing a folder of so few names costs less than asking for each that a companion may have.
+# A folder of more names than these is not listed for each of its pictures, but once in a while; names that
+# are known to lie beside pictures are asked for one by one.
 _FEW_NAMES = 400
 _FEW_NAMES_BYTES = 16 * 1024
+_LISTED_SECONDS = 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,10 +56,13 @@ class Companion:
     path: str  # in the inbox
     tail: Tail
     fingerprint: Fingerprint
+    is_lent: bool = False  # it goes with another picture, and is read for this one, too
 
     @property
     def kind(self) -> str:
-        return self.tail.suffix.lower()
+        """Its ending; of a text whose picture nobody asked to have one, nothing."""
+        is_named_like_it = self.tail.suffix.lower() == TEXT and not self.tail.on_stem
+        return "" if is_named_like_it else self.tail.suffix.lower()
 
     @contextmanager
     def opened(self, inbox: Folder) -> Iterator[int]:
@@ -112,6 +130,7 @@ class Takers:
         self._now = now
         self._lock = Lock()
         self._jobs: dict[str, str] = {}
+        self._listed: tuple[float, str, Names] = (0.0, "", Names(()))
 
     def look(self, inbox: Folder, path: str, rules: Rules) -> Company:
         """What would travel with the picture now; TryLater where some of it is being written."""
@@ -129,7 +148,18 @@ class Takers:
             settle_seconds=rules.settle_seconds,
             now=self._now(),
             may_take=lambda beside: not rules.stays(beside) and may_take(beside),
+            names_of_many=self._names_of_many,
         )
+
+    def _names_of_many(self, folder: int, path: str) -> Names:
+        """What was in a large folder a moment ago."""
+        with self._lock:
+            at, listed, names = self._listed
+        if listed != path or not 0 <= self._now() - at < _LISTED_SECONDS:
+            names = Names(os.listdir(folder))
+            with self._lock:
+                self._listed = self._now(), path, names
+        return names
 
     def keep(self, path: str, job: str) -> bool:
         """Whether the companion is this job's, from now on if not before."""
@@ -157,15 +187,16 @@ def look(
     settle_seconds: float,
     now: float,
     may_take: Callable[[str], bool],
+    names_of_many: Callable[[int, str], Names] = lambda folder, _: Names(os.listdir(folder)),
 ) -> Company:
     """What travels with the picture `path`, all of it quiet; TryLater where some of it is not."""
     companions: list[Companion] = []
     noted: dict[str, bytes | None] = {}  # by kind; None: too large
     jsons: list[bytes] = []
     is_signed = False
-    for companion in _found(inbox, path, text=text):
+    for companion in _found(inbox, path, names_of_many, text=text):
         is_signed = is_signed or companion.kind == C2PA  # whoever takes it along
-        if not may_take(companion.path):
+        if not companion.is_lent and not may_take(companion.path):
             continue
         with companion.opened(inbox) as file:
             companion.must_be_quiet(file, settle_seconds, now)
@@ -174,45 +205,53 @@ def look(
                 noted[companion.kind] = contents(file, size) if size <= MOST_NOTE_BYTES else None
             if companion.kind.endswith(JSON) and companion.fingerprint.size <= _MOST_JSON_BYTES:
                 jsons.append(contents(file, companion.fingerprint.size))
-        companions.append(companion)
+        if not companion.is_lent:
+            companions.append(companion)
     unread = frozenset(kind[1:] for kind, content in noted.items() if content is None)
     notes = Notes(noted.get(XMP), noted.get(TEXT), unread, tuple(jsons), path, is_signed)
     return Company(tuple(companions), notes)
 
 
-def _found(inbox: Folder, path: str, *, text: bool) -> list[Companion]:
+def _found(
+    inbox: Folder, path: str, names_of_many: Callable[[int, str], Names], *, text: bool
+) -> list[Companion]:
     """The regular files that may travel with it.  Of two names that differ in case only, the first."""
     folder_name, name = split(path)
     found: dict[str, Companion] = {}
     try:
         with inbox.folder(folder_name) as folder:
-            there = _there(folder, name, tails(text=text))
+            original = original_of(name)
+            is_twin = original is not None and _regular(folder, original) is not None
+            there = _there(folder, folder_name, name, names_of_many, text=text)
             there += [tail for tail in map(notes_of, there) if tail is not None]
             for tail in there:
                 status = _regular(folder, tail.of(name))
                 if status is not None:
-                    found.setdefault(
-                        tail.of(name).casefold(), Companion(tail.of(path), tail, Fingerprint.of(status))
-                    )
+                    is_lent = is_twin and tail.form == EDITED
+                    companion = Companion(tail.of(path), tail, Fingerprint.of(status), is_lent)
+                    found.setdefault(tail.of(name).casefold(), companion)
     except OSError as error:
         if error.errno not in NO_FILE:
             raise
     return list(found.values())
 
 
-def _there(folder: int, name: str, possible: tuple[Tail, ...]) -> list[Tail]:
-    """Those of the possible names that are there."""
+def _there(
+    folder: int, path: str, name: str, names_of_many: Callable[[int, str], Names], *, text: bool
+) -> list[Tail]:
+    """Those names that are there and belong to the picture."""
     if os.fstat(folder).st_size <= _FEW_NAMES_BYTES:
         with os.scandir(folder) as entries:
             names = [entry.name for entry in islice(entries, _FEW_NAMES)]
         if len(names) < _FEW_NAMES:
-            stem = Tail("", on_stem=True).of(name)
-            alike = {other for other in names if other.startswith(stem) and other != name}
-            wanted = zip(possible, names_of(name, possible), strict=True) if alike else ()
-            return [tail for tail, beside in wanted if beside in alike]
-    # Half the cost of a stat, which raises for each name that is not there.
-    wanted = zip(possible, names_of(name, possible), strict=True)
-    return [tail for tail, beside in wanted if os.access(beside, os.F_OK, dir_fd=folder)]
+            return tails_in(Names(names), name, text=text)
+    found = {tail.of(name): tail for tail in tails_in(names_of_many(folder, path), name, text=text)}
+    possible = tails(text=text)
+    for tail, beside in zip(possible, names_of(name, possible), strict=True):
+        # Half the cost of a stat, which raises for each name that is not there.
+        if beside != name and beside not in found and os.access(beside, os.F_OK, dir_fd=folder):
+            found[beside] = tail
+    return list(found.values())
 
 
 def _regular(folder: int, name: str) -> os.stat_result | None:

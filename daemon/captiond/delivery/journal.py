@@ -37,7 +37,7 @@ from captiond.delivery.files import (
 from captiond.names import checked_name, checked_path
 from captiond.records import Fingerprint
 from captiond.sidecar import Record, checked
-from captiond.sidecar.companions import Tail
+from captiond.sidecar.companions import FORMS, Tail
 from captiond.sidecar.decode import read_json
 from captiond.support.openat import split, sync_folder
 
@@ -218,7 +218,8 @@ def claim_from(text: bytes) -> Claim:
 
 def _piece_from(told: Mapping[str, Any]) -> Piece:
     suffix, on_stem = told["tail"]["suffix"], told["tail"]["on_stem"]
-    if not isinstance(suffix, str) or not isinstance(on_stem, bool):
+    form = told["tail"].get("form", "")
+    if not isinstance(suffix, str) or not isinstance(on_stem, bool) or form not in ("", *FORMS):
         raise ValueError("not the end of a name")
     original = told["original"]
     if original is not None:
@@ -226,7 +227,7 @@ def _piece_from(told: Mapping[str, Any]) -> Piece:
         numbers = (checked.whole(seen[field.name]) for field in fields(Fingerprint))
         sha256 = _digest(original["sha256"])
         original = Original(checked_path(original["path"]), Fingerprint(*numbers), sha256)
-    return Piece(Tail(suffix, on_stem), _digest(told["sha256"]), original)
+    return Piece(Tail(suffix, on_stem, form), _digest(told["sha256"]), original)
 
 
 def _digest(value: object) -> str:

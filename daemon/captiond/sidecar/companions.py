@@ -1,16 +1,21 @@
 """Which names travel with a picture, and which pictures a name may travel with.
 
-Pure: names in, names out.  A companion's name is the picture's with more behind it (`photo.jpg.xmp`), or has
-another ending on its stem (`photo.AAE`), so that both can be given another name together.
+Pure: names in, names out.  A companion's name is the picture's with more behind it (`photo.jpg.xmp`), has
+another ending on its stem (`photo.AAE`), or is made of it in one of the ways of `FORMS`, so that both can be
+given another name together.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+import re
+from bisect import bisect_left
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from itertools import product
+
+from captiond.formats import ENDINGS
 
 XMP = ".xmp"
 TEXT = ".txt"
@@ -18,45 +23,170 @@ JSON = ".json"
 C2PA = ".c2pa"  # Content Credentials of a picture that they are not embedded into
 
 _RAW = (
-    ".3fr", ".arw", ".cr2", ".cr3", ".crw", ".dcr", ".dng", ".erf", ".fff", ".iiq", ".k25", ".kdc", ".mef",
-    ".mos", ".mrw", ".nef", ".nrw", ".orf", ".pef", ".raf", ".raw", ".rw2", ".rwl", ".sr2", ".srf", ".srw",
-    ".x3f",
+    ".3fr", ".arw", ".cr2", ".cr3", ".crw", ".dcr", ".dng", ".erf", ".fff", ".gpr", ".iiq", ".k25", ".kdc",
+    ".mef", ".mos", ".mrw", ".nef", ".nrw", ".orf", ".pef", ".raf", ".raw", ".rw2", ".rwl", ".sr2", ".srf",
+    ".srw", ".x3f",
 )  # fmt: skip
-_MOTION = (".mov", ".mp4", ".m4v")
+_MOTION = (".mov", ".mp4", ".m4v", ".mp")
+# What raw converters and editors note about a picture, and what cameras put beside it: DxO, RawTherapee, ART,
+# ON1, Adobe, Canon, Nikon, SilkyPix, Affinity; a voice, a small picture and a small film.
+_EDITS = (".dop", ".pp3", ".arp", ".on1", ".acr", ".vrd", ".dr4", ".nksc", ".spd", ".afphoto")
+_OF_CAMERAS = (".wav", ".thm", ".lrv")
 # Google Takeout cuts `photo.jpg.supplemental-metadata` short, wherever that makes the name short enough.
 _TAKEOUT = "supplemental-metadata"
+_LONGEST_IN_TAKEOUT = 46  # characters before ".json"
+_NUMBERED = re.compile(r"(.+)(\(\d{1,4}\))(\.[^.]*)", re.DOTALL)
+_NUMBERED_JSON = re.compile(r".*\(\d{1,4}\)\.json", re.DOTALL | re.IGNORECASE)
+_EDITED = re.compile(
+    r"(.+)-(?:edited|bearbeitet|modifi\u00e9|modificato|editado|editada|bewerkt|edytowane|redigeret|redigerad"
+    r"|redigert|muokattu|upraveno|\u7de8\u96c6\u6e08\u307f)(\(\d{1,4}\))?(\.[^.]*)",
+    re.DOTALL | re.IGNORECASE,
+)
+_OF_APPLE = re.compile(r"([A-Z]{3}_)(\d{4}.*)", re.DOTALL)
+_GIVEN = re.compile(r".*~[0-9a-f]{8}(?:-\d+)?(?:\.[^.]*)?", re.DOTALL)  # a name that we gave: see `names`
+_DUPLICATE = re.compile(r"_\d{2,3}(\..+)\.xmp", re.DOTALL | re.IGNORECASE)  # darktable's
+
+# Names that say that a file is unfinished, or of no use to anybody else, are no companions' names.
+_UNFINISHED = re.compile(
+    r".*(?:\.(?:aria2|st|lftp|lftp-pget-status|!ut|!qb|!bt|bc!|tacitpart|filepart|crdownload|opdownload|download"
+    r"|partial|part|uploading|incomplete|inprogress|tmp|temp|lock|swp|bak)|~)",
+    re.DOTALL | re.IGNORECASE,
+)
+_OURS = (".caption.json", ".error.json")
+
+
+def _before(base: str, suffix: str) -> str:
+    """macOS puts what other file systems cannot keep into `._photo.jpg`."""
+    return suffix + base
+
+
+def _original(base: str, suffix: str) -> str | None:
+    """An iPhone's `IMG_O1234.AAE` tells of the edits of `IMG_1234.HEIC`."""
+    found = _OF_APPLE.fullmatch(_stem(base))
+    return f"{found[1]}O{found[2]}{suffix}" if found else None
+
+
+def _numbered(base: str, suffix: str) -> str | None:
+    """Takeout counts `photo(1).jpg` behind the whole name: `photo.jpg(1).json`."""
+    found = _NUMBERED.fullmatch(base)
+    if found is None:
+        return None
+    return (found[1] + found[3] + suffix.removesuffix(JSON))[:_LONGEST_IN_TAKEOUT] + found[2] + JSON
+
+
+def _cut(base: str, suffix: str) -> str | None:
+    """Takeout cuts long names of pictures, too."""
+    is_whole = len(base) <= _LONGEST_IN_TAKEOUT or _GIVEN.fullmatch(base) or _NUMBERED.fullmatch(base)
+    return None if is_whole else base[:_LONGEST_IN_TAKEOUT] + suffix
+
+
+def _edited(base: str, suffix: str) -> str | None:
+    """Takeout has one JSON for `photo.jpg` and `photo-edited.jpg`."""
+    original = original_of(base)
+    return (_numbered(original, suffix) or original + suffix) if original else None
+
+
+def _motion(base: str, suffix: str) -> str | None:
+    """The film of `PXL_1.MP.jpg` is `PXL_1.MP`."""
+    stem = _stem(base)
+    return stem if stem.upper().endswith(suffix) else None
+
+
+EDITED = "edited"
+# Each makes a name of a picture's base name and a suffix, if the picture's name is of its kind.
+FORMS: Mapping[str, Callable[[str, str], str | None]] = {
+    "before": _before,
+    "original": _original,
+    "numbered": _numbered,
+    "cut": _cut,
+    "motion": _motion,
+    EDITED: _edited,
+}
 
 
 @dataclass(frozen=True, slots=True)
 class Tail:
-    """What makes another file's name of a picture's: an ending, on its whole name or on its stem."""
+    """What makes another file's name of a picture's: an ending on its name or on its stem, or a form."""
 
     suffix: str
     on_stem: bool = False
+    form: str = ""
 
     def of(self, name: str) -> str:
-        """The name, or path, that belongs to the picture `name`."""
+        """The name, or path, that belongs to the picture `name`: of no two tails the same."""
+        if self.form:
+            folder, slash, base = name.rpartition("/")
+            made = FORMS[self.form](base, self.suffix)
+            return folder + slash + (made or f"{base}.{self.form}{self.suffix}")
         return (_stem(name) if self.on_stem else name) + self.suffix
+
+
+class Names:
+    """The names in a folder, to look for some among many."""
+
+    def __init__(self, names: Iterable[str]) -> None:
+        self._sorted = sorted(names)
+
+    def __contains__(self, name: str) -> bool:
+        at = bisect_left(self._sorted, name)
+        return at < len(self._sorted) and self._sorted[at] == name
+
+    def starting_with(self, start: str) -> Iterator[str]:
+        for at in range(bisect_left(self._sorted, start), len(self._sorted)):
+            if not self._sorted[at].startswith(start):
+                return
+            yield self._sorted[at]
 
 
 def names_of(name: str, tails: Iterable[Tail]) -> list[str]:
     """What each tail makes of the picture's name."""
     stem = _stem(name)
-    return [(stem if tail.on_stem else name) + tail.suffix for tail in tails]
+    return [tail.of(name) if tail.form else (stem if tail.on_stem else name) + tail.suffix for tail in tails]
+
+
+def tails_in(names: Names, name: str, *, text: bool) -> list[Tail]:
+    """All among `names` that belong to the picture `name`; of each kind the better known first."""
+    known = tails(text=text)
+    found = {
+        beside: tail
+        for tail, beside in zip(reversed(known), reversed(names_of(name, known)), strict=True)
+        if beside in names and beside != name
+    }
+    there = list(dict.fromkeys(beside for beside in names_of(name, known) if beside in found))
+    stem = _stem(name)
+    for other in names.starting_with(f"{name}."):
+        if other not in found and _is_free(other, name, names):
+            found[other] = Tail(other[len(name) :])
+            there.append(other)
+    for other in names.starting_with(f"{stem}_"):
+        duplicate = _DUPLICATE.fullmatch(other[len(stem) :])
+        if duplicate and duplicate[1] == name[len(stem) :] and _stem(other) not in names:
+            found[other] = Tail(other[len(stem) :], on_stem=True)
+            there.append(other)
+    return [found[other] for other in there]
 
 
 @cache
 def tails(*, text: bool) -> tuple[Tail, ...]:
-    """All that may lie beside a picture; of each kind the better known first.
+    """All that is known to lie beside a picture; of each kind the better known first.
 
     `text`: whether `photo.txt` belongs to it, which any text may be called.
     """
-    takeout = (f".{_TAKEOUT[:length]}.json" for length in range(len(_TAKEOUT), 0, -1))
-    on_name = (XMP, XMP.upper(), JSON, *takeout, *_cases(C2PA))
-    aae = ("".join(letters) for letters in product("Aa", "Aa", "Ee"))
+    takeout = [JSON, *(f".{_TAKEOUT[:length]}{JSON}" for length in range(len(_TAKEOUT), 0, -1))]
+    edits = [ending for end in (*_EDITS, *_OF_CAMERAS) for ending in _cases(end)]
+    on_name = (XMP, XMP.upper(), *takeout, *_cases(C2PA), *edits)
+    aae = [f".{''.join(letters)}" for letters in product("Aa", "Aa", "Ee")]
     both_cases = (ending for end in (*_MOTION, *_RAW, *((TEXT,) if text else ())) for ending in _cases(end))
-    on_stem = (*_cases(XMP), *_cases(C2PA), *(f".{end}" for end in aae), *both_cases)
-    return (*map(Tail, on_name), *(Tail(end, on_stem=True) for end in on_stem))
+    on_stem = (*_cases(XMP), *_cases(C2PA), *aae, *both_cases, *edits)
+    formed = (
+        *(Tail(ending, form="numbered") for ending in takeout),
+        Tail(JSON, form="cut"),
+        *(Tail(ending, form=EDITED) for ending in takeout),
+        *(Tail(ending, form="original") for ending in aae),
+        Tail(".MP", form="motion"),
+        Tail("._", form="before"),
+    )
+    return (*map(Tail, on_name), *(Tail(end, on_stem=True) for end in on_stem), *formed)
 
 
 def credentials_of(name: str) -> list[str]:
@@ -66,17 +196,71 @@ def credentials_of(name: str) -> list[str]:
 
 def notes_of(tail: Tail) -> Tail | None:
     """What a raw converter writes about a raw file that travels along: `photo.NEF.xmp`."""
-    return Tail(tail.suffix + XMP, on_stem=True) if tail.suffix.lower() in _RAW else None
+    is_raw = tail.on_stem and tail.suffix.lower() in _RAW
+    return Tail(tail.suffix + XMP, on_stem=True) if is_raw else None
+
+
+def original_of(name: str) -> str | None:
+    """The picture of which `name` is Takeout's edited twin; None for all others."""
+    found = _EDITED.fullmatch(name)
+    return f"{found[1]}{found[2] or ''}{found[3]}" if found else None
 
 
 def pictures_of(name: str, extensions: Iterable[str], *, text: bool) -> Iterator[str]:
     """The pictures with which the file `name` may travel; `extensions` are theirs, without a dot."""
-    on_stem = [f".{extension}" for lower in extensions for extension in (lower, lower.upper())]
+    endings = [f".{extension}" for lower in extensions for extension in (lower, lower.upper())]
+    folder, slash, base = name.rpartition("/")
+    told: set[str] = set()
+    for picture in (*_by_endings(name, endings, text=text), *_by_forms(base, endings)):
+        path = picture if "/" in picture or not slash else folder + slash + picture
+        if path != name and path not in told:
+            told.add(path)
+            yield path
+
+
+def _by_endings(name: str, endings: Iterable[str], *, text: bool) -> Iterator[str]:
     for tail in tails(text=text):
         for one in filter(None, (tail, notes_of(tail))):
             base = name.removesuffix(one.suffix)
-            if base != name and base.rpartition("/")[2]:
-                yield from (base + extension for extension in on_stem) if one.on_stem else (base,)
+            if not one.form and base != name and base.rpartition("/")[2]:
+                yield from (base + ending for ending in endings) if one.on_stem else (base,)
+
+
+def _by_forms(base: str, endings: list[str]) -> Iterator[str]:
+    """The names that would make this one in another way."""
+    for at, char in enumerate(base):
+        if char == "." and at and base[:at].endswith(tuple(endings)) and _may_travel(base):
+            yield base[:at]
+    if base.startswith("._"):
+        yield base.removeprefix("._")
+    apple = re.fullmatch(r"([A-Z]{3}_)O(\d{4}.*)\.aae", base, re.DOTALL | re.IGNORECASE)
+    if apple:
+        yield from (apple[1] + apple[2] + ending for ending in endings)
+    json = re.fullmatch(r"(.+?)(\.[^.()]+)(\.[\w-]*)?(\(\d{1,4}\))\.json", base, re.DOTALL)
+    if json and json[2] in endings:
+        yield json[1] + json[4] + json[2]
+    duplicate = re.fullmatch(r"(.+)_\d{2,3}(\.[^.]+)\.xmp", base, re.DOTALL | re.IGNORECASE)
+    if duplicate and duplicate[2] in endings:
+        yield duplicate[1] + duplicate[2]
+    if base.upper().endswith(".MP"):
+        yield from (base + ending for ending in endings)
+
+
+def _is_free(other: str, name: str, names: Names) -> bool:
+    """May it be this picture's, rather than a longer name's, or no companion at all?"""
+    if not _may_travel(other) or _NUMBERED_JSON.fullmatch(other):
+        return False
+    longer = (other[:at] for at in range(len(name) + 1, len(other)) if other[at] == ".")
+    return not any(_is_picture(one) and one in names for one in longer)
+
+
+def _may_travel(name: str) -> bool:
+    is_ours = name.endswith(_OURS)
+    return not (is_ours or _is_picture(name) or _UNFINISHED.fullmatch(name))
+
+
+def _is_picture(name: str) -> bool:
+    return os.path.splitext(name)[1][1:].lower() in ENDINGS  # noqa: PTH122 - a name with surrogates
 
 
 def _stem(name: str) -> str:
