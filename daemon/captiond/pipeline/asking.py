@@ -12,6 +12,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 
+import structlog
+
 from captiond import checking
 from captiond.captioners import Captioner, Prepared
 from captiond.checking import Facts, Judged, Question
@@ -30,6 +32,8 @@ from captiond.records import (
     Said,
     Texts,
 )
+
+log = structlog.get_logger(__name__)
 
 SKIPPED = "skipped"  # the code of a field that was wanted and not asked for
 
@@ -127,6 +131,8 @@ class _Field:
             return
         question, raw = self.asking.question, answer.text if answer.raw_output is None else answer.raw_output
         judged = checking.judge(raw, question, finish_reason=answer.finish_reason, facts=facts)
+        for pattern in judged.slow_patterns:
+            log.warning("a pattern of checks.banned takes too long, and counts as not found", pattern=pattern)
         self.tries.append((answer, judged))
         again = checking.next_request([one for _, one in self.tries], question, most=self.most)
         if again is not None:
