@@ -16,6 +16,7 @@ from captiond.checking import scripts
 
 FEWEST_LETTERS = 6  # for the script to count
 FEWEST_WORDS = 5  # for the language to count
+ENOUGH = 300  # characters tell the language
 FEWEST_HAN = 8  # letters without one kana that may still be a Japanese name
 _SYLLABIC, _LETTERS_PER_SYLLABLE = frozenset(("han", "kana", "hangul")), 3
 _ASCII_RUN = re.compile(r"[!-~]+")
@@ -96,7 +97,7 @@ def _is_told_by_words(text: str, language: str, script: str) -> bool:
     elif scripts.word_count(text) < FEWEST_WORDS:
         return False
     among = _NEIGHBOURS.get("han" if language == "ja" else script, frozenset())
-    chances = dict(_identifier().rank(text))
+    chances = dict(_identifier().rank(text[:ENOUGH]))
     if language not in chances or not among - {language}:
         return False
     compared = {one: chances[one] for one in among | {language} if one in chances}
