@@ -135,7 +135,7 @@ class Frame:
         """Refuse `data` unless it is this packet after these changes, and nothing else."""
         expected: Sequence[Event] = self.document.events
         for change in sorted(changes, reverse=True):
-            inserted = xml_events.read(b"<_>%s</_>" % change.xml.encode()).events[1:-1]
+            inserted = xml_events.parsed(b"<_>%s</_>" % change.xml.encode()).events[1:-1]
             expected = [*expected[: change.first], *inserted, *expected[change.last :]]
         self.prove_events(data, expected)
 
