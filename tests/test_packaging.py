@@ -133,6 +133,15 @@ def test_the_hardening_leaves_the_gpu_usable(service: dict[str, list[str]]) -> N
     assert "char-nvidia* rw" in service["DeviceAllow"]
 
 
+def test_the_service_lets_decoders_be_confined_and_die(service: dict[str, list[str]]) -> None:
+    """Landlock's calls are let through, and one decoder that the kernel takes does not stop the daemon."""
+    assert {f"landlock_{act}" for act in ("create_ruleset", "add_rule", "restrict_self")} <= {
+        call for line in service["SystemCallFilter"] for call in line.split()
+    }
+    assert service["OOMPolicy"] == ["continue"]
+    assert service["MemoryMax"][0].endswith("%") and service["TasksMax"] and service["LimitNOFILE"]
+
+
 def test_a_newer_systemd_waits_for_a_reload() -> None:
     """The drop-in changes the type and takes the kill away: systemd sends the signal by itself, once."""
     drop_in = unit_section("Service", SYSTEMD / "notify-reload.conf")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import struct
 import zlib
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -439,3 +440,13 @@ def test_the_table_of_formats_says_what_the_rooms_do() -> None:
 def test_any_bytes_are_of_some_formats_or_of_none(head: bytes) -> None:
     """Whatever a file begins with, the table has an answer."""
     assert set(formats.formats_of(head)) <= set(formats.FORMATS)
+
+
+def test_the_page_on_formats_says_what_the_table_says() -> None:
+    """docs/formats.md has a line for each format, with its endings, and where its captions go."""
+    lines = (Path(__file__).parents[1] / "docs" / "formats.md").read_text(encoding="utf-8").splitlines()
+    ways = {"captiond": "into it", "exiftool": "into it, with exiftool", None: "beside it"}
+    for one in formats.FORMATS:
+        endings = " ".join(f".{ending}" for ending in one.endings)
+        end = "is told before it is decoded" if one.tells_its_end else "is told by the decoder"
+        assert f"| {one.shown} | {endings} | {end} | {ways[one.written_by]} |" in lines

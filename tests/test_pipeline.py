@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -387,3 +388,19 @@ def _until(condition: Callable[[], bool], *, seconds: float) -> None:
 
 def _fingerprint(file: Path) -> Fingerprint:
     return Fingerprint.of(file.lstat())
+
+
+def test_the_same_file_sent_again_is_counted_and_not_asked_about(world: World) -> None:
+    """A folder that is copied three times: the model works once, and nothing is told a second time."""
+    world.rules = replace(world.rules, skips_duplicates=True)
+    asked: list[int] = []
+    world.captioner.before = asked.append
+    with world.opened() as work:
+        for _ in range(3):
+            world.drop(*range(20, 26))
+            work.run(world.stop, once=True)
+    assert sorted(asked) == list(range(20, 26))
+    assert len(world.told) == 6
+    assert (world.tally.done, world.tally.duplicates) == (6, 12)
+    assert world.done() == {f"{width}.png" for width in range(20, 26)}
+    assert not list((world.root / "inbox").glob("*.png"))

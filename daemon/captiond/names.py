@@ -93,8 +93,9 @@ def checked_path(path: object) -> str:
 
     ValueError for all else: absolute, empty, too long or too deep, with `..` or a NUL, into our own folder.
     This and `checked_name` are the only checks of paths, names and suffixes that are read.  Their users:
-    `sidecar.decode` (records beside pictures), `delivery.journal` (claims), `delivery.edit` and
-    `delivery.retry` (theirs, and paths that the history or a command names).
+    `sidecar.decode` (records beside pictures), `delivery.journal` (claims), `delivery.edit_steps` (those of
+    edits), `delivery.edit` and `delivery.retry` (paths that the history or a command names, and claims of
+    retries), `delivery.folders` (whatever becomes a folder).
     """
     if not isinstance(path, str):
         raise ValueError("not a path")

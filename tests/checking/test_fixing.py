@@ -35,6 +35,7 @@ THOUGHTS = [
     f"<seed:think>A cat?</seed:think>{CAT}",
     f"A cat, I think.</think>\n{CAT}",
     f"<think></think>{CAT}",
+    f"{CAT}<think></think>",
     f"<think>One.</think><think>Two.</think>{CAT}",
     f"{CAT}<think>Was that right?",
 ]
@@ -67,6 +68,15 @@ QUOTES = [
     f"»{CAT}«",
     f"「{CAT}」",
     f'"{CAT}',
+]
+UNSPACED_MARKUP = [
+    "**橘猫**在沙发上睡觉。",
+    "*橘猫*在沙发上睡觉。",
+    "__橘猫__在沙发上睡觉。",
+    "●橘猫在沙发上睡觉。",
+    "##橘猫在沙发上睡觉。",
+    "##图片描述\n橘猫在沙发上睡觉。",
+    "**图片描述：**橘猫在沙发上睡觉。",
 ]
 LABELS = [
     f"Caption:\n{CAT}",
@@ -159,6 +169,12 @@ def test_only_the_answer_is_left(said: str) -> None:
     """Tokens, second turns, thoughts, Markdown, quotation marks and labels go, and no warning is told."""
     answer = judged(said)
     assert (answer.text, answer.findings, answer.again) == (CAT, (), None)
+
+
+@pytest.mark.parametrize("said", UNSPACED_MARKUP)
+def test_markdown_goes_where_words_have_no_spaces(said: str) -> None:
+    """A mark may stand between two letters there."""
+    assert judged(said).text == "橘猫在沙发上睡觉。"
 
 
 @pytest.mark.parametrize(("said", "left"), [*PREAMBLES, *ENTITIES])

@@ -21,6 +21,8 @@ CONTACTS = [
     "Das Haus Lindenweg 7, 12345 Musterstadt.",
     "Une maison au 4 bis avenue Foch, 75016 Paris.",
     "Una casa en Calle Mayor 5, 28013 Madrid.",
+    "お電話は03-5550-0198まで。",
+    "予約はwww.yado.exampleで。",
     "南京路100号的门口。",
     "〒150-0001の看板。",
     "电话13800138000写在墙上。",
@@ -45,6 +47,9 @@ JARGON = [
     "A bird, shot on a Canon EOS R5 at f/4 and ISO 800.",
     "A bird. 85mm, f/1.4, shallow depth of field.",
     "A bird, 1/2000 s, f/4.",
+    "Uma ave, 1/250 de segundo, ISO 125.",
+    "Un oiseau, 1/60 de seconde à f/8.",
+    "A bird, 1/60 of a second at f2.8.",
     "Ein Vogel, Blende f/8, Brennweite 400 mm.",
 ]
 NO_JARGON = [

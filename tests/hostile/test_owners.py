@@ -32,6 +32,7 @@ PEOPLE = {
     "Bob in both": (BOB, (3002, FRIENDS, DAEMONS)),
     "Eve": (EVE, (3003,)),
 }
+_RIGHTS = (("r", os.R_OK), ("w", os.W_OK))
 MODES = [0o600, 0o640, 0o644, 0o660, 0o664, 0o666, 0o604, 0o400, 0o444, 0o460, 0o606, 0o620]
 
 
@@ -67,9 +68,9 @@ def serve(world: World, act: str) -> None:
     assert ended.returncode == 0, ended.stderr
 
 
-def rights(file: Path) -> dict[str, str]:
-    """What each of the people may do with the file, as the kernel says."""
-    answers = {}
+def rights(*files: Path) -> list[dict[str, str]]:
+    """What each of the people may do with each file, as the kernel says."""
+    answers: list[dict[str, str]] = [{} for _ in files]
     for who, (user, groups) in PEOPLE.items():
         reader, writer = os.pipe()
         child = os.fork()
@@ -78,37 +79,36 @@ def rights(file: Path) -> dict[str, str]:
                 os.setgroups(groups)
                 os.setresgid(groups[0], groups[0], groups[0])
                 os.setresuid(user, user, user)
-                may = "".join(
-                    letter for letter, mode in (("r", os.R_OK), ("w", os.W_OK)) if os.access(file, mode)
-                )
-                os.write(writer, may.encode())
+                for file in files:
+                    may = [letter for letter, mode in _RIGHTS if os.access(file, mode)]
+                    os.write(writer, "".join(may).encode() + b"\n")
             finally:
                 os._exit(0)
         os.close(writer)
+        with os.fdopen(reader, encoding="ascii") as told:
+            for answer, told_may in zip(answers, told.read().split("\n"), strict=False):
+                answer[who] = told_may
         os.waitpid(child, 0)
-        answers[who] = os.read(reader, 10).decode()
-        os.close(reader)
     return answers
 
 
-def drop(
-    world: World, path: str, owner: int, group: int, mode: int, data: bytes = b"a picture"
-) -> dict[str, str]:
-    world.drop(path, data)
+def drop(world: World, path: str, owner: int, group: int, mode: int) -> dict[str, str]:
+    """What everybody may do with it, dropped so."""
+    world.drop(path)
     file = world.inbox / path
     os.chown(file, owner, group)
     file.chmod(mode)
-    return rights(file)
+    return rights(file)[0]
 
 
-def compare(before: dict[str, str], file: Path, what: str, *, may_lose: bool = False) -> None:
-    after = rights(file)
-    for who, may in before.items():
-        if who == "the daemon":
-            continue  # who owns a file may do anything with it
-        told = f"{what}: {who} had {may!r} and has {after[who]!r}"
-        assert set(after[who]) <= set(may), told
-        assert may_lose or set(after[who]) == set(may), told
+def compare(before: dict[str, str], *files: Path, may_lose: bool = False) -> None:
+    for file, after in zip(files, rights(*files), strict=True):
+        for who, may in before.items():
+            if who == "the daemon":
+                continue  # who owns a file may do anything with it
+            told = f"{file.name}: {who} had {may!r} and has {after[who]!r}"
+            assert set(after[who]) <= set(may), told
+            assert may_lose or set(after[who]) == set(may), told
 
 
 @pytest.mark.parametrize("group", [DAEMONS, FRIENDS])
@@ -125,9 +125,8 @@ def test_who_could_write_before_can_write_after(world: World, group: int) -> Non
         (world.inbox / f"{mode:o}.mov").chmod(mode)
     serve(world, "caption")
     for mode, may in before.items():
-        for end in (".jpg", ".mov", ".jpg.caption.json"):
-            is_odd = bool(mode & ~(mode >> 3) & 7)
-            compare(may, world.done / f"{mode:o}{end}", f"{mode:o}{end}", may_lose=is_odd)
+        files = [world.done / f"{mode:o}{end}" for end in (".jpg", ".mov", ".jpg.caption.json")]
+        compare(may, *files, may_lose=bool(mode & ~(mode >> 3) & 7))
         assert (world.done / f"{mode:o}.jpg").stat().st_uid == DAEMON
 
 
@@ -139,8 +138,7 @@ def test_a_copy_by_a_member_of_the_group(world: World) -> None:
     before = drop(world, "two.jpg", ALICE, DAEMONS, 0o640)
     assert before["Alice"] == "rw"
     serve(world, "caption")
-    compare(before, world.done / "two.jpg", "two.jpg")
-    compare(before, world.done / "two.jpg.caption.json", "its sidecar")
+    compare(before, world.done / "two.jpg", world.done / "two.jpg.caption.json")
 
 
 def test_what_fails_keeps_its_owner(world: World) -> None:
@@ -148,8 +146,7 @@ def test_what_fails_keeps_its_owner(world: World) -> None:
     before = drop(world, "a.jpg", ALICE, DAEMONS, 0o640)
     serve(world, "reject")
     assert (world.failed / "a.jpg").stat().st_uid == ALICE
-    compare(before, world.failed / "a.jpg", "a.jpg")
-    compare(before, world.failed / "a.jpg.error.json", "its error")
+    compare(before, world.failed / "a.jpg", world.failed / "a.jpg.error.json")
 
 
 def test_an_acl_that_was_there_is_kept_and_extended(world: World) -> None:
@@ -161,11 +158,10 @@ def test_an_acl_that_was_there_is_kept_and_extended(world: World) -> None:
         os.setxattr(file, access.ATTRIBUTE, theirs.encoded())
     except OSError:
         pytest.skip("no ACLs here")
-    before = rights(file)
+    (before,) = rights(file)
     assert before["Bob in the daemon's group"] == "r"
     serve(world, "caption")
-    compare(before, world.done / "a.jpg", "a.jpg")
-    compare(before, world.done / "a.jpg.caption.json", "its sidecar")
+    compare(before, world.done / "a.jpg", world.done / "a.jpg.caption.json")
 
 
 def test_where_there_are_no_acls_nobody_gains(world: World, tmp_path: Path) -> None:
@@ -190,8 +186,8 @@ def test_where_there_are_no_acls_nobody_gains(world: World, tmp_path: Path) -> N
         }
         serve(world, "caption")
         for mode, may in before.items():
-            for end in (".jpg", ".jpg.caption.json"):
-                compare(may, world.done / f"{mode:o}{end}", f"{mode:o}{end}", may_lose=True)
+            files = [world.done / f"{mode:o}{end}" for end in (".jpg", ".jpg.caption.json")]
+            compare(may, *files, may_lose=True)
     finally:
         subprocess.run(["umount", "--lazy", str(world.done)], check=True)
 

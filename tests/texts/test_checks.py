@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 
 from captiond import checking
-from texts.test_corpus import HALVES, Record, records
+
+from .test_corpus import HALVES, Record, records
 
 CAUGHT_AT_LEAST = 0.95
 TOUCHED_AT_MOST = 0.005

@@ -70,6 +70,21 @@ def power_cuts(name: str, scale: float) -> Outcome:
     return _sweep(name, "--powercut", "--every", str(max(1, round(1 / scale))))
 
 
+def hostile(name: str, scale: float) -> Outcome:
+    """All inputs that neighbours, files and clients were thought of to send; below full size a sample."""
+
+    def act(_: Path) -> str:
+        surroundings = {**os.environ, **({"CAPTIOND_HOSTILE": "whole"} if scale >= 1 else {})}
+        command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(TESTS / "hostile")]
+        ended = subprocess.run(
+            command, capture_output=True, text=True, check=False, cwd=TESTS.parent, env=surroundings
+        )
+        assert ended.returncode == 0, ended.stdout[-3000:]
+        return ended.stdout.strip().splitlines()[-1]
+
+    return _timed(name, "whole" if scale >= 1 else "sampled", act)
+
+
 def random_trouble(name: str, scale: float) -> Outcome:
     seconds = max(2, round(MONKEY_SECONDS * scale))
 
@@ -114,7 +129,7 @@ def parts() -> dict[str, Callable[[str, float], Outcome]]:
 
     by_name: dict[str, Callable[[str, float], Outcome]] = {"crash_points": crash_points}
     by_name |= {f"kills_{number + 1}": kills for number in range(KILLERS)}
-    by_name |= {"power_cuts": power_cuts, "random_trouble": random_trouble}
+    by_name |= {"power_cuts": power_cuts, "random_trouble": random_trouble, "hostile": hostile}
     return by_name | {module.__name__.removeprefix("faults."): fault for module in every.FAULTS}
 
 

@@ -2,7 +2,7 @@
 
 This room is fed with text, question and facts alone, and knows no picture, server or file.  `judge` takes one
 answer, `best` chooses among several, `next_request` says what to ask next.  Nothing here raises for any text,
-and whatever comes out is a fixed point: judged again, it stays the same.  The order is
+and a text that comes out is a fixed point: judged again, it stays the same.  The order is
 
 1. fix: tokens and second turns, thoughts, fences, Markdown, quotation marks, labels, preambles, entities,
    what XML cannot hold; a text that the token limit cut ends with its last whole sentence;

@@ -94,7 +94,7 @@ def is_loop(text: str) -> bool:
     """Does it turn in circles: four words three times, a syllable without end, or hardly any news?"""
     if _RUN.search(text) or is_compressible(text, _RATIO):
         return True
-    if _UNSPACED_TIMES.search(text):
+    if scripts.has_unspaced(text) and _UNSPACED_TIMES.search(text):
         return True
     words = [word for word in scripts.words(text) if not scripts.is_unspaced(word[0])]
     grams = Counter(zip(*(words[at:] for at in range(_GRAM)), strict=False))

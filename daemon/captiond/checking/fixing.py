@@ -14,7 +14,7 @@ _MOST_ROUNDS = 12  # what one fix uncovers, the next takes away: `"Caption: **A 
 
 
 def fixed(said: str, field: Field) -> tuple[str, bool]:
-    """What an answer says, in lines, and whether it was too long to be looked at whole.
+    """What an answer says, and whether it was too long to be looked at whole: one line, but of keywords.
 
     Fixing it again changes nothing.  Empty where it says nothing, and where it is wrapped without end.
     """
@@ -23,15 +23,12 @@ def fixed(said: str, field: Field) -> tuple[str, bool]:
     for _ in range(_MOST_ROUNDS):
         before = text
         text = _once(text, field)
+        if text == before and field != "keywords":
+            text = one_line(text)  # which may make a heading of two lines
         if text == before:
             says = field == "visible_text" or _SAYS.search(text) is not None
             return text if says else "", len(said) > LONGEST
     return "", False
-
-
-def fixed_line(text: str, field: Field) -> str:
-    """The same, in one line: also for what a cut has left, such as half of two quotation marks."""
-    return one_line(fixed(text, field)[0])
 
 
 def one_line(text: str) -> str:

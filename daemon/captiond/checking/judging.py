@@ -12,6 +12,7 @@ from captiond.checking.records import NO_FACTS, Again, Code, Facts, Field, Findi
 
 TOO_LONG = 1.5  # times the limit: shortening would lose too much
 _STUCK_RATIO = 8.0  # zlib's, of a text in the picture, which may repeat itself
+_MOST_ECHOES = 20
 _LOOSE: frozenset[Field] = frozenset(("visible_text", "keywords"))  # in which no sentences stand
 
 
@@ -25,7 +26,7 @@ def judge(said: str, question: Question, *, finish_reason: str = "stop", facts: 
         return _judged_keywords(text, question, is_cut=is_cut)
     if not text:
         return Judged("")  # nothing is to be read in the picture
-    return _judged_text(fixing.one_line(text), question, facts, is_cut=is_cut)
+    return _judged_text(text, question, facts, is_cut=is_cut)
 
 
 def _judged_text(text: str, question: Question, facts: Facts, *, is_cut: bool) -> Judged:
@@ -65,7 +66,7 @@ def _worth_asking_again(judged: Judged, question: Question, *, is_cut: bool) -> 
     text, field = judged.text, question.field
     if faults.is_refusal(text):
         judged = replace(_again(judged, question, "refusal", "the model refuses"), is_usable=False)
-    rest = faults.echo_of(text, question.prompt)
+    rest = _behind_echoes(text, question)
     if rest is not None:
         judged = _again(judged, question, "echo", "the model repeats the question")
         judged = replace(judged, text=rest or text, is_usable=judged.is_usable and bool(rest))
@@ -80,6 +81,19 @@ def _worth_asking_again(judged: Judged, question: Question, *, is_cut: bool) -> 
         message = f"the text has {len(text)} characters, and {limit} are allowed"
         judged = _again(judged, question, "too_long", message, "shorter")
     return _without_banned(judged, question)
+
+
+def _behind_echoes(text: str, question: Question) -> str | None:
+    """What remains behind all echoes of the prompt; None where there is none."""
+    rest: str | None = None
+    for _ in range(_MOST_ECHOES):
+        further = faults.echo_of(text, question.prompt)
+        if further is None:
+            return rest
+        text = rest = fixing.fixed(further, question.field)[0]
+        if not rest:
+            break
+    return ""
 
 
 def _turns_in_circles(text: str, field: Field, *, is_cut: bool) -> bool:
@@ -106,7 +120,7 @@ def _cut_at_sentence(judged: Judged, question: Question) -> Judged:
     if question.field == "visible_text" or not limits.ends_whole(text):
         whole = ""
         if question.field != "visible_text":
-            whole = fixing.fixed_line(limits.last_sentence(text), question.field)
+            whole = fixing.fixed(limits.last_sentence(text), question.field)[0]
         is_enough = limits.has_enough_left(whole)
         message = "the answer reached its token limit" + (
             ", and ends with its last whole sentence" if is_enough else ""
@@ -121,7 +135,7 @@ def _within_limit(judged: Judged, question: Question) -> Judged:
     limit = question.limit_characters
     if limit is None or len(judged.text) <= limit:
         return judged
-    text = fixing.fixed_line(limits.shortened(judged.text, limit), question.field)
+    text = fixing.fixed(limits.shortened(judged.text, limit), question.field)[0]
     found = _told(
         question, "shortened", f"the text was shortened from {len(judged.text)} to {len(text)} characters"
     )

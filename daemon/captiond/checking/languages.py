@@ -8,7 +8,6 @@ language was wanted, never before.
 from __future__ import annotations
 
 import re
-from collections import Counter
 from functools import cache
 
 from py3langid.langid import MODEL_FILE, LanguageIdentifier
@@ -60,9 +59,8 @@ def is_wrong(text: str, wanted: str) -> bool:
     """Is it surely in another language than `wanted` (en, pt-BR)?  A text too short to tell is not."""
     if is_in_foreign_letters(text, wanted):
         return True
-    language, letters = base_of(wanted), scripts.counted(text)
-    script = scripts.of_language(language)[0]
-    return letters.total() >= FEWEST_LETTERS and _is_told_by_words(text, language, script, letters)
+    language = base_of(wanted)
+    return _is_told_by_words(text, language, scripts.of_language(language)[0])
 
 
 def is_in_foreign_letters(text: str, wanted: str) -> bool:
@@ -90,8 +88,9 @@ def base_of(language: str) -> str:
     return _KNOWN_AS.get(base, base)
 
 
-def _is_told_by_words(text: str, language: str, script: str, letters: Counter[str]) -> bool:
+def _is_told_by_words(text: str, language: str, script: str) -> bool:
     if language == "ja":
+        letters = scripts.counted(text)
         if letters["kana"] or letters["han"] < FEWEST_HAN:
             return False
     elif scripts.word_count(text) < FEWEST_WORDS:

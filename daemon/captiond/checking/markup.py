@@ -9,21 +9,26 @@ import re
 from html import unescape
 from html.entities import html5
 
+from captiond.checking.scripts import SPACED_LETTER
+
 _FENCE = re.compile(r"(?:```|~~~)[ \t]*(?P<kind>[\w+-]*)[ \t]*(?:\n|(?=\S)|\Z)")
 _KINDS = frozenset(
     ("", "text", "txt", "plaintext", "plain", "markdown", "md", "json", "html", "xml", "yaml", "caption")
 )
-_HEADING = re.compile(r"^[ \t]{0,3}#{1,6}[ \t]+(?=\S)", re.MULTILINE)
+_HEADING = re.compile(r"^[ \t]{0,3}(?:#{1,6}[ \t]+|#{2,6})(?=[^\s#])", re.MULTILINE)
 _CLOSED_HEADING = re.compile(r"[ \t]+#{1,6}[ \t]*$", re.MULTILINE)
-_BULLET = re.compile(r"^[ \t]*(?:[*•‣◦▪●·]|[-–](?=[ \t]))[ \t]+(?=\S)", re.MULTILINE)
+_BULLET = re.compile(r"^[ \t]*(?:\*[ \t]+|[•‣◦▪●・][ \t]*|[-–·][ \t]+)(?=\S)", re.MULTILINE)
 _QUOTED_LINE = re.compile(r"^[ \t]*(?:>[ \t]+)+(?=\S)", re.MULTILINE)
 _RULE = re.compile(r"^[ \t]*(?:(?:\*[ \t]*){3,}|(?:-[ \t]*){3,}|(?:_[ \t]*){3,}|={3,})[ \t]*$", re.MULTILINE)
+_BEFORE, _AFTER = f"(?<!{SPACED_LETTER})", f"(?!{SPACED_LETTER})"
 _STRONG = re.compile(
-    r"(\*{2,3})(?=[^\s*])([^*\n]{1,2000}?)(?<=[^\s*])\1|(?<!\w)(__)(?=[^\s_])([^\n]{1,2000}?)(?<=[^\s_])__(?!\w)"
+    r"(\*{2,3})(?=[^\s*])([^*\n]{1,2000}?)(?<=[^\s*])\1"
+    rf"|{_BEFORE}(__)(?=[^\s_])([^\n]{{1,2000}}?)(?<=[^\s_])__{_AFTER}"
 )
 _LOOSE_STRONG = re.compile(r"^(\s*)\*\*(?=\S)(?!.*\*\*)|(?<=\S)\*\*(\s*)$", re.DOTALL)
 _EMPHASIS = re.compile(
-    r"(?<![\w*])\*(?=[^\s*])([^*\n]{1,2000}?)(?<=[^\s*])\*(?![\w*])|(?<![\w_])_(?=[^\s_])([^_\n]{1,2000}?)(?<=[^\s_])_(?![\w_])"
+    rf"{_BEFORE}(?<!\*)\*(?=[^\s*])([^*\n]{{1,2000}}?)(?<=[^\s*])\*{_AFTER}(?!\*)"
+    rf"|{_BEFORE}_(?=[^\s_])([^_\n]{{1,2000}}?)(?<=[^\s_])_{_AFTER}"
 )
 _CODE = re.compile(r"(?<![`\w])`([^`\n]{1,2000})`(?![`\w])")
 _LINK = re.compile(r"!?\[([^\[\]\n]{0,500})\]\((?:https?:|data:|/|#|\w+\.)[^()\s]{0,500}\)")

@@ -8,6 +8,7 @@ from functools import cache
 from captiond.checking import scripts
 from captiond.checking.phrases import any_of, every
 from captiond.checking.records import Facts
+from captiond.checking.scripts import SPACED_LETTER
 
 DARK_MEAN, DARK_SPREAD, UNIFORM_SPREAD = 12.0, 8.0, 2.5  # of 255
 _QUOTED_WORDS, _QUOTED_UNSPACED = 3, 6
@@ -15,16 +16,18 @@ _FEWEST_SIGNS = 2  # of different kinds, and one that no lens has by its name
 
 _MAIL = re.compile(r"[\w.+-]{1,64}@[\w-]{1,63}(?:\.[\w-]{1,63})+")
 _WEB = re.compile(
-    r"https?://\S|(?<![\w.])www\.[\w-]+\.\w|(?<![\w.@/-])[a-z0-9][a-z0-9-]{0,62}(?:\.[a-z0-9-]{1,63})*"
-    r"\.(?:com|org|net|info|biz|de|fr|es|it|pt|br|uk|nl|ru|cn|jp|kr|eu|io|app|shop|example|test|invalid)(?![\w-]|\.\w)"
+    r"https?://\S|(?<![A-Za-z\d.])www\.[\w-]+\.\w|(?<![A-Za-z\d.@/-])[a-z0-9][a-z0-9-]{0,62}(?:\.[a-z0-9-]{1,63})*"
+    r"\.(?:com|org|net|info|biz|de|fr|es|it|pt|br|uk|nl|ru|cn|jp|kr|eu|io|app|shop|example|test|invalid)(?![A-Za-z\d-]|\.\w)"
 )
-_HANDLE = re.compile(r"(?<![\w.@])@[A-Za-z_][\w.]{2,29}")
+_HANDLE = re.compile(r"(?<![A-Za-z\d.@])@[A-Za-z_][\w.]{2,29}")
 # Digits in groups; a telephone number begins with +, 0 or a bracket, or stands behind a word that says so.
 _NUMBER = r"\+?\(?\d[\d\s().\-/–]{5,20}\d"
-_DIALED = re.compile(r"(?<![\w.,:/-])(?:\+\d|\(0?\d|0(?=\d|[\s()/-]))[\d\s().\-/–]{6,20}\d(?![\w:%°]|[.,]\d)")
+_DIALED = re.compile(
+    r"(?<![A-Za-z\d.,:/-])(?:\+\d|\(0?\d|0(?=\d|[\s()/-]))[\d\s().\-/–]{6,20}\d(?![A-Za-z\d:%°]|[.,]\d)"
+)
 _GROUPED = re.compile(
-    r"(?<![\w.,])(?:\d{3}[\s.-]\d{3}[\s.-]\d{4}|\d{3}-\d{4}|\d{2,4}-\d{3,4}[- ]\d{4}|1[3-9]\d{9})"
-    r"(?!\w|[.,-]\d)"
+    r"(?<![A-Za-z\d.,])(?:\d{3}[\s.-]\d{3}[\s.-]\d{4}|\d{3}-\d{4}|\d{2,4}-\d{3,4}[- ]\d{4}|1[3-9]\d{9})"
+    r"(?![A-Za-z\d]|[.,-]\d)"
 )
 _FEWEST_DIALED, _FEWEST_TOLD = 8, 5
 _POST_CODE = re.compile(
@@ -37,17 +40,17 @@ _UNSPACED_ADDRESS = re.compile(
 )
 
 _APERTURE = re.compile(
-    r"(?<![\w/])[fF]\s?[/ƒ]\s?\d{1,2}(?:[.,]\d{1,2})?|(?<!\w)ƒ\s?/?\s?\d|(?<![A-Za-z\d])F\s?\d{1,2}(?:\.\d)?(?![\w.])"
+    r"(?<![\w/])[fF]\s?[/ƒ]\s?\d{1,2}(?:[.,]\d{1,2})?|(?<!\w)ƒ\s?/?\s?\d"
+    r"|(?<![A-Za-z\d])(?:F\s?\d{1,2}(?:\.\d)?|f\s?\d{1,2}[.,]\d)(?![A-Za-z\d]|\.\d)"
 )
 _ISO = re.compile(r"(?<![A-Za-z])ISO\s?[-:]?\s?(\d{2,6})(?!\d)", re.IGNORECASE)
 _SHUTTER = re.compile(
-    r"(?<![\d/])1\s?/\s?\d{2,5}(?:\s?(?:s|sec|second|seconds|segundos|Sek|Sekunde|secondo|秒|с)\b|\s?秒|(?=\s*[,.;]))",
+    r"(?<![\d/])1\s?/\s?\d{2,5}(?:\s?秒|(?=\s*[,.;、，。])|\s?(?:of a |de |di |d'une )?"
+    r"(?:s|sec|sek|seg|с|seconds?|secondes?|segundos?|secondo|secondi|sekunden?)\b)",
     re.IGNORECASE,
 )
 _FOCAL = re.compile(r"(?<![\d.,])\d{1,4}(?:\s?[-–]\s?\d{1,4})?\s?(?:mm|毫米|ミリ|мм)(?![A-Za-z])")
-_SPEEDS = frozenset(
-    str(base << step) for base in (25, 50, 64, 80, 160, 250, 1000, 1250, 100) for step in range(10)
-)
+_SPEEDS = frozenset(str(base << step) for base in (25, 64, 80, 125, 1250) for step in range(10))
 
 
 _QUOTED = re.compile(
@@ -74,7 +77,9 @@ def _digits(text: str) -> int:
 @cache
 def _told_number() -> re.Pattern[str]:
     words = any_of(every("contact.phone"))
-    return re.compile(rf"(?<!\w)(?:{words})[\s.:：#nº°-]{{0,6}}(?P<number>{_NUMBER})", re.IGNORECASE)
+    return re.compile(
+        rf"(?<!{SPACED_LETTER})(?:{words})[\s.:：#nº°はがを为是-]{{0,6}}(?P<number>{_NUMBER})", re.IGNORECASE
+    )
 
 
 def _has_address(text: str) -> bool:

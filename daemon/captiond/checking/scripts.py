@@ -60,6 +60,8 @@ UNSPACED = (
     "\u3005-\u3007\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\uff66-\uff9f\U00020000-\U0003ffff"
 )
 UNSPACED += "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff"
+# A letter or digit of a script with spaces: between two Han letters, words begin and end everywhere.
+SPACED_LETTER = rf"[^\W{UNSPACED}]"
 _UNSPACED = re.compile(f"[{UNSPACED}]")
 _WORD = re.compile(rf"[{UNSPACED}]|(?:(?![{UNSPACED}])[^\W_])+(?:['’\-](?:(?![{UNSPACED}])[^\W_])+)*")
 _LETTERS_PER_WORD = 2  # of scripts without spaces, on average
@@ -68,6 +70,10 @@ _LETTERS_PER_WORD = 2  # of scripts without spaces, on average
 def is_unspaced(char: str) -> bool:
     """Does its script go without spaces between words?"""
     return _UNSPACED.match(char) is not None
+
+
+def has_unspaced(text: str) -> bool:
+    return _UNSPACED.search(text) is not None
 
 
 @lru_cache(maxsize=4096)

@@ -60,7 +60,7 @@ def without_thoughts(said: str) -> str:
         rest = said[closed.end() :]
         again = _OPENED.search(rest)
         rest = rest[: again.start()] if again is not None else rest
-        return rest if rest.strip() else before
+        return rest if rest.strip() else without_thoughts(before)  # in which no thoughts open
     opened = _OPENED.search(said)
     if opened is not None:
         return said[: opened.start()]  # cut off while it was thinking

@@ -4,6 +4,11 @@ The only room that renames.  It may touch the four folders and nothing else; it 
 replaces a name that exists in done/ or failed/ (but for `edit`, which puts an image with a person's
 caption in the place of its twin), and removes an original only when its delivery is durable.
 
+What it keeps lies in `.captiond/` folders that are the daemon's own (`support.own`).  All the same a trace is
+data and not truth: its size is bounded, each path, name, number and checksum in it is checked before anything
+is done by it, and everything is opened beneath a descriptor.  What cannot be understood goes to
+`.captiond/not-understood/`, with a notice, and stops nobody.
+
 At every instant, power loss included, an image that was complete in the inbox, and each file that lies beside
 it and travels with it, lies whole in the inbox, in done/ or in failed/.  The commit is one event:
 `X.caption.json` appears, with `X` complete beside it and all that came along.
@@ -28,8 +33,17 @@ written, named, shown and recovered alike; most deliveries have one.
     5  grab   inbox/X -> inbox/.captiond/grab/<job>, look again, unlink; fsync both; likewise each companion
        fsync  done/.captiond/, remove <job>.delivered
 
-failed/ works the same way, with the untouched bytes and `X.error.json`; companions stay in the inbox, where
-`captiond retry` brings the image back to them.
+Setting aside moves the original itself into failed/, so that it needs no room and keeps all that it has; see
+`handover`.  Where there is no such move, failed/ works the way above, with the untouched bytes.  Beside it
+lies `X.error.json`; companions stay in the inbox, where `captiond retry` brings the image back to them.
+
+A file that was delivered before, and lies in done/ still, is taken out of the inbox at its claim, by 5 alone
+(`duplicates`); its mark says so, and counts for recovery only while the twin stands.
+
+Names are those that were dropped, if they are free and the file system holds them.  A name that is taken gets
+the first digits of the file's checksum, a name that is refused those of its own.  What one name, one
+sub-folder or the size of one file stands in the way of is that picture's trouble (`troubles`): it waits, and
+its caption with it, in the record.
 
 Why this order.  Until 5 the originals lie in the inbox, so a crash before 4 can lose nothing; the record
 comes first, so a crash after 1 needs the image's bytes and never the model.
@@ -47,7 +61,8 @@ the same name: those have another inode and another time, and become `X~<first 8
 
 What recovery finds, and does (at the start, and at any later time for what a pause interrupted):
 
-    .delivered                           step 5
+    .delivered                           step 5; of a duplicate, if its twin stands; on a file system that
+                                         keeps nobody out of `.captiond/`, if the sidecar is seen
     .claim, and its sidecar in done/     mark, step 5
     record, claim, every piece whole, in .captiond/ or in its place: steps 3, 4, 5
     record, some piece torn or missing, or no claim: what is shown is hidden again, and step 2 is repeated
@@ -55,6 +70,8 @@ What recovery finds, and does (at the start, and at any later time for what a pa
     ... and no such original             the whole image in .captiond/ goes on; without one nothing is
                                          removed, and that is told in `unresolved`
     no record                            temporary files: removed
+    what is no file, or says what no delivery has written: put by; a record or a claim alone, where the
+                                         other says enough, is made anew
 
 A companion that is being written makes its picture wait: at the claim nothing is charged, and later the
 record waits in `.captiond/`, so that the caption is not made again.  One that two pictures share belongs to
@@ -72,9 +89,11 @@ name before the restart, and the file system gives them the very inode of the ol
 delivered, which they are.
 
 Inside: `deliver` (what the pipeline calls), `staging` (2), `steps` (3 and 4), `leftovers` and `originals`
-(the claimed files, and 5), `recovery`; `edit` (a person's words for what lies in done/) and `retry`
-(back into the inbox), which have protocols of their own; beneath them `companions` (what travels along),
-`journal` (the files in .captiond/), `folders` (the folders), `moves`, `attributes`, `files`.
+(the claimed files, and 5), `recovery`, `finishing` (whose turn it is); `failing` and `handover` (to failed/),
+`duplicates`; `edit` with `edit_steps` (a person's words for what lies in done/) and `retry` (back into the
+inbox), which have protocols of their own; beneath them `companions` (what travels along), `journal` (the
+files in .captiond/), `not_understood`, `troubles`, `folders` (the folders), `moves`, `attributes` and
+`access` (who may do what with a file), `files`.
 """
 
 from captiond.delivery.deliver import Delivery

@@ -73,7 +73,7 @@ def notices(path: Path, parent: int, own: Own) -> tuple[Notice, ...]:
         return ()
     told = (
         f"others may write into {path}, and so rename {path / OWN_FOLDER} away, which pauses the work: "
-        f"{_sticky(path, above)}"
+        f"{_sticky(path, above)} (each can then take away only what is theirs)"
     )
     return (Notice("open_to_others", told),)
 
