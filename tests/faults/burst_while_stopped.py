@@ -25,7 +25,7 @@ def inflict(root: Path, pictures: int) -> str:
             (staging / name).write_bytes(data)
             names.append(name)
         with load.running() as daemon:
-            asked_at_start = len(load.server.seen)
+            asked_at_start = load.asked
             daemon.process.send_signal(signal.SIGSTOP)
             for name in names:
                 (staging / name).rename(load.place.inbox / name)
@@ -34,6 +34,6 @@ def inflict(root: Path, pictures: int) -> str:
             load.until_delivered(daemon, patience_seconds=60 + pictures / 10)
             seconds = time.monotonic() - began
         load.check()
-        asked = len(load.server.seen) - asked_at_start
+        asked = load.asked - asked_at_start
         assert asked == pictures, f"the model was asked {asked} times about {pictures} pictures"
     return f"{pictures / seconds:.0f} a second"

@@ -65,6 +65,13 @@ class Load:
         self.beside: dict[str, str] = {}  # the same of files that travel with pictures
         self._next = 0
 
+    @property
+    def asked(self) -> int:
+        """How many requests the server had."""
+        seen = self.server.seen
+        assert isinstance(seen, Count)
+        return seen.asked
+
     def make(self, name: str = "", *, format: str = "JPEG") -> tuple[str, bytes]:
         """A new picture that is expected to be delivered from now on."""
         number, self._next = self._next, self._next + 1

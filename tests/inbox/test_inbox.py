@@ -21,6 +21,7 @@ from watchdog.observers import Observer
 
 from captiond.errors import Surroundings
 from captiond.inbox import watch
+from captiond.inbox.ignore import Ignore
 from inbox.making import PNG, Taker, an_inbox, encoded, explained, motion_photo, picture, put, taking, until
 
 
@@ -364,7 +365,7 @@ def test_a_stop_is_seen_soon(box: Path) -> None:
 
 def test_a_file_is_explained_wherever_it_stands(box: Path) -> None:
     """For each file there is one line that says why it is still there."""
-    inbox = an_inbox(box, settle_seconds=0.1, ignore=["draft*"])
+    inbox = an_inbox(box, settle_seconds=0.1, ignore=Ignore(["draft*"]))
     inbox.start()
     stop = threading.Event()
     try:

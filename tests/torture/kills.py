@@ -36,7 +36,7 @@ def kill(root: Path, kills: int, seed: int) -> str:
         with load.running() as daemon:
             load.until_delivered(daemon)
         load.check()
-        asked = len(load.server.seen)
+        asked = load.asked
     return f"{len(load.captions)} pictures, {len(load.beside)} companions, asked {asked} times"
 
 
