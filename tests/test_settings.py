@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from captiond.errors import CannotStart, ExitCode
+from captiond.service.questions import longest_answer
 from captiond.settings import DEFAULT_REVISION, Settings, load, split_address
 
 NOWHERE = Path("/nowhere/captiond.yaml")
@@ -384,3 +385,15 @@ def test_all_blocks_of_metadata_are_available(tmp_path: Path) -> None:
         None, {"CAPTIOND_OUTPUT__METADATA": "[exif, xmp, iptc]"}, tmp_path, system_file=tmp_path / "none"
     )
     assert settings.output.metadata == ("exif", "xmp", "iptc")
+
+
+def test_a_card_has_room_for_the_longest_answer_that_is_asked_for(read: Callable[..., Settings]) -> None:
+    """Batches are sized for it: a caption's limit, another text's, or a profile's, whichever is most."""
+    for text, longest in (
+        ("{}", 160),
+        ("fields: {wanted: [caption, visible_text]}", 816),
+        ("fields: {wanted: [caption, visible_text], visible_text_max_new_tokens: 50}", 160),
+        ("profiles: [{match: a/**, caption: {max_new_tokens: 999}}]", 999),
+    ):
+        settings = read(text)
+        assert longest_answer((settings, *settings.profiles)) == longest

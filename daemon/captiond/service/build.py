@@ -18,6 +18,7 @@ from captiond.history import History
 from captiond.inbox import Inbox
 from captiond.pictures import Decoders
 from captiond.pipeline.gate import Gate
+from captiond.service.questions import longest_answer
 from captiond.service.rules import RuleBook, ignore_of
 from captiond.settings import split_address
 from captiond.status import Tally
@@ -113,7 +114,7 @@ def captioner_of(settings: Settings) -> Captioner[Any]:
         quantization=model.quantization,
         num_crops=model.num_crops,
         batch_size=None if model.batch_size == "auto" else model.batch_size,
-        max_new_tokens=settings.caption.max_new_tokens,
+        max_new_tokens=longest_answer((settings, *settings.profiles)),
         keep_alive_seconds=model.keep_alive_seconds,
     )
 

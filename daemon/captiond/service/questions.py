@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -35,7 +36,7 @@ class Sections(Protocol):
 def interview_of(sections: Sections, *, is_demo: bool) -> Interviewing:
     """Raises CannotStart if the vocabulary cannot be read, or a banned expression cannot be understood."""
     fields, checks = sections.fields, sections.checks
-    wanted = tuple(name for name in _ORDER if name in fields.wanted)
+    wanted = _wanted(sections)
     banned, keyword_rules = _banned(checks.banned), _keyword_rules(fields)
     return Interviewing(
         caption=_caption(sections.caption, fields, banned),
@@ -59,13 +60,7 @@ def _caption(caption: Caption, fields: Fields, banned: Banned) -> FieldQuestion:
 
 
 def _other(name: FieldName, fields: Fields, banned: Banned, keyword_rules: KeywordRules) -> FieldQuestion:
-    limits = {
-        "alt_text": fields.alt_text_characters,
-        "title": fields.title_characters,
-        "keywords": None,
-        "visible_text": fields.visible_text_characters,
-    }
-    limit = limits[name]
+    limit = _characters(name, fields)
     # What can be read in a picture has the language that it has.
     language = None if name == "visible_text" else fields.language
     question = Question(
@@ -77,9 +72,37 @@ def _other(name: FieldName, fields: Fields, banned: Banned, keyword_rules: Keywo
         keywords=keyword_rules,
         plain_prompt=_in_language(_built_in(name), language),
     )
+    return FieldQuestion(question, _tokens(name, fields))
+
+
+def longest_answer(sections: Iterable[Sections]) -> int:
+    """The most tokens that one answer may have, by any of these."""
+    return max(
+        limit
+        for one in sections
+        for limit in (one.caption.max_new_tokens, *(_tokens(name, one.fields) for name in _wanted(one)))
+    )
+
+
+def _wanted(sections: Sections) -> tuple[FieldName, ...]:
+    return tuple(name for name in _ORDER if name in sections.fields.wanted)
+
+
+def _characters(name: FieldName, fields: Fields) -> int | None:
+    limits = {
+        "alt_text": fields.alt_text_characters,
+        "title": fields.title_characters,
+        "keywords": None,
+        "visible_text": fields.visible_text_characters,
+    }
+    return limits[name]
+
+
+def _tokens(name: FieldName, fields: Fields) -> int:
+    limit = _characters(name, fields)
     characters = limit if limit is not None else fields.keywords_most * fields.keyword_words * 16
     enough = int(characters / _CHARACTERS_PER_TOKEN) + _SPARE_TOKENS
-    return FieldQuestion(question, getattr(fields, f"{name}_max_new_tokens") or enough)
+    return int(getattr(fields, f"{name}_max_new_tokens") or enough)
 
 
 def _built_in(name: FieldName) -> str:
