@@ -50,7 +50,7 @@ class Access:
         return Access(self.owner & rights, self.group & rights, self.other & rights, users, groups)
 
     def handed_over(self, owner: int | None, group: int | None) -> Access:
-        """As it must be where the file belongs to somebody else now; None for what was kept.
+        """As it must be if the file belongs to somebody else now; None for what was kept.
 
         The former `owner` and `group` are named with what was theirs.  The new group was others to the file,
         and gets what others have; but no more than the former group, since who is in both has the rights of
@@ -65,7 +65,7 @@ class Access:
         return access
 
     def without_names(self) -> int:
-        """The mode where no ACL is to be had: who was named is one of the others now, and must not gain."""
+        """The mode if no ACL is to be had: who was named is one of the others now, and must not gain."""
         other = self.other
         for _, rights in (*self.users, *self.groups):
             other &= rights

@@ -1,7 +1,7 @@
 """What a delivered file keeps of its original beside the bytes: time, permissions, owner, attributes.
 
-The modification time and who may read and write are promised.  Where the owner or the group cannot be kept,
-an ACL names them, so that they can do with the file what they could do before; where the file system has no
+The modification time and who may read and write are promised.  If the owner or the group cannot be kept,
+an ACL names them, so that they can do with the file what they could do before; if the file system has no
 ACLs either, nobody gains and the former owner may lose (`support.own.notices` says so at the start).  Other
 extended attributes are kept where the file system and our rights allow it, one by one; security labels belong
 to the place, not to the file, and are left to the kernel.

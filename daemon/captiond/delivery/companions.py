@@ -89,7 +89,7 @@ class Companion:
             os.close(file)
 
     def must_be_quiet(self, file: int, settle_seconds: float, now: float) -> None:
-        """TryLater where somebody writes, or did a moment ago.  A time that is far ahead says nothing."""
+        """TryLater if somebody writes, or did a moment ago.  A time that is far ahead says nothing."""
         changes = self.fingerprint.modified_ns, self.fingerprint.changed_ns
         quiet_seconds = min(abs(now - at_ns / 1e9) for at_ns in changes)
         if quiet_seconds < settle_seconds:
@@ -133,7 +133,7 @@ class Takers:
         self._listed: tuple[float, str, Names] = (0.0, "", Names(()))
 
     def look(self, inbox: Folder, path: str, rules: Rules) -> Company:
-        """What would travel with the picture now; TryLater where some of it is being written."""
+        """What would travel with the picture now; TryLater if some of it is being written."""
         return self._look(inbox, path, rules, self._are_without)
 
     def take(self, inbox: Folder, path: str, rules: Rules, job: str) -> Company:
@@ -189,7 +189,7 @@ def look(
     may_take: Callable[[str], bool],
     names_of_many: Callable[[int, str], Names] = lambda folder, _: Names(os.listdir(folder)),
 ) -> Company:
-    """What travels with the picture `path`, all of it quiet; TryLater where some of it is not."""
+    """What travels with the picture `path`, all of it quiet; TryLater if some of it is not."""
     companions: list[Companion] = []
     noted: dict[str, bytes | None] = {}  # by kind; None: too large
     jsons: list[bytes] = []

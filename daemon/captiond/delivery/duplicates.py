@@ -31,7 +31,7 @@ _MOST_NAMES = 100
 
 
 def has_twin(steps: Steps, path: str, sha256: str) -> bool:
-    """Whether done/ has a sidecar of this very file; cheap where the name is free."""
+    """Whether done/ has a sidecar of this very file; cheap if the name is free."""
     return _twin(steps, path, sha256) is not None
 
 

@@ -1,7 +1,7 @@
 """A person's words in place of the model's, for an image that lies in done/ with its sidecar.
 
-    1 write     done/.captiond/revise/<job>.0       the image, with the new description where it can hold one
-      write     done/.captiond/revise/<job>.1 ...   the .xmp and .txt beside it, where they say the old words
+    1 write     done/.captiond/revise/<job>.0       the image, with the new description if it can hold one
+      write     done/.captiond/revise/<job>.1 ...   the .xmp and .txt beside it, if they say the old words
       write     done/.captiond/revise/<job>.json    the sidecar that says the new words
       write     done/.captiond/revise/<job>.claim   whose they are, and the checksums of old and new
       fsync     these files and their folder
@@ -13,11 +13,11 @@
 This is the one place where a file in done/ gives way to another, and only to its twin: X must be the very
 file of which its sidecar tells, and the exchange shows what it took.  A file that somebody else put there
 meanwhile, or writes into, goes back, and the words are refused; a file beside it that changed meanwhile just
-keeps what it says.  Where a file system knows no exchange, the file is looked at once more and renamed over:
+keeps what it says.  If a file system knows no exchange, the file is looked at once more and renamed over:
 between the two lie microseconds.
 
 `settle` brings a begun edit to its end, the same way in the ordinary course and after a crash: forward
-where the image can be had, else back to the sidecar that lay there.  Where X is missing by then it is put
+if the image can be had, else back to the sidecar that lay there.  If X is missing by then it is put
 there again.
 """
 
@@ -176,7 +176,7 @@ class _File:
 
     @classmethod
     def read(cls, folder: int, name: str, *, most_bytes: int | None = None) -> _File:
-        """FileNotFoundError where there is no regular file of that name, or one of more bytes."""
+        """FileNotFoundError if there is no regular file of that name, or one of more bytes."""
         file = os.open(name, FILE, dir_fd=folder)
         try:
             size = os.fstat(file).st_size
@@ -191,12 +191,12 @@ class _File:
         return _sha256(self.data)
 
     def at(self, moment: datetime) -> _File:
-        """What programs read beside an image they read again where its time is new."""
+        """Programs read what lies beside an image again if its time is new."""
         return replace(self, attributes=self.attributes.at(int(moment.timestamp() * 1e9)))
 
 
 def _beside(folder: int, name: str) -> dict[str, tuple[Tail, _File]]:
-    """The .xmp and the .txt beside an image, where they are there; of several the better known."""
+    """The .xmp and the .txt beside an image, if they are there; of several the better known."""
     found: dict[str, tuple[Tail, _File]] = {}
     for tail in tails(text=True):
         kind = tail.suffix.lower()

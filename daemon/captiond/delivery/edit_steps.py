@@ -24,7 +24,7 @@ class Piece:
 
     name: str  # in the image's folder
     old: str
-    new: str  # the same where an image's format holds no description
+    new: str  # the same if an image's format holds no description
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +95,7 @@ class Edit:
         return is_new
 
     def _show_image(self, folder: int) -> bool:
-        """Whether the new image has its name; the old one keeps it where anything is not as it was."""
+        """Whether the new image has its name; the old one keeps it if anything is not as it was."""
         image = self.claim.pieces[0]
         if sha256_at(self.work, self._old) != self.claim.old_record:
             return False  # another sidecar than we had read was taken away, a moment ago

@@ -1,6 +1,6 @@
 """Setting aside: the original, byte for byte, to failed/, with the reason beside it.
 
-By a rename where that is possible (`handover`), else by a copy that is delivered like an image in done/.
+By a rename if that is possible (`handover`), else by a copy that is delivered like an image in done/.
 """
 
 from __future__ import annotations

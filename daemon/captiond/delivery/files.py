@@ -172,12 +172,12 @@ def sha256_of(file: int) -> str:
 
 
 def sha256_at(folder: int, name: str) -> str | None:
-    """The checksum of a regular file; None where the name is free or means something else."""
+    """The checksum of a regular file; None if the name is free or means something else."""
     return _of_regular(folder, name, sha256_of)
 
 
 def _of_regular(folder: int, name: str, look: Callable[[int], Seen]) -> Seen | None:
-    """What `look` makes of the opened file; None where the name is free or means something else."""
+    """What `look` makes of the opened file; None if the name is free or means something else."""
     try:
         file = os.open(name, FILE, dir_fd=folder)
     except OSError as error:
@@ -262,7 +262,7 @@ def give_to_owner_of(folder: int, made: int) -> None:
 
 @contextmanager
 def known(path: str) -> Iterator[None]:
-    """Raise NotThere where there is no such file, or what lies there tells nothing (ValueError)."""
+    """Raise NotThere if there is no such file, or what lies there tells nothing (ValueError)."""
     try:
         yield
     except ValueError as error:

@@ -46,7 +46,7 @@ class Folder:
 
     @classmethod
     def open(cls, name: str, path: Path, token: str | None = None) -> Folder:
-        """Open the folder and take its lock; CannotStart where either cannot be."""
+        """Open the folder and take its lock; CannotStart if either cannot be."""
         token = token or f"{os.getpid()}\n{secrets.token_hex(16)}\n"
         with ExitStack() as undo:
             try:
@@ -69,7 +69,7 @@ class Folder:
         return cls(name, path, root, opened.descriptor, lock, token, opened.is_private, notices)
 
     def stands(self) -> bool:
-        """Whether path and descriptors still mean the same folder; OSError where the path means nothing."""
+        """Whether path and descriptors still mean the same folder; OSError if the path means nothing."""
         there = self.path.stat()
         if not os.path.samestat(there, os.fstat(self.root)):
             return False
@@ -217,7 +217,7 @@ class Folders:
         return tuple(told)
 
     def __getitem__(self, name: str) -> Folder:
-        """The folder that its path means now; Surroundings where that is nothing, or not ours."""
+        """The folder that its path means now; Surroundings if that is nothing, or not ours."""
         folder = self._opened[name]
         try:
             # Without the lock: every picture looks several times, and would wait for all others that do.
@@ -260,7 +260,7 @@ def _no_acls(folder: Folder) -> Notice:
 
 
 def lock_holder(path: Path) -> str | None:
-    """The process that holds the folder's lock, as it wrote it down; None where nobody does."""
+    """The process that holds the folder's lock, as it wrote it down; None if nobody does."""
     try:
         lock = os.open(path / WORK / _LOCK, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
     except OSError:

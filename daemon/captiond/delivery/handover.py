@@ -6,7 +6,7 @@
               the file that was claimed, or is open for writing, goes back
     3  move   <job>.json -> failed/X.error.json = commit; fsync
 
-No byte is copied, so it needs no room, and nothing of the file changes.  Where the two folders are not on one
+No byte is copied, so it needs no room, and nothing of the file changes.  If the two folders are not on one
 file system, or the move is not allowed, `failing` copies instead.
 
 After a crash the file lies in the inbox, and goes on from 2, or in failed/, and goes on from 3; under both

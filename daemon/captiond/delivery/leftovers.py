@@ -71,7 +71,7 @@ class Leftovers:
         return reason
 
     def tidy(self) -> None:
-        """Try what is due; cheap where nothing is left."""
+        """Try what is due; cheap if nothing is left."""
         if self._left:
             now = self._clock()
             self._try([left for left in list(self._left.values()) if left.again_at <= now])
@@ -80,7 +80,7 @@ class Leftovers:
         self._try(list(self._left.values()), until=self._clock() + LAST_TRY_SECONDS)
 
     def must_not_hold(self, path: str) -> None:
-        """TryLater where the picture was delivered already and cannot be taken away even now."""
+        """TryLater if the picture was delivered already and cannot be taken away even now."""
         left = self._left.get(path)
         if left is None:
             return

@@ -1,7 +1,7 @@
 """Giving a file a new name without ever replacing what has that name already, in three ways.
 
 Linux can do it in one step, but not every file system can: NFS refuses the flag of renameat2, CIFS and exFAT
-know no links.  Each way raises FileExistsError where the name is taken and leaves the file where it was.
+know no links.  Each way raises FileExistsError if the name is taken and leaves the file where it was.
 
     flagged     renameat2(RENAME_NOREPLACE)        one step
     linked      link, fsync, then unlink           a crash between leaves both names on one file
@@ -82,7 +82,7 @@ def flagged(source: int, name: str, target: int, new_name: str) -> None:
 
 
 def exchange(source: int, name: str, target: int, new_name: str) -> None:
-    """Two files take each other's names in one step; an errno of REFUSES_FLAG where that is not to be had."""
+    """Two files take each other's names in one step; an errno of REFUSES_FLAG if that is not to be had."""
     _rename(source, name, target, new_name, _RENAME_EXCHANGE)
 
 
@@ -118,7 +118,7 @@ def reserved(source: int, name: str, target: int, new_name: str) -> None:
 
 
 def _refuse_foreign(reservation: int, folder: int, name: str) -> None:
-    """Raise FileExistsError where `name` is not, or no longer, the empty file that we made."""
+    """Raise FileExistsError if `name` is not, or no longer, the empty file that we made."""
     try:
         there = os.stat(name, dir_fd=folder, follow_symlinks=False)
     except FileNotFoundError:

@@ -15,7 +15,7 @@ from captiond.errors import CannotStart, ExitCode
 
 
 def refuse_nested(inbox: Path, done: Path, failed: Path, state: Path) -> None:
-    """Raise CannotStart where two of the folders are the same or one lies inside another.
+    """Raise CannotStart if two of the folders are the same or one lies inside another.
 
     A daemon whose `done` lies in its inbox would caption its own results for ever.
     """
@@ -36,7 +36,7 @@ def refuse_nested(inbox: Path, done: Path, failed: Path, state: Path) -> None:
 
 
 def _itself(path: Path) -> set[object]:
-    """The names a folder is known by: its resolved path and, where it exists, its device and inode."""
+    """The names a folder is known by: its resolved path and, if it exists, its device and inode."""
     names: set[object] = {_resolved(path)}
     try:
         stat = path.stat()

@@ -2,7 +2,7 @@
 
 A file that changed after it was claimed is a new one and stays.  What is taken out is first renamed to
 `inbox/.captiond/grab/<job>`, looked at there, where no name leads to it any more, and only then unlinked;
-if it is not what was claimed, it goes back under its name or, where that is taken, beside it.
+if it is not what was claimed, it goes back under its name or, if that is taken, beside it.
 """
 
 from __future__ import annotations
@@ -195,7 +195,7 @@ class _Taking:
 
 
 def _remove_in_place(folder: int, name: str, file: int, seen: os.stat_result) -> bool:
-    """Where another volume is mounted inside the inbox: a look and an unlink, with nothing in between."""
+    """If another volume is mounted inside the inbox: a look and an unlink, with nothing in between."""
     if is_held_by_writer(file):
         return False
     there = os.stat(name, dir_fd=folder, follow_symlinks=False)

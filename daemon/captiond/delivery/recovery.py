@@ -108,7 +108,7 @@ class Recovery:
     def _believed(self, steps: Steps, claim: Claim) -> Claim | None:
         """Whether a mark is enough to take originals away.
 
-        Of a duplicate its twin must still be there.  Where others may have made the mark, the sidecar that it
+        Of a duplicate its twin must still be there.  If others may have made the mark, the sidecar that it
         speaks of must lie in its place: else the image is captioned once more.
         """
         if claim.is_duplicate and not duplicates.stands(steps, claim):
@@ -133,7 +133,7 @@ class Recovery:
     def _staged_anew(self, steps: Steps, record: Record) -> Claim | None:
         """Back to the end of step 2, from the original and the record's caption.
 
-        None, and the traces stay, where neither original nor image is there.  None, and the traces go, where
+        None, and the traces stay, if neither original nor image is there.  None, and the traces go, if
         the original had better take the ordinary way: an image without a caption is rejected again, and one
         that kills the process is counted like any other.
         """
@@ -157,7 +157,7 @@ class Recovery:
     def _staged_as_it_lies(
         self, steps: Steps, record: Record, original: Original, file: int | None, rules: Rules
     ) -> Claim | None:
-        """Where nothing can be made anew: the image that lies in `.captiond/`, if it is whole."""
+        """If nothing can be made anew: the image that lies in `.captiond/`, if it is whole."""
         trace = steps.trace
         if sha256_at(trace.work, trace.image) != record.published_sha256:
             if file is not None:

@@ -8,7 +8,7 @@
     4  remove failed/X, then the traces
 
 A crash before 2 leaves the image in failed/ and traces that the next call removes; after 2 the next call
-finishes: where the written image is gone from `retry/` it has reached the inbox, even if the daemon has taken
+finishes: if the written image is gone from `retry/` it has reached the inbox, even if the daemon has taken
 it from there since.  So an image goes back once, however often it is asked for; it must never have two names.
 
 The record beside an image in failed/ may be anybody's who may write there.  So the most that it can do is to
@@ -116,7 +116,7 @@ class _Folders:
         with known(path), folder_of(self.failed.root, path) as (folder, name):
             record = read(folder, name + sidecar.ERROR_SUFFIX) or b""
             told = sidecar.decode(record)
-        # Where it cannot go, nothing is begun.
+        # If it cannot go there, nothing is begun.
         make_folder(self.inbox.root, split(told.path)[0])
         job = job_id(path, hashlib.sha256(record).hexdigest())
         claim = self._write(job, path)

@@ -158,7 +158,7 @@ class Steps:
             if error.errno in NO_FILE:
                 return False
             raise
-        self.trace.drop_piece(number)  # its second name, where a crash came between link and unlink
+        self.trace.drop_piece(number)  # its second name, if a crash came between link and unlink
         return True
 
     def drop_reservations(self, claim: Claim) -> None:

@@ -20,7 +20,7 @@ from captiond.names import shown
 UNFIT_RETRY_SECONDS = 300.0
 NO_ROOM_RETRY_SECONDS = 60.0
 
-# Where not even so much is to be had, the disk is full for everybody.
+# If not even so much is to be had, the disk is full for everybody.
 SMALL_BYTES = 1024 * 1024
 
 _UNFIT = {
