@@ -42,7 +42,7 @@ class Exiftool:
         self._process: _Process | None = None
 
     def place(self, data: bytes, block: bytes) -> bytes:
-        """The file with `block` for its EXIF, as exiftool has it.  Raises Refused where there is none."""
+        """The file with `block` for its EXIF, as exiftool has it.  Raises Refused if there is none."""
         with self._lock:
             try:
                 if self._process is not None:
@@ -167,7 +167,7 @@ def _fill(file: IO[bytes], content: bytes) -> None:
 
 
 def version() -> str | None:
-    """Which exiftool is installed; None where there is none that answers."""
+    """Which exiftool is installed; None if there is none that answers."""
     program = shutil.which("exiftool")
     if program is None:
         return None

@@ -99,7 +99,7 @@ class Texts:
     title: str | None = None
     keywords: tuple[str, ...] = ()
     keyword_paths: tuple[str, ...] = ()  # of those that stand in a tree of the user's: animal|dog
-    visible_text: str | None = None  # empty where nothing is to be read; None where nobody asked
+    visible_text: str | None = None  # empty where nothing is to be read; None if nobody asked
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,7 +217,7 @@ class ModelIdentity:
     device: str | None = None
     dtype: str | None = None
     quantization: str | None = None
-    served_as: str | None = None  # what the server says that it runs, where that is not `id`
+    served_as: str | None = None  # what the server says that it runs, if that is not `id`
 
 
 @dataclass(frozen=True, slots=True)
@@ -277,7 +277,7 @@ class Written:
     reason: str | None = None
 
 
-@dataclass(frozen=True)  # without slots, where no checksum could be kept
+@dataclass(frozen=True)  # without slots, which have no room for a checksum
 class Described:
     """An image's bytes after the caption was laid into them (or the very same bytes), and what was done.
 

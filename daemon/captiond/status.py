@@ -110,7 +110,7 @@ class Status:
         return asdict(self)
 
     def why_unhealthy(self) -> str | None:
-        """Why nobody should rely on it now; None where it is well."""
+        """Why nobody should rely on it now; None if it is well."""
         if self.state == "stopped":
             return "no daemon serves this inbox"
         if self.state == "paused":

@@ -106,7 +106,7 @@ class Webhook:
         self._given_up += 1
 
     def _post(self, told: dict[str, Any]) -> tuple[int, str, float]:
-        """The status, 0 where there was none; what is wrong; and how long the server asks to wait."""
+        """The status, 0 if there was none; what is wrong; and how long the server asks to wait."""
         try:
             status, headers, _ = exchange(
                 self._client,
@@ -159,7 +159,7 @@ def notice(outcome: Outcome) -> dict[str, Any]:
 
 
 def why_unreachable(url: str, timeout_seconds: float) -> tuple[str, str] | None:
-    """What is wrong with the server, and what to do; None where it answers.  Tells it nothing."""
+    """What is wrong with the server, and what to do; None if it answers.  Tells it nothing."""
     try:
         httpx.head(url, timeout=timeout_seconds, headers={"User-Agent": f"captiond/{__version__}"})
     except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:

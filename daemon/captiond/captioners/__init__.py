@@ -41,7 +41,7 @@ class Captioner(Protocol[Prepared]):
     def load(self) -> None:
         """Make the model ready: afterwards one real answer has come.
 
-        Raises CannotStart where it never will, Surroundings where it may later.
+        Raises CannotStart if it never will, Surroundings if it may later.
         """
 
     def needed_side(self, width: int, height: int) -> int | None:
@@ -53,14 +53,14 @@ class Captioner(Protocol[Prepared]):
     def prepare(self, picture: Picture) -> Prepared:
         """Make a picture ready to be asked about, on the caller's thread.
 
-        Raises Rejected where this picture can never be asked about.
+        Raises Rejected if this picture can never be asked about.
         """
 
     def ask(self, prepared: Prepared, request: CaptionRequest) -> Answer:
         """Ask one question, and wait for the answer, which may be empty.
 
-        Raises Rejected where the model cannot describe this picture, TryLater where it gave no usable answer
-        this time, Surroundings where it can describe none at present (out of memory, server down).
+        Raises Rejected if the model cannot describe this picture, TryLater if it gave no usable answer
+        this time, Surroundings if it can describe none at present (out of memory, server down).
         """
 
     def ask_all(

@@ -36,7 +36,7 @@ def has_error_inside(body: bytes) -> bool:
 
 
 def read(body: bytes, url: str) -> Reply:
-    """Raises TryLater for what is no chat completion, Rejected where the model refuses."""
+    """Raises TryLater for what is no chat completion, Rejected if the model refuses."""
     try:
         answer = json.loads(body)
         choice = answer["choices"][0]
@@ -81,7 +81,7 @@ def complaint(body: bytes) -> tuple[str, str | None]:
 
 
 def retry_after(value: str | None) -> float | None:
-    """Seconds to wait; None where the server asks for none, or for too many."""
+    """Seconds to wait; None if the server asks for none, or for too many."""
     seconds = asked_to_wait(value)
     return seconds if seconds is not None and seconds <= LONGEST_RETRY_AFTER_SECONDS else None
 

@@ -48,7 +48,7 @@ class Completion(NamedTuple):
     text: str
     prompt_tokens: int
     new_tokens: int
-    is_finished: bool  # False where max_new_tokens cut it off
+    is_finished: bool  # False if max_new_tokens cut it off
 
 
 class Engine(Protocol):
@@ -57,7 +57,7 @@ class Engine(Protocol):
         """The loaded network."""
 
     def needed_side(self, width: int, height: int) -> int | None:
-        """To how many pixels on its long side a picture of this size is reduced; None where nobody knows."""
+        """To how many pixels on its long side a picture of this size is reduced; None if nobody knows."""
 
     def prepare(self, image: Image.Image) -> Any:
         """What can be done ahead of the device, on the CPU: a picture that many questions can be about."""
@@ -199,7 +199,7 @@ class SpreadPhi3VEngine:
 class AutoEngine:
     """Any checkpoint that AutoModelForImageTextToText loads and whose processor has a chat template.
 
-    Raises ValueError where there is no chat template, since a prompt would then be a guess.
+    Raises ValueError if there is no chat template, since a prompt would then be a guess.
     """
 
     def __init__(self, folder: Path, loading: dict[str, Any]) -> None:

@@ -21,7 +21,7 @@ CARD_GIGABYTES = (4, 6, 8, 12, 16, 24, 48, 80)
 
 
 class Fit(NamedTuple):
-    """The most pictures at once on a card that nobody else uses; 0 where not even one fits."""
+    """The most pictures at once on a card that nobody else uses; 0 if not even one fits."""
 
     card_gigabytes: int
     quantization: str
@@ -35,7 +35,7 @@ class Bench:
 
     def __init__(self, model: phi3v.Phi3VForCausalLM, fits: int | None) -> None:
         self.model = model
-        self.fits = fits  # what batch_size auto would be, where it is known
+        self.fits = fits  # what batch_size auto would be, if it is known
         self.rates = speed.rates(model.device, model.dtype)
         self.too_large: list[tuple[int, int]] = []  # batch size and crops that memory ran out at
         self._decoder = phi3v.Decoder(model, ())

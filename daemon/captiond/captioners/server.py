@@ -126,7 +126,7 @@ class Server:
     def load(self) -> None:
         """Find out how it is asked and whether it sees, with a picture as large as any that will be sent.
 
-        Raises CannotStart where it takes no pictures, Surroundings where it cannot be asked now.
+        Raises CannotStart if it takes no pictures, Surroundings if it cannot be asked now.
         """
         try:
             red = self._first_answer()
@@ -224,7 +224,7 @@ class Server:
             raise refused from None
 
     def _must_take_others(self, refused: Rejected) -> None:
-        """Surroundings where it refuses a plain picture as well.
+        """Surroundings if it refuses a plain picture as well.
 
         Started anew with another model, or with too little context, it would have the whole inbox set aside.
         """

@@ -62,7 +62,7 @@ def locate(model_id: str, revision: str | None) -> Checkpoint:
 
 
 def cached(model_id: str, revision: str | None) -> Checkpoint | None:
-    """The checkpoint from the cache, without the network; None where it is not there whole."""
+    """The checkpoint from the cache, without the network; None if it is not there whole."""
     try:
         folder = Path(
             snapshot_download(model_id, revision=revision, allow_patterns=FILES, local_files_only=True)

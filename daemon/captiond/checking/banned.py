@@ -58,7 +58,7 @@ def _compiled(written: str) -> regex.Pattern[str]:
 
 
 def _whole(word: str) -> str:
-    """A pattern for `word` as a whole word, where its ends are letters of a script that has spaces."""
+    """A pattern for `word` as a whole word, if its ends are letters of a script that has spaces."""
     before = "" if is_unspaced(word[0]) or not word[0].isalnum() else r"(?<!\w)"
     after = "" if is_unspaced(word[-1]) or not word[-1].isalnum() else r"(?!\w)"
     return before + r"\s+".join(regex.escape(part) for part in word.split()) + after

@@ -17,7 +17,7 @@ _RATIO, _LONG_BYTES = 4.0, 200  # zlib makes less than a quarter of more than 20
 _RUN = re.compile(r"(\S)\1{24,}|(\S{2,12}?)\2{11,}")
 _UNSPACED_TIMES = re.compile(rf"((?=.{{0,30}}?[{scripts.UNSPACED}]).{{6,80}}?)\1\1")
 _ECHO_WORDS = 4
-_ECHO_SHARE = 0.6  # of the prompt's words, where the answer is a part of it
+_ECHO_SHARE = 0.6  # of the prompt's words, if the answer is a part of it
 _SENTENCE = re.compile(r"(?<=[.!?])\s+|(?<=[。！？])\s*|\n+")
 
 
@@ -60,7 +60,7 @@ def _is_unspaced(language: str) -> bool:
 
 
 def echo_of(text: str, prompt: str) -> str | None:
-    """What remains of `text` behind an echo of `prompt`; None where it is no echo."""
+    """What remains of `text` behind an echo of `prompt`; None if it is no echo."""
     said, asked = scripts.words(text), scripts.words(prompt)
     if not said or not asked:
         return None

@@ -85,7 +85,7 @@ def _worth_asking_again(judged: Judged, question: Question, *, is_cut: bool) -> 
 
 
 def _behind_echoes(text: str, question: Question) -> str | None:
-    """What remains behind all echoes of the prompt; None where there is none."""
+    """What remains behind all echoes of the prompt; None if there is none."""
     rest: str | None = None
     for _ in range(_MOST_ECHOES):
         further = faults.echo_of(text, question.prompt)

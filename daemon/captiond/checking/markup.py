@@ -66,7 +66,7 @@ _STOPS = ".。"
 
 
 def unfenced(text: str) -> str:
-    """What stands between code fences, where there are any; what stands before them where nothing does."""
+    """What stands between code fences, if there are any; what stands before them where nothing does."""
     opening = _FENCE.search(text)
     if opening is None:
         return text

@@ -54,12 +54,12 @@ class Question:
     limit_characters: int | None = None
     banned: Banned = NOTHING_BANNED
     keywords: KeywordRules = KeywordRules()
-    plain_prompt: str | None = None  # the built-in one, asked last; None where there is no other
+    plain_prompt: str | None = None  # the built-in one, asked last; None if there is no other
 
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What is known of the picture and its other texts; None where nobody looked."""
+    """What is known of the picture and its other texts; None if nobody looked."""
 
     caption: str | None = None  # the caption that is delivered, beside another field
     luminance_mean: float | None = None  # of 255, over the whole picture

@@ -28,7 +28,7 @@ def schema(fields: Iterable[FieldName]) -> dict[str, Any]:
 
 
 def taken_apart(said: str, fields: Iterable[FieldName]) -> dict[FieldName, str] | None:
-    """What was said of each field; None where it is no JSON object that has all of them as strings."""
+    """What was said of each field; None if it is no JSON object that has all of them as strings."""
     if len(said) > LONGEST:
         return None
     answer = turns.first_turn(turns.without_thoughts(said), by_names=False)

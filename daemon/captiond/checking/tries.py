@@ -57,13 +57,13 @@ def cost(judged: Judged) -> int:
 def best(candidates: Sequence[Judged]) -> Judged:
     """The answer with the fewest and mildest faults; of equals the one that came first.
 
-    Raises: ValueError, where there are none.
+    Raises: ValueError, if there are none.
     """
     return min(candidates, key=cost)
 
 
 def next_request(tries: Sequence[Judged], question: Question, *, most: int) -> Ask | None:
-    """What to ask after these answers; None where one of them will do, or `most` second tries are over.
+    """What to ask after these answers; None if one of them will do, or `most` second tries are over.
 
     Where an answer is far too long, fewer words are asked for.  Otherwise another temperature and seed come
     first, and after them the plain prompt.

@@ -157,7 +157,7 @@ def _count_folders(inbox: Path, enough: int) -> int:
 
 
 def _exiftool() -> CheckResult:
-    """True where there is none, too: it is a choice, and no picture fails by it."""
+    """True if there is none, too: it is a choice, and no picture fails by it."""
     version = exiftool.version()
     if version is None:
         message = "not installed; with it (libimage-exiftool-perl), HEIC and AVIF carry their captions, too"

@@ -100,7 +100,7 @@ def served_models(address: str, key: str | None) -> list[str]:
 def make(plan: Plan, environ: Mapping[str, str]) -> Settings:
     """Make the folders and the settings file, and read it as the daemon would.
 
-    Raises CannotStart where there is a settings file already, and for what the settings refuse; Surroundings
+    Raises CannotStart if there is a settings file already, and for what the settings refuse; Surroundings
     where the disk does not let us.
     """
     from captiond import settings

@@ -54,7 +54,7 @@ class Explanation:
 def status(settings: Settings) -> Status:
     """Of the daemon that serves the inbox; of a stopped one, what waits and what its history knows.
 
-    Raises Surroundings where there is a daemon and it does not answer, or where the folders cannot be seen.
+    Raises Surroundings if there is a daemon and it does not answer, or where the folders cannot be seen.
     """
     folders = settings.folders
     try:
@@ -128,7 +128,7 @@ def _in_inbox(settings: Settings, path: str) -> Explanation | None:
 
 
 def _explained(standing: Standing, status: Status | None) -> Explanation | None:
-    """Where a file stands in the inbox of a daemon that fares so; None where it is not in the inbox."""
+    """Where a file stands in the inbox of a daemon that fares so; None if it is not in the inbox."""
     if standing.state == "not_there":
         return None
     if standing.state == "unseen":
@@ -225,7 +225,7 @@ def _left(settings: Settings, path: str) -> Explanation | None:
 
 
 def _in_results(settings: Settings, name: str, delivered: str) -> Explanation:
-    """Of a file in done/ or failed/; where its record is gone the history may know it."""
+    """Of a file in done/ or failed/; if its record is gone the history may know it."""
     folders = settings.folders
     if _record(folders, name, delivered) is None:
         entry = _remembered(settings, lambda history: history.by_delivered(name, delivered))
@@ -249,7 +249,7 @@ def _pictures_of(path: str) -> Iterator[str]:
 
 
 def _remembered(settings: Settings, ask: Callable[[Looking], Answer]) -> Answer | None:
-    """What the history says; None where there is none that can be read."""
+    """What the history says; None if there is none that can be read."""
     try:
         with looked_into(settings.folders.state) as history:
             return None if history is None else ask(history)

@@ -19,10 +19,10 @@ if TYPE_CHECKING:
 def put_back(
     settings: Settings, named: Iterable[str], cwd: Path, tell: Tell
 ) -> Iterator[tuple[str, Path | None]]:
-    """All that failed, or what is named: each path, and where it lies now; None where nothing failed there.
+    """All that failed, or what is named: each path, and where it lies now; None if nothing failed there.
 
     `tell`: hears of what an earlier retry left, and cannot be understood or finished.
-    Raises Surroundings where a folder is missing or does not let us.
+    Raises Surroundings if a folder is missing or does not let us.
     """
     refuse_missing(settings, "inbox", "failed")
     folders = settings.folders

@@ -48,7 +48,7 @@ class Stop:
 
     name: str
     drawn: str  # the right caption
-    caption: str | None  # from the sidecar; None where the picture was not delivered
+    caption: str | None  # from the sidecar; None if the picture was not delivered
     written: tuple[str, ...]  # blocks inside the image that carry the caption
     thumbnail: bytes | None  # JPEG
 

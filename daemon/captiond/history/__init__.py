@@ -55,7 +55,7 @@ class Do(Protocol):
 
 
 class Looking:
-    """The questions that a history answers; each raises Surroundings where it cannot be read."""
+    """The questions that a history answers; each raises Surroundings if it cannot be read."""
 
     def __init__(self, folder: Path, do: Do) -> None:
         self._folder = folder
@@ -148,7 +148,7 @@ class History(Looking):
         return self._aside.flush(seconds)
 
     def revise(self, id: int, caption: str, at: datetime) -> Entry | None:
-        """A person's caption in place of the one there; None where there is no such entry."""
+        """A person's caption in place of the one there; None if there is no such entry."""
 
         def act(connection: sqlite3.Connection) -> None:
             with connection:
@@ -189,7 +189,7 @@ class History(Looking):
 
 @contextmanager
 def looked_into(folder: Path) -> Iterator[Looking | None]:
-    """The history as another process left or writes it; None where there is none.  Creates nothing."""
+    """The history as another process left or writes it; None if there is none.  Creates nothing."""
     with database.looked_into(folder, NAME, probe=PROBE) as connection:
         yield None if connection is None else Looking(folder, lambda act: act(connection))
 

@@ -71,7 +71,7 @@ class Entry(Outcome):
 
     id: int
     edited_at: datetime | None = None  # when a person put another caption in place of the model's
-    first_caption: str | None = None  # what the model said, where a person changed it
+    first_caption: str | None = None  # what the model said, if a person changed it
 
 
 def prepare(connection: sqlite3.Connection) -> None:

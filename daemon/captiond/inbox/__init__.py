@@ -98,7 +98,7 @@ class Inbox:
     # The life of an inbox
 
     def start(self) -> None:
-        """Marks the folder as the inbox, where it is not marked yet, and begins to watch it."""
+        """Marks the folder as the inbox, if it is not marked yet, and begins to watch it."""
         with self._opened():
             self._watcher.start()
 

@@ -25,7 +25,7 @@ def is_silent(filesystem: str | None) -> bool:
 
 
 def filesystem_of(folder: Path, mountinfo: Path = _MOUNTINFO) -> str | None:
-    """The type of the file system that `folder` lies on; None where the system does not tell."""
+    """The type of the file system that `folder` lies on; None if the system does not tell."""
     mounts = _mounted(mountinfo)
     real = os.path.realpath(folder)
     return next((mounts[parent] for parent in _upwards(real) if parent in mounts), None)

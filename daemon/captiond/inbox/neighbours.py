@@ -67,7 +67,7 @@ def calls_of(folder: int, name: str) -> frozenset[str]:
 
 
 def says_unfinished(folder: int, name: str, known: frozenset[str]) -> str | None:
-    """Why the file `name` in the opened folder is unfinished, by a name beside it; None where none says so.
+    """Why the file `name` in the opened folder is unfinished, by a name beside it; None if none says so.
 
     `known`: names beside it that were seen to say so, which have to be still there.
     """

@@ -145,7 +145,7 @@ def _attempted(make: Callable[[], _Made]) -> _Made:
 
 
 def _xmp_file(wish: Wish, existing: bytes | None) -> tuple[bytes | None, dict[str, _Made]]:
-    """The file after each text was laid into it, or None where none was; what became of each."""
+    """The file after each text was laid into it, or None if none was; what became of each."""
     made: dict[str, _Made] = {}
     content, theirs = existing, said_in_xmp(existing)
     for target in targets.titled(targets.TABLE, wish.title_as):

@@ -24,7 +24,7 @@ class JpegIptc:
 
     @classmethod
     def read(cls, jpeg: Jpeg) -> Self | None:
-        """None where there is no IPTC."""
+        """None if there is no IPTC."""
         found = jpeg.starting_with(APP13, PHOTOSHOP)
         if len(found) > 1:
             raise Refused("its image resources are in more than one segment")

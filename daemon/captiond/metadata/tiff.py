@@ -118,7 +118,7 @@ class Block:
         return _integers(self.data, self.fields, entry)
 
     def description(self) -> bytes | None:
-        """The value of the tag in IFD0, as it stands there; None where there is no such tag."""
+        """The value of the tag in IFD0, as it stands there; None if there is no such tag."""
         entry = next((entry for entry in self.first.entries if entry.tag == self.tag), None)
         return None if entry is None else self.value(entry)
 
@@ -181,7 +181,7 @@ class _Walk:
         return Directory(at, entries, offset.unpack_from(self.data, end)[0])
 
     def place_of_description(self, first: Directory) -> tuple[int, int]:
-        """The entry of the description, or, where there is none, the header's pointer to IFD0."""
+        """The entry of the description, or, if there is none, the header's pointer to IFD0."""
         fields = self.fields
         places = [place for place, entry in enumerate(first.entries) if entry.tag == self.tag]
         if len(places) > 1:

@@ -42,7 +42,7 @@ class Packet:
         return cls(frame, property, alt, _items(frame, property, alt))
 
     def description(self) -> str | None:
-        """What it says in the default language, or else in the first one; None where there is none."""
+        """What it says in the default language, or else in the first one; None if there is none."""
         if self.alt is None:
             return None
         item = next(iter(self._defaults() or self.items), None)

@@ -3,7 +3,7 @@
 What it does for speed: each distinct crop passes the tower once; prompts are padded on the right, where
 causal attention needs no mask, and only within groups of like length; rows leave when they end, and others
 take their place; questions about the same pictures share one prefill up to the pictures' end, as long as some
-slot holds it; the decoding step runs over rows that stay where they are (a CUDA graph, where there is CUDA);
+slot holds it; the decoding step runs over rows that stay where they are (a CUDA graph, if there is CUDA);
 the host asks for tokens once in several steps.  What it promises: each answer is what `generate` says to that
 prompt alone.
 """

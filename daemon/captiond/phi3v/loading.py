@@ -53,7 +53,7 @@ def load(
 ) -> tuple[Phi3VForCausalLM, Phi3VProcessor]:
     """The network, in eval mode and with its stop ids set, and the processor that feeds it.
 
-    `dtype="auto"` is the checkpoint's own; `num_crops` overrides the folder's budget.  Raises OSError where
+    `dtype="auto"` is the checkpoint's own; `num_crops` overrides the folder's budget.  Raises OSError if
     files are missing, TokenizerMismatch for a wrong tokenizer, ValueError for a configuration that this
     network does not implement, for weights that are not there (the library would make them up and only warn),
     and for crops of another size than the tower's.

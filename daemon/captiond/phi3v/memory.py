@@ -72,7 +72,7 @@ def working_bytes(config: Phi3VConfig, number_bytes: int, num_crops: int, rows: 
 def rows_that_fit(
     config: Phi3VConfig, number_bytes: int, *, free_bytes: int, num_crops: int, max_new_tokens: int
 ) -> int:
-    """How many pictures at once fit into what is free beside the weights; 0 where not even one does."""
+    """How many pictures at once fit into what is free beside the weights; 0 if not even one does."""
     row = row_bytes(config, number_bytes, num_crops, max_new_tokens)
     for rows in range(MOST_ROWS, 0, -1):
         if rows * row + working_bytes(config, number_bytes, num_crops, rows) <= free_bytes:

@@ -32,7 +32,7 @@ class Decoded(NamedTuple):
     token_count: int
     """New tokens, the stop token not among them."""
     is_finished: bool
-    """False where the token limit cut it off."""
+    """False if the token limit cut it off."""
 
 
 def build_prompt(question: str, *, image_count: int = 1, system: str | None = None) -> str:

@@ -84,11 +84,11 @@ class Said(NamedTuple):
 
     tokens: list[int]
     is_finished: bool
-    """False where `max_new_tokens` cut it off."""
+    """False if `max_new_tokens` cut it off."""
 
 
 def pinned(tensor: torch.Tensor) -> torch.Tensor:
-    """Where a GPU copies from without anybody waiting; where no more can be had, as it is."""
+    """Where a GPU copies from without anybody waiting; if no more can be had, as it is."""
     try:
         return tensor.pin_memory()
     except RuntimeError:

@@ -35,7 +35,7 @@ class Beginning(NamedTuple):
 @dataclass(slots=True, eq=False)
 class Row:
     request: Request
-    beginning: Beginning | None  # None where it shares nothing
+    beginning: Beginning | None  # None if it shares nothing
     tokens: list[int] = field(default_factory=list)
     length: int = 0  # places of its slot that are filled
     shared: int = 0  # of those, how many another row had filled before its own prefill

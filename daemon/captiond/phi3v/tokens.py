@@ -44,7 +44,7 @@ def check_tokenizer(tokenizer: Any) -> None:
 
 
 def token_id(tokenizer: Any, word: str) -> int | None:
-    """The id of a whole token, None where the vocabulary lacks it."""
+    """The id of a whole token, None if the vocabulary lacks it."""
     found: int | None = tokenizer.convert_tokens_to_ids(word)
     return None if found == tokenizer.unk_token_id else found
 

@@ -141,7 +141,7 @@ def _to_eight_bits(image: Image.Image) -> Convert:
 
 
 def _range(image: Image.Image) -> tuple[float, float]:
-    """The least and the greatest finite value; 0 and 0 where there is none."""
+    """The least and the greatest finite value; 0 and 0 if there is none."""
     found = []
     rows = max(1, STRIP_PIXELS // image.width)
     for top in range(0, image.height, rows):

@@ -192,7 +192,7 @@ def _orientation(image: Image.Image) -> tuple[int, tuple[Notice, ...]]:
 
 
 def _webp_size(data: bytes | mmap.mmap) -> tuple[int, int] | None:
-    """The canvas that its header declares; None where that cannot be told, and Pillow is to say why."""
+    """The canvas that its header declares; None if that cannot be told, and Pillow is to say why."""
     try:
         (kind,) = struct.unpack_from("4s", data, 12)
         if kind == b"VP8X":

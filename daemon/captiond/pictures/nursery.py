@@ -31,7 +31,7 @@ class Nursery:
         self._channel: socket.socket | None = None
 
     def start(self) -> None:
-        """Begin to start it, without waiting.  Raises: Surroundings where no process can be started."""
+        """Begin to start it, without waiting.  Raises: Surroundings if no process can be started."""
         with self._lock:
             self._started()
 
@@ -51,7 +51,7 @@ class Nursery:
                 raise as_surroundings(error, "starting a decoder") from error
 
     def end(self, decoder: int) -> int | None:
-        """Make sure that it ends; its status as of os.waitpid, None where it ended with its nursery."""
+        """Make sure that it ends; its status as of os.waitpid, None if it ended with its nursery."""
         with self._lock:
             if self._channel is None:
                 return None
@@ -66,7 +66,7 @@ class Nursery:
             self._stop()
 
     def _asked(self, word: str, descriptor: int) -> int:
-        """Its answer; it is started anew once, where it has ended since it was last asked."""
+        """Its answer; it is started anew once, if it has ended since it was last asked."""
         for is_last in (False, True):
             channel = self._channel or self._started()
             try:

@@ -62,7 +62,7 @@ class How:
 
     max_pixels: int = 200_000_000
     alone: bool = False  # while no other is decoded, with all the memory
-    on_slow: Callable[[], None] = _go_on  # called, once or more, where it takes long: others may go before
+    on_slow: Callable[[], None] = _go_on  # called, once or more, if it takes long: others may go before
 
 
 PLAINLY = How()
@@ -152,7 +152,7 @@ class Decoders:
         decoded at a half, a quarter or an eighth; `facts` tell of the file.
 
         Raises: Rejected, as `unreadable`, `unsupported`, `too_many_pixels`, `too_slow`, `too_much_memory` or
-        `decoder_died`; TryLater where the kernel ended the decoder; Surroundings where none can be started.
+        `decoder_died`; TryLater if the kernel ended the decoder; Surroundings if none can be started.
         """
         with shared.lent(data) as file, ExitStack() as held:
             order = _Order(file, len(data), how, needed_side, ("pixels",), _picture)

@@ -70,7 +70,7 @@ _CALLS = {"x86_64": _X86_64, "aarch64": _AARCH64}
 
 
 def compiled(machine: str, process: int) -> bytes | None:
-    """The filter for a process on such a machine; None where its numbers are not known here."""
+    """The filter for a process on such a machine; None if its numbers are not known here."""
     calls = _CALLS.get(machine)
     return None if calls is None else b"".join(_instructions(calls, process))
 

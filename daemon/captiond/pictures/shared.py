@@ -42,7 +42,7 @@ def lent(data: bytes) -> Iterator[int]:
 def image_of(memory: int, width: int, height: int, profile_bytes: int) -> Image.Image:
     """The RGB picture in this memory, without a copy; the descriptor may be closed afterwards.
 
-    Raises: ValueError where the memory does not hold just such a picture, with its profile behind it.
+    Raises: ValueError if the memory does not hold just such a picture, with its profile behind it.
     """
     # First: whoever made it could cut it short later, and reading it would then end this process.
     fcntl.fcntl(memory, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK)

@@ -34,7 +34,7 @@ _NUMBERS = {1: "", 2: "signed ", 3: "floating-point ", 5: "complex ", 6: "comple
 
 
 def kind_of(data: bytes | mmap.mmap, *, is_opened: bool) -> str | None:
-    """Such as `32-bit floating-point RGB, LZW`; None where it should have been decoded, and is damaged.
+    """Such as `32-bit floating-point RGB, LZW`; None if it should have been decoded, and is damaged.
 
     `is_opened`: whether Pillow knew what to do with it, and only its data could not be read.
     """

@@ -104,7 +104,7 @@ class Pipeline(Generic[Prepared]):
         """Serve the inbox until `stop`, or with `once` until it is empty; then finish what is in work.
 
         `patience_seconds`: how long `once` waits for files that are not whole; None: until they are given up.
-        Raises CannotStart where this process cannot work on; that sets `stop`.
+        Raises CannotStart if this process cannot work on; that sets `stop`.
         """
         free = threading.BoundedSemaphore(self._workers)
         with ThreadPoolExecutor(self._workers, thread_name_prefix="picture") as pool:

@@ -41,7 +41,7 @@ class Answering:
         return None if self._ready.is_set() else "the model is being loaded"
 
     def said(self, data: bytes) -> Said:
-        """Raises Surroundings where nobody is answered, and whatever decoding and the captioner raise."""
+        """Raises Surroundings if nobody is answered, and whatever decoding and the captioner raise."""
         reason = self.trouble()
         if reason is not None:
             raise Surroundings(reason)

@@ -51,7 +51,7 @@ class Preparing(Generic[Prepared]):
     def of(self, data: bytes, *, max_pixels: int) -> Ready[Prepared]:
         """The picture in `data`, ready to be asked about; waits for its turn.
 
-        Raises: whatever decoding it and the captioner raise; MemoryError where there is too little for it
+        Raises: whatever decoding it and the captioner raise; MemoryError if there is too little for it
         even alone.
         """
         try:

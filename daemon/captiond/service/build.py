@@ -48,7 +48,7 @@ class Rooms:
 
 
 def build(settings: Settings) -> Rooms:
-    """Raises CannotStart where the folders lie inside one another."""
+    """Raises CannotStart if the folders lie inside one another."""
     folders, watch = settings.folders, settings.watch
     refuse_nested(folders.inbox, folders.done, folders.failed, folders.state)
     exiftool = Exiftool()

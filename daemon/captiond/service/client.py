@@ -30,7 +30,7 @@ class NotRunning(Exception):
 def ask(state: Path, inbox: Path, question: Mapping[str, Any]) -> dict[str, Any]:
     """What the daemon answers.
 
-    Raises NotRunning, and Surroundings where it may not be asked, is silent, or answers nonsense.
+    Raises NotRunning, and Surroundings if it may not be asked, is silent, or answers nonsense.
     """
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC) as asker:
         try:

@@ -281,7 +281,7 @@ def _load_model(rooms: Rooms, captioner: Captioner[Any], stop: Event) -> bool:
 def raise_descriptor_limit() -> None:
     """As many open files as this process may have; the usual 1,024 is for programs that call select(2)."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    # Refused where the system's own limit was lowered since this one was set.
+    # Refused if the system's own limit was lowered since this one was set.
     with suppress(OSError, ValueError):
         if soft != hard:
             resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

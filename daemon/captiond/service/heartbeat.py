@@ -1,7 +1,7 @@
 """Tells systemd that the daemon is ready, that it still moves, and that a stop needs more time.
 
 Ready means that the model answered and the inbox was looked at.  From then on the watchdog is answered only
-while pictures end, or the inbox is looked at, and upkeep goes its rounds; where one of them hangs, nothing is
+while pictures end, or the inbox is looked at, and upkeep goes its rounds; if one of them hangs, nothing is
 said any more and systemd starts the daemon anew.  The limits are generous: whoever is killed in the middle of
 a slow batch has its pictures charged for it.
 """
@@ -54,7 +54,7 @@ def standstill(now: float, signs: Signs, calm_at: float) -> str | None:
 
 
 def interval_seconds(environ: Mapping[str, str], process: int) -> float | None:
-    """How often systemd wants an answer, as sd_watchdog_enabled(3) says; None where it asks for none."""
+    """How often systemd wants an answer, as sd_watchdog_enabled(3) says; None if it asks for none."""
     if environ.get("WATCHDOG_PID", str(process)) != str(process):
         return None
     microseconds = environ.get("WATCHDOG_USEC", "")

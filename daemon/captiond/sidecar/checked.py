@@ -1,4 +1,4 @@
-"""What a JSON value is, where it was read from a file that anybody may have written.  Pure.
+"""What a JSON value is, if it was read from a file that anybody may have written.  Pure.
 
 Each function returns None, or something empty, for what is not what it should be.
 """

@@ -71,7 +71,7 @@ class Aside(Generic[Item]):
             return len(self._waiting) + self._is_working
 
     def flush(self, seconds: float) -> bool:
-        """Wait until there is nothing left to do; False where that took longer."""
+        """Wait until there is nothing left to do; False if that took longer."""
         with self._changing:
             return self._changing.wait_for(lambda: not self._waiting and not self._is_working, seconds)
 

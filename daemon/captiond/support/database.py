@@ -104,7 +104,7 @@ class Database:
 
 @contextmanager
 def looked_into(folder: Path, name: str, *, probe: str) -> Iterator[sqlite3.Connection | None]:
-    """The database for reading, from whatever process; None where there is none that can be read."""
+    """The database for reading, from whatever process; None if there is none that can be read."""
     file = file_of(folder, name, latest_number(folder, name))
     with ExitStack() as opened:
         try:

@@ -41,7 +41,7 @@ def exchange(
 
 
 def asked_to_wait(retry_after: str | None) -> float | None:
-    """The seconds of a Retry-After, which is a number or a date; None where the server asks for none."""
+    """The seconds of a Retry-After, which is a number or a date; None if the server asks for none."""
     if retry_after is None:
         return None
     try:

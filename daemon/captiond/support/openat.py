@@ -66,7 +66,7 @@ def open_file(root: int, path: str) -> int:
 
 
 def sync_folder(folder: int) -> None:
-    """Make the names in a folder durable, where its file system knows how."""
+    """Make the names in a folder durable, if its file system knows how."""
     try:
         os.fsync(folder)
     except OSError as error:
@@ -90,7 +90,7 @@ _NO_ANSWER = {errno.ENOSYS, errno.EPERM, errno.EINVAL, errno.E2BIG, errno.EAGAIN
 
 
 def _openat2(root: int, path: str, flags: int) -> int | None:
-    """The descriptor from the kernel's own walk; None where the long way must be gone."""
+    """The descriptor from the kernel's own walk; None if the long way must be gone."""
     if any(part in ("", ".", "..") for part in path.split("/")):
         return None  # refused on the long way
     how = _OpenHow(flags=flags, mode=0, resolve=_RESOLVE)

@@ -33,7 +33,7 @@ class Access:
     token: str | None
 
     def refuse(self, headers: Mapping[str, str], *, is_for_page: bool = False) -> Refusal | None:
-        """Why a request is refused, whatever it asks for; None where it is not.
+        """Why a request is refused, whatever it asks for; None if it is not.
 
         `is_for_page`: for what is the same for everybody.  Links of other sites may lead there.
         """
@@ -52,7 +52,7 @@ class Access:
         return None
 
     def is_known(self, headers: Mapping[str, str]) -> bool:
-        """Whether the request bears the token, where one is asked for."""
+        """Whether the request bears the token, if one is asked for."""
         if self.token is None:
             return True
         scheme, _, given = headers.get("authorization", "").partition(" ")
@@ -72,13 +72,13 @@ def is_loopback(host: str) -> bool:
 
 
 def _name(host: str) -> str | None:
-    """A Host header without its port; empty where there is none, None where it is malformed."""
+    """A Host header without its port; empty where there is none, None if it is malformed."""
     found = _HOST.fullmatch(host)
     return (found["name"] or found["address"] or "").lower() if found is not None else None
 
 
 def _netloc(origin: str) -> str | None:
-    """The host and port of an Origin header; None where it is malformed, as `http://[` is."""
+    """The host and port of an Origin header; None if it is malformed, as `http://[` is."""
     try:
         return urlsplit(origin).netloc
     except ValueError:

@@ -138,7 +138,7 @@ class Gallery:
         return exhibit, told
 
     def thumbnail(self, id: int, side: int, known_etag: str | None) -> Thumbnail:
-        """Rejected where the picture cannot be decoded."""
+        """Rejected if the picture cannot be decoded."""
         entry = self._entry(id)
         self._must_be_in(entry.folder, entry)
         with self._root(entry.folder) as root, _file(root, entry.delivered) as file:
@@ -231,7 +231,7 @@ class Gallery:
         )
 
     def _record(self, entry: Entry) -> sidecar.Record | None:
-        """What lies beside the picture, where both are there and tell of the one in the history."""
+        """What lies beside the picture, if both are there and tell of the one in the history."""
         suffix = sidecar.SUFFIXES[entry.folder]
         with self._root(entry.folder) as root:
             try:

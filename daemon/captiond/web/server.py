@@ -39,7 +39,7 @@ class Door:
         max_upload_bytes: int,
         limits: Limits | None = None,
     ) -> None:
-        """Bind the address; CannotStart where that cannot be, or where anybody could come in."""
+        """Bind the address; CannotStart if that cannot be, or where anybody could come in."""
         if token is None and not is_loopback(host):
             raise CannotStart(
                 f"`http.listen` ({host}) can be reached from other machines, and no token is set",

@@ -75,7 +75,7 @@ _NO_TEXT = re.compile(rb"[\0-\x08\x0e-\x1a\x1c-\x1f\x7f]")
 
 
 def name_of(head: bytes) -> str | None:
-    """What the file is that begins with `head`; None where that may be a picture, or is not known."""
+    """What the file is that begins with `head`; None if that may be a picture, or is not known."""
     if head[4:8] == b"ftyp":
         return _film(head)
     if head[4:8] in (b"moov", b"mdat", b"wide") and head[:1] == b"\0":

@@ -73,7 +73,7 @@ class Headers:
         return begins and not file.is_zero_before(file.size)
 
     def broken(self, file: File, eoi: int, end: int) -> Lack | None:
-        """What is missing of what was promised, where the picture itself ends at `eoi`."""
+        """What is missing of what was promised, if the picture itself ends at `eoi`."""
         pictures = self._pictures
         if pictures and abs(min(pictures).start - eoi) > _PADDING:
             pictures = []  # the index of an earlier version of this picture
@@ -118,7 +118,7 @@ def _indexed(data: bytes) -> list[tuple[int, int]]:
 
 
 def _promised_by_xmp(packet: bytes) -> int:
-    """How many bytes follow the picture, as its XMP says; 0 where it says nothing."""
+    """How many bytes follow the picture, as its XMP says; 0 if it says nothing."""
     told = _Told()
     parser = expat.ParserCreate(namespace_separator=" ")
     parser.buffer_text = True
