@@ -59,7 +59,7 @@ class Decoded:
         """Its mean of 255 and its standard deviation: whether there is anything to be seen in it."""
         samples = self.stored.resize((_SAMPLES, _SAMPLES), Image.Resampling.NEAREST)
         light = ImageStat.Stat(Decoded(samples, 1, ()).whole().convert("L"))
-        return light.mean[0], light.stddev[0]
+        return round(light.mean[0], 3), round(light.stddev[0], 3)
 
     @property
     def size(self) -> tuple[int, int]:
@@ -153,7 +153,8 @@ def decode(data: bytes, *, max_pixels: int, needed_side: NeededSide = at_full_si
     decoded = reading.decode(scale_of(header, needed_side(header.width, header.height)))
     image = decoded.whole().copy()
     image.info = {"icc_profile": decoded.profile} if decoded.profile else {}
-    return Picture(image, PictureFacts(header.format, header.width, header.height, decoded.notices))
+    facts = PictureFacts(header.format, header.width, header.height, decoded.notices, *decoded.luminance())
+    return Picture(image, facts)
 
 
 def _unreadable(error: BaseException, shown: str | None) -> Rejected:

@@ -185,7 +185,7 @@ def _hand_over_jpeg(channel: socket.socket, decoded: Decoded, wish: JpegWish) ->
 
 def _told(decoded: Decoded) -> list[str]:
     """How light it is, then the notices."""
-    light = [f"{number:.3f}" for number in decoded.luminance()]
+    light = [str(number) for number in decoded.luminance()]
     return light + [word for notice in decoded.notices for word in (notice.code, notice.message)]
 
 
