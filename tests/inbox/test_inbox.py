@@ -651,7 +651,7 @@ def test_what_is_no_picture_is_told_at_once_and_half_a_picture_waits(box: Path) 
             "bad.jpg": "it is a text, not a picture",
             "film.jpg": "it is an MP4 film, not a picture",
         }
-        assert "not whole yet (JPEG data" in explained(inbox, "half.jpg")
+        assert until(lambda: "not whole yet (JPEG data" in explained(inbox, "half.jpg"))
         assert inbox.counts().incomplete == 1
 
 
