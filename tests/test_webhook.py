@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -141,6 +142,9 @@ def test_a_notice_says_what_became_of_the_picture() -> None:
     assert told["sidecar"] == "trip/one.jpg.caption.json"
     assert (told["caption"], told["model"], told["at"]) == ("Ein Bär.", "demo", "2026-11-25T12:00:00Z")
     assert told["id"] == webhook.notice(OUTCOME)["id"]
+    assert not {"fields", "needs_look"} & told.keys()
+    more = webhook.notice(replace(OUTCOME, fields={"title": "Der Bär"}, needs_look=True))
+    assert (more["fields"], more["needs_look"]) == ({"title": "Der Bär"}, True)
     failed = webhook.notice(
         Outcome("a.jpg", "failed", "a.jpg", OUTCOME.at, kind="unreadable", message="no picture")
     )

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property
@@ -343,6 +343,8 @@ class Outcome:
     at: datetime  # when the record beside it was made; aware, in UTC
     sha256: str | None = None  # as dropped
     caption: str | None = None
+    fields: Mapping[str, str | list[str]] = field(default_factory=dict)  # the other texts, as in the sidecar
+    needs_look: bool = False  # by a person
     model: str | None = None
     kind: str | None = None  # why it failed: a stable word, as in `Rejected`
     message: str | None = None

@@ -144,6 +144,8 @@ def notice(outcome: Outcome) -> dict[str, Any]:
         **name_keys("delivered", outcome.delivered),
         **name_keys("sidecar", outcome.delivered + suffix),
         "caption": outcome.caption,
+        **({"fields": outcome.fields} if outcome.fields else {}),
+        **({"needs_look": True} if outcome.needs_look else {}),
         "model": outcome.model,
         "kind": outcome.kind,
         "message": outcome.message,

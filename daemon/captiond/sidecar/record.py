@@ -130,6 +130,8 @@ class Record:
             at=checked.moment(self.rest.get("created_at")) or otherwise_at,
             sha256=delivered.dropped_sha256 or None,
             caption=plain(self.caption),
+            fields=plain(fields_of(self.texts)) if self.texts is not None else {},
+            needs_look=self.rest.get("needs_look") is True,
             model=checked.text(model.get("id")),
             kind=checked.text(self.rest.get("kind")),
             message=self.message,
