@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import socket
 
+PATIENCE_SECONDS = 1.0  # with a manager whose queue is full: a stop must not wait for a frozen one
+
 
 def notify(*assignments: str) -> None:
     """Send e.g. `READY=1` or `STATUS=...` to the service manager.
@@ -19,6 +21,7 @@ def notify(*assignments: str) -> None:
         address = "\0" + address[1:]
     try:
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as manager:
+            manager.settimeout(PATIENCE_SECONDS)
             manager.sendto("\n".join(assignments).encode(), address)
     except OSError:
         pass
