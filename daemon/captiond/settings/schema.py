@@ -182,7 +182,6 @@ class Fields(_Section):
     visible_text_prompt: Text = "Copy the words that can be read in this picture: only the words, or nothing."
     visible_text_characters: int = Field(default=2000, ge=1, le=100_000)
     visible_text_max_new_tokens: Tokens | None = None
-    ask: Literal["separately", "together"] = "separately"
 
 
 class Checks(_Section):
