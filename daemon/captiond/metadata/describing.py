@@ -14,6 +14,7 @@ from captiond.metadata import beside, policy
 from captiond.metadata.heif import Place
 from captiond.metadata.policy import together
 from captiond.metadata.targets import AUTO
+from captiond.metadata.xmp_words import names_remote_credentials
 from captiond.records import NO_NOTES, Described, Notes, Texts
 
 
@@ -49,7 +50,7 @@ class Describing:
             beside=beside.said(notes),
             own=former,
             name=notes.name,
-            is_signed=notes.is_signed,
+            is_signed=notes.is_signed or names_remote_credentials(notes.xmp or b""),
         )
         described = metadata.describe(
             data,
