@@ -90,6 +90,9 @@ RAW = b"\nexif\n    %d\n%s\n"
 EXIF_BLOCK = b"Exif\0\0" + camera_block("<", WORDS.encode())
 
 
+WIDE = WORDS.encode("utf-16-le")
+
+
 def raw(content: bytes) -> bytes:
     return RAW % (len(content), content.hex().encode())
 
@@ -157,6 +160,10 @@ PICTURES: Mapping[str, tuple[str, bytes]] = {
     "WebP's XMP": ("WEBP", saved("WEBP", xmp=LONG)),
     "TIFF": ("TIFF", saved("TIFF", tiffinfo={270: WORDS})),
     "TIFF's XMP": ("TIFF", saved("TIFF", tiffinfo={700: LONG})),
+    "EXIF in UTF-16, little": ("JPEG", with_segments(PLAIN, exif_segment(camera_block("<", WIDE)))),
+    "EXIF in UTF-16, big": ("JPEG", with_segments(PLAIN, exif_segment(camera_block("<", b"\0" + WIDE)))),
+    "HEIC that nobody can follow": ("HEIF", b"\0\0\0\x18ftypheic" + bytes(12) + EXIF_BLOCK),
+    "another kind of file": ("JXL", b"\0\0\0\x0cJXL \r\n\x87\n" + b"\0\0\2\0Exif\0\0\0\0" + EXIF_BLOCK[6:]),
     "a GIF's XMP": ("GIF", saved("GIF", "P")[:-1] + b"!\xff\x0bXMP DataXMP" + LONG + b"\1\0\0;"),
     "a BMP's XMP": ("BMP", saved("BMP") + LONG),
     **{f"XMP: {name}": ("JPEG", with_segments(PLAIN, xmp_segment(one))) for name, one in PACKETS.items()},

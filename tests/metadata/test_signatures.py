@@ -89,6 +89,7 @@ def test_a_manifest_beside_keeps_the_bytes() -> None:
     """A .c2pa file signs the picture that it lies beside."""
     data = with_segments(PLAIN, exif_segment(camera_block("<")))
     refused(described(data, notes=Notes(is_signed=True)), data, "the C2PA manifest beside it")
+    refused(described(data, notes=Notes(xmp=ATTRIBUTE)), data, "the C2PA manifest beside it")
 
 
 def test_a_person_is_kept_before_a_signature_is_told() -> None:

@@ -15,6 +15,7 @@ from captiond.metadata.beside import Wish
 from captiond.metadata.heif import Place
 from captiond.metadata.policy import ALT_TEXT, CAPTION, KEYWORDS, LISTS, TITLE, Said, together
 from captiond.metadata.targets import AUTO
+from captiond.metadata.xmp_words import names_remote_credentials
 from captiond.records import NO_NOTES, Described, Notes, Texts
 
 
@@ -50,7 +51,7 @@ class Describing:
             beside=beside.said(notes),
             own=own,
             name=notes.name,
-            is_signed=notes.is_signed,
+            is_signed=notes.is_signed or names_remote_credentials(notes.xmp or b""),
         )
         described = metadata.describe(
             data,

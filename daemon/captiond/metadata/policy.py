@@ -25,6 +25,10 @@ _READ_BY_PROGRAMS = re.compile(r"\s*(?:ImageJ=|SI\.|Aperio |\{\"shape\"|<MetaDat
 _OME = re.compile(r"<(?:\w+:)?OME[\s>]")
 
 
+# Letters with a NUL before or behind each.
+_WIDE = re.compile(rb"(?:(?:\0[ -~])+|(?:[ -~]\0){2,})\0*", re.DOTALL)
+
+
 class Decision(Enum):
     """What to do with the description that an image has."""
 
@@ -39,7 +43,12 @@ def encode(caption: str) -> bytes:
 
 
 def decode(value: bytes) -> str:
-    """What readers show of a description: up to a NUL; UTF-8 by the guideline, else Latin-1, as of old."""
+    """What readers show of a description: up to a NUL; UTF-8 by the guideline, else Latin-1, as of old.
+
+    ASCII in UTF-16, of which they show a letter or nothing, is somebody's text nevertheless.
+    """
+    if _WIDE.fullmatch(value):
+        return value.replace(b"\0", b"").decode("ascii").strip()
     shown = value.partition(b"\0")[0]
     try:
         return shown.decode().strip()

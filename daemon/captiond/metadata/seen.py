@@ -6,9 +6,11 @@ signed, says a person's words like any other.  Each walk goes as far as the file
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import islice
 
 from . import jpeg, png, tiff, webp
 from .heif import exif_block
@@ -32,6 +34,8 @@ _MOST_TEXTS = 1000
 # XMP Specification, part 3, 2: where a format is not known, packets are found by how they begin.
 _PACKETS = ((b"<?xpacket begin", b"<?xpacket end"), (b"<x:xmpmeta", b"</x:xmpmeta>"))
 _MOST_PACKETS = 16
+# Behind the name of a box, or of an item, and in either case perhaps behind the header that JPEG has.
+_EXIF_START = re.compile(rb"Exif\0\0(?:\0\0(?:Exif\0\0)?)?(?=II\*\0|MM\0\*)")
 _LONGEST_PACKET = 1 << 24
 
 Part = tuple[
@@ -52,7 +56,7 @@ def look(data: bytes, format: str) -> Seen:
     said: list[Said] = []
     is_signed = False
     try:
-        for kind, block in _PARTS.get(format, _by_packets)(data):
+        for kind, block in _PARTS.get(format, _by_signature)(data):
             said += _said(kind, block)
             is_signed = is_signed or (kind == "xmp" and names_remote_credentials(block or b""))
     except (Refused, *MISTAKES):  # as far as it could be followed
@@ -185,11 +189,17 @@ def _of_heif(data: bytes) -> Iterator[Part]:
                     block = item.bytes_in(data)
                     yield ("exif", exif_block(block)) if item.kind == b"Exif" else ("xmp", block)
     if not found:
-        yield from _by_packets(data)
+        yield from _by_signature(data)
 
 
-def _by_packets(data: bytes) -> Iterator[Part]:
-    """Packets of XMP in a file of whatever kind."""
+def _by_signature(data: bytes) -> Iterator[Part]:
+    """EXIF and XMP in a file of whatever kind, by how they begin."""
+    for found in islice(_EXIF_START.finditer(data), _MOST_PACKETS):
+        yield "exif", data[found.end() : found.end() + _LONGEST_PACKET]
+    yield from _packets(data)
+
+
+def _packets(data: bytes) -> Iterator[Part]:
     at = 0
     for _ in range(_MOST_PACKETS):
         starts = [(place, end) for begin, end in _PACKETS if (place := data.find(begin, at)) >= 0]
