@@ -179,3 +179,18 @@ def test_what_was_built_at_the_start_is_not_taken_over(key: str) -> None:
     values = {"inbox": Path("/elsewhere"), "keep_alive_seconds": 5.0, "listen": "127.0.0.1:1"}
     changed = change(Settings(), Settings.model_validate({section: {name: values[name]}}))
     assert changed.need_restart == (key,) and changed.settings == Settings()
+
+
+def test_a_vocabulary_that_is_gone_refuses_the_whole(tmp_path: Path) -> None:
+    """The former settings stay, and once the file is there the same reload is taken over."""
+    with FakeChatServer() as server:
+        place = _place(tmp_path, server)
+        with place.running() as running:
+            _rewrite(place, caption={"prompt": "Name it."}, fields={"vocabulary": "words.txt"})
+            running.process.send_signal(signal.SIGHUP)
+            running.until(lambda: _lines(running, "the settings are refused"))
+            (tmp_path / "words.txt").write_text("dog\n")
+            running.process.send_signal(signal.SIGHUP)
+            running.until(lambda: _lines(running, "settings read again"))
+            (line,) = _lines(running, "settings read again")
+            assert set(line["changed"]) == {"caption.prompt", "fields.vocabulary"}

@@ -170,9 +170,11 @@ class Daemon:
         changed = change(self._settings, settings)
         if changed.need_restart:
             log.warning("these settings need a restart and stay as they were", keys=changed.need_restart)
-        self._settings = settings = changed.settings
-        self._fingerprint = fingerprint(settings.source, os.environ)
+        settings = changed.settings
+        # First: a vocabulary that cannot be read refuses the whole, and the former settings stay.
         self.rooms.rules.take_over(settings)
+        self._settings = settings
+        self._fingerprint = fingerprint(settings.source, os.environ)
         limits = settings.limits
         self.rooms.decoders.limit(seconds=limits.decode_seconds, memory_bytes=limits.decode_memory_bytes)
         if {"watch.ignore", "profiles"} & {*changed.taken_over}:
