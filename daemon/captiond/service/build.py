@@ -12,16 +12,20 @@ from captiond.captioners import Captioner
 from captiond.delivery import Delivery
 from captiond.delivery.attempts import Attempts
 from captiond.delivery.nesting import refuse_nested
+from captiond.delivery.pausing import Pausing
 from captiond.errors import CannotStart, ExitCode
 from captiond.exiftool import Exiftool
 from captiond.history import History
 from captiond.inbox import Inbox
 from captiond.pictures import Decoders
 from captiond.pipeline.gate import Gate
+from captiond.service.client import key_of
 from captiond.service.questions import longest_answer
+from captiond.service.resting import Resting
 from captiond.service.rules import RuleBook, ignore_of
 from captiond.settings import split_address
 from captiond.status import Tally
+from captiond.support.hours import Hours
 
 if TYPE_CHECKING:
     from captiond.captioners.remote import RemoteCaptioner
@@ -39,6 +43,7 @@ class Rooms:
     rules: RuleBook
     exiftool: Exiftool
     decoders: Decoders
+    resting: Resting
     gate: Gate
     tally: Tally
     attempts: Attempts
@@ -54,12 +59,14 @@ def build(settings: Settings) -> Rooms:
     exiftool = Exiftool()
     rules = RuleBook(settings, exiftool)
     attempts = Attempts(folders.state)
+    resting = resting_of(settings)
     return Rooms(
         settings=settings,
         rules=rules,
         exiftool=exiftool,
         decoders=decoders_of(settings),
-        gate=Gate(),
+        resting=resting,
+        gate=Gate(resting=resting.look),
         tally=Tally(),
         attempts=attempts,
         history=History(folders.state),
@@ -75,6 +82,11 @@ def build(settings: Settings) -> Rooms:
             ignore=ignore_of(settings),
         ),
     )
+
+
+def resting_of(settings: Settings) -> Resting:
+    folders = settings.folders
+    return Resting(Pausing(folders.state, key_of(folders.inbox)), Hours.of(settings.schedule.hours))
 
 
 def decoders_of(settings: Settings) -> Decoders:
