@@ -25,7 +25,7 @@ from captiond.inbox import Inbox, root, scan
 from captiond.inbox.ignore import IMAGE_EXTENSIONS
 from captiond.names import shown, utc_text
 from captiond.service import client
-from captiond.service.build import resting_of
+from captiond.service.resting import resting_of
 from captiond.service.rules import ignore_of
 from captiond.sidecar.companions import pictures_of
 from captiond.status import Standing, Status, Where

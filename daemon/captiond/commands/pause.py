@@ -10,7 +10,7 @@ from captiond.delivery.pausing import worded
 from captiond.errors import Surroundings
 from captiond.records import Rest
 from captiond.service import client
-from captiond.service.build import resting_of
+from captiond.service.resting import resting_of
 
 if TYPE_CHECKING:
     from captiond.settings import Settings

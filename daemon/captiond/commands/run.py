@@ -67,7 +67,7 @@ def serve(
 def _heed_pause(settings: Settings) -> None:
     """Raises Surroundings in a wanted pause; in closed hours it says so, since somebody asks for it now."""
     from captiond.commands import pause
-    from captiond.service.build import resting_of
+    from captiond.service.resting import resting_of
 
     pause.refuse_while_on(settings)
     closed = resting_of(settings).look()

@@ -75,6 +75,7 @@ class Inbox:
         poll_interval_seconds: float,
         method: str = "auto",
         ignore: Ignore | None = None,
+        is_urgent: Callable[[str], bool] | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._path = root.absolute()
@@ -94,6 +95,8 @@ class Inbox:
             incomplete_after_seconds=incomplete_after_seconds,
             settle_untold_seconds=settle_untold_seconds,
         )
+        if is_urgent is not None:
+            self._book.prefer(is_urgent)
         self._survey = Survey(self._book, self._lock, self._ignore, clock)
         self._tend_at = -math.inf
         self._hints_at = -math.inf
@@ -114,6 +117,11 @@ class Inbox:
     def ignore(self, rules: Ignore) -> None:
         """From the next look on these patterns count; everything is looked at again for it."""
         self._next_ignore = rules
+
+    def prefer(self, is_urgent: Callable[[str], bool]) -> None:
+        """From now on these paths go before all others."""
+        with self._lock:
+            self._book.prefer(is_urgent)
 
     def settled(
         self,

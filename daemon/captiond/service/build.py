@@ -12,20 +12,17 @@ from captiond.captioners import Captioner
 from captiond.delivery import Delivery
 from captiond.delivery.attempts import Attempts
 from captiond.delivery.nesting import refuse_nested
-from captiond.delivery.pausing import Pausing
 from captiond.errors import CannotStart, ExitCode
 from captiond.exiftool import Exiftool
 from captiond.history import History
 from captiond.inbox import Inbox
 from captiond.pictures import Decoders
 from captiond.pipeline.gate import Gate
-from captiond.service.client import key_of
 from captiond.service.questions import longest_answer
-from captiond.service.resting import Resting
-from captiond.service.rules import RuleBook, ignore_of
+from captiond.service.resting import Resting, resting_of
+from captiond.service.rules import RuleBook, ignore_of, urgent_of
 from captiond.settings import split_address
 from captiond.status import Tally
-from captiond.support.hours import Hours
 
 if TYPE_CHECKING:
     from captiond.captioners.remote import RemoteCaptioner
@@ -80,13 +77,9 @@ def build(settings: Settings) -> Rooms:
             poll_interval_seconds=watch.poll_interval_seconds,
             method=watch.method,
             ignore=ignore_of(settings),
+            is_urgent=urgent_of(settings),
         ),
     )
-
-
-def resting_of(settings: Settings) -> Resting:
-    folders = settings.folders
-    return Resting(Pausing(folders.state, key_of(folders.inbox)), Hours.of(settings.schedule.hours))
 
 
 def decoders_of(settings: Settings) -> Decoders:

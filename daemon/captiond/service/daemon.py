@@ -27,7 +27,7 @@ from captiond.service import build, control, report, signals, systemd
 from captiond.service.build import Rooms
 from captiond.service.heartbeat import Signs, Watchdog
 from captiond.service.report import Life
-from captiond.service.rules import ignore_of
+from captiond.service.rules import ignore_of, urgent_of
 from captiond.service.upkeep import Upkeep
 from captiond.settings.reload import change
 from captiond.status import Standing, Status
@@ -185,6 +185,8 @@ class Daemon:
         self.rooms.decoders.limit(seconds=limits.decode_seconds, memory_bytes=limits.decode_memory_bytes)
         if {"watch.ignore", "profiles"} & {*changed.taken_over}:
             self.rooms.inbox.ignore(ignore_of(settings))
+        if "watch.first" in changed.taken_over:
+            self.rooms.inbox.prefer(urgent_of(settings))
         self.rooms.resting.heed(Hours.of(settings.schedule.hours))
         logs.configure(settings.log.level, settings.log.format)
         log.info("settings read again", changed=changed.taken_over)

@@ -4,13 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
 
 from captiond.delivery.pausing import Pause, Pausing
 from captiond.records import Rest
+from captiond.service.client import key_of
 from captiond.support.hours import Hours
+
+if TYPE_CHECKING:
+    from captiond.settings import Settings
 
 RESUME = "`captiond resume` ends it."
 CLOSED = "it is outside schedule.hours"
+
+
+def resting_of(settings: Settings) -> Resting:
+    folders = settings.folders
+    return Resting(Pausing(folders.state, key_of(folders.inbox)), Hours.of(settings.schedule.hours))
 
 
 def rest_of(pause: Pause | None, hours: Hours, now: datetime) -> Rest | None:

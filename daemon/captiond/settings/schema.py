@@ -62,6 +62,7 @@ class Watch(_Section):
     incomplete_after_seconds: Seconds = 600.0
     rescan_seconds: Seconds = 10.0
     ignore: Globs = ()
+    first: Globs = ()
 
     @field_validator("incomplete_after_seconds")
     @classmethod
