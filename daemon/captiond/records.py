@@ -133,6 +133,10 @@ def _nothing(_: str) -> bool:
     return False
 
 
+def _as_dropped(path: str, data: bytes, modified_ns: int, /) -> str | None:
+    return None
+
+
 @dataclass(frozen=True, slots=True)
 class Rules:
     """What the settings say about one picture: asked for when it is claimed, and kept until it is over."""
@@ -148,6 +152,7 @@ class Rules:
     stays: Callable[[str], bool] = _nothing  # whether a path in the inbox is to stay there, beside whatever
     profile: str | None = None  # by whose name these are not everybody's
     skips_duplicates: bool = False  # the same file under the same path is delivered once
+    folder_of: Callable[[str, bytes, int], str | None] = _as_dropped  # in done/: of path, bytes, time
     asks_anew: bool = False  # whatever was answered about the same picture before
 
 
@@ -169,6 +174,7 @@ class Job:
     rules: Rules = field(repr=False)
     notes: Notes = field(default=NO_NOTES, repr=False)
     notices: tuple[Notice, ...] = ()
+    folder: str | None = None  # to which of done/ it goes; None: to the one that it was dropped in
 
 
 @dataclass(frozen=True, slots=True)
