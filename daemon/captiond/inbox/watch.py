@@ -11,8 +11,10 @@ import errno
 import os
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from watchdog.events import (
     DirCreatedEvent,
@@ -40,6 +42,8 @@ _EVENTS: list[type[FileSystemEvent]] = [
 ]
 _MANY_HINTS = 50_000
 _RETRY_SECONDS = 60.0
+_LOST_FOLDERS = 1000  # more than anybody makes and removes before the watcher is started again
+_END_SECONDS = 5.0
 _DEATHS_TOLERATED = 3
 
 
@@ -215,9 +219,33 @@ def _is_alive(observer: BaseObserver) -> bool:
 
 
 def _stop(observer: BaseObserver) -> None:
+    """End its threads and give its inotify instance back; nobody waits for long."""
+    ending = threading.Thread(target=_end, args=(observer,), name="end of the watcher", daemon=True)
+    ending.start()
+    ending.join(_END_SECONDS)
+
+
+def _end(observer: BaseObserver) -> None:
+    for emitter in observer.emitters:
+        _forget_folders(getattr(emitter, "_inotify", None))  # watchdog has no public name for it
     observer.stop()
     if observer.is_alive():
-        observer.join(5.0)
+        observer.join(_END_SECONDS)
+
+
+def _forget_folders(watched: Any) -> None:
+    """Let watchdog forget its folders, also those that it has lost count of.
+
+    Version 7.1 does so with a folder that is made, removed and made again faster than it reads: its thread
+    ends with a KeyError (`tend` starts another), and so would `stop`, with the rest of its threads left
+    behind; each further call gets past one lost folder.
+    """
+    if not hasattr(watched, "deactivate"):
+        return
+    for _ in range(_LOST_FOLDERS):
+        with suppress(KeyError):
+            watched.deactivate()
+            return
 
 
 def _why_not(error: Exception) -> str:
