@@ -6,6 +6,7 @@ import shutil
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 from faults.load import loaded
@@ -23,11 +24,15 @@ def inflict(root: Path, pictures: int) -> str:
             for _ in range(pictures // 20):
                 with _sweeping(load.place.inbox / ".captiond") as sweeps:
                     load.drop(20)
-                    daemon.until(lambda counted=sweeps: len(counted) >= 3)
+                    daemon.until(partial(_are_many, sweeps))
                 load.until_delivered(daemon)
             daemon.until((load.place.inbox / ".captiond/inbox").exists)
         load.check()
     return "swept while it worked: nothing lost, nobody failed, still watching"
+
+
+def _are_many(sweeps: list[None]) -> bool:
+    return len(sweeps) >= 3
 
 
 @contextmanager
