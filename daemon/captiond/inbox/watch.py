@@ -131,7 +131,7 @@ class Watcher:
         """After a full scan that found so many folders: does the kernel watch all of them?"""
         if self._observer is None:
             return
-        watched = _watched_folders()
+        watched = watched_folders()
         is_short = watched is not None and watched < folders
         # Folders made a moment ago are found by the scan before they are watched.
         self._short_sweeps = self._short_sweeps + 1 if is_short else 0
@@ -181,7 +181,7 @@ class Watcher:
         except (OSError, RuntimeError) as error:  # RuntimeError: no more threads
             if observer is not None:
                 _stop(observer)
-            self._trouble = _why_not(error)
+            self._trouble = why_not(error)
         else:
             self._observer = observer
             self._trouble = None
@@ -248,7 +248,8 @@ def _forget_folders(watched: Any) -> None:
             return
 
 
-def _why_not(error: Exception) -> str:
+def why_not(error: Exception) -> str:
+    """What to say of a watcher that cannot start, with what to type."""
     number = error.errno if isinstance(error, OSError) else None
     if number == errno.ENOSPC:
         return f"inotify watches are used up: {_raise('max_user_watches', 524_288)}; polling instead"
@@ -278,7 +279,7 @@ def _may_open_more() -> bool:
     return True
 
 
-def _watched_folders() -> int | None:
+def watched_folders() -> int | None:
     """How many inotify watches this process has, by the kernel's count; None if it does not tell."""
     count = None
     for descriptor in Path("/proc/self/fd").iterdir():
