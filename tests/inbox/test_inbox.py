@@ -311,7 +311,7 @@ def test_unwatched_folders_are_noticed(box: Path, monkeypatch: pytest.MonkeyPatc
     """Where the kernel watches fewer folders than there are, that is said and scanning makes up for it."""
     for number in range(5):
         (box / f"f{number}").mkdir()
-    monkeypatch.setattr(watch, "_watched_folders", lambda: 3)
+    monkeypatch.setattr(watch, "watched_folders", lambda: 3)
     with taking(box, rescan_seconds=0.2) as (inbox, _):
         assert until(lambda: inbox.watch_state.degraded is not None)
         assert str(inbox.watch_state.degraded).startswith("3 of 6 folders are watched")
