@@ -100,9 +100,7 @@ def _directories(read: Read, order: str) -> Iterator[tuple[dict[int, tuple[int, 
             elif tag in _WANTED:
                 layout = _LAYOUTS.get(kind, "B")
                 width = struct.calcsize(layout) * min(length, _MOST_VALUES)
-                tags[tag] = _numbers(
-                    _value(read, order, table[start + 8 : start + 12], width), order, layout
-                )
+                tags[tag] = _numbers(_value(read, order, table[start + 8 : start + 12], width), order, layout)
         yield tags, make
         pending += tags.get(_SUB_IFDS, ())
         if len(table) == 12 * count + 4:

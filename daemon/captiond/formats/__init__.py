@@ -1,8 +1,8 @@
 """What a picture's format is: its name, its endings, how its bytes begin, and who does what with it.
 
 One table, which the inbox, the decoders and the metadata read.  A format that is added here is noticed in the
-inbox and decoded; captions are written into it where `metadata` has a reader of that name.  Those of `BY_EXTRA`
-are noticed and decoded where their extra is installed, and told of where it is not.
+inbox and decoded; captions are written into it where `metadata` has a reader of that name.  Those of
+`BY_EXTRA` are noticed and decoded where their extra is installed, and told of where it is not.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 
-from captiond import extras, raw
+from captiond.formats import extras, raw
 
 
 @dataclass(frozen=True, slots=True)
