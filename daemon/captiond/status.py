@@ -66,8 +66,8 @@ class Tally:
 
 State = Literal["starting", "watching", "paused", "draining", "stopped"]  # of a daemon
 Where = Literal[
-    "not_there", "ignored", "companion", "unlooked", "changing", "settling", "untold", "waiting", "held",
-    "unfinished", "forsaken", "partial", "faulty", "unreadable", "deferred", "in_work", "unseen",
+    "not_there", "ignored", "unserved", "companion", "unlooked", "changing", "settling", "untold", "waiting",
+    "held", "unfinished", "forsaken", "partial", "faulty", "unreadable", "deferred", "in_work", "unseen",
 ]  # fmt: skip
 
 
@@ -76,7 +76,8 @@ class Standing:
     """Where one file of the inbox stands.  `commands.inspect` turns it into a sentence, and nobody else."""
 
     state: Where
-    # ignored: the rule.  partial: what is missing.  unfinished, forsaken, faulty, unreadable, unseen: why.
+    # ignored: the rule.  unserved: which picture it is, and what would serve it.
+    # partial: what is missing.  unfinished, forsaken, faulty, unreadable, unseen: why.
     # deferred: what it met.
     reason: str | None = None
     wait_seconds: float | None = None  # until something becomes of it by itself
@@ -84,6 +85,15 @@ class Standing:
     is_given_up: bool = False  # partial: it fails when it has waited; else it is tried as it is
     companion_of: str | None = None  # companion: the picture it travels with; None: there is none
     picture: Standing | None = None  # companion: where that one stands
+
+
+@dataclass(frozen=True, slots=True)
+class Unserved:
+    """Pictures of one kind that stay in the inbox."""
+
+    kind: str
+    files: int
+    advice: str  # what would serve them
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +115,7 @@ class Status:
     process: int | None
     hanging: str | None  # what has not moved for long, if anything: see `service.heartbeat`
     gives_up_seconds: float | None = None  # until the first file that is not whole is set aside
+    unserved: tuple[Unserved, ...] = ()  # of the ignored files, those that are pictures
 
     def as_json(self) -> dict[str, Any]:
         return asdict(self)

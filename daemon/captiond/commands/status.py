@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from captiond.service import client
-from captiond.status import Status
+from captiond.status import Status, Unserved
 from captiond.support import settings_file, wire
 
 Answer = TypeVar("Answer")
@@ -70,6 +70,8 @@ def _rows(found: Status) -> Iterator[tuple[str, str]]:
     if found.pause_reason is not None:
         yield "paused", " ".join(filter(None, (found.pause_reason, found.pause_advice)))
     yield "inbox", ", ".join(_inbox(counts, found.gives_up_seconds))
+    if found.unserved:
+        yield "unserved", ", ".join(map(unserved, found.unserved))
     since = f" since {moment(found.started_at)}" if found.started_at is not None else " in all"
     again = f", {counts['duplicates']} sent again" if counts["duplicates"] else ""
     yield "so far", f"{counts['done']} done, {counts['failed']} failed{again}{since}"
@@ -97,6 +99,11 @@ def _inbox(counts: Mapping[str, int], gives_up_seconds: float | None) -> Iterato
     yield f"{counts['ignored']} ignored"
     if counts["unreadable"]:
         yield f"{counts['unreadable']} unreadable"
+
+
+def unserved(one: Unserved) -> str:
+    """`63 RAW (pip install 'captiond[raw]')`."""
+    return f"{one.files:,} {one.kind} ({one.advice})"
 
 
 def not_whole(count: int, gives_up_seconds: float | None) -> str:

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from captiond.errors import Surroundings, as_surroundings
-from captiond.inbox import mounts
+from captiond.inbox import mounts, unserved
 from captiond.inbox import root as root_folder
 from captiond.inbox.ignore import IMAGE_EXTENSIONS, NOT_AN_IMAGE, Ignore
 from captiond.inbox.look import look_into
@@ -30,7 +30,7 @@ from captiond.inbox.survey import Survey
 from captiond.inbox.watch import Watcher, WatchState
 from captiond.records import Fingerprint, SettledFile
 from captiond.sidecar.companions import pictures_of
-from captiond.status import Standing, Where
+from captiond.status import Standing, Unserved, Where
 from captiond.support import openat
 
 __all__ = ["Inbox", "InboxCounts", "WatchState"]
@@ -91,6 +91,7 @@ class Inbox:
             settle_untold_seconds=settle_untold_seconds,
         )
         self._survey = Survey(self._book, self._lock, self._ignore, clock)
+        self._strangers = unserved.Strangers()
         self._tend_at = -math.inf
         self._hints_at = -math.inf
         self.looked_at = clock()  # when somebody who iterates looked last
@@ -177,6 +178,21 @@ class Inbox:
             news = [(path, self._book.standing(path, now)) for path in self._book.newly_not_whole()]
         return [(path, standing) for path, standing in news if standing is not None]
 
+    def look_for_unserved(self, takes_text: Callable[[str], bool], *, is_last: bool = False) -> None:
+        """Look at what is ignored: to be called now and then by one thread, and once more at the end."""
+        with self._lock:
+            ignored = self._survey.ignored_paths(None)
+        try:
+            with root_folder.opened(self._path) as descriptor:
+                self._strangers.round(descriptor, ignored, self._ignore, takes_text, is_last=is_last)
+        except Surroundings:
+            pass  # whoever looks for pictures meets it too, and tells
+
+    @property
+    def unserved(self) -> tuple[Unserved, ...]:
+        """Pictures among the ignored files, by kind, as far as they were looked at."""
+        return self._strangers.counts()
+
     def gives_up_seconds(self) -> float | None:
         """How long until the first file that is not whole is handed out to be set aside, if one is."""
         with self._lock:
@@ -189,9 +205,13 @@ class Inbox:
         `takes_text`: whether `photo.txt` of this path travels with `photo.jpg`.
         """
         with self._lock:
-            found = self._book.listing(self._clock(), most)
-            ignored = self._survey.ignored_paths(most - len(found))
-        return found + [(path, self.standing(path, takes_text=takes_text(path))) for path in ignored]
+            known = self._book.listing(self._clock(), most)
+            ignored = self._survey.ignored_paths(most)
+        first = self._strangers.paths()
+        told = dict.fromkeys([*first, *ignored])
+        aside = [(path, self.standing(path, takes_text=takes_text(path))) for path in list(told)[:most]]
+        pictures = [one for one in aside if one[1].state == "unserved"]
+        return [*pictures, *known, *(one for one in aside if one[1].state != "unserved")][:most]
 
     def standing(self, path: str, *, takes_text: bool = False) -> Standing:
         """Where the file `path` (relative to the inbox) stands, or that it is not there.
@@ -226,6 +246,9 @@ class Inbox:
             if rule := self._ignore.rule(path):
                 may_travel = rule == NOT_AN_IMAGE and not self._ignore.is_asked_for(path)
                 of_picture = self._companion(path, takes_text) if may_travel else None
+                is_alone = of_picture is None or of_picture.companion_of is None
+                if may_travel and is_alone and (lying := unserved.look(root, path)):
+                    return Standing("unserved", lying.sentence)
                 return of_picture or Standing("ignored", rule)
             if standing is not None:
                 return standing

@@ -54,6 +54,7 @@ def status(rooms: Rooms, life: Life) -> Status:
         started_at=utc_text(life.started_at),
         process=os.getpid(),
         gives_up_seconds=rooms.inbox.gives_up_seconds(),
+        unserved=rooms.inbox.unserved,
         hanging=life.watchdog.hanging if life.watchdog is not None else None,
     )
 
