@@ -59,6 +59,11 @@ WHERE NOT EXISTS (
 REVISE = """
 UPDATE pictures SET first_caption = coalesce(first_caption, caption), caption = ?, edited_at = ? WHERE id = ?
 """
+# Nobody's edit any more: a model said it, now or before.
+RESTORE = """
+UPDATE pictures SET first_caption = NULL, caption = ?, edited_at = NULL, model = coalesce(?, model)
+WHERE id = ?
+"""
 COUNTS = "SELECT folder, pictures FROM totals"
 WORDS_ADD = "INSERT INTO words (rowid, says, called) VALUES (?, ?, ?)"
 WORDS_REMOVE = "INSERT INTO words (words, rowid, says, called) VALUES ('delete', ?, ?, ?)"
