@@ -371,6 +371,15 @@ class Outcome:
 
 
 @dataclass(frozen=True, slots=True)
+class Rest:
+    """A wanted pause, or closed hours: nothing is wrong, and nothing new begins."""
+
+    reason: str
+    until: datetime | None  # aware; None: until somebody ends it
+    advice: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Stamp:
     """When and by whom a record was made; told, so that composing a record needs no clock."""
 

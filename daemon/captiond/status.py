@@ -116,6 +116,8 @@ class Status:
     hanging: str | None  # what has not moved for long, if anything: see `service.heartbeat`
     gives_up_seconds: float | None = None  # until the first file that is not whole is set aside
     unserved: tuple[Unserved, ...] = ()  # of the ignored files, those that are pictures
+    pause_wanted: bool = False  # nothing is wrong: somebody asked for it, or the hours are closed
+    pause_until: str | None = None  # when a wanted pause ends by itself, if it does
 
     def as_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -124,7 +126,7 @@ class Status:
         """Why nobody should rely on it now; None if it is well."""
         if self.state == "stopped":
             return "no daemon serves this inbox"
-        if self.state == "paused":
+        if self.state == "paused" and not self.pause_wanted:
             return f"paused: {self.pause_reason}"
         if self.state == "starting":
             return "it is starting: the model is not ready yet"
@@ -152,10 +154,11 @@ class Measures:
     duplicates: int
     failures: Mapping[str, int]  # by kind
     is_healthy: bool
-    is_paused: bool
+    is_paused: bool  # in trouble
     pauses: int
     model: Mapping[str, str]
     is_model_loaded: bool
     captioner: Gauges = Gauges()
     notices: Mapping[str, int] = field(default_factory=dict)  # of the webhook, by result
     notices_waiting: int | None = None
+    is_resting: bool = False  # somebody wants a pause, or the hours are closed

@@ -68,7 +68,8 @@ def _rows(found: Status) -> Iterator[tuple[str, str]]:
     model, counts = found.model, Counter(found.counts)
     yield "state", found.state if found.process is None else f"{found.state} (process {found.process})"
     if found.pause_reason is not None:
-        yield "paused", " ".join(filter(None, (found.pause_reason, found.pause_advice)))
+        until = f"(until {moment(found.pause_until)})" if found.pause_until is not None else None
+        yield "paused", " ".join(filter(None, (found.pause_reason, until, found.pause_advice)))
     yield "inbox", ", ".join(_inbox(counts, found.gives_up_seconds))
     if found.unserved:
         yield "unserved", ", ".join(map(unserved, found.unserved))

@@ -40,6 +40,10 @@ _BREATH_SECONDS = 0.05  # between two looks at hints, so that a busy writer does
 _TEND_SECONDS = 1.0
 
 
+def _never() -> bool:
+    return False
+
+
 @dataclass(frozen=True, slots=True)
 class InboxCounts:
     """How many files stand where."""
@@ -71,6 +75,7 @@ class Inbox:
         poll_interval_seconds: float,
         method: str = "auto",
         ignore: Ignore | None = None,
+        is_urgent: Callable[[str], bool] | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._path = root.absolute()
@@ -90,6 +95,8 @@ class Inbox:
             incomplete_after_seconds=incomplete_after_seconds,
             settle_untold_seconds=settle_untold_seconds,
         )
+        if is_urgent is not None:
+            self._book.prefer(is_urgent)
         self._survey = Survey(self._book, self._lock, self._ignore, clock)
         self._strangers = unserved.Strangers()
         self._tend_at = -math.inf
@@ -112,21 +119,31 @@ class Inbox:
         """From the next look on these patterns count; everything is looked at again for it."""
         self._next_ignore = rules
 
+    def prefer(self, is_urgent: Callable[[str], bool]) -> None:
+        """From now on these paths go before all others."""
+        with self._lock:
+            self._book.prefer(is_urgent)
+
     def settled(
-        self, stop: threading.Event, *, once: bool = False, patience_seconds: float | None = None
+        self,
+        stop: threading.Event,
+        *,
+        once: bool = False,
+        patience_seconds: float | None = None,
+        is_held: Callable[[], bool] = _never,
     ) -> Iterator[SettledFile]:
         """Files as they become complete: each `next` gives the one whose turn it is then.
 
         Waits while there is none.  Ends when `stop` is set; with `once`, also when nothing waits, settles or
         is in work (what may not be read holds nothing up, nor what has long been called unfinished, nor what
-        is not whole `patience_seconds` after it settled).  Raises Surroundings when the inbox cannot be seen;
-        called again, it goes on.
+        is not whole `patience_seconds` after it settled).  While `is_held` says so the inbox is looked at and
+        nothing is handed out.  Raises Surroundings when the inbox cannot be seen; called again, it goes on.
         """
         is_last_look = False
         while not stop.is_set():
             with self._opened() as descriptor:
                 self._look(descriptor, stop)
-                settled = self._pick(descriptor, stop)
+                settled = None if is_held() else self._pick(descriptor, stop)
             self.looked_at = self._clock()
             if settled is not None:
                 is_last_look = False

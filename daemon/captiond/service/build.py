@@ -19,7 +19,8 @@ from captiond.inbox import Inbox
 from captiond.pictures import Decoders
 from captiond.pipeline.gate import Gate
 from captiond.service.questions import longest_answer
-from captiond.service.rules import RuleBook, ignore_of
+from captiond.service.resting import Resting, resting_of
+from captiond.service.rules import RuleBook, ignore_of, urgent_of
 from captiond.settings import split_address
 from captiond.status import Tally
 
@@ -39,6 +40,7 @@ class Rooms:
     rules: RuleBook
     exiftool: Exiftool
     decoders: Decoders
+    resting: Resting
     gate: Gate
     tally: Tally
     attempts: Attempts
@@ -54,12 +56,14 @@ def build(settings: Settings) -> Rooms:
     exiftool = Exiftool()
     rules = RuleBook(settings, exiftool)
     attempts = Attempts(folders.state)
+    resting = resting_of(settings)
     return Rooms(
         settings=settings,
         rules=rules,
         exiftool=exiftool,
         decoders=decoders_of(settings),
-        gate=Gate(),
+        resting=resting,
+        gate=Gate(resting=resting.look),
         tally=Tally(),
         attempts=attempts,
         history=History(folders.state),
@@ -73,6 +77,7 @@ def build(settings: Settings) -> Rooms:
             poll_interval_seconds=watch.poll_interval_seconds,
             method=watch.method,
             ignore=ignore_of(settings),
+            is_urgent=urgent_of(settings),
         ),
     )
 

@@ -76,7 +76,7 @@ class Door:
         unwell: Callable[[], str | None],
         measure: Callable[[], Measures],
         gallery: Gallery,
-        inbox: APIRouter | None = None,
+        *more: APIRouter,
     ) -> Iterator[None]:
         """Answer on a thread of its own while this lasts.
 
@@ -88,7 +88,7 @@ class Door:
             unwell,
             self.metrics,
             gallery,
-            inbox,
+            *more,
             max_upload_bytes=self._max_upload_bytes,
             wants_token=self._access.token is not None,
         )
