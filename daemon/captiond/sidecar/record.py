@@ -86,6 +86,11 @@ class Record:
         return checked.text(self.rest.get("advice"))
 
     @property
+    def needs_look(self) -> bool:
+        """Whether a person should look at the texts."""
+        return self.rest.get("needs_look") is True
+
+    @property
     def suffix(self) -> str:
         return ERROR_SUFFIX if self.texts is None else CAPTION_SUFFIX
 
@@ -104,8 +109,9 @@ class Record:
     def revised(
         self, texts: Texts, described: Described, merged: Mapping[str, bytes], at: datetime
     ) -> Record:
-        """The record that says a person's `texts`; the model's own caption is kept in it, however often.
+        """The record that says a person's `texts`, who has looked at them so.
 
+        The model's own caption is kept in it, however often they are changed.
         `merged`: the new content of companions, by their names as dropped.
         """
         former = self.caption or ""
@@ -117,6 +123,7 @@ class Record:
             texts=texts,
             companions=tuple(_merged(one, merged.get(one.name)) for one in self.companions),
             edited=Edited(at, words),
+            rest={key: value for key, value in self.rest.items() if key != "needs_look"},
         )
 
     def outcome(self, delivered: Delivered, otherwise_at: datetime) -> Outcome:
@@ -131,7 +138,7 @@ class Record:
             sha256=delivered.dropped_sha256 or None,
             caption=plain(self.caption),
             fields=plain(fields_of(self.texts)) if self.texts is not None else {},
-            needs_look=self.rest.get("needs_look") is True,
+            needs_look=self.needs_look,
             model=checked.text(model.get("id")),
             kind=checked.text(self.rest.get("kind")),
             message=self.message,

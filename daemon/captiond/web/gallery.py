@@ -210,6 +210,8 @@ class Gallery:
         if told is not None and told.caption is not None and told.caption != entry.caption:
             edited_at = told.edited.at if told.edited is not None else None
             entry = self._history.revise(entry.id, told.caption, edited_at or self._now()) or entry
+        if told is not None and told.needs_look != entry.needs_look:
+            entry = self._history.mark(entry.id, needs_look=told.needs_look) or entry
         return Exhibit(
             id=entry.id,
             folder=entry.folder,
