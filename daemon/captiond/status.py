@@ -25,6 +25,7 @@ class Tally:
         self._started = clock()
         self.done = 0
         self.failed = 0
+        self.needing_a_look = 0  # of those done, by a person
         self.duplicates = 0  # taken away since the same file was delivered before
         self.failures: dict[str, int] = {}  # by kind
         self.last_error: str | None = None
@@ -36,6 +37,7 @@ class Tally:
         with self._counting:
             if outcome.folder == "done":
                 self.done += 1
+                self.needing_a_look += outcome.needs_look
             else:
                 self.failed += 1
                 kind = outcome.kind or "unknown"
@@ -151,6 +153,7 @@ class Measures:
     files: Mapping[str, int]  # in the inbox: waiting, settling, in_work, ignored, unreadable
     missed_events: int
     captioned: int
+    needing_a_look: int  # of those
     duplicates: int
     failures: Mapping[str, int]  # by kind
     is_healthy: bool
