@@ -26,15 +26,15 @@ class Wish(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     seconds: Annotated[float, Field(gt=0, le=LONGEST_SECONDS, allow_inf_nan=False)] | None = Field(
-        None, description="How long; null: until somebody resumes"
+        default=None, description="How long; null: until somebody resumes"
     )
-    why: str | None = Field(None, max_length=LONGEST_WHY, description="For whoever asks")
+    why: str | None = Field(default=None, max_length=LONGEST_WHY, description="For whoever asks")
 
 
 class Standstill(BaseModel):
     paused: bool = Field(description="Whether nothing new begins, since somebody wants so or by the schedule")
     reason: str | None = None
-    until: datetime | None = Field(None, description="When it ends by itself, if it does")
+    until: datetime | None = Field(default=None, description="When it ends by itself, if it does")
 
 
 def routes(resting: Resting, look: Callable[[], Rest | None]) -> APIRouter:
