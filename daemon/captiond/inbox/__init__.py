@@ -11,27 +11,26 @@ from __future__ import annotations
 import errno
 import math
 import os
-import stat
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from captiond.errors import Surroundings, as_surroundings
 from captiond.inbox import mounts, unserved
 from captiond.inbox import root as root_folder
-from captiond.inbox.ignore import IMAGE_EXTENSIONS, NOT_AN_IMAGE, Ignore
+from captiond.inbox.ignore import IMAGE_EXTENSIONS, Ignore
 from captiond.inbox.look import look_into
-from captiond.inbox.neighbours import calls_of
-from captiond.inbox.settle import SETTLE_UNTOLD_SECONDS, Book, Kind
+from captiond.inbox.settle import SETTLE_UNTOLD_SECONDS, Book
+from captiond.inbox.standing import found_by_looking
 from captiond.inbox.survey import Survey
 from captiond.inbox.watch import Watcher, WatchState
-from captiond.records import Fingerprint, SettledFile
+from captiond.records import SettledFile
 from captiond.sidecar.companions import pictures_of
-from captiond.status import Standing, Unserved, Where
-from captiond.support import openat
+from captiond.status import Standing, Unserved
 
 __all__ = ["Inbox", "InboxCounts", "WatchState"]
 
@@ -241,7 +240,10 @@ class Inbox:
             return standing
         try:
             with root_folder.opened(self._path) as descriptor:
-                return self._standing_by_looking(descriptor, path, standing, takes_text)
+                trust_leases, companion = self._tells_of_writers(), partial(self._companion, path, takes_text)
+                return found_by_looking(
+                    descriptor, path, standing, self._ignore, companion, trust_leases=trust_leases
+                )
         except (FileNotFoundError, NotADirectoryError, ValueError):
             return Standing("not_there")
         except Surroundings as trouble:
@@ -250,29 +252,6 @@ class Inbox:
             if error.errno == errno.ENAMETOOLONG:  # no file has such a name
                 return Standing("not_there")
             return Standing("unreadable", f"cannot be looked at: {error.strerror}")
-
-    def _standing_by_looking(
-        self, root: int, path: str, standing: Standing | None, takes_text: bool
-    ) -> Standing:
-        with openat.folder_of(root, path) as (folder, name):
-            if name in ("", ".", ".."):
-                return Standing("not_there")  # no name of a file
-            found = os.stat(name, dir_fd=folder, follow_symlinks=False)
-            if not stat.S_ISREG(found.st_mode):
-                return Standing("ignored", _kind(found.st_mode))
-            if rule := self._ignore.rule(path):
-                may_travel = rule == NOT_AN_IMAGE and not self._ignore.is_asked_for(path)
-                of_picture = self._companion(path, takes_text) if may_travel else None
-                is_alone = of_picture is None or of_picture.companion_of is None
-                if may_travel and is_alone and (lying := unserved.look(root, path)):
-                    return Standing("unserved", lying.sentence)
-                return of_picture or Standing("ignored", rule)
-            if standing is not None:
-                return standing
-            trust, beside = self._tells_of_writers(), calls_of(folder, name)
-        finding = look_into(root, path, Fingerprint.of(found), trust_leases=trust, beside=beside)
-        is_given_up = finding.kind is Kind.PARTIAL and finding.certain
-        return Standing(_UNKNOWN[finding.kind], finding.reason or None, is_given_up=is_given_up)
 
     def _companion(self, path: str, takes_text: bool) -> Standing | None:
         pictures = [
@@ -380,30 +359,3 @@ class Inbox:
         with self._lock:
             is_at_rest = self._book.is_at_rest(self._clock(), patience_seconds)
         return is_at_rest and self.has_looked_everywhere
-
-
-# Of a file that is in no book: what a look at it says.
-_UNKNOWN: dict[Kind, Where] = {
-    Kind.WHOLE: "unlooked",
-    Kind.PARTIAL: "partial",
-    Kind.FAULTY: "faulty",
-    Kind.UNFINISHED: "unfinished",
-    Kind.HELD: "held",
-    Kind.CHANGED: "changing",
-    Kind.UNREADABLE: "unreadable",
-    Kind.GONE: "not_there",
-}
-
-
-def _kind(mode: int) -> str:
-    return next((name for is_kind, name in _KINDS if is_kind(mode)), "not a regular file")
-
-
-_KINDS: tuple[tuple[Callable[[int], bool], str], ...] = (
-    (stat.S_ISLNK, "a link, and links are never followed"),
-    (stat.S_ISDIR, "a folder"),
-    (stat.S_ISFIFO, "a FIFO"),
-    (stat.S_ISSOCK, "a socket"),
-    (stat.S_ISCHR, "a device"),
-    (stat.S_ISBLK, "a device"),
-)
