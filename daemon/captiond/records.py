@@ -160,6 +160,7 @@ class Rules:
     profile: str | None = None  # by whose name these are not everybody's
     skips_duplicates: bool = False  # the same file under the same path is delivered once
     limits: Limits = Limits()  # of what a person writes
+    asks_anew: bool = False  # whatever was answered about the same picture before
 
 
 RulesOf = Callable[[str], Rules]  # by the path of a picture in the inbox
@@ -275,6 +276,15 @@ class Said:
     dropped: tuple[DroppedText, ...] = ()
     needs_look: bool = False  # by a person
     language: str | None = None  # that was asked for
+    cached_from: str | None = None  # the file (its sha256) that the model was asked about in its place
+
+
+@dataclass(frozen=True, slots=True)
+class Remembered:
+    """An answer, and the file (its sha256) that was asked about."""
+
+    answer: Answer
+    source: str
 
 
 AskAll = Callable[[Sequence[CaptionRequest]], "list[Answer | Rejected | TryLater]"]  # about one picture

@@ -27,6 +27,7 @@ class Tally:
         self.failed = 0
         self.needing_a_look = 0  # of those done, by a person
         self.duplicates = 0  # taken away since the same file was delivered before
+        self.cached = 0  # done, with words that the model had said about the same picture before
         self.failures: dict[str, int] = {}  # by kind
         self.last_error: str | None = None
         self.finished_at = self._started  # when a picture left the inbox last, on the clock
@@ -50,6 +51,15 @@ class Tally:
         with self._counting:
             self.duplicates += 1
             self.finished_at = self._clock()
+
+    def counts(self) -> dict[str, int]:
+        """As `status` tells them."""
+        told = {"done": self.done, "failed": self.failed, "duplicates": self.duplicates}
+        return {**told, "cached": self.cached, "needs_look": self.needing_a_look}
+
+    def count_cached(self) -> None:
+        with self._counting:
+            self.cached += 1
 
     def rate_per_second(self) -> float:
         """Pictures a second, over the last minute or since the start."""
@@ -164,4 +174,5 @@ class Measures:
     captioner: Gauges = Gauges()
     notices: Mapping[str, int] = field(default_factory=dict)  # of the webhook, by result
     notices_waiting: int | None = None
+    cached: int = 0
     is_resting: bool = False  # somebody wants a pause, or the hours are closed

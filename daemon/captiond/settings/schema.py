@@ -208,6 +208,10 @@ class Schedule(_Section):
     hours: Annotated[tuple[Text, ...], Field(strict=False), AfterValidator(hours_understood)] = ()
 
 
+class Cache(_Section):
+    entries: int = Field(default=100_000, ge=0, le=100_000_000)
+
+
 class Limits(_Section):
     max_pixels: int = Field(default=200_000_000, ge=1)
     max_file_bytes: int = Field(default=1_000_000_000, ge=1)
@@ -321,6 +325,7 @@ class Settings(_Section):
     profiles: Annotated[tuple[Profile, ...], Field(strict=False)] = ()
     output: Output = Output()
     schedule: Schedule = Schedule()
+    cache: Cache = Cache()
     limits: Limits = Limits()
     http: Http = Http()
     notify: Notify = Notify()
