@@ -168,9 +168,9 @@ def test_twins_in_work_at_the_same_time_ask_once(world: World) -> None:
     """The others wait for the one that asks, and say whose words they have."""
     told = _together(world, 12)
     assert len(world.model.asked) == 1 and len(told) == 12
-    said = [one for one in told if isinstance(one, tuple)]
-    assert {caption for caption, _ in said} == {"A dog in the garden."}
-    assert sum(source is None for _, source in said) == 1
+    answers = [one for one in told if isinstance(one, tuple)]
+    assert {answer[0] for answer in answers} == {"A dog in the garden."}
+    assert sum(answer[1] is None for answer in answers) == 1
 
 
 @pytest.mark.parametrize(

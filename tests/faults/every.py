@@ -18,6 +18,7 @@ from faults import (
     preallocating_writer,
     read_only_done,
     server_down,
+    swept,
 )
 
 FAULTS = (
@@ -32,6 +33,7 @@ FAULTS = (
     few_watches,
     few_instances,
     mirrored,
+    swept,
     pausing_writer,
     preallocating_writer,
     copies,

@@ -102,10 +102,14 @@ class Daemon:
                 same_answer_limit=self._settings.checks.same_answer_limit,
                 memory=rooms.cache,
             )
-            upkeep = Upkeep(*served, gate=rooms.gate, tally=rooms.tally, tell=tell)
+            upkeep = Upkeep(
+                *served, gate=rooms.gate, tally=rooms.tally, tell=tell, takes_text=self._takes_text
+            )
             life.watchdog = Watchdog(partial(self._signs, upkeep))
             with life.watchdog.going_on(), upkeep.going_on():
                 pipeline.run(stop, once=once, patience_seconds=patience_seconds)
+            if once:
+                upkeep.tell_of_unserved(is_last=True)
 
     def status(self) -> Status:
         """How it fares just now; from any thread."""
@@ -140,12 +144,17 @@ class Daemon:
         rooms = self.rooms
 
         def listing(most: int) -> list[tuple[str, Standing, str]]:
-            found = rooms.inbox.listing(most, lambda path: rooms.rules.of(path).takes_text)
+            found = rooms.inbox.listing(most, self._takes_text)
             return [(shown(path), standing, sentence(standing)) for path, standing in found]
 
         intake = Intake(self._settings.folders.inbox)
         intake.clear()
-        return inbox.routes(intake, listing, lambda: rooms.rules.of("").max_file_bytes)
+        return inbox.routes(
+            intake, listing, lambda: rooms.rules.of("").max_file_bytes, lambda: rooms.inbox.unserved
+        )
+
+    def _takes_text(self, path: str) -> bool:
+        return self.rooms.rules.of(path).takes_text
 
     def _signs(self, upkeep: Upkeep) -> Signs:
         rooms = self.rooms
@@ -202,8 +211,7 @@ class Daemon:
             path = question.get("path")
             if not isinstance(path, str):
                 return {"error": "this is no question: `path` must be text"}
-            takes_text = self.rooms.rules.of(path).takes_text
-            standing = self.rooms.inbox.standing(path, takes_text=takes_text)
+            standing = self.rooms.inbox.standing(path, takes_text=self._takes_text(path))
             return {**status(question), "standing": asdict(standing)}
 
         return {"status": status, "explain": explain}

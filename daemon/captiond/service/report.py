@@ -56,6 +56,7 @@ def status(rooms: Rooms, life: Life) -> Status:
         started_at=utc_text(life.started_at),
         process=os.getpid(),
         gives_up_seconds=rooms.inbox.gives_up_seconds(),
+        unserved=rooms.inbox.unserved,
         hanging=life.watchdog.hanging if life.watchdog is not None else None,
     )
 
@@ -90,6 +91,7 @@ def measures(rooms: Rooms, life: Life) -> Measures:
         files={name: now.counts[name] for name in _FILES},
         missed_events=now.counts["missed_events"],
         captioned=now.counts["done"],
+        needing_a_look=now.counts["needs_look"],
         duplicates=now.counts["duplicates"],
         cached=now.counts["cached"],
         failures=rooms.tally.failures,

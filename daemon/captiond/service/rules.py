@@ -12,7 +12,7 @@ from captiond.inbox.ignore import Ignore
 from captiond.metadata.describing import Describing
 from captiond.metadata.taken import taken_at
 from captiond.records import Rules
-from captiond.service.questions import interview_of
+from captiond.service.questions import interview_of, limits_of
 from captiond.support.layout import AS_DROPPED, Layout
 from captiond.support.patterns import Patterns
 
@@ -113,4 +113,5 @@ class RuleBook:
             profile=profile.name if profile is not None else None,
             folder_of=_folder_of(output.layout),
             skips_duplicates=output.duplicates == "skip",
+            limits=limits_of(sections),
         )

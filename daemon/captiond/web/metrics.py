@@ -114,6 +114,8 @@ def _pictures(now: Measures) -> Iterable[Metric]:
     pictures.add_metric(["captioned"], now.captioned)
     pictures.add_metric(["failed"], sum(now.failures.values()))
     yield pictures
+    told = "Captioned pictures whose texts a person should look at."
+    yield _counter("needs_look", told, now.needing_a_look)
     failures = CounterMetricFamily("captiond_failures", "Pictures that failed, by kind.", labels=["kind"])
     for kind, count in now.failures.items():
         failures.add_metric([kind], count)
