@@ -57,7 +57,7 @@ def hour(place: Path, wheel: Path) -> list[Step]:
     captiond = "venv/bin/captiond"
     lines = (
         f"{shlex.quote(sys.executable)} -m venv venv",
-        f"venv/bin/pip install -q -c {REPOSITORY / 'constraints.txt'} {wheel}",
+        f"venv/bin/pip install -qq -c {REPOSITORY / 'constraints.txt'} {wheel}",
         f"{captiond} init pictures --model demo --yes",
         f"{captiond} check -c pictures/captiond.yaml",
         "cp drawn/a.png pictures/inbox/",
@@ -71,7 +71,13 @@ def hour(place: Path, wheel: Path) -> list[Step]:
 
 def _typed(line: str, place: Path) -> Step:
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("CAPTIOND_")}
-    surroundings = {**inherited, "HF_HUB_OFFLINE": "1", "NO_COLOR": "1", "COLUMNS": "110"}
+    surroundings = {
+        **inherited,
+        "HF_HUB_OFFLINE": "1",
+        "NO_COLOR": "1",
+        "COLUMNS": "110",
+        "CAPTIOND_LOG__FORMAT": "console",
+    }
     surroundings.pop("PYTHONPATH", None)
     began = time.monotonic()
     ended = subprocess.run(
@@ -79,7 +85,15 @@ def _typed(line: str, place: Path) -> Step:
     )
     if ended.returncode != 0:
         raise SystemExit(f"{line}\n{ended.stdout}{ended.stderr}")
-    return Step(line, time.monotonic() - began, ended.stdout + ended.stderr)
+    seconds = time.monotonic() - began
+    return Step(_elsewhere(line, place), seconds, _elsewhere(ended.stdout + ended.stderr, place))
+
+
+def _elsewhere(text: str, place: Path) -> str:
+    """As it would read on somebody's machine."""
+    for here, there in ((str(place), "/home/ada"), (f"{REPOSITORY}/", ""), (sys.executable, "python3")):
+        text = text.replace(here, there)
+    return text
 
 
 def _draw(folder: Path) -> None:
@@ -94,8 +108,9 @@ def drawing(steps: list[Step]) -> str:
     """What a terminal would have shown."""
     console = Console(record=True, width=110, file=io.StringIO(), force_terminal=True)
     for step in steps:
-        typed = step.typed.replace(str(REPOSITORY) + "/", "").replace(sys.executable, "python3")
-        console.print(Text(f"$ {typed}", style="bold green"), Text(f"  # {step.seconds:.1f} s", style="dim"))
+        console.print(
+            Text(f"$ {step.typed}", style="bold green"), Text(f"  # {step.seconds:.1f} s", style="dim")
+        )
         lines = step.said.rstrip().splitlines()
         console.print(Text("\n".join(lines[:SHOWN_LINES])))
         if len(lines) > SHOWN_LINES:
@@ -115,7 +130,7 @@ def main() -> None:
         (wheel,) = place.glob("*.whl")
         steps = hour(place, wheel)
     for step in steps:
-        report.add(typed=step.typed.replace(str(place), "."), seconds=step.seconds)
+        report.add(typed=step.typed, seconds=step.seconds)
     seconds = sum(step.seconds for step in steps)
     report.targets.append(Target("seconds to the first captioned picture", seconds, LIMIT_SECONDS))
     if given.svg is not None:
