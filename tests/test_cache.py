@@ -140,10 +140,13 @@ def test_whoever_goes_past_it_asks_and_what_came_counts_from_then_on(world: Worl
     assert world.say("dog", "b" * 64)[0] == "A wolf, on second thoughts."
 
 
-def _together(world: World, count: int) -> list[object]:
+Told = tuple[str, str | None] | Rejected | Surroundings | TryLater
+
+
+def _together(world: World, count: int) -> list[Told]:
     """What that many equal pictures come to, all of them in work before the model answers."""
     world.model.may_answer.clear()
-    told: list[object] = []
+    told: list[Told] = []
 
     def say(number: int) -> None:
         try:

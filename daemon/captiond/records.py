@@ -144,6 +144,10 @@ def _nothing(_: str) -> bool:
     return False
 
 
+def _as_dropped(path: str, data: bytes, modified_ns: int, /) -> str | None:
+    return None
+
+
 @dataclass(frozen=True, slots=True)
 class Rules:
     """What the settings say about one picture: asked for when it is claimed, and kept until it is over."""
@@ -159,6 +163,7 @@ class Rules:
     stays: Callable[[str], bool] = _nothing  # whether a path in the inbox is to stay there, beside whatever
     profile: str | None = None  # by whose name these are not everybody's
     skips_duplicates: bool = False  # the same file under the same path is delivered once
+    folder_of: Callable[[str, bytes, int], str | None] = _as_dropped  # in done/: of path, bytes, time
     limits: Limits = Limits()  # of what a person writes
     asks_anew: bool = False  # whatever was answered about the same picture before
 
@@ -181,6 +186,7 @@ class Job:
     rules: Rules = field(repr=False)
     notes: Notes = field(default=NO_NOTES, repr=False)
     notices: tuple[Notice, ...] = ()
+    folder: str | None = None  # to which of done/ it goes; None: to the one that it was dropped in
 
 
 @dataclass(frozen=True, slots=True)
@@ -378,15 +384,6 @@ class Outcome:
     timings: Timings | None = None
     attempts: int | None = None
     is_recovered: bool = False  # an earlier process had begun it: not this one's work
-
-
-@dataclass(frozen=True, slots=True)
-class Rest:
-    """A wanted pause, or closed hours: nothing is wrong, and nothing new begins."""
-
-    reason: str
-    until: datetime | None  # aware; None: until somebody ends it
-    advice: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
@@ -81,6 +82,15 @@ Where = Literal[
     "not_there", "ignored", "unserved", "companion", "unlooked", "changing", "settling", "untold", "waiting",
     "held", "unfinished", "forsaken", "partial", "faulty", "unreadable", "deferred", "in_work", "unseen",
 ]  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Rest:
+    """A wanted pause, or closed hours: nothing is wrong, and nothing new begins."""
+
+    reason: str
+    until: datetime | None  # aware; None: until somebody ends it
+    advice: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

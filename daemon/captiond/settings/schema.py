@@ -23,12 +23,14 @@ from pydantic import (
 
 from captiond.settings.refusals import refusal
 from captiond.settings.values import (
+    AS_DROPPED,
     SHORTEST_TOKEN,
     Globs,
     Seconds,
     Text,
     Tokens,
     hours_understood,
+    layout_understood,
     may_be_a_key,
     may_be_a_token,
     model_server,
@@ -202,6 +204,7 @@ class Output(_Section):
     xmp_sidecar_name: Literal["full", "stem"] = "full"
     text_sidecar: bool | Literal["caption", "keywords", "lines"] = False  # true: the caption
     duplicates: Literal["skip", "keep"] = "skip"
+    layout: Annotated[Text, AfterValidator(layout_understood)] = AS_DROPPED
 
 
 class Schedule(_Section):
