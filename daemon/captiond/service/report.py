@@ -80,6 +80,7 @@ def measures(rooms: Rooms, life: Life) -> Measures:
         needing_a_look=now.counts["needs_look"],
         duplicates=now.counts["duplicates"],
         failures=rooms.tally.failures,
+        warnings=rooms.tally.warnings,
         is_healthy=now.why_unhealthy() is None,
         is_paused=rooms.gate.trouble is not None,
         pauses=rooms.gate.pauses,
