@@ -71,8 +71,8 @@ class Tally:
 
 State = Literal["starting", "watching", "paused", "draining", "stopped"]  # of a daemon
 Where = Literal[
-    "not_there", "ignored", "companion", "unlooked", "changing", "settling", "untold", "waiting", "held",
-    "unfinished", "forsaken", "partial", "faulty", "unreadable", "deferred", "in_work", "unseen",
+    "not_there", "ignored", "unserved", "companion", "unlooked", "changing", "settling", "untold", "waiting",
+    "held", "unfinished", "forsaken", "partial", "faulty", "unreadable", "deferred", "in_work", "unseen",
 ]  # fmt: skip
 
 
@@ -81,7 +81,8 @@ class Standing:
     """Where one file of the inbox stands.  `commands.inspect` turns it into a sentence, and nobody else."""
 
     state: Where
-    # ignored: the rule.  partial: what is missing.  unfinished, forsaken, faulty, unreadable, unseen: why.
+    # ignored: the rule.  unserved: which picture it is, and what would serve it.
+    # partial: what is missing.  unfinished, forsaken, faulty, unreadable, unseen: why.
     # deferred: what it met.
     reason: str | None = None
     wait_seconds: float | None = None  # until something becomes of it by itself
@@ -89,6 +90,15 @@ class Standing:
     is_given_up: bool = False  # partial: it fails when it has waited; else it is tried as it is
     companion_of: str | None = None  # companion: the picture it travels with; None: there is none
     picture: Standing | None = None  # companion: where that one stands
+
+
+@dataclass(frozen=True, slots=True)
+class Unserved:
+    """Pictures of one kind that stay in the inbox."""
+
+    kind: str
+    files: int
+    advice: str  # what would serve them
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +120,9 @@ class Status:
     process: int | None
     hanging: str | None  # what has not moved for long, if anything: see `service.heartbeat`
     gives_up_seconds: float | None = None  # until the first file that is not whole is set aside
+    unserved: tuple[Unserved, ...] = ()  # of the ignored files, those that are pictures
+    pause_wanted: bool = False  # nothing is wrong: somebody asked for it, or the hours are closed
+    pause_until: str | None = None  # when a wanted pause ends by itself, if it does
 
     def as_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -118,7 +131,7 @@ class Status:
         """Why nobody should rely on it now; None if it is well."""
         if self.state == "stopped":
             return "no daemon serves this inbox"
-        if self.state == "paused":
+        if self.state == "paused" and not self.pause_wanted:
             return f"paused: {self.pause_reason}"
         if self.state == "starting":
             return "it is starting: the model is not ready yet"
@@ -148,10 +161,11 @@ class Measures:
     failures: Mapping[str, int]  # by kind
     warnings: Mapping[str, int]  # by code
     is_healthy: bool
-    is_paused: bool
+    is_paused: bool  # in trouble
     pauses: int
     model: Mapping[str, str]
     is_model_loaded: bool
     captioner: Gauges = Gauges()
     notices: Mapping[str, int] = field(default_factory=dict)  # of the webhook, by result
     notices_waiting: int | None = None
+    is_resting: bool = False  # somebody wants a pause, or the hours are closed

@@ -68,6 +68,11 @@ UPDATE pictures
 SET first_caption = coalesce(first_caption, caption), caption = ?, edited_at = ?, needs_look = 0
 WHERE id = ?
 """
+# Nobody's edit any more: a model said it, now or before.
+RESTORE = """
+UPDATE pictures SET first_caption = NULL, caption = ?, edited_at = NULL, model = coalesce(?, model)
+WHERE id = ?
+"""
 MARK = "UPDATE pictures SET needs_look = ? WHERE id = ?"
 COUNTS = "SELECT folder, pictures FROM totals"
 COUNT_NEEDING_A_LOOK = "SELECT count(*) FROM pictures WHERE needs_look"

@@ -124,7 +124,9 @@ class Pipeline(Generic[Prepared]):
         """The next file to serve, whenever one is asked for and the surroundings allow it."""
         while not stop.is_set():
             try:
-                for settled in self._inbox.settled(stop, once=once, patience_seconds=patience_seconds):
+                for settled in self._inbox.settled(
+                    stop, once=once, patience_seconds=patience_seconds, is_held=self._is_resting
+                ):
                     if not self._gate.wait(stop):
                         self._inbox.release(settled.path)
                         return
@@ -133,6 +135,9 @@ class Pipeline(Generic[Prepared]):
             except Surroundings as trouble:
                 self._gate.close(trouble)
                 self._await_inbox(stop)
+
+    def _is_resting(self) -> bool:
+        return self._gate.look() is not None
 
     def _await_inbox(self, stop: threading.Event) -> None:
         """Until the inbox can be seen again: no picture need come through the gate to know that."""
@@ -147,13 +152,14 @@ class Pipeline(Generic[Prepared]):
 
     def _size(self, settled: SettledFile) -> float:
         """How much of the memory for files it takes; all of it where it is to be served alone."""
-        if settled.path in self._suspects:
-            self._suspects.discard(settled.path)
-            return ALONE
-        return settled.fingerprint.size
+        return ALONE if settled.path in self._suspects else settled.fingerprint.size
 
     def _serve(self, settled: SettledFile, stop: threading.Event) -> None:
         """One picture's whole story, and where each verdict leads."""
+        if self._is_resting():  # since it was taken from the inbox, where it goes on waiting
+            self._inbox.release(settled.path)
+            return
+        self._suspects.discard(settled.path)
         job = None
         try:
             claimed = self._delivery.claim(settled)

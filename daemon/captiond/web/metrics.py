@@ -90,6 +90,8 @@ class _Standing(Collector):
         yield from _pictures(now)
         yield _gauge("healthy", "1 where `captiond health` says so.", now.is_healthy)
         yield _gauge("paused", "1 while the surroundings let nobody work.", now.is_paused)
+        wanted = "1 while somebody wants a pause, or the hours of the schedule are closed."
+        yield _gauge("resting", wanted, now.is_resting)
         yield _counter("pauses", "How often the work was paused.", now.pauses)
         yield InfoMetricFamily("captiond_model", "The model, and how it is run.", dict(now.model))
         yield _gauge("model_loaded", "1 where the next picture finds the model ready.", now.is_model_loaded)
