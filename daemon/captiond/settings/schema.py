@@ -24,7 +24,6 @@ from pydantic_core import PydanticCustomError
 
 from captiond.settings.refusals import refusal
 from captiond.settings.values import (
-    AS_DROPPED,
     SHORTEST_TOKEN,
     Globs,
     Seconds,
@@ -39,6 +38,7 @@ from captiond.settings.values import (
     refuse_unless_address,
     split_address,
 )
+from captiond.support.layout import AS_DROPPED
 
 DEFAULT_MODEL = "microsoft/Phi-3.5-vision-instruct"
 DEFAULT_REVISION = "4a0d683eba9f1d0cbfb6151705d1ee73c25a80ca"
