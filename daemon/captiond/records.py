@@ -121,6 +121,8 @@ class CaptionRequest:
     max_new_tokens: int
     temperature: float = 0.0  # 0: the likeliest words, the same each time; more: others, by chance
     seed: int | None = None  # of that chance; None: another one each time
+    schema: str | None = None  # JSON Schema that the answer is to be held to, where that is possible
+    server: str | None = None  # the address of the one to ask, where there are several
 
 
 class Describe(Protocol):
@@ -251,6 +253,8 @@ class Answer:
     new_tokens: int | None
     finish_reason: str  # stop | length
     notices: tuple[Notice, ...] = ()
+    has_thoughts: bool = False  # it thought, and that came apart from the text
+    server: str | None = field(default=None, compare=False)  # the address of the one that answered
 
 
 @dataclass(frozen=True, slots=True)
@@ -374,6 +378,7 @@ class Outcome:
     caption: str | None = None
     fields: Mapping[str, str | list[str]] = field(default_factory=dict)  # the other texts, as in the sidecar
     needs_look: bool = False  # by a person
+    warnings: tuple[str, ...] = ()  # their codes
     model: str | None = None
     kind: str | None = None  # why it failed: a stable word, as in `Rejected`
     message: str | None = None

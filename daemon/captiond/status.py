@@ -30,6 +30,7 @@ class Tally:
         self.duplicates = 0  # taken away since the same file was delivered before
         self.cached = 0  # done, with words that the model had said about the same picture before
         self.failures: dict[str, int] = {}  # by kind
+        self.warnings: dict[str, int] = {}  # by code
         self.last_error: str | None = None
         self.finished_at = self._started  # when a picture left the inbox last, on the clock
 
@@ -37,6 +38,8 @@ class Tally:
         if outcome.is_recovered:
             return  # what an earlier run did
         with self._counting:
+            for code in outcome.warnings:
+                self.warnings = {**self.warnings, code: self.warnings.get(code, 0) + 1}
             if outcome.folder == "done":
                 self.done += 1
                 self.needing_a_look += outcome.needs_look
@@ -176,6 +179,7 @@ class Measures:
     needing_a_look: int  # of those
     duplicates: int
     failures: Mapping[str, int]  # by kind
+    warnings: Mapping[str, int]  # by code
     is_healthy: bool
     is_paused: bool  # in trouble
     pauses: int

@@ -22,6 +22,10 @@ class ModelNotThere(Surroundings):
     """The server does not know the model, or has no chat completions at this address."""
 
 
+class Fails(Surroundings):
+    """The server says that it met a fault of its own."""
+
+
 class TooLong(Rejected):
     """The picture and the words together are more than the server's model takes."""
 
@@ -48,9 +52,12 @@ def of_status(
         )
     if 300 <= status < 400:
         return _redirected(status, headers.get("location"), told)
-    return Surroundings(told, advice=_ADVICE.get(status, "Look at the server's log; work goes on by itself."))
+    kind = Fails if status in _FAULTS else Surroundings
+    return kind(told, advice=_ADVICE.get(status, _LOG))
 
 
+_FAULTS = frozenset({500, 501})
+_LOG = "Look at the server's log; work goes on by itself."
 TOO_LONG_ADVICE = (
     "Start the server with a larger context (vLLM: --max-model-len, llama.cpp: -c, Ollama: num_ctx), or "
     "lower model.max_side."
@@ -116,7 +123,7 @@ def of_error_inside(body: bytes, server: str) -> Verdict:
     told = f"the server {server} answers 200 with an error inside: {said}"
     if is_too_long(said):
         return TooLong("refused_by_server", told, stage="caption", advice=TOO_LONG_ADVICE)
-    return Surroundings(told, advice="Look at the server's log; work goes on by itself.")
+    return Fails(told, advice=_LOG)
 
 
 def of_every_picture(verdict: Rejected | TryLater) -> Surroundings:

@@ -20,6 +20,7 @@ from pydantic import (
     field_validator,
     model_validator,
 )
+from pydantic_core import PydanticCustomError
 
 from captiond.settings.refusals import refusal
 from captiond.settings.values import (
@@ -167,6 +168,7 @@ class Caption(_Section):
 
 class Fields(_Section):
     wanted: Annotated[tuple[FieldName, ...], Field(strict=False)] = ("caption",)
+    ask: Literal["separately", "together"] = "separately"
     language: Annotated[str, StringConstraints(pattern=r"^[a-z]{2,3}(-[A-Za-z0-9]{2,8})*$")] | None = None
     alt_text_prompt: Text = "In one short sentence, tell someone who cannot see this picture what it shows."
     alt_text_characters: int = Field(default=125, ge=20, le=250)  # IPTC's own limit is 250
@@ -334,6 +336,17 @@ class Settings(_Section):
     notify: Notify = Notify()
     log: Log = Log()
     source: Path | None = None  # the file these settings were read from
+
+    @model_validator(mode="after")
+    def _can_be_asked_together(self) -> Settings:
+        if self.fields.ask == "together" and self.model.backend != "openai":
+            raise PydanticCustomError(
+                "between",
+                "must be separately, except for `model.backend: openai`; the model on this machine answers "
+                "all questions about a picture in one go anyway",
+                {"section": "fields", "name": "ask"},
+            )
+        return self
 
 
 _SECTIONS = {
