@@ -67,6 +67,12 @@ class SettledFile:
     noticed_at: float  # seconds on the monotonic clock, when the name was first seen
     fault: Fault | None = None
     notices: tuple[Notice, ...] = ()  # what made it wait, and did not come
+    library: str | None = None  # the name of the library that it lies in; then `path` begins with it
+
+    @property
+    def key(self) -> str:
+        """What tells it from all others: no path in the inbox begins with a slash."""
+        return self.path if self.library is None else f"/{self.path}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,6 +154,7 @@ class Rules:
     stays: Callable[[str], bool] = _nothing  # whether a path in the inbox is to stay there, beside whatever
     profile: str | None = None  # by whose name these are not everybody's
     skips_duplicates: bool = False  # the same file under the same path is delivered once
+    questions: str = ""  # the same for the same questions about the same fields
 
 
 RulesOf = Callable[[str], Rules]  # by the path of a picture in the inbox
@@ -168,6 +175,7 @@ class Job:
     rules: Rules = field(repr=False)
     notes: Notes = field(default=NO_NOTES, repr=False)
     notices: tuple[Notice, ...] = ()
+    library: str | None = None  # as in SettledFile
 
 
 @dataclass(frozen=True, slots=True)
@@ -328,6 +336,7 @@ class Delivered:
     dropped: str  # its path in the inbox
     dropped_sha256: str  # empty: a file too large to be read whole
     is_duplicate: bool = False  # it was delivered before, and the same file came once more
+    library: str | None = None  # it lies there still, and is described beside itself
 
 
 @dataclass(frozen=True, slots=True)
@@ -355,6 +364,7 @@ class Outcome:
     timings: Timings | None = None
     attempts: int | None = None
     is_recovered: bool = False  # an earlier process had begun it: not this one's work
+    library: str | None = None  # it was described, or failed, where it lies: in the library of this name
 
 
 @dataclass(frozen=True, slots=True)

@@ -68,6 +68,7 @@ State = Literal["starting", "watching", "paused", "draining", "stopped"]  # of a
 Where = Literal[
     "not_there", "ignored", "companion", "unlooked", "changing", "settling", "untold", "waiting", "held",
     "unfinished", "forsaken", "partial", "faulty", "unreadable", "deferred", "in_work", "unseen",
+    "described", "failed", "existing",
 ]  # fmt: skip
 
 
@@ -76,14 +77,32 @@ class Standing:
     """Where one file of the inbox stands.  `commands.inspect` turns it into a sentence, and nobody else."""
 
     state: Where
-    # ignored: the rule.  partial: what is missing.  unfinished, forsaken, faulty, unreadable, unseen: why.
-    # deferred: what it met.
+    # ignored: the rule.  partial: what is missing.  unfinished, forsaken, faulty, unreadable, unseen, failed:
+    # why.  deferred: what it met.  described: what is said of it.
     reason: str | None = None
     wait_seconds: float | None = None  # until something becomes of it by itself
     behind: int | None = None  # waiting: how many come before it
     is_given_up: bool = False  # partial: it fails when it has waited; else it is tried as it is
     companion_of: str | None = None  # companion: the picture it travels with; None: there is none
     picture: Standing | None = None  # companion: where that one stands
+
+
+LibraryState = Literal["starting", "watching", "unavailable", "unknown"]
+
+
+@dataclass(frozen=True, slots=True)
+class LibraryStatus:
+    """How one library fares, as `status --json` prints it."""
+
+    name: str
+    state: LibraryState  # unknown: no daemon runs
+    pictures: int
+    described: int
+    waiting: int  # to be described
+    failed: int
+    left_behind: int  # sidecars whose picture is gone
+    reason: str | None = None  # why it is unavailable
+    advice: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +124,7 @@ class Status:
     process: int | None
     hanging: str | None  # what has not moved for long, if anything: see `service.heartbeat`
     gives_up_seconds: float | None = None  # until the first file that is not whole is set aside
+    libraries: tuple[LibraryStatus, ...] = ()
 
     def as_json(self) -> dict[str, Any]:
         return asdict(self)

@@ -76,6 +76,7 @@ class Daemon:
             # Events are collected from here on, so what arrives while the model loads is noticed at once.
             rooms.inbox.start()
             closing.callback(rooms.inbox.close)
+            closing.enter_context(rooms.libraries.looked_through(once=once))
             # Not before: torch takes seconds to import, and what is wrong with the folders is said at once.
             _say_that_it_takes_time(self._settings)
             captioner = life.captioner = _opened(build.captioner_of(self._settings), closing)
@@ -97,6 +98,7 @@ class Daemon:
                 tell=tell,
                 suspects=suspects,
                 same_answer_limit=self._settings.checks.same_answer_limit,
+                libraries=rooms.libraries,
             )
             upkeep = Upkeep(*served, gate=rooms.gate, tally=rooms.tally, tell=tell)
             life.watchdog = Watchdog(partial(self._signs, upkeep))
@@ -179,6 +181,8 @@ class Daemon:
         self.rooms.decoders.limit(seconds=limits.decode_seconds, memory_bytes=limits.decode_memory_bytes)
         if {"watch.ignore", "profiles"} & {*changed.taken_over}:
             self.rooms.inbox.ignore(ignore_of(settings))
+            for library in self.rooms.libraries:
+                library.follow(ignore_of(settings, library.name))
         logs.configure(settings.log.level, settings.log.format)
         log.info("settings read again", changed=changed.taken_over)
 
@@ -192,11 +196,20 @@ class Daemon:
             path = question.get("path")
             if not isinstance(path, str):
                 return {"error": "this is no question: `path` must be text"}
-            takes_text = self.rooms.rules.of(path).takes_text
-            standing = self.rooms.inbox.standing(path, takes_text=takes_text)
+            standing = self._standing(path, question.get("library"))
+            if standing is None:
+                return {"error": "this daemon has no such library"}
             return {**status(question), "standing": asdict(standing)}
 
         return {"status": status, "explain": explain}
+
+    def _standing(self, path: str, library: object) -> Standing | None:
+        """Of a file in the inbox, or in the library of that name; None if there is none."""
+        if library is not None:
+            found = (one for one in self.rooms.libraries if one.name == library)
+            return next((one.standing(path) for one in found), None)
+        takes_text = self.rooms.rules.of(path).takes_text
+        return self.rooms.inbox.standing(path, takes_text=takes_text)
 
     def _drain(self) -> None:
         self._life.phase = "draining"

@@ -55,6 +55,7 @@ def status(rooms: Rooms, life: Life) -> Status:
         process=os.getpid(),
         gives_up_seconds=rooms.inbox.gives_up_seconds(),
         hanging=life.watchdog.hanging if life.watchdog is not None else None,
+        libraries=rooms.libraries.status(),
     )
 
 

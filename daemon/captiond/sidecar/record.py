@@ -29,7 +29,8 @@ VERSION = 1
 _ORDER = (
     "schema", "schema_version", "kind", "message", "stage", "advice", "caption", "language", "fields",
     "edited", "source", "published", "companions", "model", "prompt", "generation", "raw_output", "asked",
-    "dropped", "needs_look", "written", "previous_description", "warnings", "profile", "timings_seconds",
+    "dropped", "needs_look", "written", "previous_description", "warnings", "profile", "library",
+    "timings_seconds",
     "attempts", "created_at", "generator",
 )  # fmt: skip
 
@@ -141,6 +142,7 @@ class Record:
             height=self.source.height,
             timings=Timings(*[one for one in stages if one is not None]) if None not in stages else None,
             attempts=checked.count(self.rest.get("attempts")),
+            library=delivered.library,
         )
 
     def encoded(self) -> bytes:
