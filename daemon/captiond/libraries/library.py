@@ -84,6 +84,7 @@ class Library:
         self._trouble: LibraryAway | None = None
         self._is_unwritable = False
         self._is_started = self.is_at_rest = False
+        self.scans = 0  # how often it was looked through from end to end
         self._counting = threading.Lock()
         self._counts: Counter[str] = Counter()
         apart_seconds = SCANS_APART * watching.rescan_seconds
@@ -98,7 +99,7 @@ class Library:
             clock=clock,
             place=_Root(place, self._see),
             book=_Candidates(self._is_known, watching),
-            on_scanned=self._look_around,
+            on_scanned=self._scanned,
         )
 
     # What the thread does
@@ -262,6 +263,10 @@ class Library:
 
     def _is_known(self, path: str, picture: Fingerprint) -> bool:
         return self._knowing.at_a_glance(path, picture, self._marker)
+
+    def _scanned(self, root: int) -> None:
+        self._look_around(root)
+        self.scans += 1
 
     def _look_around(self, root: int) -> None:
         """By names alone: how much there is, and what a picture has left behind."""
