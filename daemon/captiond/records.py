@@ -109,6 +109,17 @@ class Texts:
 
 
 @dataclass(frozen=True, slots=True)
+class Limits:
+    """How long a person's texts may be, each; a text over its limit is refused, never cut."""
+
+    caption: int | None = None  # characters, like all but the number of keywords
+    alt_text: int = 250
+    title: int = 250
+    keywords: int = 100  # so many
+    visible_text: int = 100_000
+
+
+@dataclass(frozen=True, slots=True)
 class CaptionRequest:
     """What is asked about a picture."""
 
@@ -155,6 +166,8 @@ class Rules:
     profile: str | None = None  # by whose name these are not everybody's
     skips_duplicates: bool = False  # the same file under the same path is delivered once
     questions: str = ""  # the same for the same questions about the same fields
+    limits: Limits = Limits()  # of what a person writes
+    asks_anew: bool = False  # whatever was answered about the same picture before
 
 
 RulesOf = Callable[[str], Rules]  # by the path of a picture in the inbox
@@ -271,6 +284,15 @@ class Said:
     dropped: tuple[DroppedText, ...] = ()
     needs_look: bool = False  # by a person
     language: str | None = None  # that was asked for
+    cached_from: str | None = None  # the file (its sha256) that the model was asked about in its place
+
+
+@dataclass(frozen=True, slots=True)
+class Remembered:
+    """An answer, and the file (its sha256) that was asked about."""
+
+    answer: Answer
+    source: str
 
 
 AskAll = Callable[[Sequence[CaptionRequest]], "list[Answer | Rejected | TryLater]"]  # about one picture
@@ -298,6 +320,7 @@ class Described:
     previous_description: str | None = None  # what a replaced description said
     xmp: bytes | None = field(default=None, repr=False)
     text: bytes | None = field(default=None, repr=False)
+    shared_keywords: tuple[str, ...] = ()  # of ours, those that a person had given the picture already
 
     @cached_property
     def sha256(self) -> str:
@@ -365,6 +388,15 @@ class Outcome:
     attempts: int | None = None
     is_recovered: bool = False  # an earlier process had begun it: not this one's work
     library: str | None = None  # it was described, or failed, where it lies: in the library of this name
+
+
+@dataclass(frozen=True, slots=True)
+class Rest:
+    """A wanted pause, or closed hours: nothing is wrong, and nothing new begins."""
+
+    reason: str
+    until: datetime | None  # aware; None: until somebody ends it
+    advice: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,9 +27,9 @@ from captiond.captioners import Captioner, Prepared
 from captiond.delivery import Delivery
 from captiond.errors import CannotStart, Kind, LibraryAway, Rejected, Surroundings, TryLater
 from captiond.inbox import Inbox
-from captiond.pipeline.asking import said_about
 from captiond.pipeline.gate import Gate
-from captiond.pipeline.preparing import Preparing
+from captiond.pipeline.preparing import Preparing, Ready
+from captiond.pipeline.remembering import Memory, Remembering
 from captiond.pipeline.same_answer import SameAnswer
 from captiond.pipeline.sources import Elsewhere, FromInbox, Nowhere, Source
 from captiond.pipeline.turns import Turns
@@ -37,6 +37,7 @@ from captiond.records import (
     Delivered,
     Job,
     Outcome,
+    Said,
     SettledFile,
     Stamp,
     Timings,
@@ -75,18 +76,19 @@ class Pipeline(Generic[Prepared]):
         suspects: Collection[str] = (),
         same_answer_limit: int = 4,
         libraries: Elsewhere | None = None,
+        memory: Memory | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """`tell`: is told of every picture that has left the inbox; it neither raises nor waits.
 
         `suspects`: the paths at which an earlier process may have ended.  `same_answer_limit`: so many
         different pictures in a row with one answer are suspicious.  `libraries`: are served when nothing of
-        the inbox waits.
+        the inbox waits.  `memory`: of what was answered before.
         """
         self._inbox = inbox
         self._from_inbox = FromInbox(inbox, delivery)
         self._libraries = libraries if libraries is not None else Nowhere()
-        self._captioner = captioner
+        self._remembering = Remembering(captioner, memory)
         self._preparing = preparing
         self._same_answer = SameAnswer(captioner, same_answer_limit)
         self._gate = gate
@@ -138,7 +140,7 @@ class Pipeline(Generic[Prepared]):
 
     def _take_elsewhere(self) -> SettledFile | None:
         """A picture of a library, if one is ready and there is a place for it."""
-        if not self._elsewhere.acquire(blocking=False):
+        if self._is_resting() or not self._elsewhere.acquire(blocking=False):
             return None
         settled = self._libraries.take()
         if settled is None:
@@ -155,6 +157,7 @@ class Pipeline(Generic[Prepared]):
                     stop,
                     once=once,
                     patience_seconds=patience_seconds,
+                    is_held=self._is_resting,
                     otherwise=self._take_elsewhere,
                     are_others_at_rest=lambda: self._libraries.are_at_rest,
                 ):
@@ -170,6 +173,9 @@ class Pipeline(Generic[Prepared]):
     def _source(self, work: SettledFile | Job) -> Source:
         return self._from_inbox if work.library is None else self._libraries[work.library]
 
+    def _is_resting(self) -> bool:
+        return self._gate.look() is not None
+
     def _await_inbox(self, stop: threading.Event) -> None:
         """Until the inbox can be seen again: no picture need come through the gate to know that."""
         while self._gate.wait(stop):
@@ -183,10 +189,7 @@ class Pipeline(Generic[Prepared]):
 
     def _size(self, settled: SettledFile) -> float:
         """How much of the memory for files it takes; all of it where it is to be served alone."""
-        if settled.key in self._suspects:
-            self._suspects.discard(settled.key)
-            return ALONE
-        return settled.fingerprint.size
+        return ALONE if settled.key in self._suspects else settled.fingerprint.size
 
     def _serve_in_turn(self, settled: SettledFile, stop: threading.Event) -> None:
         with self._turns.of_inbox() if settled.library is None else nullcontext():
@@ -194,6 +197,10 @@ class Pipeline(Generic[Prepared]):
 
     def _serve(self, settled: SettledFile, stop: threading.Event) -> None:
         """One picture's whole story, and where each verdict leads."""
+        if self._is_resting():  # since it was taken from its place, where it goes on waiting
+            self._source(settled).release(settled.path)
+            return
+        self._suspects.discard(settled.key)
         job = None
         try:
             claimed = self._source(settled).claim(settled)
@@ -251,8 +258,7 @@ class Pipeline(Generic[Prepared]):
         facts = ready.facts
         decoded = self._clock()
         with self._turns.of_library() if job.library is not None else nullcontext():
-            said = said_about(ready, self._captioner, job.rules)
-        self._same_answer.must_differ(said, job.sha256)
+            said = self._said(ready, job)
         captioned = self._clock()
         described = job.rules.describe(job.data, facts.format, said.texts, notes=job.notes)
         timings = Timings(
@@ -264,7 +270,17 @@ class Pipeline(Generic[Prepared]):
         record = sidecar.compose(job, facts, said, described, timings, _stamp())
         with self._publishing:
             delivered = self._source(job).publish(job, described, record)
+        if said.cached_from is not None:
+            self._tally.count_cached()
         self._finish(job, record.outcome(delivered, datetime.now(UTC)), timings)
+
+    def _said(self, ready: Ready[Prepared], job: Job) -> Said:
+        with self._remembering.about(ready, job.rules, job.sha256) as about:
+            said = about.said()
+            if said.cached_from is None:  # copies have one answer, and that says nothing about the model
+                self._same_answer.must_differ(said, job.sha256)
+            about.keep()
+        return said
 
     def _finish(self, job: Job, outcome: Outcome, timings: Timings) -> None:
         self._source(job).done(job.path)

@@ -10,11 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from captiond.cache import Cache
 from captiond.captioners import Captioner
+from captiond.captioners.installed import need_local_models
 from captiond.delivery import Delivery
 from captiond.delivery.attempts import Attempts
 from captiond.delivery.nesting import refuse_nested
-from captiond.errors import CannotStart, ExitCode
 from captiond.exiftool import Exiftool
 from captiond.history import History
 from captiond.inbox import Inbox
@@ -22,7 +23,8 @@ from captiond.libraries import Index, Libraries, Library, Place, Watching
 from captiond.pictures import Decoders
 from captiond.pipeline.gate import Gate
 from captiond.service.questions import longest_answer
-from captiond.service.rules import RuleBook, ignore_of
+from captiond.service.resting import Resting, resting_of
+from captiond.service.rules import RuleBook, ignore_of, urgent_of
 from captiond.settings import split_address
 from captiond.status import Tally
 
@@ -43,10 +45,12 @@ class Rooms:
     rules: RuleBook
     exiftool: Exiftool
     decoders: Decoders
+    resting: Resting
     gate: Gate
     tally: Tally
     attempts: Attempts
     history: History
+    cache: Cache | None
     delivery: Delivery
     inbox: Inbox
     libraries: Libraries
@@ -60,15 +64,18 @@ def build(settings: Settings) -> Rooms:
     rules = RuleBook(settings, exiftool)
     attempts = Attempts(folders.state)
     inbox = _inbox(settings)
+    resting = resting_of(settings)
     return Rooms(
         settings=settings,
         rules=rules,
         exiftool=exiftool,
         decoders=decoders_of(settings),
-        gate=Gate(),
+        resting=resting,
+        gate=Gate(resting=resting.look),
         tally=Tally(),
         attempts=attempts,
         history=History(folders.state),
+        cache=Cache(folders.state, settings.cache.entries) if settings.cache.entries else None,
         delivery=Delivery(folders.inbox, folders.done, folders.failed, attempts, rules.of),
         inbox=inbox,
         libraries=_libraries(settings, rules, attempts, inbox),
@@ -86,6 +93,7 @@ def _inbox(settings: Settings) -> Inbox:
         poll_interval_seconds=watch.poll_interval_seconds,
         method=watch.method,
         ignore=ignore_of(settings),
+        is_urgent=urgent_of(settings),
     )
 
 
@@ -151,6 +159,7 @@ def captioner_of(settings: Settings) -> Captioner[Any]:
     model = settings.model
     if model.backend == "openai":
         return remote_of(model)
+    need_local_models()
     from captiond.captioners.local import LocalCaptioner
 
     return LocalCaptioner(
@@ -171,14 +180,8 @@ def door_of(settings: Settings) -> Door | None:
     http = settings.http
     if http.listen is None:
         return None
-    try:
-        from captiond.web import Door
-    except ModuleNotFoundError as error:
-        raise CannotStart(
-            f"`http.listen` is set, and {error.name} is not installed",
-            exit_code=ExitCode.WRONG_SETTINGS,
-            advice="pip install 'captiond[http]', or leave out http.listen.",
-        ) from error
+    from captiond.web import Door
+
     token = http.read_token()
     host, port = split_address(http.listen)
     return Door(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -9,7 +10,7 @@ from captiond.exiftool import Exiftool
 from captiond.inbox.ignore import Ignore
 from captiond.metadata.describing import Describing
 from captiond.records import Rules, RulesOf
-from captiond.service.questions import digest_of, interview_of
+from captiond.service.questions import digest_of, interview_of, limits_of
 from captiond.support.patterns import Patterns
 
 DEMO = "demo"  # a model that knows captions alone
@@ -32,6 +33,12 @@ def ignore_of(settings: Settings, library: str | None = None) -> Ignore:
 
     asked = skips if any(one.skip for one in settings.profiles) else None
     return Ignore(settings.watch.ignore, asked, beneath=f"{library}/" if library is not None else "")
+
+
+def urgent_of(settings: Settings) -> Callable[[str], bool]:
+    """Which pictures of the inbox go before all others, by their paths."""
+    patterns = Patterns(settings.watch.first)
+    return lambda path: patterns.match(path) is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +117,7 @@ class RuleBook:
             profile=profile.name if profile is not None else None,
             skips_duplicates=output.duplicates == "skip",
             questions=digest_of(interview),
+            limits=limits_of(sections),
         )
 
 
