@@ -195,4 +195,5 @@ class Measures:
     notices: Mapping[str, int] = field(default_factory=dict)  # of the webhook, by result
     notices_waiting: int | None = None
     cached: int = 0
+    libraries: tuple[LibraryStatus, ...] = ()
     is_resting: bool = False  # somebody wants a pause, or the hours are closed

@@ -147,7 +147,7 @@ def test_a_library_that_is_away_waits_alone_and_forgets_nothing(world: World) ->
 
 
 def test_what_comes_while_it_runs_is_told_by_every_command(world: World) -> None:
-    """New pictures are found and our own sidecars are no news; what fails is told, and tried again when asked."""
+    """New pictures are found, our own sidecars are no news, and what fails is told and tried again."""
     with world.running() as daemon:
         world.put("new/a.jpg")
         daemon.until(lambda: (world.root / "new" / "a.jpg.caption.json").exists())

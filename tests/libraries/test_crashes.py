@@ -10,7 +10,7 @@ from libraries.crash_points import SCENES, WAYS, sweep
 
 @pytest.mark.parametrize("scene", SCENES)
 def test_a_crash_leaves_nothing_half_and_asks_nothing_twice(scene: str, decoders: Decoders) -> None:
-    """Killed at a call and started again: the same end, and no question if the caption lay on disk already."""
+    """Killed at a call and started again: the same end, and no question if the caption lay on disk."""
     way = WAYS[SCENES.index(scene) % len(WAYS)]
     score = sweep(scene, way, decoders, every=17, first=SCENES.index(scene))
     assert score.points >= 2 and not score.violations

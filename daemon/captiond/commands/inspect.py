@@ -145,18 +145,7 @@ def _in_inbox(settings: Settings, path: str) -> Explanation | None:
 
 def _in_library(settings: Settings, library: Library, path: str) -> Explanation:
     """Of a picture that lies in a library, whether it was described or not."""
-    folders = settings.folders
-    try:
-        answer = client.ask(
-            folders.state, folders.inbox, {"ask": "explain", "path": path, "library": library.name}
-        )
-    except client.NotRunning:
-        standing, status = library_files.standing(settings, library, path), None
-    else:
-        try:
-            standing, status = wire.decoded(Standing, answer.get("standing")), of(answer, folders.inbox)
-        except ValueError as error:
-            raise client.not_understood(folders.inbox, error) from error
+    standing, status = library_files.asked(settings, library, path)
     if standing.state == "failed":
         advice = "It is tried again when it changes, or by `captiond retry`."
         return Explanation(f"It failed where it lies: {standing.reason}", advice, standing=standing)

@@ -6,12 +6,15 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from captiond.commands.status import of
 from captiond.errors import Surroundings
 from captiond.libraries import index
 from captiond.libraries.around import NotOurs, Old, Tree, old_record
 from captiond.libraries.marker import Place
+from captiond.service import client
 from captiond.sidecar import CAPTION_SUFFIX
-from captiond.status import LibraryStatus, Standing
+from captiond.status import LibraryStatus, Standing, Status
+from captiond.support import wire
 
 if TYPE_CHECKING:
     from captiond.settings import Settings
@@ -65,6 +68,23 @@ def failures(settings: Settings) -> list[str]:
         for library in settings.libraries
         for path in index.failures_of(state, library.name)
     ]
+
+
+def asked(settings: Settings, library: Library, path: str) -> tuple[Standing, Status | None]:
+    """Where a picture stands, and how the daemon fares that says so; None if there is none.
+
+    Raises Surroundings if there is a daemon and it does not answer.
+    """
+    folders = settings.folders
+    question = {"ask": "explain", "path": path, "library": library.name}
+    try:
+        answer = client.ask(folders.state, folders.inbox, question)
+    except client.NotRunning:
+        return standing(settings, library, path), None
+    try:
+        return wire.decoded(Standing, answer.get("standing")), of(answer, folders.inbox)
+    except ValueError as error:
+        raise client.not_understood(folders.inbox, error) from error
 
 
 def standing(settings: Settings, library: Library, path: str) -> Standing:

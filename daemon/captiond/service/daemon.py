@@ -130,6 +130,7 @@ class Daemon:
             inbox=folders.inbox,
             done=folders.done,
             failed=folders.failed,
+            libraries={library.name for library in rooms.libraries},
         )
         unwell = partial(report.why_unhealthy, rooms, self._life)
         measure = partial(report.measures, rooms, self._life)

@@ -105,4 +105,5 @@ def measures(rooms: Rooms, life: Life) -> Measures:
         captioner=captioner.gauges() if captioner is not None else Gauges(),
         notices=webhook.results if webhook is not None else {},
         notices_waiting=webhook.waiting if webhook is not None else None,
+        libraries=now.libraries,
     )
