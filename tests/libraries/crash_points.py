@@ -16,6 +16,7 @@ import errno
 import os
 import signal
 import sys
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -51,6 +52,7 @@ XMP = """<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>
 </rdf:RDF></x:xmpmeta>
 <?xpacket end="w"?>"""
 PATH = "trip/photo.png"
+_QUIET_SECONDS = 0.02  # what lies beside a picture settles, too
 MEMORY = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
 
 
@@ -87,12 +89,14 @@ def lay_out(root: Path, scene: str, decoders: Decoders) -> World:
     if mirrored:
         world.mirror.mkdir()
         (world.mirror / MARKER).write_text("")
+    world.settings["watch"]["settle_seconds"] = _QUIET_SECONDS / 10
     world.put(PATH, 20)
     if scene == "merged":
         (world.root / f"{PATH}.xmp").write_text(XMP)
     if scene == "anew":
         _publish(world)
         world.put(PATH, 30)
+    time.sleep(_QUIET_SECONDS)
     return world
 
 

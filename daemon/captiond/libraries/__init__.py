@@ -9,6 +9,7 @@ whole), and what it writes gets its names by delivery's own moves.
     walk        by names alone: how much there is, what was left behind
     index       what is known without reading: only faster, in the state folder
     knowing     is a picture described already?  At a glance, or by reading it
+    candidates  those that are not, and since when each has been quiet
     around      the record, the .xmp and other words beside a picture
     placing     what is written gets its names: the .xmp first, the record last
     desk        claiming, describing, failing; everything beneath opened folders

@@ -24,7 +24,7 @@ from captiond.errors import LibraryAway, NotThere, Rejected, Surroundings, TryLa
 from captiond.inbox import Inbox
 from captiond.inbox.ignore import Ignore
 from captiond.inbox.root import Known as KnownFolder
-from captiond.inbox.settle import Book
+from captiond.libraries.candidates import Candidates
 from captiond.libraries.desk import Desk, Trees
 from captiond.libraries.index import Index, Row, Seen
 from captiond.libraries.knowing import Knowing, left_behind
@@ -98,7 +98,12 @@ class Library:
             ignore=ignore,
             clock=clock,
             place=_Root(place, self._see),
-            book=_Candidates(self._is_known, watching),
+            book=Candidates(
+                self._is_known,
+                settle_seconds=watching.settle_seconds,
+                incomplete_after_seconds=watching.incomplete_after_seconds,
+                settle_untold_seconds=watching.settle_untold_seconds,
+            ),
             on_scanned=self._scanned,
         )
 
@@ -326,25 +331,6 @@ class Library:
                 log.info("the library is back", library=self.name)
         elif former is None or former.message != trouble.message:
             log.error("a library waits", library=self.name, reason=trouble.message, advice=trouble.advice)
-
-
-class _Candidates(Book):
-    """The pictures of a library about which something is to be done."""
-
-    def __init__(self, is_known: Callable[[str, Fingerprint], bool], watching: Watching) -> None:
-        super().__init__(
-            settle_seconds=watching.settle_seconds,
-            settle_untold_seconds=watching.settle_untold_seconds,
-            incomplete_after_seconds=watching.incomplete_after_seconds,
-        )
-        self._is_known = is_known
-
-    def observe(
-        self, path: str, fingerprint: Fingerprint, earliest: float, latest: float, *, hinted: bool = False
-    ) -> bool:
-        if not self.has(path) and self._is_known(path, fingerprint):
-            return False
-        return super().observe(path, fingerprint, earliest, latest, hinted=hinted)
 
 
 class _Root:
