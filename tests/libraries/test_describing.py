@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import time
 from pathlib import Path
 
 import pytest
 
 from captiond.delivery import Delivery
-from captiond.libraries import MARKER
+from captiond.libraries import MARKER, placing
 from captiond.libraries.index import forget_failure
 from captiond.pictures import Decoders
 from captiond.records import Delivered, Job, SettledFile
@@ -360,3 +362,40 @@ def test_what_is_dropped_waits_for_one_picture_of_a_library_at_most(
     world.serve()
     assert order.index(99) - begun_at_claim[0] <= 1
     assert len(order) == 21
+
+
+def test_an_xmp_that_changes_in_the_middle_keeps_what_was_written_into_it(world: World) -> None:
+    """Whoever writes into the .xmp while the model answers loses nothing: the words are laid into it anew."""
+    world.put("a.png", 20)
+    xmp = world.root / "a.png.xmp"
+    xmp.write_text(_XMP.format(""))
+
+    def rate(_: int) -> None:
+        time.sleep(0.05)
+        xmp.write_text(_XMP.format("").replace('Rating="4"', 'Rating="5"'))
+        time.sleep(0.1)  # longer than it takes to settle
+
+    world.teller.before = rate
+    assert world.serve() == [20]
+    merged = xmp.read_text()
+    assert 'xmp:Rating="5"' in merged and said(20) in merged
+
+
+def test_a_library_that_cannot_be_written_waits_and_asks_no_more(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A full disk makes its library wait: nobody is charged, and only what was in flight was asked about."""
+    for width in range(20, 60):
+        world.put(f"{width}.png", width)
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as disk:
+        disk.setattr(placing, "write", full)
+        assert len(world.serve()) <= 16
+    assert world.status is not None and world.status.state == "unavailable"
+    assert "space" in (world.status.reason or "") + (world.status.advice or "")
+    assert world.told == []
+    world.serve()
+    assert world.status.described == 40 and {one.attempts for one in world.told} == {1}

@@ -154,7 +154,7 @@ def _library(
     settings: Settings, path: Path, name: str | None, sidecars: Path | None, existing: bool
 ) -> tuple[Library, bool]:
     """What the settings say of it, if they do; else what is asked for."""
-    known = next((one for one in settings.libraries if one.path == path), None)
+    known = next((one for one in settings.libraries if os.path.normpath(one.path) == str(path)), None)
     if known is not None:
         return known, True
     called = name or _name_of(path, {one.name.casefold() for one in settings.libraries})

@@ -122,7 +122,8 @@ class Library:
             except (Surroundings, OSError, ValueError, MemoryError) as error:
                 self._set_trouble(_as_away(self.name, error))
                 self.is_at_rest = once
-                stop.wait(wait_seconds)
+                if not once:
+                    stop.wait(wait_seconds)
                 wait_seconds = min(2 * wait_seconds, LONGEST_RETRY_SECONDS)
         self._wake()
 
