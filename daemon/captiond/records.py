@@ -58,8 +58,7 @@ class Fault:
 class SettledFile:
     """A file that is complete: quiet for long enough, held by no writer, its container whole.
 
-    A file that never will be complete is offered too, with its fault: it is to be set aside, since
-    otherwise it would lie in the inbox for ever without a word.
+    A file that never will be complete is offered too, with its fault, to be set aside with a word.
     """
 
     path: str
@@ -69,20 +68,12 @@ class SettledFile:
     notices: tuple[Notice, ...] = ()  # what made it wait, and did not come
     library: str | None = None  # the name of the library that it lies in; then `path` begins with it
 
-    @property
-    def key(self) -> str:
-        """What tells it from all others: no path in the inbox begins with a slash."""
-        return self.path if self.library is None else f"/{self.path}"
-
 
 @dataclass(frozen=True, slots=True)
 class Notes:
-    """What is known of a picture from around it: its name, and what lies beside it in words, whole.
+    """What is known of a picture from around it: its name, and what lies beside it in words, whole."""
 
-    A caption may be laid into the .xmp and the .txt.
-    """
-
-    xmp: bytes | None = None
+    xmp: bytes | None = None  # like the text, a file into which a caption may be laid
     text: bytes | None = None
     unread: frozenset[str] = frozenset()  # xmp, txt: which of them is there and too large to be read
     takeout: tuple[bytes, ...] = ()  # the JSON files that came along; Google Takeout's hold a description
@@ -127,6 +118,8 @@ class CaptionRequest:
     max_new_tokens: int
     temperature: float = 0.0  # 0: the likeliest words, the same each time; more: others, by chance
     seed: int | None = None  # of that chance; None: another one each time
+    schema: str | None = None  # JSON Schema that the answer is to be held to, where that is possible
+    server: str | None = None  # the address of the one to ask, where there are several
 
 
 class Describe(Protocol):
@@ -150,6 +143,10 @@ def _nothing(_: str) -> bool:
     return False
 
 
+def _as_dropped(path: str, data: bytes, modified_ns: int, /) -> str | None:
+    return None
+
+
 @dataclass(frozen=True, slots=True)
 class Rules:
     """What the settings say about one picture: asked for when it is claimed, and kept until it is over."""
@@ -166,6 +163,7 @@ class Rules:
     profile: str | None = None  # by whose name these are not everybody's
     skips_duplicates: bool = False  # the same file under the same path is delivered once
     questions: str = ""  # the same for the same questions about the same fields
+    folder_of: Callable[[str, bytes, int], str | None] = _as_dropped  # in done/: of path, bytes, time
     limits: Limits = Limits()  # of what a person writes
     asks_anew: bool = False  # whatever was answered about the same picture before
 
@@ -189,6 +187,7 @@ class Job:
     notes: Notes = field(default=NO_NOTES, repr=False)
     notices: tuple[Notice, ...] = ()
     library: str | None = None  # as in SettledFile
+    folder: str | None = None  # to which of done/ it goes; None: to the one that it was dropped in
 
 
 @dataclass(frozen=True, slots=True)
@@ -253,6 +252,8 @@ class Answer:
     new_tokens: int | None
     finish_reason: str  # stop | length
     notices: tuple[Notice, ...] = ()
+    has_thoughts: bool = False  # it thought, and that came apart from the text
+    server: str | None = field(default=None, compare=False)  # the address of the one that answered
 
 
 @dataclass(frozen=True, slots=True)
@@ -377,6 +378,7 @@ class Outcome:
     caption: str | None = None
     fields: Mapping[str, str | list[str]] = field(default_factory=dict)  # the other texts, as in the sidecar
     needs_look: bool = False  # by a person
+    warnings: tuple[str, ...] = ()  # their codes
     model: str | None = None
     kind: str | None = None  # why it failed: a stable word, as in `Rejected`
     message: str | None = None
@@ -388,15 +390,6 @@ class Outcome:
     attempts: int | None = None
     is_recovered: bool = False  # an earlier process had begun it: not this one's work
     library: str | None = None  # it was described, or failed, where it lies: in the library of this name
-
-
-@dataclass(frozen=True, slots=True)
-class Rest:
-    """A wanted pause, or closed hours: nothing is wrong, and nothing new begins."""
-
-    reason: str
-    until: datetime | None  # aware; None: until somebody ends it
-    advice: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -249,7 +249,7 @@ class Desk:
 
 
 def _key(work: Job | SettledFile) -> str:
-    """By which attempts are counted: as `SettledFile.key`."""
+    """By which attempts are counted: no path of the inbox begins with a slash."""
     return f"/{work.path}"
 
 

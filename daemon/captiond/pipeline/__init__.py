@@ -31,7 +31,7 @@ from captiond.pipeline.gate import Gate
 from captiond.pipeline.preparing import Preparing, Ready
 from captiond.pipeline.remembering import Memory, Remembering
 from captiond.pipeline.same_answer import SameAnswer
-from captiond.pipeline.sources import Elsewhere, FromInbox, Nowhere, Source
+from captiond.pipeline.sources import Elsewhere, FromInbox, Nowhere, Source, key_of
 from captiond.pipeline.turns import Turns
 from captiond.records import (
     Delivered,
@@ -189,7 +189,7 @@ class Pipeline(Generic[Prepared]):
 
     def _size(self, settled: SettledFile) -> float:
         """How much of the memory for files it takes; all of it where it is to be served alone."""
-        return ALONE if settled.key in self._suspects else settled.fingerprint.size
+        return ALONE if key_of(settled) in self._suspects else settled.fingerprint.size
 
     def _serve_in_turn(self, settled: SettledFile, stop: threading.Event) -> None:
         with self._turns.of_inbox() if settled.library is None else nullcontext():
@@ -200,7 +200,7 @@ class Pipeline(Generic[Prepared]):
         if self._is_resting():  # since it was taken from its place, where it goes on waiting
             self._source(settled).release(settled.path)
             return
-        self._suspects.discard(settled.key)
+        self._suspects.discard(key_of(settled))
         job = None
         try:
             claimed = self._source(settled).claim(settled)

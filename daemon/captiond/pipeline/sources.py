@@ -65,3 +65,8 @@ class FromInbox:
         self.set_aside = delivery.set_aside
         self.forgive = delivery.forgive
         self.outcome = delivery.outcome
+
+
+def key_of(settled: SettledFile) -> str:
+    """By what attempts at it are counted: no path of the inbox begins with a slash."""
+    return settled.path if settled.library is None else f"/{settled.path}"
