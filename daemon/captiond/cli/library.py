@@ -9,10 +9,11 @@ import click
 
 from captiond.cli.given import config_option, settings_of
 from captiond.cli.say import say_lines
+from captiond.commands.manual import Commands
 from captiond.errors import ExitCode
 
 
-@click.group()
+@click.group(cls=Commands)
 def library() -> None:
     """Describe pictures where they lie, without moving or touching them."""
 

@@ -119,6 +119,8 @@ def _what(found: Found) -> str:
         return (
             "What lies there now is left as it is, and what comes later is described; --existing: all of it."
         )
+    if not found.pictures:
+        return "What comes there is described."
     if not found.to_describe:
         return "All of it is described already, and so will be what comes later."
     if found.seconds_each is None:
