@@ -17,7 +17,7 @@ from itertools import islice
 from threading import Lock
 
 from captiond.delivery.files import NO_FILE, allocated, contents
-from captiond.delivery.folders import Folder
+from captiond.delivery.folders import Beneath
 from captiond.errors import TryLater
 from captiond.names import shown
 from captiond.records import NO_NOTES, Fingerprint, Notes, Rules
@@ -65,7 +65,7 @@ class Companion:
         return "" if is_named_like_it else self.tail.suffix.lower()
 
     @contextmanager
-    def opened(self, inbox: Folder) -> Iterator[int]:
+    def opened(self, inbox: Beneath) -> Iterator[int]:
         """Open for reading, and what was seen, before as after; else TryLater."""
         try:
             file = open_file(inbox.root, self.path)
@@ -132,15 +132,15 @@ class Takers:
         self._jobs: dict[str, str] = {}
         self._listed: tuple[float, str, Names] = (0.0, "", Names(()))
 
-    def look(self, inbox: Folder, path: str, rules: Rules) -> Company:
+    def look(self, inbox: Beneath, path: str, rules: Rules) -> Company:
         """What would travel with the picture now; TryLater if some of it is being written."""
         return self._look(inbox, path, rules, self._are_without)
 
-    def take(self, inbox: Folder, path: str, rules: Rules, job: str) -> Company:
+    def take(self, inbox: Beneath, path: str, rules: Rules, job: str) -> Company:
         """The same, kept for this job from now on."""
         return self._look(inbox, path, rules, lambda beside: self.keep(beside, job))
 
-    def _look(self, inbox: Folder, path: str, rules: Rules, may_take: Callable[[str], bool]) -> Company:
+    def _look(self, inbox: Beneath, path: str, rules: Rules, may_take: Callable[[str], bool]) -> Company:
         return look(
             inbox,
             path,
@@ -180,7 +180,7 @@ class Takers:
 
 
 def look(
-    inbox: Folder,
+    inbox: Beneath,
     path: str,
     *,
     text: bool,
@@ -213,7 +213,7 @@ def look(
 
 
 def _found(
-    inbox: Folder, path: str, names_of_many: Callable[[int, str], Names], *, text: bool
+    inbox: Beneath, path: str, names_of_many: Callable[[int, str], Names], *, text: bool
 ) -> list[Companion]:
     """The regular files that may travel with it.  Of two names that differ in case only, the first."""
     folder_name, name = split(path)

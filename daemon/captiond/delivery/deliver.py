@@ -137,7 +137,7 @@ class Delivery:
             with ours(f"looking at what lies beside {shown(path)}"):
                 beside = self._takers.look(inbox, path, rules)
             attempt = self._attempts.begin(path, fingerprint)
-            _refuse(settled, attempt, rules)
+            refuse(settled, attempt, rules)
             try:
                 with ours(f"reading {shown(path)}"):
                     self._attributes[path] = Attributes.of(file)
@@ -292,7 +292,7 @@ class Delivery:
         return sidecar.outcome(record, delivered, datetime.now(UTC))
 
 
-def _refuse(settled: SettledFile, attempt: int, rules: Rules) -> None:
+def refuse(settled: SettledFile, attempt: int, rules: Rules) -> None:
     """What can be told without reading the file."""
     size = settled.fingerprint.size
     if (fault := settled.fault) is not None:

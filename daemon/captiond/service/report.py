@@ -58,6 +58,7 @@ def status(rooms: Rooms, life: Life) -> Status:
         gives_up_seconds=rooms.inbox.gives_up_seconds(),
         unserved=rooms.inbox.unserved,
         hanging=life.watchdog.hanging if life.watchdog is not None else None,
+        libraries=rooms.libraries.status(),
     )
 
 
@@ -105,4 +106,5 @@ def measures(rooms: Rooms, life: Life) -> Measures:
         captioner=captioner.gauges() if captioner is not None else Gauges(),
         notices=webhook.results if webhook is not None else {},
         notices_waiting=webhook.waiting if webhook is not None else None,
+        libraries=now.libraries,
     )

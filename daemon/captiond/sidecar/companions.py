@@ -22,7 +22,7 @@ TEXT = ".txt"
 JSON = ".json"
 C2PA = ".c2pa"  # Content Credentials of a picture that they are not embedded into
 
-_RAW = (
+RAW = (
     ".3fr", ".arw", ".cr2", ".cr3", ".crw", ".dcr", ".dng", ".erf", ".fff", ".gpr", ".iiq", ".k25", ".kdc",
     ".mef", ".mos", ".mrw", ".nef", ".nrw", ".orf", ".pef", ".raf", ".raw", ".rw2", ".rwl", ".sr2", ".srf",
     ".srw", ".x3f",
@@ -176,7 +176,7 @@ def tails(*, text: bool) -> tuple[Tail, ...]:
     edits = [ending for end in (*_EDITS, *_OF_CAMERAS) for ending in _cases(end)]
     on_name = (XMP, XMP.upper(), *takeout, *_cases(C2PA), *edits)
     aae = [f".{''.join(letters)}" for letters in product("Aa", "Aa", "Ee")]
-    both_cases = (ending for end in (*_MOTION, *_RAW, *((TEXT,) if text else ())) for ending in _cases(end))
+    both_cases = (ending for end in (*_MOTION, *RAW, *((TEXT,) if text else ())) for ending in _cases(end))
     on_stem = (*_cases(XMP), *_cases(C2PA), *aae, *both_cases, *edits)
     formed = (
         *(Tail(ending, form="numbered") for ending in takeout),
@@ -196,7 +196,7 @@ def credentials_of(name: str) -> list[str]:
 
 def notes_of(tail: Tail) -> Tail | None:
     """What a raw converter writes about a raw file that travels along: `photo.NEF.xmp`."""
-    is_raw = tail.on_stem and tail.suffix.lower() in _RAW
+    is_raw = tail.on_stem and tail.suffix.lower() in RAW
     return Tail(tail.suffix + XMP, on_stem=True) if is_raw else None
 
 
