@@ -22,10 +22,11 @@ from pathlib import Path
 from captiond.errors import Surroundings, as_surroundings
 from captiond.inbox import mounts, unserved
 from captiond.inbox import root as root_folder
-from captiond.inbox.ignore import IMAGE_EXTENSIONS, NOT_AN_IMAGE, Ignore
+from captiond.inbox.ignore import NOT_AN_IMAGE, Ignore
 from captiond.inbox.look import look_into
 from captiond.inbox.neighbours import calls_of
 from captiond.inbox.settle import SETTLE_UNTOLD_SECONDS, Book, Kind
+from captiond.inbox.shots import pictures_beside, seen_with_its_shot
 from captiond.inbox.survey import Survey
 from captiond.inbox.watch import Watcher, WatchState
 from captiond.records import Fingerprint, SettledFile
@@ -245,7 +246,7 @@ class Inbox:
                 return Standing("ignored", _kind(found.st_mode))
             if rule := self._ignore.rule(path):
                 may_travel = rule == NOT_AN_IMAGE and not self._ignore.is_asked_for(path)
-                of_picture = self._companion(path, takes_text) if may_travel else None
+                of_picture = self._companion(root, path, takes_text) if may_travel else None
                 is_alone = of_picture is None or of_picture.companion_of is None
                 if may_travel and is_alone and (lying := unserved.look(root, path)):
                     return Standing("unserved", lying.sentence)
@@ -254,16 +255,18 @@ class Inbox:
                 return standing
             trust, beside = self._tells_of_writers(), calls_of(folder, name)
         finding = look_into(root, path, Fingerprint.of(found), trust_leases=trust, beside=beside)
+        finding = seen_with_its_shot(root, path, finding, self._ignore)
+        if finding.kind is Kind.TRAVELS:
+            picture = self.standing(finding.reason)
+            return Standing("companion", companion_of=finding.reason, picture=picture)
         is_given_up = finding.kind is Kind.PARTIAL and finding.certain
         return Standing(_UNKNOWN[finding.kind], finding.reason or None, is_given_up=is_given_up)
 
-    def _companion(self, path: str, takes_text: bool) -> Standing | None:
+    def _companion(self, root: int, path: str, takes_text: bool) -> Standing | None:
         pictures = [
-            picture
-            for picture in pictures_of(path, IMAGE_EXTENSIONS, text=takes_text)
-            if self._ignore.rule(picture) is None
+            picture for picture in pictures_of(path, text=takes_text) if self._ignore.rule(picture) is None
         ]
-        for picture in pictures:
+        for picture in (*pictures, *pictures_beside(root, path, self._ignore)):
             standing = self.standing(picture)
             if standing.state != "not_there":
                 return Standing("companion", companion_of=picture, picture=standing)
@@ -335,6 +338,7 @@ class Inbox:
             try:
                 beside = self._survey.unfinished_beside(path)
                 finding = look_into(descriptor, path, fingerprint, trust_leases=trust, beside=beside)
+                finding = seen_with_its_shot(descriptor, path, finding, self._ignore)
             except Surroundings:
                 with self._lock:
                     self._book.put_back(path)
