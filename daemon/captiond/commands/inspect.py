@@ -23,8 +23,9 @@ from captiond.errors import Surroundings
 from captiond.formats import raw
 from captiond.history import Entry, Looking, looked_into
 from captiond.inbox import Inbox, root, scan, unserved
-from captiond.names import shown
+from captiond.names import shown, utc_text
 from captiond.service import client
+from captiond.service.resting import resting_of
 from captiond.service.rules import ignore_of
 from captiond.sidecar.companions import Names, pictures_among, pictures_of
 from captiond.status import Standing, Status, Where
@@ -73,15 +74,20 @@ def status(settings: Settings) -> Status:
         "held": 0,
         "in_work": 0,
         "duplicates": 0,
+        "needs_look": 0,
+        "cached": 0,
         **(_remembered(settings, Looking.counts) or _lying(folders)),
         "ignored": ignored,
         "unreadable": 0,
         "missed_events": 0,
     }
+    rest = resting_of(settings).look()
     return Status(
         state="stopped",
-        pause_reason=None,
-        pause_advice=None,
+        pause_reason=rest.reason if rest is not None else None,
+        pause_advice=rest.advice if rest is not None else None,
+        pause_wanted=rest is not None,
+        pause_until=utc_text(rest.until) if rest is not None and rest.until is not None else None,
         counts=counts,
         rate_per_second=0.0,
         seconds_to_finish=None,
@@ -159,7 +165,8 @@ def _explained(standing: Standing, status: Status | None) -> Explanation | None:
     if status.state == "starting":
         return Explanation(f"{said}; captiond is starting and loads its model.", standing=standing)
     if status.pause_reason is not None:
-        why = f"{said}; all work is paused: {status.pause_reason}"
+        until = f" (until {moment(status.pause_until)})" if status.pause_until is not None else ""
+        why = f"{said}; all work is paused: {status.pause_reason}{until}"
         return Explanation(why, status.pause_advice, standing=standing)
     return Explanation(f"{said}.", standing=standing)
 

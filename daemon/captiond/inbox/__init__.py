@@ -11,34 +11,37 @@ from __future__ import annotations
 import errno
 import math
 import os
-import stat
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from captiond.errors import Surroundings, as_surroundings
 from captiond.inbox import mounts, unserved
 from captiond.inbox import root as root_folder
-from captiond.inbox.ignore import NOT_AN_IMAGE, Ignore
+from captiond.inbox.ignore import Ignore
 from captiond.inbox.look import look_into
-from captiond.inbox.neighbours import calls_of
-from captiond.inbox.settle import SETTLE_UNTOLD_SECONDS, Book, Kind
+from captiond.inbox.settle import SETTLE_UNTOLD_SECONDS, Book
 from captiond.inbox.shots import pictures_beside, seen_with_its_shot
+from captiond.inbox.standing import found_by_looking
 from captiond.inbox.survey import Survey
 from captiond.inbox.watch import Watcher, WatchState
-from captiond.records import Fingerprint, SettledFile
+from captiond.records import SettledFile
 from captiond.sidecar.companions import pictures_of
-from captiond.status import Standing, Unserved, Where
-from captiond.support import openat
+from captiond.status import Standing, Unserved
 
 __all__ = ["Inbox", "InboxCounts", "WatchState"]
 
 _TICK_SECONDS = 0.1  # how long a stop may go unnoticed
 _BREATH_SECONDS = 0.05  # between two looks at hints, so that a busy writer does not keep us busy
 _TEND_SECONDS = 1.0
+
+
+def _never() -> bool:
+    return False
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +75,7 @@ class Inbox:
         poll_interval_seconds: float,
         method: str = "auto",
         ignore: Ignore | None = None,
+        is_urgent: Callable[[str], bool] | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._path = root.absolute()
@@ -91,6 +95,8 @@ class Inbox:
             incomplete_after_seconds=incomplete_after_seconds,
             settle_untold_seconds=settle_untold_seconds,
         )
+        if is_urgent is not None:
+            self._book.prefer(is_urgent)
         self._survey = Survey(self._book, self._lock, self._ignore, clock)
         self._strangers = unserved.Strangers()
         self._tend_at = -math.inf
@@ -113,21 +119,31 @@ class Inbox:
         """From the next look on these patterns count; everything is looked at again for it."""
         self._next_ignore = rules
 
+    def prefer(self, is_urgent: Callable[[str], bool]) -> None:
+        """From now on these paths go before all others."""
+        with self._lock:
+            self._book.prefer(is_urgent)
+
     def settled(
-        self, stop: threading.Event, *, once: bool = False, patience_seconds: float | None = None
+        self,
+        stop: threading.Event,
+        *,
+        once: bool = False,
+        patience_seconds: float | None = None,
+        is_held: Callable[[], bool] = _never,
     ) -> Iterator[SettledFile]:
         """Files as they become complete: each `next` gives the one whose turn it is then.
 
         Waits while there is none.  Ends when `stop` is set; with `once`, also when nothing waits, settles or
         is in work (what may not be read holds nothing up, nor what has long been called unfinished, nor what
-        is not whole `patience_seconds` after it settled).  Raises Surroundings when the inbox cannot be seen;
-        called again, it goes on.
+        is not whole `patience_seconds` after it settled).  While `is_held` says so the inbox is looked at and
+        nothing is handed out.  Raises Surroundings when the inbox cannot be seen; called again, it goes on.
         """
         is_last_look = False
         while not stop.is_set():
             with self._opened() as descriptor:
                 self._look(descriptor, stop)
-                settled = self._pick(descriptor, stop)
+                settled = None if is_held() else self._pick(descriptor, stop)
             self.looked_at = self._clock()
             if settled is not None:
                 is_last_look = False
@@ -225,7 +241,11 @@ class Inbox:
             return standing
         try:
             with root_folder.opened(self._path) as descriptor:
-                return self._standing_by_looking(descriptor, path, standing, takes_text)
+                trust_leases = self._tells_of_writers()
+                companion = partial(self._companion, descriptor, path, takes_text)
+                return found_by_looking(
+                    descriptor, path, standing, self._ignore, companion, trust_leases=trust_leases
+                )
         except (FileNotFoundError, NotADirectoryError, ValueError):
             return Standing("not_there")
         except Surroundings as trouble:
@@ -234,33 +254,6 @@ class Inbox:
             if error.errno == errno.ENAMETOOLONG:  # no file has such a name
                 return Standing("not_there")
             return Standing("unreadable", f"cannot be looked at: {error.strerror}")
-
-    def _standing_by_looking(
-        self, root: int, path: str, standing: Standing | None, takes_text: bool
-    ) -> Standing:
-        with openat.folder_of(root, path) as (folder, name):
-            if name in ("", ".", ".."):
-                return Standing("not_there")  # no name of a file
-            found = os.stat(name, dir_fd=folder, follow_symlinks=False)
-            if not stat.S_ISREG(found.st_mode):
-                return Standing("ignored", _kind(found.st_mode))
-            if rule := self._ignore.rule(path):
-                may_travel = rule == NOT_AN_IMAGE and not self._ignore.is_asked_for(path)
-                of_picture = self._companion(root, path, takes_text) if may_travel else None
-                is_alone = of_picture is None or of_picture.companion_of is None
-                if may_travel and is_alone and (lying := unserved.look(root, path)):
-                    return Standing("unserved", lying.sentence)
-                return of_picture or Standing("ignored", rule)
-            if standing is not None:
-                return standing
-            trust, beside = self._tells_of_writers(), calls_of(folder, name)
-        finding = look_into(root, path, Fingerprint.of(found), trust_leases=trust, beside=beside)
-        finding = seen_with_its_shot(root, path, finding, self._ignore)
-        if finding.kind is Kind.TRAVELS:
-            picture = self.standing(finding.reason)
-            return Standing("companion", companion_of=finding.reason, picture=picture)
-        is_given_up = finding.kind is Kind.PARTIAL and finding.certain
-        return Standing(_UNKNOWN[finding.kind], finding.reason or None, is_given_up=is_given_up)
 
     def _companion(self, root: int, path: str, takes_text: bool) -> Standing | None:
         pictures = [
@@ -358,34 +351,12 @@ class Inbox:
         if self._watcher.bell.wait(min(max(left, 0.0), _TICK_SECONDS)):
             stop.wait(min(max(self._hints_at + _BREATH_SECONDS - self._clock(), 0.0), _BREATH_SECONDS))
 
+    @property
+    def has_looked_everywhere(self) -> bool:
+        """Whether every folder was looked into since the start."""
+        return self._survey.is_complete
+
     def _is_empty(self, patience_seconds: float | None) -> bool:
         with self._lock:
             is_at_rest = self._book.is_at_rest(self._clock(), patience_seconds)
-        return is_at_rest and self._survey.is_complete
-
-
-# Of a file that is in no book: what a look at it says.
-_UNKNOWN: dict[Kind, Where] = {
-    Kind.WHOLE: "unlooked",
-    Kind.PARTIAL: "partial",
-    Kind.FAULTY: "faulty",
-    Kind.UNFINISHED: "unfinished",
-    Kind.HELD: "held",
-    Kind.CHANGED: "changing",
-    Kind.UNREADABLE: "unreadable",
-    Kind.GONE: "not_there",
-}
-
-
-def _kind(mode: int) -> str:
-    return next((name for is_kind, name in _KINDS if is_kind(mode)), "not a regular file")
-
-
-_KINDS: tuple[tuple[Callable[[int], bool], str], ...] = (
-    (stat.S_ISLNK, "a link, and links are never followed"),
-    (stat.S_ISDIR, "a folder"),
-    (stat.S_ISFIFO, "a FIFO"),
-    (stat.S_ISSOCK, "a socket"),
-    (stat.S_ISCHR, "a device"),
-    (stat.S_ISBLK, "a device"),
-)
+        return is_at_rest and self.has_looked_everywhere

@@ -86,6 +86,7 @@ class Describing:
             xmp=made.xmp,
             text=made.text,
             raw_xmp=raw_xmp,
+            shared_keywords=judged.union.shared,
         )
 
     def _of_raw(self, wish: Wish, note: RawNote | None) -> tuple[bytes | None, tuple[Written, ...]]:

@@ -27,10 +27,11 @@ from captiond.service import build, control, report, signals, systemd
 from captiond.service.build import Rooms
 from captiond.service.heartbeat import Signs, Watchdog
 from captiond.service.report import Life
-from captiond.service.rules import ignore_of
+from captiond.service.rules import ignore_of, urgent_of
 from captiond.service.upkeep import Upkeep
 from captiond.settings.reload import change
 from captiond.status import Standing, Status
+from captiond.support.hours import Hours
 from captiond.support.settings_file import fingerprint
 
 if TYPE_CHECKING:
@@ -61,6 +62,8 @@ class Daemon:
         """
         raise_descriptor_limit()
         rooms, life = self.rooms, self._life
+        if once:  # somebody asks for it now, and not whenever the schedule has it
+            rooms.resting.heed(Hours.of(()))
         hearing = signals.heard(on_stop=self._drain, on_reload=self._reload)
         with ExitStack() as closing, hearing as stop:
             # Left in the reverse order: the door first, so that nobody asks any more; then the
@@ -97,6 +100,7 @@ class Daemon:
                 tell=tell,
                 suspects=suspects,
                 same_answer_limit=self._settings.checks.same_answer_limit,
+                memory=rooms.cache,
             )
             upkeep = Upkeep(
                 *served, gate=rooms.gate, tally=rooms.tally, tell=tell, takes_text=self._takes_text
@@ -127,7 +131,10 @@ class Daemon:
         )
         unwell = partial(report.why_unhealthy, rooms, self._life)
         measure = partial(report.measures, rooms, self._life)
-        return door.serving(answering, unwell, measure, gallery, self._inbox_routes())
+        from captiond.web import pausing
+
+        more = self._inbox_routes(), pausing.routes(rooms.resting, rooms.gate.look)
+        return door.serving(answering, unwell, measure, gallery, *more)
 
     def _inbox_routes(self) -> Any:
         from captiond.commands.inspect import sentence
@@ -188,6 +195,9 @@ class Daemon:
         self.rooms.decoders.limit(seconds=limits.decode_seconds, memory_bytes=limits.decode_memory_bytes)
         if {"watch.ignore", "profiles"} & {*changed.taken_over}:
             self.rooms.inbox.ignore(ignore_of(settings))
+        if "watch.first" in changed.taken_over:
+            self.rooms.inbox.prefer(urgent_of(settings))
+        self.rooms.resting.heed(Hours.of(settings.schedule.hours))
         logs.configure(settings.log.level, settings.log.format)
         log.info("settings read again", changed=changed.taken_over)
 
@@ -219,6 +229,8 @@ def _open_folders(rooms: Rooms, closing: ExitStack) -> None:
     closing.callback(rooms.attempts.close)
     closing.callback(rooms.delivery.close)
     closing.callback(rooms.history.close)
+    if rooms.cache is not None:
+        closing.callback(rooms.cache.close)
 
 
 def _say_that_it_takes_time(settings: Settings) -> None:

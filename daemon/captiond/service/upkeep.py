@@ -23,7 +23,7 @@ from captiond.inbox import Inbox
 from captiond.pipeline.gate import Gate
 from captiond.records import CaptionRequest, Outcome, Picture, PictureFacts
 from captiond.service import systemd
-from captiond.status import Tally
+from captiond.status import Rest, Tally
 from captiond.support.background import repeating
 
 log = structlog.get_logger(__name__)
@@ -70,8 +70,9 @@ class Upkeep:
         self._tell_of_waiting()
         if self.turned_at >= self._look_again_at:
             self.tell_of_unserved()
-        counts = self._inbox.counts()
-        if not counts.waiting and not counts.in_work and self._gate.take_turn():
+        counts, is_resting = self._inbox.counts(), self._gate.look() is not None
+        nobody_waits = is_resting or not counts.waiting
+        if nobody_waits and not counts.in_work and self._gate.take_turn():
             self._mind_trouble(self._try_surroundings)
         pauses = self._gate.pauses  # counted before we look, since one may begin meanwhile
         if self._gate.trouble is None:
@@ -85,8 +86,10 @@ class Upkeep:
 
     def status(self) -> str:
         """One line for `systemctl status`."""
-        counts, trouble = self._inbox.counts(), self._gate.trouble
-        state = f"paused: {trouble.message}" if trouble is not None else "watching the inbox"
+        counts, trouble, rest = self._inbox.counts(), self._gate.trouble, self._gate.rest
+        state = "watching the inbox" if rest is None else f"paused: {rest.reason}{_until(rest)}"
+        if trouble is not None:
+            state = f"paused: {trouble.message}"
         not_whole = f"{counts.incomplete} not complete, " if counts.incomplete else ""
         numbers = (
             f"{counts.waiting + counts.settling - counts.incomplete} waiting, {not_whole}"
@@ -106,7 +109,8 @@ class Upkeep:
     def _try_surroundings(self) -> None:
         self._inbox.start()
         self._recover()
-        if self._captioner.is_loaded:  # one that was let go for want of work stays so until there is some
+        # One that was let go for want of work stays so until there is some: in a wanted pause there is none.
+        if self._captioner.is_loaded and self._gate.rest is None:
             self._ask_the_model()
         self._gate.open()
 
@@ -157,3 +161,7 @@ class Upkeep:
         if line != self._told:
             self._told = line
             systemd.notify(f"STATUS={line}")
+
+
+def _until(rest: Rest) -> str:
+    return f", until {rest.until.astimezone():%Y-%m-%d %H:%M %Z}" if rest.until is not None else ""
