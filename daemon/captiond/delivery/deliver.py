@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from captiond import sidecar
-from captiond.delivery import duplicates, originals
+from captiond.delivery import duplicates, late, originals
 from captiond.delivery.attempts import Attempts
 from captiond.delivery.attributes import Attributes
 from captiond.delivery.companions import Takers
@@ -155,7 +155,7 @@ class Delivery:
                     claimed_at=self._clock(),
                     rules=rules,
                     notes=beside.notes,
-                    notices=settled.notices,
+                    notices=(*settled.notices, *late.notices_of(self._folders["done"], path)),
                     folder=rules.folder_of(path, data, fingerprint.modified_ns),
                 )
                 earlier = self._finishing.earlier(path, {"done": sha256, "failed": identity(fingerprint)})

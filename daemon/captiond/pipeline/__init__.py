@@ -254,7 +254,7 @@ class Pipeline(Generic[Prepared]):
     def _deliver(self, job: Job) -> None:
         """The main path."""
         claimed = self._clock()
-        ready = self._preparing.of(job.data, max_pixels=job.rules.max_pixels)
+        ready = self._preparing.of(job.data, max_pixels=job.rules.max_pixels, name=job.path)
         facts = ready.facts
         decoded = self._clock()
         with self._turns.of_library() if job.library is not None else nullcontext():
