@@ -31,6 +31,7 @@ MAY_KNOW = {
     "inbox": {"support", "sidecar"},
     "delivery": {"support", "sidecar"},
     "history": {"support"},
+    "cache": {"support"},
     "webhook": {"support", "sidecar"},
     "captioners": {"phi3v", "demo", "support", "jpeg"},
     "demo": {"pictures", "metadata", "settings", "service", "sidecar"},

@@ -7,6 +7,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ class Tally:
         self.failed = 0
         self.needing_a_look = 0  # of those done, by a person
         self.duplicates = 0  # taken away since the same file was delivered before
+        self.cached = 0  # done, with words that the model had said about the same picture before
         self.failures: dict[str, int] = {}  # by kind
         self.warnings: dict[str, int] = {}  # by code
         self.last_error: str | None = None
@@ -54,6 +56,15 @@ class Tally:
             self.duplicates += 1
             self.finished_at = self._clock()
 
+    def counts(self) -> dict[str, int]:
+        """As `status` tells them."""
+        told = {"done": self.done, "failed": self.failed, "duplicates": self.duplicates}
+        return {**told, "cached": self.cached, "needs_look": self.needing_a_look}
+
+    def count_cached(self) -> None:
+        with self._counting:
+            self.cached += 1
+
     def rate_per_second(self) -> float:
         """Pictures a second, over the last minute or since the start."""
         with self._counting:
@@ -74,6 +85,15 @@ Where = Literal[
     "not_there", "ignored", "unserved", "companion", "unlooked", "changing", "settling", "untold", "waiting",
     "held", "unfinished", "forsaken", "partial", "faulty", "unreadable", "deferred", "in_work", "unseen",
 ]  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Rest:
+    """A wanted pause, or closed hours: nothing is wrong, and nothing new begins."""
+
+    reason: str
+    until: datetime | None  # aware; None: until somebody ends it
+    advice: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,4 +188,5 @@ class Measures:
     captioner: Gauges = Gauges()
     notices: Mapping[str, int] = field(default_factory=dict)  # of the webhook, by result
     notices_waiting: int | None = None
+    cached: int = 0
     is_resting: bool = False  # somebody wants a pause, or the hours are closed

@@ -210,11 +210,9 @@ class Server:
         if request.schema is not None:
             return self._held_to_schema(picture, request)
         try:
-            return self._said(picture, request)
-        except troubles.TooLong as long:
-            return self._asked_smaller(picture, request, long)
-        except Rejected as refused:
-            self._must_take_others(refused)
+            return self._said_or_smaller(picture, request)
+        except (Rejected, TryLater) as verdict:
+            self._must_serve_others(verdict)
             raise
 
     def _held_to_schema(self, picture: bytes, request: CaptionRequest) -> Reply:
@@ -244,27 +242,27 @@ class Server:
     def _takes_schemas(self) -> bool:
         return self._schema_refusals < ENOUGH_REFUSALS
 
-    def _asked_smaller(self, picture: bytes, request: CaptionRequest, refused: Rejected) -> Reply:
+    def _said_or_smaller(self, picture: bytes, request: CaptionRequest) -> Reply:
         """Once at half the size: what is said to be too long otherwise is the picture's own affair."""
-        smaller = _reduced(picture, max(LEAST_SIDE, max(_size(picture)) // 2))
         try:
-            return self._said(smaller, request)
-        except troubles.TooLong:
-            self._must_take_others(refused)
-            raise refused from None
+            return self._said(picture, request)
+        except troubles.TooLong as refused:
+            smaller = _reduced(picture, max(LEAST_SIDE, max(_size(picture)) // 2))
+            try:
+                return self._said(smaller, request)
+            except troubles.TooLong:
+                raise refused from None
 
-    def _must_take_others(self, refused: Rejected) -> None:
-        """Surroundings if it refuses a plain picture as well.
+    def _must_serve_others(self, verdict: Rejected | TryLater) -> None:
+        """Surroundings if a plain picture fares no better.
 
-        Started anew with another model, or with too little context, it would have the whole inbox set aside.
+        Started anew with another model, or with too little context, or behind a proxy that shows a page of
+        its own, it would have the whole inbox set aside.
         """
         try:
             self._said(self._plain("red"), PROBE)
-        except Rejected:
-            raise Surroundings(
-                f"the server takes no pictures any more: {refused.message}",
-                advice="Look at how the server was started; work goes on by itself.",
-            ) from refused
+        except (Rejected, TryLater):
+            raise troubles.of_every_picture(verdict) from verdict
 
     def _said(self, picture: bytes, request: CaptionRequest) -> Reply:
         asked = body(picture, request, self._asking.model_id, self._no_thinking)

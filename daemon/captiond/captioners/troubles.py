@@ -7,7 +7,7 @@ import re
 import httpx
 
 from captiond.captioners.chat import complaint
-from captiond.errors import Rejected, Surroundings, Verdict
+from captiond.errors import Rejected, Surroundings, TryLater, Verdict
 
 ABOUT_THE_PICTURE = frozenset({400, 413, 415, 422})
 # As vLLM, SGLang, llama.cpp, Ollama and OpenAI say that a prompt does not fit.
@@ -124,3 +124,17 @@ def of_error_inside(body: bytes, server: str) -> Verdict:
     if is_too_long(said):
         return TooLong("refused_by_server", told, stage="caption", advice=TOO_LONG_ADVICE)
     return Fails(told, advice=_LOG)
+
+
+def of_every_picture(verdict: Rejected | TryLater) -> Surroundings:
+    """What was said of one picture, and is no better for a plain one."""
+    if isinstance(verdict, Rejected):
+        return Surroundings(
+            f"the server takes no pictures any more: {verdict.message}",
+            advice="Look at how the server was started; work goes on by itself.",
+        )
+    return Surroundings(
+        f"{verdict.message}, and so it does to a plain test picture",
+        advice="Does model.base_url lead to the server itself, and is there no proxy between that answers in "
+        "its place?  Work goes on by itself.",
+    )

@@ -75,6 +75,7 @@ def status(settings: Settings) -> Status:
         "in_work": 0,
         "duplicates": 0,
         "needs_look": 0,
+        "cached": 0,
         **(_remembered(settings, Looking.counts) or _lying(folders)),
         "ignored": ignored,
         "unreadable": 0,

@@ -76,7 +76,8 @@ def _rows(found: Status) -> Iterator[tuple[str, str]]:
     since = f" since {moment(found.started_at)}" if found.started_at is not None else " in all"
     again = f", {counts['duplicates']} sent again" if counts["duplicates"] else ""
     look = f" ({counts['needs_look']} to be looked at)" if counts["needs_look"] else ""
-    yield "so far", f"{counts['done']} done{look}, {counts['failed']} failed{again}{since}"
+    cached = f" ({counts['cached']} as copies of others)" if counts["cached"] else ""
+    yield "so far", f"{counts['done']} done{cached}{look}, {counts['failed']} failed{again}{since}"
     if found.process is not None:
         left = f", {duration(found.seconds_to_finish)} left" if found.seconds_to_finish else ""
         yield "speed", f"{found.rate_per_second:.2f} pictures a second{left}"

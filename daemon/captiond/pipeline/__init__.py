@@ -26,14 +26,15 @@ from captiond.captioners import Captioner, Prepared
 from captiond.delivery import Delivery
 from captiond.errors import CannotStart, Kind, Rejected, Surroundings, TryLater
 from captiond.inbox import Inbox
-from captiond.pipeline.asking import said_about
 from captiond.pipeline.gate import Gate
-from captiond.pipeline.preparing import Preparing
+from captiond.pipeline.preparing import Preparing, Ready
+from captiond.pipeline.remembering import Memory, Remembering
 from captiond.pipeline.same_answer import SameAnswer
 from captiond.records import (
     Delivered,
     Job,
     Outcome,
+    Said,
     SettledFile,
     Stamp,
     Timings,
@@ -71,16 +72,17 @@ class Pipeline(Generic[Prepared]):
         tell: Callable[[Outcome], None],
         suspects: Collection[str] = (),
         same_answer_limit: int = 4,
+        memory: Memory | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """`tell`: is told of every picture that has left the inbox; it neither raises nor waits.
 
         `suspects`: the paths at which an earlier process may have ended.  `same_answer_limit`: so many
-        different pictures in a row with one answer are suspicious.
+        different pictures in a row with one answer are suspicious.  `memory`: of what was answered before.
         """
         self._inbox = inbox
         self._delivery = delivery
-        self._captioner = captioner
+        self._remembering = Remembering(captioner, memory)
         self._preparing = preparing
         self._same_answer = SameAnswer(captioner, same_answer_limit)
         self._gate = gate
@@ -215,8 +217,7 @@ class Pipeline(Generic[Prepared]):
         ready = self._preparing.of(job.data, max_pixels=job.rules.max_pixels)
         facts = ready.facts
         decoded = self._clock()
-        said = said_about(ready, self._captioner, job.rules)
-        self._same_answer.must_differ(said, job.sha256)
+        said = self._said(ready, job)
         captioned = self._clock()
         described = job.rules.describe(job.data, facts.format, said.texts, notes=job.notes)
         timings = Timings(
@@ -228,7 +229,17 @@ class Pipeline(Generic[Prepared]):
         record = sidecar.compose(job, facts, said, described, timings, _stamp())
         with self._publishing:
             delivered = self._delivery.publish(job, described, record)
+        if said.cached_from is not None:
+            self._tally.count_cached()
         self._finish(job, record.outcome(delivered, datetime.now(UTC)), timings)
+
+    def _said(self, ready: Ready[Prepared], job: Job) -> Said:
+        with self._remembering.about(ready, job.rules, job.sha256) as about:
+            said = about.said()
+            if said.cached_from is None:  # copies have one answer, and that says nothing about the model
+                self._same_answer.must_differ(said, job.sha256)
+            about.keep()
+        return said
 
     def _finish(self, job: Job, outcome: Outcome, timings: Timings) -> None:
         self._inbox.done(job.path)

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from captiond.cache import Cache
 from captiond.captioners import Captioner
 from captiond.captioners.installed import need_local_models
 from captiond.delivery import Delivery
@@ -45,6 +46,7 @@ class Rooms:
     tally: Tally
     attempts: Attempts
     history: History
+    cache: Cache | None
     delivery: Delivery
     inbox: Inbox
 
@@ -67,6 +69,7 @@ def build(settings: Settings) -> Rooms:
         tally=Tally(),
         attempts=attempts,
         history=History(folders.state),
+        cache=Cache(folders.state, settings.cache.entries) if settings.cache.entries else None,
         delivery=Delivery(folders.inbox, folders.done, folders.failed, attempts, rules.of),
         inbox=Inbox(
             folders.inbox,

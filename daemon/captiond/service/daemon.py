@@ -100,6 +100,7 @@ class Daemon:
                 tell=tell,
                 suspects=suspects,
                 same_answer_limit=self._settings.checks.same_answer_limit,
+                memory=rooms.cache,
             )
             upkeep = Upkeep(
                 *served, gate=rooms.gate, tally=rooms.tally, tell=tell, takes_text=self._takes_text
@@ -228,6 +229,8 @@ def _open_folders(rooms: Rooms, closing: ExitStack) -> None:
     closing.callback(rooms.attempts.close)
     closing.callback(rooms.delivery.close)
     closing.callback(rooms.history.close)
+    if rooms.cache is not None:
+        closing.callback(rooms.cache.close)
 
 
 def _say_that_it_takes_time(settings: Settings) -> None:

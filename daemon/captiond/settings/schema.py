@@ -30,6 +30,7 @@ from captiond.settings.values import (
     Text,
     Tokens,
     hours_understood,
+    layout_understood,
     may_be_a_key,
     may_be_a_token,
     model_server,
@@ -37,6 +38,7 @@ from captiond.settings.values import (
     refuse_unless_address,
     split_address,
 )
+from captiond.support.layout import AS_DROPPED
 
 DEFAULT_MODEL = "microsoft/Phi-3.5-vision-instruct"
 DEFAULT_REVISION = "4a0d683eba9f1d0cbfb6151705d1ee73c25a80ca"
@@ -204,10 +206,15 @@ class Output(_Section):
     xmp_sidecar_name: Literal["full", "stem"] = "full"
     text_sidecar: bool | Literal["caption", "keywords", "lines"] = False  # true: the caption
     duplicates: Literal["skip", "keep"] = "skip"
+    layout: Annotated[Text, AfterValidator(layout_understood)] = AS_DROPPED
 
 
 class Schedule(_Section):
     hours: Annotated[tuple[Text, ...], Field(strict=False), AfterValidator(hours_understood)] = ()
+
+
+class Cache(_Section):
+    entries: int = Field(default=100_000, ge=0, le=100_000_000)
 
 
 class Limits(_Section):
@@ -323,6 +330,7 @@ class Settings(_Section):
     profiles: Annotated[tuple[Profile, ...], Field(strict=False)] = ()
     output: Output = Output()
     schedule: Schedule = Schedule()
+    cache: Cache = Cache()
     limits: Limits = Limits()
     http: Http = Http()
     notify: Notify = Notify()

@@ -131,6 +131,8 @@ def _pictures(now: Measures) -> Iterable[Metric]:
         files.add_metric([state], count)
     yield files
     yield _counter("duplicates", "Files taken away since the very same was delivered before.", now.duplicates)
+    copies = "Pictures captioned without a question, since the model saw the same before."
+    yield _counter("cached", copies, now.cached)
     yield _counter("missed_events", "Files that were found without an event.", now.missed_events)
 
 
