@@ -196,15 +196,15 @@ class Measures:
     files: Mapping[str, int]  # in the inbox: waiting, settling, in_work, ignored, unreadable
     missed_events: int
     captioned: int
-    needing_a_look: int  # of those
     duplicates: int
     failures: Mapping[str, int]  # by kind
-    warnings: Mapping[str, int]  # by code
     is_healthy: bool
     is_paused: bool  # in trouble
     pauses: int
     model: Mapping[str, str]
     is_model_loaded: bool
+    needing_a_look: int = 0  # of those captioned
+    warnings: Mapping[str, int] = field(default_factory=dict)  # by code
     captioner: Gauges = Gauges()
     notices: Mapping[str, int] = field(default_factory=dict)  # of the webhook, by result
     notices_waiting: int | None = None
