@@ -350,3 +350,33 @@ def test_eight_bits_on_a_cpu_caption_the_demo() -> None:
     said = captioner.ask(captioner.prepare(picture), CaptionRequest(REQUEST.prompt, 40))
     assert said.text == scene.caption and said.model.quantization == "int8"
     captioner.close()
+
+
+def test_each_picture_is_prepared_on_one_core_and_the_model_has_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever prepares a picture takes no team of threads beside others'; the model's thread has its own."""
+    monkeypatch.setattr("captiond.captioners.threads.ALL_CORES", 3)
+    before = torch.get_num_threads()
+    used: list[tuple[str, str, int]] = []
+
+    class Counting(FakeEngine):
+        def prepare(self, image: Image.Image) -> Any:
+            used.append(("prepare", threading.current_thread().name, torch.get_num_threads()))
+            return super().prepare(image)
+
+        def generate(self, batch: Sequence[Any]) -> list[Completion]:
+            used.append(("model", threading.current_thread().name, torch.get_num_threads()))
+            return super().generate(batch)
+
+    def ask(_: int) -> None:
+        captioner.ask(captioner.prepare(_blank()), REQUEST)
+
+    captioner = _with(Counting(), batch_size=2)
+    try:
+        with ThreadPoolExecutor(2, thread_name_prefix="caller") as callers:
+            list(callers.map(ask, range(6)))
+    finally:
+        captioner.close()
+        torch.set_num_threads(before)
+    by_callers = {count for what, name, count in used if what == "prepare" and name.startswith("caller")}
+    assert by_callers == {1}
+    assert {count for what, _, count in used if what == "model"} == {3}

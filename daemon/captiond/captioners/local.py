@@ -28,6 +28,7 @@ from captiond.captioners.digests import digest_of
 from captiond.captioners.engines import Completion, Engine, open_engine, stored_dtype
 from captiond.captioners.placement import Placement, placement
 from captiond.captioners.text import clean
+from captiond.captioners.threads import use_all_cores, use_one_core
 from captiond.captioners.weights import locate
 from captiond.errors import CannotStart, ExitCode, Rejected, Surroundings, TryLater
 from captiond.records import Answer, CaptionRequest, ModelIdentity, Notice, Picture
@@ -127,6 +128,7 @@ class LocalCaptioner:
 
     def prepare(self, picture: Picture) -> Any:
         """The crops; on the caller's thread, so that many cores work ahead of one device."""
+        use_one_core()
         with self._in_use() as engine:
             return engine.prepare(picture.image)
 
@@ -303,6 +305,7 @@ class LocalCaptioner:
         log.info("the model is let go until the next picture", idle_seconds=keep_alive_seconds)
 
     def _load(self) -> None:
+        use_all_cores()
         checkpoint = locate(self._model_id, self._revision)
         place = placement(self._device, self._dtype, self._quantization, stored_dtype(checkpoint.folder))
         try:
