@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 import unicodedata
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
@@ -28,6 +28,7 @@ from captiond.history import Entry, History, Wanted
 from captiond.names import shown
 from captiond.records import Fingerprint, Notice, Written
 from captiond.sidecar.plain import plain
+from captiond.sidecar.record import fields_of
 from captiond.status import Status
 from captiond.support.openat import open_file
 from captiond.web.thumbnails import Thumbnails
@@ -49,6 +50,8 @@ class Exhibit:
     is_there: bool | None  # False: taken away, or put back into the inbox; None: nobody can look just now
     at: datetime
     caption: str | None
+    fields: Mapping[str, str | list[str]]  # the other texts
+    needs_look: bool
     edited_at: datetime | None
     model_caption: str | None  # where a person changed it
     model: str | None
@@ -217,6 +220,8 @@ class Gallery:
             is_there=told is not None if is_seen else None,
             at=entry.at,
             caption=entry.caption,
+            fields=plain(fields_of(told.texts)) if told is not None and told.texts is not None else {},
+            needs_look=told is not None and told.rest.get("needs_look") is True,
             edited_at=entry.edited_at,
             model_caption=entry.first_caption,
             model=entry.model,

@@ -93,6 +93,8 @@ class Picture(_FromRecord):
     at: datetime
     caption: str | None
     edited_at: datetime | None = Field(description="When a person changed the caption")
+    fields: dict[str, str | list[str]] = Field(description="The other texts, as in the sidecar")
+    needs_look: bool = Field(description="Whether a person should look at the texts")
     model_caption: str | None = Field(description="What the model had said, where a person changed it")
     model: str | None
     written: list[Place]

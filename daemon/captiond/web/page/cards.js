@@ -84,7 +84,8 @@ export function show(item, picture) {
   item.classList.toggle("gone", !picture.is_there);
   item.classList.toggle("edited", Boolean(picture.edited_at));
   of(".caption").textContent = failed ? sentence(words) : words;
-  of("img").alt = failed ? picture.path : (picture.caption ?? "");
+  of(".look").hidden = !picture.needs_look;
+  of("img").alt = failed ? picture.path : altText(picture);
   of(".path").textContent = picture.path;
   of(".path").title = picture.path;
   of("time").dateTime = picture.at;
@@ -95,6 +96,9 @@ export function show(item, picture) {
   said(of(".advice"), failed ? picture.advice : null);
   said(of(".note"), note(picture));
 }
+
+// For those who do not see it: what was written for them, else the caption.
+export const altText = ({ fields, caption }) => fields.alt_text ?? caption ?? "";
 
 function blank(item, words) {
   item.classList.add("blank");

@@ -1,9 +1,10 @@
 // One picture as large as the window: by click or Enter, with all that is known of it, and a link to share.
 
 import { ask, json } from "./api.js";
-import { mayBeSeen } from "./cards.js";
+import { altText, mayBeSeen } from "./cards.js";
 import { acting, editing } from "./editing.js";
 import * as sheet from "./sheet.js";
+import { texts, warnings } from "./texts.js";
 import { bytes, exact, note, said, sentence } from "./words.js";
 
 const dialog = document.getElementById("large");
@@ -98,7 +99,11 @@ function show(picture) {
   said(of(".note"), note(picture));
   said(of(".models-words"), picture.model_caption && `The model said: ${picture.model_caption}`);
   of("h2").textContent = picture.path;
-  of("img").alt = failed ? picture.path : (picture.caption ?? "");
+  of("img").alt = failed ? picture.path : altText(picture);
+  of(".look").hidden = !picture.needs_look;
+  of(".texts").replaceChildren(...texts(picture));
+  of(".warnings").replaceChildren(...warnings(picture.record));
+  of(".warnings").hidden = !of(".warnings").children.length;
   const isThere = picture.is_there;
   of(".edit").hidden = failed || !isThere;
   of(".undo").hidden = failed || !isThere || !picture.model_caption || picture.model_caption === picture.caption;
@@ -121,13 +126,9 @@ function show(picture) {
 
 function facts(picture) {
   const record = picture.record ?? {};
-  const { source = {}, timings_seconds: timings, companions, fields = {} } = record;
+  const { source = {}, timings_seconds: timings, companions } = record;
   const seconds = timings && Object.entries(timings).map(([stage, took]) => `${stage} ${took.toFixed(2)} s`);
   const rows = [
-    ["Title", fields.title],
-    ["Alternative text", fields.alt_text],
-    ["Keywords", fields.keywords?.join(", ")],
-    ["To be read in it", fields.visible_text],
     ["Dropped as", source.path],
     ["Captioned", exact(picture.at)],
     ["File of", source.modified_at && exact(source.modified_at)],
@@ -136,11 +137,13 @@ function facts(picture) {
     ["Format", picture.format],
     ["Weight", source.bytes && bytes(source.bytes)],
     ["Model", picture.model],
+    ["Profile", record.profile],
+    ["Language", record.language],
+    ["Keywords' tree", picture.fields.keyword_paths?.join(", ")],
     ["Prompt", record.prompt],
     ["Took", seconds?.join(", ")],
     ["Attempts", picture.attempts > 1 && picture.attempts],
     ["Kind of failure", picture.kind],
-    ["Warnings", record.warnings?.map(({ message }) => sentence(message)).join(" ")],
     ["Written into", record.written?.filter(({ action }) => action === "wrote").map(({ target }) => target).join(", ")],
     ["Before", record.previous_description],
     ["Came along", companions?.map(({ name }) => name).join(", ")],
