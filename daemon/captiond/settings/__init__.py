@@ -18,7 +18,7 @@ from pydantic import ValidationError
 
 from captiond.settings.explain import explain, in_our_words
 from captiond.settings.refusals import refusal
-from captiond.settings.schema import DEFAULT_REVISION, KEYS, Profile, Settings, split_address
+from captiond.settings.schema import DEFAULT_REVISION, KEYS, Profile, Settings
 from captiond.settings.sources import (
     IN_PROFILES,
     Given,
@@ -28,6 +28,7 @@ from captiond.settings.sources import (
     make_paths_absolute,
     parse,
 )
+from captiond.settings.values import split_address
 from captiond.support.settings_file import choose
 
 __all__ = ["DEFAULT_REVISION", "Settings", "load", "split_address"]

@@ -5,13 +5,11 @@ Frozen records; the key file is opened only when somebody asks for the key.
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
 from pydantic import (
-    AfterValidator,
     BaseModel,
     ConfigDict,
     Field,
@@ -23,25 +21,24 @@ from pydantic import (
 )
 
 from captiond.settings.refusals import refusal
-from captiond.support.patterns import Patterns
+from captiond.settings.values import (
+    SHORTEST_TOKEN,
+    Globs,
+    Seconds,
+    Text,
+    Tokens,
+    may_be_a_key,
+    may_be_a_token,
+    model_server,
+    read_secret,
+    refuse_unless_address,
+    split_address,
+)
 
 DEFAULT_MODEL = "microsoft/Phi-3.5-vision-instruct"
 DEFAULT_REVISION = "4a0d683eba9f1d0cbfb6151705d1ee73c25a80ca"
 
-SHORTEST_TOKEN = 16  # characters: guessing is slowed down, and by this made hopeless
-
-Seconds = Annotated[float, Field(gt=0, le=365 * 86_400, allow_inf_nan=False)]
-Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
-Tokens = Annotated[int, Field(ge=1, le=100_000)]
 FieldName = Literal["caption", "alt_text", "title", "keywords", "visible_text"]
-
-
-def _understood(patterns: tuple[str, ...]) -> tuple[str, ...]:
-    Patterns(patterns)
-    return patterns
-
-
-Globs = Annotated[tuple[Text, ...], Field(strict=False), AfterValidator(_understood)]  # as in a .gitignore
 
 
 class _Section(BaseModel):
@@ -121,8 +118,8 @@ class Model(_Section):
                 raise ValueError("must be set for `model.backend: openai`, e.g. http://vllm:8000/v1")
             return None
         if isinstance(value, str):
-            return _model_server(value)
-        servers = tuple(_model_server(one) for one in value)
+            return model_server(value)
+        servers = tuple(model_server(one) for one in value)
         if len(set(servers)) < len(servers):
             raise ValueError("must not name a server twice")
         return servers
@@ -143,7 +140,7 @@ class Model(_Section):
     @field_validator("api_key")
     @classmethod
     def _is_a_key(cls, value: SecretStr | None) -> SecretStr | None:
-        if value is not None and not _may_be_a_key(value.get_secret_value()):
+        if value is not None and not may_be_a_key(value.get_secret_value()):
             raise ValueError("must be one word of printable ASCII characters")
         return value
 
@@ -151,8 +148,8 @@ class Model(_Section):
         """The key from the environment, else from `api_key_file`, read when it is needed."""
         if self.api_key is not None or self.api_key_file is None:
             return self.api_key
-        key = _read_secret("model.api_key_file", self.api_key_file)
-        if not _may_be_a_key(key):
+        key = read_secret("model.api_key_file", self.api_key_file)
+        if not may_be_a_key(key):
             raise refusal(f"`model.api_key_file` ({self.api_key_file}) must hold one key on one line")
         return SecretStr(key)
 
@@ -228,7 +225,7 @@ class Http(_Section):
     @field_validator("token")
     @classmethod
     def _is_a_token(cls, value: SecretStr | None) -> SecretStr | None:
-        if value is not None and not _may_be_a_token(value.get_secret_value()):
+        if value is not None and not may_be_a_token(value.get_secret_value()):
             raise ValueError(f"must be one word of at least {SHORTEST_TOKEN} printable ASCII characters")
         return value
 
@@ -236,8 +233,8 @@ class Http(_Section):
         """The token from the environment, else from `token_file`, read when it is needed."""
         if self.token is not None or self.token_file is None:
             return self.token
-        token = _read_secret("http.token_file", self.token_file)
-        if not _may_be_a_token(token):
+        token = read_secret("http.token_file", self.token_file)
+        if not may_be_a_token(token):
             raise refusal(
                 f"`http.token_file` ({self.token_file}) must hold one word of at least {SHORTEST_TOKEN} "
                 "printable ASCII characters; `openssl rand -hex 32` makes one"
@@ -255,7 +252,7 @@ class Notify(_Section):
     @classmethod
     def _is_a_server(cls, value: str | None) -> str | None:
         if value is not None:
-            _refuse_unless_address(
+            refuse_unless_address(
                 value, "e.g. https://example.org/hook", key="notify.token_file", may_ask=True
             )
         return value
@@ -263,7 +260,7 @@ class Notify(_Section):
     @field_validator("token")
     @classmethod
     def _is_a_token(cls, value: SecretStr | None) -> SecretStr | None:
-        if value is not None and not _may_be_a_key(value.get_secret_value()):
+        if value is not None and not may_be_a_key(value.get_secret_value()):
             raise ValueError("must be one word of printable ASCII characters")
         return value
 
@@ -271,8 +268,8 @@ class Notify(_Section):
         """The token from the environment, else from `token_file`, read when it is needed."""
         if self.token is not None or self.token_file is None:
             return self.token
-        token = _read_secret("notify.token_file", self.token_file)
-        if not _may_be_a_key(token):
+        token = read_secret("notify.token_file", self.token_file)
+        if not may_be_a_key(token):
             raise refusal(f"`notify.token_file` ({self.token_file}) must hold one token on one line")
         return SecretStr(token)
 
@@ -321,55 +318,6 @@ class Settings(_Section):
     notify: Notify = Notify()
     log: Log = Log()
     source: Path | None = None  # the file these settings were read from
-
-
-def _model_server(value: str) -> str:
-    if value.startswith(("http+unix:", "unix:", "/")):
-        raise ValueError(
-            "must be the address of a server that listens on a port, e.g. http://127.0.0.1:8000/v1; "
-            "Unix sockets are not asked"
-        )
-    _refuse_unless_address(value, "e.g. http://vllm:8000/v1", key="model.api_key_file", may_ask=False)
-    return value.rstrip("/").removesuffix("/chat/completions")
-
-
-def _refuse_unless_address(value: str, example: str, *, key: str, may_ask: bool) -> None:
-    """ValueError for what is no address of a server; `may_ask`: it may go on with `?...`."""
-    try:
-        url = urlsplit(value)
-        is_server = url.scheme in ("http", "https") and url.hostname and url.port != 0
-    except ValueError:  # a port out of range, half an IPv6 address
-        is_server = False
-    is_address = is_server and not url.fragment and (may_ask or not url.query)
-    if not is_address or not value.isprintable() or " " in value:
-        raise ValueError(f"must be the address of a server, {example}")
-    if url.username is not None:
-        raise ValueError(f"must not hold a password; use `{key}`")
-
-
-def _read_secret(key: str, file: Path) -> str:
-    try:
-        return file.read_text(encoding="utf-8").strip()
-    except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "is not UTF-8"
-        raise refusal(f"`{key}` ({file}) cannot be read: {reason}") from None
-
-
-def _may_be_a_key(text: str) -> bool:
-    """What can stand in a header; a line break in it would be a header of its own."""
-    return re.fullmatch(r"[!-~]+", text) is not None
-
-
-def _may_be_a_token(text: str) -> bool:
-    return _may_be_a_key(text) and len(text) >= SHORTEST_TOKEN
-
-
-def split_address(listen: str) -> tuple[str, int]:
-    """`127.0.0.1:8000` or `[::1]:8000` as host and port; ValueError for anything else."""
-    match = re.fullmatch(r"(?:\[([0-9A-Fa-f:.]+)\]|([^\s:/\[\]]+)):(\d{1,5})", listen)
-    if match is None or int(match[3]) > 65_535:
-        raise ValueError("must be an address and a port, e.g. 127.0.0.1:8000")
-    return match[1] or match[2], int(match[3])
 
 
 _SECTIONS = {

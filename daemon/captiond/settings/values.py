@@ -1,0 +1,79 @@
+"""What the values of the settings may be: times, words, patterns, addresses and secrets."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Annotated
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, Field, StringConstraints
+
+from captiond.settings.refusals import refusal
+from captiond.support.patterns import Patterns
+
+SHORTEST_TOKEN = 16  # characters: guessing is slowed down, and by this made hopeless
+
+Seconds = Annotated[float, Field(gt=0, le=365 * 86_400, allow_inf_nan=False)]
+Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
+Tokens = Annotated[int, Field(ge=1, le=100_000)]
+
+
+def _understood(patterns: tuple[str, ...]) -> tuple[str, ...]:
+    Patterns(patterns)
+    return patterns
+
+
+Globs = Annotated[tuple[Text, ...], Field(strict=False), AfterValidator(_understood)]  # as in a .gitignore
+
+
+def model_server(value: str) -> str:
+    """An address as it is asked, without the path that clients add; ValueError if it is none."""
+    if value.startswith(("http+unix:", "unix:", "/")):
+        raise ValueError(
+            "must be the address of a server that listens on a port, e.g. http://127.0.0.1:8000/v1; "
+            "Unix sockets are not asked"
+        )
+    refuse_unless_address(value, "e.g. http://vllm:8000/v1", key="model.api_key_file", may_ask=False)
+    return value.rstrip("/").removesuffix("/chat/completions")
+
+
+def refuse_unless_address(value: str, example: str, *, key: str, may_ask: bool) -> None:
+    """ValueError for what is no address of a server; `may_ask`: it may go on with `?...`."""
+    try:
+        url = urlsplit(value)
+        is_server = url.scheme in ("http", "https") and url.hostname and url.port != 0
+    except ValueError:  # a port out of range, half an IPv6 address
+        is_server = False
+    is_address = is_server and not url.fragment and (may_ask or not url.query)
+    if not is_address or not value.isprintable() or " " in value:
+        raise ValueError(f"must be the address of a server, {example}")
+    if url.username is not None:
+        raise ValueError(f"must not hold a password; use `{key}`")
+
+
+def read_secret(key: str, file: Path) -> str:
+    """What the file holds, stripped.  Raises: CannotStart, if it cannot be read."""
+    try:
+        return file.read_text(encoding="utf-8").strip()
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "is not UTF-8"
+        raise refusal(f"`{key}` ({file}) cannot be read: {reason}") from None
+
+
+def may_be_a_key(text: str) -> bool:
+    """What can stand in a header; a line break in it would be a header of its own."""
+    return re.fullmatch(r"[!-~]+", text) is not None
+
+
+def may_be_a_token(text: str) -> bool:
+    """Long enough that nobody guesses it."""
+    return may_be_a_key(text) and len(text) >= SHORTEST_TOKEN
+
+
+def split_address(listen: str) -> tuple[str, int]:
+    """`127.0.0.1:8000` or `[::1]:8000` as host and port; ValueError for anything else."""
+    match = re.fullmatch(r"(?:\[([0-9A-Fa-f:.]+)\]|([^\s:/\[\]]+)):(\d{1,5})", listen)
+    if match is None or int(match[3]) > 65_535:
+        raise ValueError("must be an address and a port, e.g. 127.0.0.1:8000")
+    return match[1] or match[2], int(match[3])
