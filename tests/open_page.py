@@ -112,7 +112,9 @@ def remember(state: Path, count: int) -> None:
 
 
 @contextmanager
-def serving(root: Path, settings: Mapping[str, Any] | None = None, *, old: int = 0) -> Iterator[Served]:
+def serving(
+    root: Path, settings: Mapping[str, Any] | None = None, *, old: int = 0, **more: str
+) -> Iterator[Served]:
     """A daemon with a door on loopback, asking a model server that answers at once."""
     with FakeChatServer() as server, socket.create_server(("127.0.0.1", 0)) as taken:
         address = f"127.0.0.1:{taken.getsockname()[1]}"
@@ -123,7 +125,7 @@ def serving(root: Path, settings: Mapping[str, Any] | None = None, *, old: int =
         place.settings.write_text(json.dumps(values))
         if old:
             remember(root / "state", old)
-        with place.running() as daemon:
+        with place.running(**more) as daemon:
             yield Served(place, daemon, server, f"http://{address}")
 
 

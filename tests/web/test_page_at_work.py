@@ -20,6 +20,7 @@ from open_page import (
     Page,
     Served,
     browsing,
+    damaged,
     expect,
     findings,
     picture,
@@ -196,7 +197,8 @@ def test_retry_means_what_is_shown(page: Page) -> None:
     """All failures that a search finds go back, and no other; the count is of what lies there."""
     tab = page.open("?folder=failed&q=worse")
     expect(page.card("worse.png")).to_be_visible()
-    expect(tab.locator("[data-count=failed]")).to_have_text("2")
+    lie_there = len(list(page.served.place.failed.glob("*.error.json")))
+    expect(tab.locator("[data-count=failed]")).to_have_text(str(lie_there))
     before = (
         page.served.place.error("bad.png")["created_at"],
         page.served.place.error("worse.png")["created_at"],
@@ -209,6 +211,23 @@ def test_retry_means_what_is_shown(page: Page) -> None:
         )
     )
     assert page.served.place.error("bad.png")["created_at"] == before[0]
+
+
+def test_the_daemon_is_looked_at(page: Page) -> None:
+    """Its numbers as plots, the last lines of its log as they come, its settings and where they stand."""
+    tab = page.open()
+    tab.get_by_role("link", name="Daemon").click()
+    expect(tab.get_by_role("img", name="Pictures a day in 30 days")).to_be_visible()
+    expect(tab.get_by_text("unreadable", exact=True)).to_be_visible()
+    log = tab.get_by_role("list", name="Last lines of the log")
+    expect(log.get_by_text("texts/sign.jpg").first).to_be_visible()
+    page.served.place.drop(damaged(), "again.png")
+    expect(log.get_by_text("again.png").first).to_be_visible()
+    tab.get_by_label("Show").select_option("warning")
+    expect(log.get_by_text("the door is open")).to_be_hidden()
+    row = tab.get_by_role("row").filter(has_text="watch.settle_seconds")
+    expect(row.get_by_text("0.05")).to_be_visible()
+    expect(row.get_by_text("captiond.yaml, line 1")).to_be_visible()
 
 
 def test_every_script_is_read_in_its_own_direction(page: Page) -> None:
@@ -253,7 +272,11 @@ def test_axe_finds_nothing(page: Page, width: int, scheme: str) -> None:
     tab = page.tab
     tab.emulate_media(color_scheme=scheme, reduced_motion="reduce")
     tab.set_viewport_size({"width": width, "height": 900})
-    for query, seen in (("?folder=failed", ".failed"), ("?folder=inbox", "#inbox")):
+    for query, seen in (
+        ("?folder=failed", ".failed"),
+        ("?folder=inbox", "#inbox"),
+        ("?folder=daemon", "#settings tr"),
+    ):
         page.open(query)
         tab.wait_for_selector(seen)
         assert not findings(tab), query

@@ -64,7 +64,9 @@ def load(
     made = [_profile(profile, given, file, problems) for profile in profiles]
     if problems or settings is None:
         raise refusal("\n".join(dict.fromkeys(problems)))
-    return settings.model_copy(update={"profiles": tuple(one for one in made if one is not None)})
+    origins = {f"{section}.{name}": item.where for (section, name), item in given.items()}
+    profiles_made = tuple(one for one in made if one is not None)
+    return settings.model_copy(update={"profiles": profiles_made, "origins": origins})
 
 
 def _checked(

@@ -318,6 +318,7 @@ class Settings(_Section):
     notify: Notify = Notify()
     log: Log = Log()
     source: Path | None = None  # the file these settings were read from
+    origins: dict[str, str] = {}  # where each key that somebody set stands, by its dotted name
 
 
 _SECTIONS = {

@@ -5,7 +5,7 @@ Swagger UI comes from the files of fastapi-offline: FastAPI's own page would fet
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from importlib.resources import files
 from typing import BinaryIO
 
@@ -55,7 +55,7 @@ def application(
     unwell: Callable[[], str | None],
     metrics: Metrics,
     gallery: Gallery,
-    inbox: APIRouter | None = None,
+    more: Sequence[APIRouter] = (),
     *,
     max_upload_bytes: int,
     wants_token: bool,
@@ -85,8 +85,8 @@ def application(
     app.add_exception_handler(Exception, _our_fault)
     metrics.add_to(app, token)
     app.include_router(browse.routes(gallery), dependencies=token)
-    if inbox is not None:
-        app.include_router(inbox, dependencies=token)
+    for routes in more:
+        app.include_router(routes, dependencies=token)
     app.get("/", include_in_schema=False)(browse.page)
     app.mount("/page", browse.page_files())
 

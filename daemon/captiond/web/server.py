@@ -6,7 +6,7 @@ import asyncio
 import logging
 import socket
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 import structlog
@@ -70,11 +70,12 @@ class Door:
         unwell: Callable[[], str | None],
         measure: Callable[[], Measures],
         gallery: Gallery,
-        inbox: APIRouter | None = None,
+        more: Sequence[APIRouter] = (),
     ) -> Iterator[None]:
         """Answer on a thread of its own while this lasts.
 
-        `unwell`: why nobody should rely on the daemon; `measure`: how things stand.
+        `unwell`: why nobody should rely on the daemon; `measure`: how things stand;
+        `more`: routes beside those of the gallery.
         """
         self.metrics.read(measure)
         app = application(
@@ -82,7 +83,7 @@ class Door:
             unwell,
             self.metrics,
             gallery,
-            inbox,
+            more,
             max_upload_bytes=self._max_upload_bytes,
             wants_token=self._access.token is not None,
         )

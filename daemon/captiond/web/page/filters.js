@@ -5,7 +5,7 @@ import { json } from "./api.js";
 const $ = (id) => document.getElementById(id);
 const CHOSEN = ["beneath", "model", "format", "edited"];
 const DATES = ["from", "to"];
-const FOLDERS = ["done", "failed", "inbox"];
+const FOLDERS = ["done", "failed", "inbox", "daemon"];
 const form = $("filters");
 
 export function fromAddress() {
@@ -41,6 +41,8 @@ export function query(view, more = {}) {
   return asked;
 }
 
+// Whether there are pictures to see; the other views are about files and about the daemon.
+export const isSheet = ({ folder }) => folder === "done" || folder === "failed";
 export const isFiltered = (view) => [...CHOSEN, ...DATES].some((name) => view[name]);
 export const unfiltered = () => Object.fromEntries([...CHOSEN, ...DATES].map((name) => [name, ""]));
 

@@ -3,6 +3,7 @@
 
 import { json, token } from "./api.js";
 import { card } from "./cards.js";
+import * as daemon from "./daemon.js";
 import * as filters from "./filters.js";
 import * as inbox from "./inbox.js";
 import * as large from "./large.js";
@@ -15,6 +16,7 @@ const ASK_EVERY_MS = 2000;
 const TYPING_MS = 200;
 const NEAR_TOP_PIXELS = 200;
 
+const OTHERS = { inbox: inbox.show, daemon: daemon.show }; // views without pictures
 const $ = (id) => document.getElementById(id);
 const view = filters.fromAddress();
 const waiting = { fresh: [] }; // new pictures that are not on the sheet yet, since somebody looks further down
@@ -35,13 +37,13 @@ async function showAll() {
   loading.abort();
   loading = new AbortController();
   const { signal } = loading;
-  $("inbox").hidden = view.folder !== "inbox";
-  if (view.folder === "inbox") {
+  for (const other in OTHERS) $(other).hidden = view.folder !== other;
+  if (view.folder in OTHERS) {
     sheet.show([]);
     hold([]);
     picks.clear();
     for (const id of ["empty", "retry-all"]) $(id).hidden = true;
-    return void (await guarded(inbox.show));
+    return void (await guarded(OTHERS[view.folder]));
   }
   await guarded(async () => {
     const { ids } = await json(`/api/ids?${filters.query(view)}`, { signal });
@@ -107,15 +109,15 @@ async function look() {
   await guarded(async () => {
     const status = await json("/api/status");
     showStatus(status, tell);
-    if (view.folder === "inbox") await inbox.show();
+    await OTHERS[view.folder]?.();
     if (inboxPath !== status.inbox) {
       inboxPath = status.inbox;
-      if (view.folder !== "inbox") showEmpty();
+      if (filters.isSheet(view)) showEmpty();
     }
     if (isTyping()) return; // nothing moves under somebody who writes
     const left = `${status.totals?.done ?? status.counts.done} ${status.totals?.failed ?? status.counts.failed}`;
     if (wasPaused && status.state !== "paused") await showAll(); // what was out of reach
-    else if (view.folder !== "inbox" && finished !== null && finished !== left) await showNewer();
+    else if (filters.isSheet(view) && finished !== null && finished !== left) await showNewer();
     wasPaused = status.state === "paused";
     finished = left;
   });
@@ -147,7 +149,8 @@ function askForToken() {
   const isWrong = token.get() !== null;
   token.forget();
   sheet.show([]);
-  for (const id of ["tools", "empty", "pause", "leave", "filters", "inbox"]) $(id).hidden = true;
+  daemon.forget();
+  for (const id of ["tools", "empty", "pause", "leave", "filters", "inbox", "daemon"]) $(id).hidden = true;
   showLocked();
   $("token-error").textContent = isWrong ? "That is not the token." : "";
   $("entrance").hidden = false;
@@ -184,8 +187,8 @@ function go(change, { isNew = true } = {}) {
 }
 
 function mark() {
-  for (const id of ["filter", "searching", "dense"]) $(id).hidden = view.folder === "inbox";
-  if (view.folder === "inbox") $("filters").hidden = true;
+  for (const id of ["filter", "searching", "dense"]) $(id).hidden = !filters.isSheet(view);
+  if (!filters.isSheet(view)) $("filters").hidden = true;
   for (const tab of document.querySelectorAll("[data-folder]")) {
     if (tab.dataset.folder === view.folder) tab.setAttribute("aria-current", "page");
     else tab.removeAttribute("aria-current");
@@ -283,6 +286,7 @@ sheet.begin({
   guarded,
 });
 filters.begin({ go, guarded });
+daemon.begin();
 inbox.begin({ tell, dropped: () => { if (view.folder !== "inbox") go({ folder: "inbox" }); } });
 picks.begin({ tell, guarded, moved: () => { moved(); showAll(); }, view: () => view });
 large.begin({
