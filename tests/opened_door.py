@@ -105,7 +105,7 @@ def until_closed(connection: socket.socket, seconds: float = 8.0) -> bytes:
 @contextmanager
 def opened(*, limits: Limits = SWIFT, max_upload_bytes: int = 1_000_000) -> Iterator[Opened]:
     door = Door("127.0.0.1", 0, token=None, max_upload_bytes=max_upload_bytes, limits=limits)
-    port = door._socket.getsockname()[1]
+    _, port = door.address
     with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=30, trust_env=False) as client:
         there = Opened(client, port)
         answering = cast("Answering", there.model)

@@ -17,6 +17,7 @@ from faults import (
     preallocating_writer,
     read_only_done,
     server_down,
+    swept,
 )
 
 FAULTS = (
@@ -31,6 +32,7 @@ FAULTS = (
     few_watches,
     few_instances,
     mirrored,
+    swept,
     pausing_writer,
     preallocating_writer,
     burst_while_stopped,

@@ -29,7 +29,7 @@ INOTIFY_LIMIT = Path("/proc/sys/fs/inotify/max_user_watches")
 def checks(settings: Settings) -> Iterator[CheckResult]:
     """Every check that these settings call for, the cheap ones first."""
     yield _settings(settings)
-    yield _clock(datetime.now(UTC))
+    yield clock(datetime.now(UTC))
     yield check_folders.nesting(settings.folders)
     for name, folder in check_folders.named(settings.folders):
         yield check_folders.folder(name, folder)
@@ -46,7 +46,7 @@ def checks(settings: Settings) -> Iterator[CheckResult]:
         yield _model(settings.model)
         if settings.model.quantization != "none":
             yield _quantization(settings.model)
-        yield _device(settings.model)
+        yield device(settings.model)
 
 
 def _webhook(notify: Notify) -> CheckResult:
@@ -68,7 +68,8 @@ def _settings(settings: Settings) -> CheckResult:
     return CheckResult("settings", True, where)
 
 
-def _clock(now: datetime) -> CheckResult:
+def clock(now: datetime) -> CheckResult:
+    """Whether times in sidecars will be true."""
     if trouble := check_host.clock_trouble(now):
         return CheckResult("clock", None, *trouble)
     return CheckResult("clock", True, f"{now:%Y-%m-%d %H:%M} UTC")
@@ -246,7 +247,8 @@ def _quantization(model: Model) -> CheckResult:
     return CheckResult("quantization", True, f"{model.quantization} by bitsandbytes")
 
 
-def _device(model: Model) -> CheckResult:
+def device(model: Model) -> CheckResult:
+    """Whether the device of the settings is there, and what it is."""
     try:
         import torch
     except ImportError as error:

@@ -331,10 +331,15 @@ class Inbox:
         if self._watcher.bell.wait(min(max(left, 0.0), _TICK_SECONDS)):
             stop.wait(min(max(self._hints_at + _BREATH_SECONDS - self._clock(), 0.0), _BREATH_SECONDS))
 
+    @property
+    def has_looked_everywhere(self) -> bool:
+        """Whether every folder was looked into since the start."""
+        return self._survey.is_complete
+
     def _is_empty(self, patience_seconds: float | None) -> bool:
         with self._lock:
             is_at_rest = self._book.is_at_rest(self._clock(), patience_seconds)
-        return is_at_rest and self._survey.is_complete
+        return is_at_rest and self.has_looked_everywhere
 
 
 # Of a file that is in no book: what a look at it says.

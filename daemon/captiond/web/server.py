@@ -60,6 +60,12 @@ class Door:
                 advice="Stop what uses the address (`ss -ltnp`), or choose another port.",
             ) from error
 
+    @property
+    def address(self) -> tuple[str, int]:
+        """Where it listens; the port is the true one, also where any was asked for."""
+        host, port = self._socket.getsockname()[:2]
+        return host, port
+
     def close(self) -> None:
         self._socket.close()
 
@@ -92,7 +98,7 @@ class Door:
         server = Server(self._configuration(app))
         thread = threading.Thread(target=self._serve, args=(server,), name="door", daemon=True)
         thread.start()
-        host, port = self._socket.getsockname()[:2]
+        host, port = self.address
         log.info("the door is open", listen=f"[{host}]:{port}" if ":" in host else f"{host}:{port}")
         try:
             yield
