@@ -150,6 +150,9 @@ class Rules:
     skips_duplicates: bool = False  # the same file under the same path is delivered once
 
 
+Role = Literal["look", "edit", "drop"]  # what somebody may do over HTTP: look, all, or only put files in
+
+
 RulesOf = Callable[[str], Rules]  # by the path of a picture in the inbox
 
 

@@ -16,6 +16,7 @@ from fastapi.responses import HTMLResponse, Response
 from fastapi.staticfiles import StaticFiles
 
 from captiond.history import Wanted
+from captiond.web.access import Known
 from captiond.web.lanes import Lane
 from captiond.web.shapes import (
     LARGEST_ID,
@@ -24,6 +25,7 @@ from captiond.web.shapes import (
     Closely,
     Filters,
     Ids,
+    Me,
     NewCaption,
     Page,
     Picture,
@@ -97,6 +99,12 @@ def routes(gallery: Gallery) -> APIRouter:
 
 def _add_looks(api: APIRouter, gallery: Gallery) -> None:
     looking, showing = Lane(LOOKING_TOGETHER), Lane(SHOWING_TOGETHER)
+
+    @api.get("/me")
+    async def me(request: Request) -> Me:
+        """Who asks, and what they may do."""
+        known: Known = request.state.known
+        return Me(name=known.name, role=known.role)
 
     @api.get("/status")
     async def status() -> dict[str, Any]:

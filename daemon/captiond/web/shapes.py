@@ -10,6 +10,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, field_validato
 
 from captiond.history import Wanted
 from captiond.names import checked_path
+from captiond.records import Role
 
 PAGE_LENGTH = 24
 LONGEST_PAGE = 100
@@ -129,6 +130,11 @@ class Choices(BaseModel):
     beneath: list[str]
     model: list[str]
     format: list[str]
+
+
+class Me(BaseModel):
+    name: str | None = Field(description="As http.tokens_file says; null: nobody in particular")
+    role: Role = Field(description="look: see; edit: all; drop: only put files into the inbox")
 
 
 class NewCaption(BaseModel):

@@ -18,9 +18,9 @@ let counted = 0; // when the numbers were asked for
 export async function show() {
   const isNew = Date.now() - counted > NUMBERS_EVERY_MS;
   const [log, settings, numbers] = await Promise.all([
-    json(`/api/log?after=${last}`),
-    isNew && json("/api/settings"),
-    isNew && json(`/api/numbers?days=${DAYS}&ahead_minutes=${-new Date().getTimezoneOffset()}`),
+    json(`api/log?after=${last}`),
+    isNew && json("api/settings"),
+    isNew && json(`api/numbers?days=${DAYS}&ahead_minutes=${-new Date().getTimezoneOffset()}`),
   ]);
   if (isNew) {
     counted = Date.now();

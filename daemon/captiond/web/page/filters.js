@@ -22,7 +22,7 @@ export function address(view, picture = null) {
   if (view.search) query.set("q", view.search);
   for (const name of [...CHOSEN, ...DATES]) if (view[name]) query.set(name, view[name]);
   if (picture) query.set("picture", picture);
-  return query.size ? `/?${query}` : "/";
+  return query.size ? `?${query}` : "./";
 }
 
 // As the API wants it: days are the reader's own, from midnight to midnight.
@@ -72,7 +72,7 @@ export function begin({ go, guarded }) {
 }
 
 async function fill() {
-  const choices = await json("/api/choices");
+  const choices = await json("api/choices");
   for (const name of ["beneath", "model", "format"]) {
     const select = form.elements[name];
     const chosen = select.value;

@@ -1,6 +1,6 @@
 // The inbox: what lies in it and why, and files that are dropped onto the page.
 
-import { json, token } from "./api.js";
+import { json, me, token } from "./api.js";
 import { bytes, plural, sentence } from "./words.js";
 
 const $ = (id) => document.getElementById(id);
@@ -27,7 +27,7 @@ export function begin(options) {
   });
   let depth = 0;
   const over = (isOver) => document.body.classList.toggle("dropping", isOver);
-  const mayDrop = (event) => event.dataTransfer?.types.includes("Files") && $("entrance").hidden;
+  const mayDrop = (event) => event.dataTransfer?.types.includes("Files") && $("entrance").hidden && me.role !== "look";
   addEventListener("dragenter", (event) => { if (mayDrop(event)) { depth++; over(true); } });
   addEventListener("dragleave", () => { depth = Math.max(0, depth - 1); over(depth > 0); });
   addEventListener("dragover", (event) => { if (mayDrop(event)) event.preventDefault(); });
@@ -85,7 +85,7 @@ function next() {
 function send(one) {
   const request = new XMLHttpRequest();
   const path = one.path.split("/").map(encodeURIComponent).join("/");
-  request.open("PUT", `/api/inbox/${path}?modified=${one.file.lastModified / 1000}`);
+  request.open("PUT", `api/inbox/${path}?modified=${one.file.lastModified / 1000}`);
   request.setRequestHeader("Content-Type", "application/octet-stream");
   if (token.get()) request.setRequestHeader("Authorization", `Bearer ${token.get()}`);
   request.upload.onprogress = ({ loaded }) => { one.bar.value = loaded; };
@@ -121,7 +121,8 @@ function showUploads() {
 }
 
 export async function show() {
-  const { files, is_all: isAll } = await json("/api/inbox");
+  const { files, is_all: isAll } = await json("api/inbox");
+  $("adding").hidden = me.role === "look";
   $("lying").replaceChildren(...files.map(line));
   const left = files.length ? (isAll ? "" : `The first ${files.length.toLocaleString()} of more.`) : "The inbox is empty.";
   $("lying-note").textContent = left;

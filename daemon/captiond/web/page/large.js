@@ -1,6 +1,6 @@
 // One picture as large as the window: by click or Enter, with all that is known of it, and a link to share.
 
-import { ask, json } from "./api.js";
+import { ask, json, mayEdit } from "./api.js";
 import { altText, mayBeSeen } from "./cards.js";
 import { acting, editing } from "./editing.js";
 import * as sheet from "./sheet.js";
@@ -69,7 +69,7 @@ export async function look(id) {
   current = sheet.told(id) ?? { id };
   if (current.path) show(current);
   try {
-    const picture = await json(`/api/pictures/${id}`, { signal });
+    const picture = await json(`api/pictures/${id}`, { signal });
     if (signal.aborted) return;
     current = picture;
     show(picture);
@@ -104,7 +104,7 @@ function show(picture) {
   of(".texts").replaceChildren(...texts(picture));
   of(".warnings").replaceChildren(...warnings(picture.record));
   of(".warnings").hidden = !of(".warnings").children.length;
-  const isThere = picture.is_there;
+  const isThere = picture.is_there && mayEdit();
   of(".edit").hidden = failed || !isThere;
   of(".undo").hidden = failed || !isThere || !picture.model_caption || picture.model_caption === picture.caption;
   of(".retry").hidden = !failed || !isThere;
@@ -163,7 +163,7 @@ async function develop(picture, signal) {
     return;
   }
   const isSmall = Math.max(innerWidth, innerHeight) * devicePixelRatio <= SMALL_WINDOW;
-  const answer = await ask(`/api/pictures/${picture.id}/thumbnail?side=${isSmall ? SMALLER : LARGEST}`, { signal });
+  const answer = await ask(`api/pictures/${picture.id}/thumbnail?side=${isSmall ? SMALLER : LARGEST}`, { signal });
   const content = await answer.blob();
   if (signal.aborted) return;
   of("img").src = URL.createObjectURL(content);
@@ -189,7 +189,7 @@ function retry() {
   const button = of(".retry");
   if (button.hidden) return;
   acting(dialog, of(".outcome"), [button], async () => {
-    const { inbox } = await json(`/api/pictures/${current.id}/retry`, { method: "POST" });
+    const { inbox } = await json(`api/pictures/${current.id}/retry`, { method: "POST" });
     button.hidden = true;
     said(of(".note"), `Put back into the inbox as ${inbox}.`);
     told.tell(`${current.path} was put back into the inbox.`);
@@ -198,7 +198,7 @@ function retry() {
 }
 
 async function share() {
-  const link = new URL(`/?picture=${current.id}`, location.href).href;
+  const link = new URL(`?picture=${current.id}`, location.href).href;
   try {
     await navigator.clipboard.writeText(link);
     told.tell("The link is copied.");

@@ -1,7 +1,7 @@
 // The page: which pictures are on the sheet, who is let in, and what the keys do.  The daemon is right; this
 // page only asks.
 
-import { json, token } from "./api.js";
+import { introduce, json, mayEdit, me, token } from "./api.js";
 import { card } from "./cards.js";
 import * as daemon from "./daemon.js";
 import * as filters from "./filters.js";
@@ -9,7 +9,7 @@ import * as inbox from "./inbox.js";
 import * as large from "./large.js";
 import * as picks from "./picks.js";
 import * as sheet from "./sheet.js";
-import { added, showLocked, showStatus, showTrouble, whyEmpty } from "./status.js";
+import { added, showDropping, showLocked, showStatus, showTrouble, whyEmpty } from "./status.js";
 import { plural } from "./words.js";
 
 const ASK_EVERY_MS = 2000;
@@ -26,6 +26,8 @@ let wasPaused = false;
 let inboxPath = "";
 let loading = new AbortController();
 let timer = 0;
+
+const MAY = { look: "look", edit: "edit", drop: "add pictures" };
 
 const tell = (words) => { $("told").textContent = words; };
 const moved = () => { finished = null; };
@@ -46,7 +48,7 @@ async function showAll() {
     return void (await guarded(OTHERS[view.folder]));
   }
   await guarded(async () => {
-    const { ids } = await json(`/api/ids?${filters.query(view)}`, { signal });
+    const { ids } = await json(`api/ids?${filters.query(view)}`, { signal });
     if (signal.aborted) return;
     newest = ids[0] ?? 0;
     hold([]);
@@ -60,7 +62,7 @@ async function showAll() {
 async function showNewer() {
   const { signal } = loading;
   await guarded(async () => {
-    const { ids } = await json(`/api/ids?${filters.query(view, { after: newest })}`, { signal });
+    const { ids } = await json(`api/ids?${filters.query(view, { after: newest })}`, { signal });
     if (signal.aborted) return;
     if (!ids.length && !sheet.numbers().length) return;
     if (!ids.length) return void (await checkHistory(signal));
@@ -72,7 +74,7 @@ async function showNewer() {
 
 // A history that was deleted begins with small numbers again.
 async function checkHistory(signal) {
-  const { pictures } = await json(`/api/pictures?${filters.query(view, { limit: 1 })}`, { signal });
+  const { pictures } = await json(`api/pictures?${filters.query(view, { limit: 1 })}`, { signal });
   if ((pictures[0]?.id ?? 0) < newest) await showAll();
 }
 
@@ -98,7 +100,7 @@ function showEmpty() {
     $("search").focus();
   };
   if (isEmpty) $("empty").replaceChildren(...whyEmpty({ view, isFiltered: filters.isFiltered(view), inbox: inboxPath, clear }));
-  $("retry-all").hidden = view.folder !== "failed" || isEmpty;
+  $("retry-all").hidden = view.folder !== "failed" || isEmpty || !mayEdit();
 }
 
 // ---- how the daemon fares
@@ -107,7 +109,8 @@ async function look() {
   clearTimeout(timer);
   if (document.hidden) return; // looks again when it is seen again
   await guarded(async () => {
-    const status = await json("/api/status");
+    if (me.role === "drop") return void (await inbox.show());
+    const status = await json("api/status");
     showStatus(status, tell);
     await OTHERS[view.folder]?.();
     if (inboxPath !== status.inbox) {
@@ -127,21 +130,25 @@ async function look() {
 
 // ---- the token, and what goes wrong
 
+// Whether it was done.
 async function guarded(act) {
   try {
     await act();
     letIn();
+    return true;
   } catch (error) {
-    if (error.name === "AbortError") return;
-    if (error.status === 401) return void askForToken();
-    showTrouble(error.message);
+    if (error.name === "AbortError") return false;
+    if (error.status === 401) askForToken();
+    else showTrouble(error.message);
     finished ??= "";
+    return false;
   }
 }
 
 function letIn() {
   $("tools").hidden = false;
   $("leave").hidden = !token.get();
+  $("me").textContent = me.name ? `You are ${me.name}, who may ${MAY[me.role]}.` : "";
 }
 
 function askForToken() {
@@ -273,6 +280,18 @@ async function start() {
   $("search").value = view.search;
   mark();
   finished = null;
+  if (!(await guarded(introduce))) {
+    if ($("entrance").hidden) timer = setTimeout(start, ASK_EVERY_MS);
+    return;
+  }
+  for (const tab of document.querySelectorAll("[data-folder]")) {
+    tab.parentElement.hidden = me.role === "drop" ? tab.dataset.folder !== "inbox" : me.role === "look" && tab.dataset.folder === "daemon";
+  }
+  if (me.role === "drop") {
+    showDropping();
+    Object.assign(view, { folder: "inbox" });
+    mark();
+  }
   const wanted = Number(new URLSearchParams(location.search).get("picture"));
   await showAll();
   if (!$("entrance").hidden) return;

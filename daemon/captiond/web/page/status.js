@@ -48,6 +48,13 @@ export function showLocked() {
   $("numbers").textContent = "";
 }
 
+// For whoever may only add pictures, and learns nothing else.
+export function showDropping() {
+  $("state-text").textContent = "Drop pictures here";
+  $("state").dataset.state = "unknown";
+  $("numbers").textContent = "";
+}
+
 // Why there is nothing on the sheet.
 export function whyEmpty({ view, isFiltered, inbox, clear }) {
   const line = (text, ...more) => {
