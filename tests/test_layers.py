@@ -172,7 +172,7 @@ def test_only_the_command_line_prints_or_exits() -> None:
 
 
 def test_only_the_web_knows_http_servers() -> None:
-    """The daemon runs without the extra `http`."""
+    """A daemon without a page loads no server."""
     servers = _importers_of("fastapi", "starlette", "uvicorn", "prometheus_client")
     assert servers and all(name.startswith("captiond.web") for name in servers)
 

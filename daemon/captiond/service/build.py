@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from captiond.captioners import Captioner
+from captiond.captioners.installed import need_local_models
 from captiond.delivery import Delivery
 from captiond.delivery.attempts import Attempts
 from captiond.delivery.nesting import refuse_nested
-from captiond.errors import CannotStart, ExitCode
 from captiond.exiftool import Exiftool
 from captiond.history import History
 from captiond.inbox import Inbox
@@ -104,6 +104,7 @@ def captioner_of(settings: Settings) -> Captioner[Any]:
     model = settings.model
     if model.backend == "openai":
         return remote_of(model)
+    need_local_models()
     from captiond.captioners.local import LocalCaptioner
 
     return LocalCaptioner(
@@ -124,14 +125,8 @@ def door_of(settings: Settings) -> Door | None:
     http = settings.http
     if http.listen is None:
         return None
-    try:
-        from captiond.web import Door
-    except ModuleNotFoundError as error:
-        raise CannotStart(
-            f"`http.listen` is set, and {error.name} is not installed",
-            exit_code=ExitCode.WRONG_SETTINGS,
-            advice="pip install 'captiond[http]', or leave out http.listen.",
-        ) from error
+    from captiond.web import Door
+
     token = http.read_token()
     host, port = split_address(http.listen)
     return Door(
