@@ -62,7 +62,7 @@ class Pictures:
     def page(self, wanted: object, limit: int) -> Sequence[object]:
         return []
 
-    def revise(self, id: int, caption: str, was: str | None) -> object:
+    def revise(self, id: int, changes: object, was: object) -> object:
         raise AssertionError("nothing gets so far")
 
     thumbnail = retry = retry_all = revise

@@ -103,6 +103,17 @@ class Texts:
 
 
 @dataclass(frozen=True, slots=True)
+class Limits:
+    """How long a person's texts may be, each; a text over its limit is refused, never cut."""
+
+    caption: int | None = None  # characters, like all but the number of keywords
+    alt_text: int = 250
+    title: int = 250
+    keywords: int = 100  # so many
+    visible_text: int = 100_000
+
+
+@dataclass(frozen=True, slots=True)
 class CaptionRequest:
     """What is asked about a picture."""
 
@@ -148,6 +159,7 @@ class Rules:
     stays: Callable[[str], bool] = _nothing  # whether a path in the inbox is to stay there, beside whatever
     profile: str | None = None  # by whose name these are not everybody's
     skips_duplicates: bool = False  # the same file under the same path is delivered once
+    limits: Limits = Limits()  # of what a person writes
 
 
 Role = Literal["look", "edit", "drop"]  # what somebody may do over HTTP: look, all, or only put files in
@@ -293,6 +305,7 @@ class Described:
     previous_description: str | None = None  # what a replaced description said
     xmp: bytes | None = field(default=None, repr=False)
     text: bytes | None = field(default=None, repr=False)
+    shared_keywords: tuple[str, ...] = ()  # of ours, those that a person had given the picture already
 
     @cached_property
     def sha256(self) -> str:

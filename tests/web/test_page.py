@@ -130,6 +130,37 @@ def test_what_cannot_be_edited_is_told(served: Served) -> None:
     assert served.place.sidecar("dog.jpg")["caption"] == said
 
 
+def test_all_texts_are_edited_together(served: Served) -> None:
+    """Those that are named: in the sidecar and in the picture's fields; the others stay."""
+    id = served.drop("dog.jpg", picture("orange"))["id"]
+    said = served.place.sidecar("dog.jpg")["caption"]
+    new = {"alt_text": " A dog\nat rest ", "title": "Rex", "keywords": ["dog", "Dog", "beach"]}
+    answer = served.door.patch(f"/api/pictures/{id}", json=new | {"was": {"caption": said, "title": None}})
+    assert answer.status_code == 200, answer.text
+    record = served.place.sidecar("dog.jpg")
+    assert answer.json()["record"] == record and answer.json()["edited_at"]
+    assert record["caption"] == record["edited"]["model_caption"] == said
+    assert record["fields"] == {"alt_text": "A dog at rest", "title": "Rex", "keywords": ["dog", "beach"]}
+    assert record["edited"]["model_fields"] == dict.fromkeys(new)
+    served.check("dog.jpg", said)
+    packet = (served.place.done / "dog.jpg").read_bytes()
+    assert all(word in packet for word in (b"A dog at rest", b">Rex<", b">beach<"))
+    answer = served.door.patch(f"/api/pictures/{id}", json={"title": None, "keywords": ["sea"]})
+    assert served.place.sidecar("dog.jpg")["fields"] == {"alt_text": "A dog at rest", "keywords": ["sea"]}
+    packet = (served.place.done / "dog.jpg").read_bytes()
+    assert b">Rex<" not in packet and b">beach<" not in packet and b">sea<" in packet
+    for refused, status in (
+        ({"alt_text": "x" * 126}, 422),
+        ({"caption": None}, 422),
+        ({"keywords": ["x" * 65]}, 422),
+        ({"rating": 5}, 422),
+        ({"title": "Max", "was": {"title": "Rex"}}, 409),
+    ):
+        answer = served.door.patch(f"/api/pictures/{id}", json=refused)
+        assert (answer.status_code, bool(answer.json()["detail"])) == (status, True), refused
+    assert served.place.sidecar("dog.jpg")["fields"] == {"alt_text": "A dog at rest", "keywords": ["sea"]}
+
+
 def test_a_caption_that_was_edited_elsewhere_is_shown(served: Served) -> None:
     """The sidecar is right; the history follows it."""
     id = served.drop("cat.jpg", picture("white"))["id"]

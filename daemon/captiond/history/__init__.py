@@ -26,6 +26,7 @@ from captiond.history.rows import (
     INSERT,
     KINDS,
     PROBE,
+    RESTORE,
     REVISE,
     WORDS_ADD,
     WORDS_REMOVE,
@@ -164,20 +165,27 @@ class History(Looking):
 
     def revise(self, id: int, caption: str, at: datetime) -> Entry | None:
         """A person's caption in place of the one there; None if there is no such entry."""
+        caption = well_formed(caption)
+        return self._change(id, caption, REVISE, (caption, instant(at), id))
 
+    def restore(self, id: int, caption: str, model: str | None = None) -> Entry | None:
+        """A model's caption in place of the one there, and nobody's edit; None if there is no such entry."""
+        caption = well_formed(caption)
+        return self._change(id, caption, RESTORE, (caption, model, id))
+
+    def _change(self, id: int, caption: str, statement: str, values: tuple[object, ...]) -> Entry | None:
         def act(connection: sqlite3.Connection) -> None:
             with connection:
                 connection.execute("BEGIN IMMEDIATE")
                 row = connection.execute("SELECT caption, path FROM pictures WHERE id = ?", (id,)).fetchone()
                 if row is None:
                     return
-                connection.execute(REVISE, (caption, instant(at), id))
+                connection.execute(statement, values)
                 if has_words(connection):
                     path = shown(name_of(row[1]))
                     connection.execute(WORDS_REMOVE, (id, row[0], path))
                     connection.execute(WORDS_ADD, (id, caption, path))
 
-        caption = well_formed(caption)
         self._do(act)
         return self.entry(id)
 

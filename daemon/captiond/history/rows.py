@@ -69,6 +69,11 @@ KINDS = """
 SELECT coalesce(kind, ''), count(*) FROM pictures WHERE folder = 'failed' AND at >= :since
 GROUP BY 1 ORDER BY 2 DESC, 1
 """
+# Nobody's edit any more: a model said it, now or before.
+RESTORE = """
+UPDATE pictures SET first_caption = NULL, caption = ?, edited_at = NULL, model = coalesce(?, model)
+WHERE id = ?
+"""
 COUNTS = "SELECT folder, pictures FROM totals"
 WORDS_ADD = "INSERT INTO words (rowid, says, called) VALUES (?, ?, ?)"
 WORDS_REMOVE = "INSERT INTO words (words, rowid, says, called) VALUES ('delete', ?, ?, ?)"

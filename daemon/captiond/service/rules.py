@@ -9,7 +9,7 @@ from captiond.exiftool import Exiftool
 from captiond.inbox.ignore import Ignore
 from captiond.metadata.describing import Describing
 from captiond.records import Rules
-from captiond.service.questions import interview_of
+from captiond.service.questions import interview_of, limits_of
 from captiond.support.patterns import Patterns
 
 DEMO = "demo"  # a model that knows captions alone
@@ -85,4 +85,5 @@ class RuleBook:
             stays=ignore.is_asked_for,
             profile=profile.name if profile is not None else None,
             skips_duplicates=output.duplicates == "skip",
+            limits=limits_of(sections),
         )

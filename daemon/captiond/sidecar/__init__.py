@@ -75,6 +75,7 @@ def compose(
         published_sha256=described.sha256,
         written=described.written,
         previous_description=described.previous_description,
+        shared_keywords=described.shared_keywords,
         rest={
             **_answer(facts, said, timings),
             **({} if job.rules.profile is None else {"profile": job.rules.profile}),

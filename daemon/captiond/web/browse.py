@@ -15,6 +15,7 @@ from fastapi import APIRouter, Depends, Header, HTTPException, Path, Query, Requ
 from fastapi.responses import HTMLResponse, Response
 from fastapi.staticfiles import StaticFiles
 
+from captiond.checking.by_person import Changes
 from captiond.history import Wanted
 from captiond.web.access import Known
 from captiond.web.lanes import Lane
@@ -27,6 +28,7 @@ from captiond.web.shapes import (
     Ids,
     Me,
     NewCaption,
+    NewTexts,
     Page,
     Picture,
     Pictures,
@@ -72,7 +74,7 @@ class Gallery(Protocol):
 
     def thumbnail(self, id: int, side: int, known_etag: str | None) -> Shown: ...
 
-    def revise(self, id: int, caption: str, was: str | None) -> object: ...
+    def revise(self, id: int, changes: Changes, was: Changes) -> object: ...
 
     def retry(self, id: int) -> str: ...
 
@@ -143,8 +145,7 @@ def _add_looks(api: APIRouter, gallery: Gallery) -> None:
         """All that is known of one picture."""
         with verdicts():
             picture, record = await looking(gallery.closely, id)
-        told = Picture.model_validate(picture).model_dump()
-        return Closely(**told, record=dict(record) if record is not None else None)
+        return _closely(picture, record)
 
     @api.get("/pictures/{id}/thumbnail", response_class=Response, responses=_THUMBNAIL_RESPONSES)
     async def thumbnail(
@@ -159,6 +160,11 @@ def _add_looks(api: APIRouter, gallery: Gallery) -> None:
         return Response(found.jpeg, media_type="image/jpeg", headers=headers)
 
 
+def _closely(picture: object, record: Mapping[str, Any] | None) -> Closely:
+    told = Picture.model_validate(picture).model_dump()
+    return Closely(**told, record=dict(record) if record is not None else None)
+
+
 def _add_changes(api: APIRouter, gallery: Gallery) -> None:
     changing, acting = [Depends(_is_json)], Lane(ACTING_TOGETHER)
 
@@ -166,7 +172,18 @@ def _add_changes(api: APIRouter, gallery: Gallery) -> None:
     async def revise(id: Id, new: NewCaption) -> Picture:
         """A person's caption in the place of the one there: in the sidecar and in the image."""
         with verdicts():
-            return Picture.model_validate(await acting(gallery.revise, id, new.caption, new.was))
+            was: Changes = {"caption": new.was} if new.was is not None else {}
+            changes: Changes = {"caption": new.caption}
+            return Picture.model_validate(await acting(gallery.revise, id, changes, was))
+
+    @api.patch("/pictures/{id}", dependencies=changing, responses=_CHANGE_RESPONSES)
+    async def change(id: Id, new: NewTexts) -> Closely:
+        """A person's texts in the place of those there: in the sidecar, in the image, and beside it."""
+        with verdicts():
+            was = new.was.named() if new.was is not None else {}
+            await acting(gallery.revise, id, new.named(), was)
+            picture, record = await acting(gallery.closely, id)
+        return _closely(picture, record)
 
     @api.post("/pictures/{id}/retry", dependencies=changing, responses=_CHANGE_RESPONSES)
     async def retry(id: Id) -> Returned:

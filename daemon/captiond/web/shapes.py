@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from datetime import datetime
 from enum import IntEnum
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, field_validator
 
+from captiond.checking.by_person import Changes
 from captiond.history import Wanted
 from captiond.names import checked_path
-from captiond.records import Role
+from captiond.records import FieldName, Role
 
 PAGE_LENGTH = 24
 LONGEST_PAGE = 100
@@ -28,6 +29,9 @@ class Side(IntEnum):
     SMALL = 320
     FINE = 640
     LARGE = 2560
+
+
+_FIELDS: tuple[FieldName, ...] = get_args(FieldName)
 
 
 class Filters(BaseModel):
@@ -140,6 +144,29 @@ class Me(BaseModel):
 class NewCaption(BaseModel):
     caption: str
     was: str | None = Field(None, description="Refused with 409 where the caption is not this any more")
+
+
+class SomeTexts(BaseModel):
+    """Those texts that are named; of these, null and an empty one mean that there is no such text."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    caption: str | None = None
+    alt_text: str | None = None
+    title: str | None = None
+    keywords: list[str] | None = Field(None, max_length=MOST_AT_ONCE)
+    visible_text: str | None = Field(None, description="An empty one: there is nothing to be read")
+
+    def named(self) -> Changes:
+        """Those that are there, null among them."""
+        told: Changes = {name: getattr(self, name) for name in _FIELDS if name in self.model_fields_set}
+        return told
+
+
+class NewTexts(SomeTexts):
+    """A person's texts; what is not named stays."""
+
+    was: SomeTexts | None = Field(None, description="Refused with 409 where a text is not this any more")
 
 
 class Some(BaseModel):
