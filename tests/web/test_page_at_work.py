@@ -167,6 +167,39 @@ def test_every_text_is_read(page: Page) -> None:
     expect(page.card("texts/odd.jpg").get_by_text("Needs a look")).to_be_visible()
 
 
+def test_every_text_is_edited(page: Page) -> None:
+    """Only what changed is sent; a refusal is told; one undo brings all of the model's texts back."""
+    sent: list[Any] = []
+    tab = page.open("?beneath=texts")
+    tab.on("request", lambda asked: sent.append(asked.post_data_json) if asked.method == "PATCH" else None)
+    page.card("texts/sign.jpg").locator(".frame").click()
+    dialog, keys = tab.get_by_role("dialog"), tab.keyboard
+    expect(dialog.get_by_text("93 × 60 pixels")).to_be_visible()
+    keys.press("e")
+    dialog.get_by_label("Alternative text").fill("x" * 300)
+    expect(dialog.get_by_text("300 characters: screen readers do well")).to_be_visible()
+    dialog.get_by_role("button", name="Save").click()
+    expect(dialog.get_by_text("has at most 125 characters")).to_be_visible()
+    page.complaints.clear()  # the browser's own, of the answer 422
+    dialog.get_by_label("Alternative text").fill("A stop sign.")
+    dialog.get_by_role("button", name="Remove road").click()
+    dialog.get_by_role("textbox", name="Keywords").fill("Skagen, stop")
+    keys.press("Enter")
+    expect(dialog.get_by_role("button", name="Remove Skagen")).to_be_visible()
+    keys.press("Enter")
+    expect(dialog.get_by_role("button", name="Save")).to_be_hidden()
+    expect(dialog.get_by_text("12 characters").last).to_be_visible()
+    was = {"alt_text": SAID["alt_text"], "keywords": ["sign", "road", "red"]}
+    now = {"alt_text": "A stop sign.", "keywords": ["sign", "red", "Skagen", "stop"]}
+    assert sent[-1] == {**now, "was": was}
+    record = page.served.place.sidecar("texts/sign.jpg")
+    assert {name: record["fields"][name] for name in now} == now
+    keys.press("u")
+    expect(dialog.get_by_text(SAID["alt_text"])).to_be_visible()
+    record = page.served.place.sidecar("texts/sign.jpg")
+    assert {name: record["fields"][name] for name in was} == was
+
+
 def test_pictures_are_filtered_selected_and_exported(page: Page, tmp_path: Path) -> None:
     """By folder, model, format, date and hand; the address keeps it; a range by shift; all found."""
     tab = page.open()

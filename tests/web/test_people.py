@@ -45,7 +45,7 @@ def client(served: Served, token: str | None) -> httpx.Client:
 def test_each_role_may_do_its_own(served: Served) -> None:
     """look sees pictures, edit does everything, drop only adds files; the reason says whose role it is."""
     with client(served, ADA) as ada:
-        (id,) = ada.get("/api/ids", params={"folder": "done"}).json()["ids"]
+        id = served_ids(ada, served)["red.jpg"]
     asked = {
         "status": ("GET", "/api/status", {}),
         "pictures": ("GET", f"/api/pictures/{id}/thumbnail", {}),
@@ -77,6 +77,28 @@ def test_each_role_may_do_its_own(served: Served) -> None:
         assert ben.post("/api/retry", json={}).json()["detail"].startswith("ben may not do that")
         assert ben.get("/api/me").json() == {"name": "ben", "role": "look"}
         assert ben.get("/healthz").json() == {"status": "ok"}
+
+
+def test_an_edit_says_by_whom(served: Served) -> None:
+    """In the sidecar, by the name of the last who edited."""
+    served.deliver("blue.jpg", picture("blue", 61, 40))
+    with client(served, ADA) as ada:
+        ids = served_ids(ada, served)
+        assert ada.patch(f"/api/pictures/{ids['blue.jpg']}", json={"title": "The Sea"}).is_success
+    assert served.place.sidecar("blue.jpg")["edited"]["by"] == "ada"
+
+
+def served_ids(door: httpx.Client, served: Served) -> dict[str, int]:
+    """The numbers of what was captioned, once the history has them all."""
+    found: dict[str, int] = {}
+
+    def are_there() -> bool:
+        pictures = door.get("/api/pictures", params={"folder": "done", "limit": 100}).json()["pictures"]
+        found.update({one["path"]: one["id"] for one in pictures})
+        return len(found) == len(list(served.place.done.glob("*.caption.json")))
+
+    served.daemon.until(are_there)
+    return found
 
 
 def test_a_proxy_may_show_it_under_a_path(served: Served) -> None:

@@ -20,8 +20,11 @@ MOST_FORMER = 10
 Why = Literal["edit", "redo"]
 
 
-def edited(record: Record, texts: Texts, at: datetime) -> Record:
-    """A person's `texts`; the model's own words are kept beside them, however often they change."""
+def edited(record: Record, texts: Texts, at: datetime, by: str | None = None) -> Record:
+    """A person's `texts`; the model's own words are kept beside them, however often they change.
+
+    `by`: the person's name, if it is known.
+    """
     former = record.texts
     assert former is not None
     known = record.edited
@@ -30,7 +33,7 @@ def edited(record: Record, texts: Texts, at: datetime) -> Record:
         **(known.model_fields if known is not None else {}),  # what was said first
     }
     words = (known.model_caption if known is not None else None) or former.caption
-    by_them = Edited(at, words, model_fields, by=known.by if known is not None else None)
+    by_them = Edited(at, words, model_fields, by)
     rest = {key: value for key, value in record.rest.items() if key != "needs_look"}  # somebody has looked
     return replace(
         record, texts=texts, edited=by_them, rest=rest, history=_with(record, "edit", at, _BRIEFLY)

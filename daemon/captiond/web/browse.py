@@ -74,7 +74,7 @@ class Gallery(Protocol):
 
     def thumbnail(self, id: int, side: int, known_etag: str | None) -> Shown: ...
 
-    def revise(self, id: int, changes: Changes, was: Changes) -> object: ...
+    def revise(self, id: int, changes: Changes, was: Changes, by: str | None = None) -> object: ...
 
     def retry(self, id: int) -> str: ...
 
@@ -85,6 +85,14 @@ async def _is_json(request: Request) -> None:
     media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if media_type != "application/json":
         raise HTTPException(415, "send it as Content-Type: application/json")
+
+
+async def _name(request: Request) -> str | None:
+    known: Known = request.state.known
+    return known.name
+
+
+Name = Annotated[str | None, Depends(_name)]  # of whoever asks, if they have a token of their own
 
 
 def page_files() -> StaticFiles:
@@ -169,19 +177,19 @@ def _add_changes(api: APIRouter, gallery: Gallery) -> None:
     changing, acting = [Depends(_is_json)], Lane(ACTING_TOGETHER)
 
     @api.put("/pictures/{id}/caption", dependencies=changing, responses=_CHANGE_RESPONSES)
-    async def revise(id: Id, new: NewCaption) -> Picture:
+    async def revise(id: Id, new: NewCaption, by: Name) -> Picture:
         """A person's caption in the place of the one there: in the sidecar and in the image."""
         with verdicts():
             was: Changes = {"caption": new.was} if new.was is not None else {}
             changes: Changes = {"caption": new.caption}
-            return Picture.model_validate(await acting(gallery.revise, id, changes, was))
+            return Picture.model_validate(await acting(gallery.revise, id, changes, was, by))
 
     @api.patch("/pictures/{id}", dependencies=changing, responses=_CHANGE_RESPONSES)
-    async def change(id: Id, new: NewTexts) -> Closely:
+    async def change(id: Id, new: NewTexts, by: Name) -> Closely:
         """A person's texts in the place of those there: in the sidecar, in the image, and beside it."""
         with verdicts():
             was = new.was.named() if new.was is not None else {}
-            await acting(gallery.revise, id, new.named(), was)
+            await acting(gallery.revise, id, new.named(), was, by)
             picture, record = await acting(gallery.closely, id)
         return _closely(picture, record)
 

@@ -148,8 +148,11 @@ class Gallery:
             jpeg = self._thumbnails.of(fingerprint, lambda: contents(file, fingerprint.size), side)
             return Thumbnail(etag, jpeg)
 
-    def revise(self, id: int, changes: Changes, was: Changes) -> Exhibit:
-        """A person's texts in the place of some; `was`: what they must have said until now.  Raises Unfit."""
+    def revise(self, id: int, changes: Changes, was: Changes, by: str | None = None) -> Exhibit:
+        """A person's texts in the place of some; `was`: what they must have said until now; `by`: a name.
+
+        Raises Unfit.
+        """
         entry = self._entry(id)
         self._must_be_in("done", entry)
 
@@ -159,8 +162,8 @@ class Gallery:
                 raise Overtaken(entry.delivered, texts.caption)
             return new
 
-        self._delivery.edit(entry.delivered, change, self._now())
-        log.info("texts edited", file=shown(entry.delivered), texts=sorted(changes))
+        self._delivery.edit(entry.delivered, change, self._now(), by=by)
+        log.info("texts edited", file=shown(entry.delivered), texts=sorted(changes), by=by)
         return self._exhibit(entry)
 
     def retry(self, id: int) -> str:

@@ -79,7 +79,7 @@ export async function acting(item, problem, controls, act) {
   }
 }
 
-function fit(field) {
+export function fit(field) {
   field.style.height = "auto";
   field.style.height = `${field.scrollHeight + 2}px`;
 }

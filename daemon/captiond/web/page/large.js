@@ -2,7 +2,8 @@
 
 import { ask, json, mayEdit } from "./api.js";
 import { altText, mayBeSeen } from "./cards.js";
-import { acting, editing } from "./editing.js";
+import { acting } from "./editing.js";
+import { editingAll, modelsTexts } from "./fields.js";
 import * as sheet from "./sheet.js";
 import { texts, warnings } from "./texts.js";
 import { bytes, exact, note, said, sentence } from "./words.js";
@@ -93,7 +94,9 @@ export function step(by) {
 
 function show(picture) {
   const failed = picture.folder === "failed";
-  of(".caption").hidden = false;
+  // Whoever writes already, before all is known of it, writes on.
+  const isWriting = !of(".editing").hidden;
+  of(".caption").hidden = of(".texts").hidden = isWriting;
   of(".caption").textContent = failed ? sentence(picture.message ?? "") : (picture.caption ?? "");
   said(of(".advice"), failed ? picture.advice : null);
   said(of(".note"), note(picture));
@@ -105,20 +108,21 @@ function show(picture) {
   of(".warnings").replaceChildren(...warnings(picture.record));
   of(".warnings").hidden = !of(".warnings").children.length;
   const isThere = picture.is_there && mayEdit();
-  of(".edit").hidden = failed || !isThere;
-  of(".undo").hidden = failed || !isThere || !picture.model_caption || picture.model_caption === picture.caption;
+  of(".edit").hidden = failed || !isThere || isWriting;
+  of(".undo").hidden = failed || !isThere || !modelsTexts(picture);
   of(".retry").hidden = !failed || !isThere;
-  editor = editing(of(".editing"), {
+  if (!isWriting) editor = editingAll(of(".editing"), {
     picture,
     tell: told.tell,
     opened(isOpen) {
-      of(".caption").hidden = isOpen;
+      of(".caption").hidden = of(".texts").hidden = isOpen;
       of(".edit").hidden = isOpen;
       if (!isOpen) of(".edit").focus();
     },
     saved(now) {
       current = { ...current, ...now };
       show(current);
+      facts(current);
       told.changed(now);
     },
   });
@@ -132,7 +136,7 @@ function facts(picture) {
     ["Dropped as", source.path],
     ["Captioned", exact(picture.at)],
     ["File of", source.modified_at && exact(source.modified_at)],
-    ["Edited", picture.edited_at && exact(picture.edited_at)],
+    ["Edited", picture.edited_at && [exact(picture.edited_at), record.edited?.by && `by ${record.edited.by}`].filter(Boolean).join(" ")],
     ["Size", picture.width && `${picture.width} × ${picture.height} pixels`],
     ["Format", picture.format],
     ["Weight", source.bytes && bytes(source.bytes)],
@@ -182,7 +186,7 @@ function edit() {
 }
 
 function undo() {
-  if (!of(".undo").hidden) editor.save(current.model_caption);
+  if (!of(".undo").hidden) editor.save(modelsTexts(current));
 }
 
 function retry() {
