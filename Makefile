@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 JOBS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test check format cover wheel wheel-test lock bench torture fuzz clean
+.PHONY: help install demo test check format cover wheel wheel-test lock bench torture fuzz docs clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -68,6 +68,10 @@ torture: install ## kill, cut, stop and starve the daemon at full size (8 minute
 
 fuzz: install ## damage images for SECONDS (600), also those of the folder IMAGES: none may be harmed
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.metadata.fuzz --seconds $(or $(SECONDS),600) $(if $(IMAGES),--images $(IMAGES))
+
+docs: ## build the site of docs/ into build/site, in an environment of its own
+	@test -x build/docs/bin/mkdocs || { $(PYTHON) -m venv build/docs && build/docs/bin/pip install --quiet --disable-pip-version-check mkdocs-material==9.8.2; }
+	build/docs/bin/mkdocs build --quiet
 
 clean: ## remove what make made
 	rm -rf $(VENV) build dist daemon/*.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -24,6 +24,7 @@ STANDING = Measures(
     missed_events=0,
     captioned=0,
     duplicates=0,
+    needing_a_look=0,
     failures={},
     is_healthy=True,
     is_paused=False,

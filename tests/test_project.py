@@ -250,3 +250,22 @@ def test_whatever_reaches_for_the_checkout_is_named() -> None:
     }
     assert "tests/test_config_files.py" in found
     assert found <= known
+
+
+def test_the_site_shows_every_page_once() -> None:
+    """Whoever adds a page to docs/ gives it a place in mkdocs.yml; what the table names is there."""
+    table = yaml.safe_load((ROOT / "mkdocs.yml").read_text(encoding="utf-8"))["nav"]
+    shown = [page for section in table for pages in section.values() for page in _listed(pages)]
+    docs = ROOT / "docs"
+    assert len(shown) == len(set(shown))
+    assert {str(page.relative_to(docs)) for page in docs.rglob("*.md")} <= set(shown)
+    assert all((docs / page).exists() or _elsewhere(page).exists() for page in shown)
+
+
+def _listed(pages: str | list[str]) -> list[str]:
+    return [pages] if isinstance(pages, str) else pages
+
+
+def _elsewhere(page: str) -> Path:
+    places = {"index.md": "README.md", "RESULTS.md": "benchmarks/RESULTS.md"}
+    return ROOT / places.get(page, page)

@@ -160,6 +160,7 @@ class Rules:
     profile: str | None = None  # by whose name these are not everybody's
     skips_duplicates: bool = False  # the same file under the same path is delivered once
     limits: Limits = Limits()  # of what a person writes
+    asks_anew: bool = False  # whatever was answered about the same picture before
 
 
 Role = Literal["look", "edit", "drop"]  # what somebody may do over HTTP: look, all, or only put files in
@@ -278,6 +279,15 @@ class Said:
     dropped: tuple[DroppedText, ...] = ()
     needs_look: bool = False  # by a person
     language: str | None = None  # that was asked for
+    cached_from: str | None = None  # the file (its sha256) that the model was asked about in its place
+
+
+@dataclass(frozen=True, slots=True)
+class Remembered:
+    """An answer, and the file (its sha256) that was asked about."""
+
+    answer: Answer
+    source: str
 
 
 AskAll = Callable[[Sequence[CaptionRequest]], "list[Answer | Rejected | TryLater]"]  # about one picture
@@ -371,6 +381,15 @@ class Outcome:
     timings: Timings | None = None
     attempts: int | None = None
     is_recovered: bool = False  # an earlier process had begun it: not this one's work
+
+
+@dataclass(frozen=True, slots=True)
+class Rest:
+    """A wanted pause, or closed hours: nothing is wrong, and nothing new begins."""
+
+    reason: str
+    until: datetime | None  # aware; None: until somebody ends it
+    advice: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -422,6 +422,27 @@ def test_the_folders_take_turns_in_the_real_inbox(box: Path) -> None:
         assert taker.paths.index("other/late.png") <= 1
 
 
+def test_the_urgent_are_handed_out_first_and_nothing_while_held(box: Path) -> None:
+    """Whatever else waits, and however it is said: at the start or while it runs."""
+    for name in ("a.png", "dump/b.png", "news/c.png"):
+        (box / name).parent.mkdir(exist_ok=True)
+        put(box / name)
+    inbox = an_inbox(box, settle_seconds=0.05, is_urgent=lambda path: path.startswith("news/"))
+
+    def all_wait() -> bool:
+        counts = inbox.counts()
+        return counts.waiting + counts.in_work == 3
+
+    try:
+        inbox.start()
+        taken = inbox.settled(threading.Event(), is_held=lambda: not all_wait())
+        assert next(taken).path == "news/c.png" and inbox.counts().waiting == 2
+        inbox.prefer(lambda path: path.startswith("dump/"))
+        assert next(taken).path == "dump/b.png"
+    finally:
+        inbox.close()
+
+
 def test_a_crowd_does_not_keep_the_first_waiting(box: Path) -> None:
     """Of many files in one folder the first is given out while most are still to be looked at again."""
     names = {f"{number}.png" for number in range(1000)}

@@ -15,7 +15,7 @@ import httpx
 import pytest
 from PIL import Image
 
-from daemon_process import Place, Running
+from daemon_process import Place, Running, captiond
 from fake_chat_server import FakeChatServer
 from open_page import CHROMIUM, browsing, damaged, expect, picture
 
@@ -23,11 +23,20 @@ TOKEN = "0123456789abcdef0123456789abcdef"
 DESCRIPTION = 0x010E
 
 
+def two_coloured() -> bytes:
+    """Of one colour it would need a look, since such a picture shows nothing."""
+    image, buffer = Image.new("RGB", (60, 40), "green"), io.BytesIO()
+    image.paste("white", (0, 0, 30, 40))
+    image.save(buffer, "JPEG")
+    return buffer.getvalue()
+
+
 @dataclass
 class Served:
     place: Place
     daemon: Running
     door: httpx.Client
+    server: FakeChatServer
 
     def drop(self, name: str, data: bytes) -> dict[str, Any]:
         """Drop a picture and wait until the API tells what became of it."""
@@ -74,7 +83,7 @@ def served(tmp_path: Path) -> Iterator[Served]:
             place.running() as daemon,
             httpx.Client(base_url=f"http://{address}", headers=headers, timeout=30, trust_env=False) as door,
         ):
-            yield Served(place, daemon, door)
+            yield Served(place, daemon, door, server)
 
 
 def test_pictures_are_found_paged_and_shown(served: Served) -> None:
@@ -109,6 +118,40 @@ def test_an_edited_caption_is_in_the_sidecar_and_in_the_image(served: Served) ->
     served.check("boat.jpg", "Großmutters Boot")
     assert served.door.get("/api/pictures", params={"search": "boot"}).json()["pictures"][0]["id"] == id
     assert served.door.get("/api/pictures", params={"search": said}).json()["pictures"] == []
+
+
+def test_what_needs_a_look_is_found_and_counted_until_a_person_changed_it(served: Served) -> None:
+    """By the API, by status, in metrics and in the sidecar."""
+    said = "A sign with the number 555-0142 and info@shop.example on it."
+    served.server.script.append(said)
+    id = served.drop("sign.jpg", two_coloured())["id"]
+    served.drop("leaf.jpg", two_coloured())
+
+    def found(**filters: str) -> list[str]:
+        answer = served.door.get("/api/pictures", params=filters).json()
+        return [one["path"] for one in answer["pictures"]]
+
+    assert (found(needs_look="true"), found(needs_look="false")) == (["sign.jpg"], ["leaf.jpg"])
+    assert served.door.get("/api/ids", params={"needs_look": "true"}).json()["ids"] == [id]
+    status = served.door.get("/api/status").json()
+    assert status["counts"]["needs_look"] == status["totals"]["needs_look"] == 1
+    assert "captiond_needs_look_total 1.0" in served.door.get("/metrics").text
+    assert served.place.sidecar("sign.jpg")["needs_look"] is True
+    assert "2 done (1 to be looked at)" in captiond("status", "-c", served.place.settings).stdout
+    assert served.revise(id, "The sign of a shop.").status_code == 200
+    assert found(needs_look="true") == []
+    assert served.door.get("/api/status").json()["totals"]["needs_look"] == 0
+    assert "needs_look" not in served.place.sidecar("sign.jpg")
+
+
+def test_what_a_sidecar_says_of_a_look_counts(served: Served) -> None:
+    """Whoever changed it: the history follows when the picture is shown."""
+    id = served.drop("leaf.jpg", two_coloured())["id"]
+    sidecar = served.place.done / "leaf.jpg.caption.json"
+    sidecar.write_text(json.dumps(served.place.sidecar("leaf.jpg") | {"needs_look": True}))
+    served.door.get(f"/api/pictures/{id}").raise_for_status()
+    answer = served.door.get("/api/pictures", params={"needs_look": "true"}).json()
+    assert [one["id"] for one in answer["pictures"]] == [id]
 
 
 def test_what_cannot_be_edited_is_told(served: Served) -> None:

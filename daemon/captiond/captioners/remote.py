@@ -8,6 +8,7 @@ unless the server keeps failing on that picture while it serves others.
 
 from __future__ import annotations
 
+import hashlib
 import io
 import threading
 import time
@@ -19,6 +20,7 @@ import structlog
 from PIL import Image
 
 from captiond import jpeg
+from captiond.captioners import fingerprint_of
 from captiond.captioners.chat import Reply, count
 from captiond.captioners.server import Asking, Server
 from captiond.captioners.text import clean
@@ -143,6 +145,11 @@ class RemoteCaptioner:
 
     def prepare_encoded(self, encoded: Encoded) -> Prepared:
         return Prepared(encoded.jpeg)
+
+    def fingerprint(self, prepared: Prepared) -> bytes:
+        # Of several servers with one model it does not matter which one answers.
+        origin = self._members[0].server.url if len(self._members) == 1 else ""
+        return fingerprint_of(self._identity, origin, hashlib.sha256(prepared.jpeg).digest())
 
     def ask(self, prepared: Prepared, request: CaptionRequest) -> Answer:
         answer, _ = self._asked(prepared, request, None)

@@ -40,6 +40,14 @@ class Checkpoint:
     folder: Path
     revision: str | None  # the commit, for what came from the Hub
 
+    @property
+    def signature(self) -> str:
+        """Another one where a folder holds another checkpoint than before; names, sizes and times tell."""
+        if self.revision is not None:
+            return self.revision
+        files = sorted(file for pattern in FILES for file in self.folder.glob(pattern))
+        return " ".join(f"{file.name}:{file.stat().st_size}:{file.stat().st_mtime_ns}" for file in files)
+
 
 def locate(model_id: str, revision: str | None) -> Checkpoint:
     """The folder of `model_id`, downloaded if need be.

@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from captiond import exiftool
-from captiond.commands import check_folders, check_host
+from captiond.commands import check_folders, check_formats, check_host
 from captiond.commands.check_result import CheckResult, size, wrong
 from captiond.errors import CannotStart, ExitCode, Verdict
 from captiond.inbox import mounts
@@ -35,6 +35,8 @@ def checks(settings: Settings) -> Iterator[CheckResult]:
         yield check_folders.folder(name, folder)
     yield from _disks(settings)
     yield _watcher(settings.watch, settings.folders.inbox)
+    if (unserved := check_formats.unserved_in(settings)) is not None:
+        yield unserved
     if settings.notify.url is not None:
         yield _webhook(settings.notify)
     blocks = settings.output.metadata

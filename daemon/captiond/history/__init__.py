@@ -21,10 +21,12 @@ from captiond.errors import Surroundings
 from captiond.history.find import CHOICES, MOST_CHOICES, Wanted, finding, has_word, has_words, those
 from captiond.history.rows import (
     COLUMNS,
+    COUNT_NEEDING_A_LOOK,
     COUNTS,
     DAYS,
     INSERT,
     KINDS,
+    MARK,
     PROBE,
     RESTORE,
     REVISE,
@@ -32,6 +34,7 @@ from captiond.history.rows import (
     WORDS_REMOVE,
     Entry,
     Numbers,
+    as_if_prepared,
     day_of,
     entry_of,
     instant,
@@ -118,8 +121,14 @@ class Looking:
         return self._one("delivered = ? AND folder = ? ORDER BY id DESC LIMIT 1", stored(delivered), folder)
 
     def counts(self) -> dict[str, int]:
-        found = dict(self._do(lambda connection: connection.execute(COUNTS).fetchall()))
-        return {"done": found.get("done", 0), "failed": found.get("failed", 0)}
+        """How many were captioned, how many failed, and how many of them a person should look at."""
+
+        def act(connection: sqlite3.Connection) -> tuple[dict[str, int], int]:
+            (needing,) = connection.execute(COUNT_NEEDING_A_LOOK).fetchone()
+            return dict(connection.execute(COUNTS).fetchall()), needing
+
+        found, needing = self._do(act)
+        return {"done": found.get("done", 0), "failed": found.get("failed", 0), "needs_look": needing}
 
     def numbers(self, since: datetime, ahead: timedelta) -> Numbers:
         """What became of the pictures of each day; `ahead`: by whose clock, as it is ahead of UTC."""
@@ -164,7 +173,7 @@ class History(Looking):
         return self._aside.flush(seconds)
 
     def revise(self, id: int, caption: str, at: datetime) -> Entry | None:
-        """A person's caption in place of the one there; None if there is no such entry."""
+        """A person's caption, which needs no look, in place of the one there; None without such an entry."""
         caption = well_formed(caption)
         return self._change(id, caption, REVISE, (caption, instant(at), id))
 
@@ -185,6 +194,15 @@ class History(Looking):
                     path = shown(name_of(row[1]))
                     connection.execute(WORDS_REMOVE, (id, row[0], path))
                     connection.execute(WORDS_ADD, (id, caption, path))
+
+        self._do(act)
+        return self.entry(id)
+
+    def mark(self, id: int, *, needs_look: bool) -> Entry | None:
+        """Whether a person should look at its texts; None if there is no such entry."""
+
+        def act(connection: sqlite3.Connection) -> None:
+            connection.execute(MARK, (needs_look, id))
 
         self._do(act)
         return self.entry(id)
@@ -214,7 +232,15 @@ class History(Looking):
 def looked_into(folder: Path) -> Iterator[Looking | None]:
     """The history as another process left or writes it; None if there is none.  Creates nothing."""
     with database.looked_into(folder, NAME, probe=PROBE) as connection:
-        yield None if connection is None else Looking(folder, lambda act: act(connection))
+        try:
+            if connection is not None:
+                as_if_prepared(connection)
+        except sqlite3.Error:
+            connection = None
+        if connection is None:
+            yield None
+            return
+        yield Looking(folder, lambda act: act(connection))
 
 
 def _insert(connection: sqlite3.Connection, outcomes: list[Outcome]) -> None:

@@ -9,8 +9,8 @@ from collections.abc import Sequence
 
 import torch
 
-from captiond.phi3v.modeling import Phi3VImageEmbedding
 from captiond.phi3v.requests import Seen, pinned
+from captiond.phi3v.tower import Phi3VImageEmbedding
 
 
 def vectors_of(

@@ -33,6 +33,9 @@ class Answering:
         trouble = self._gate.trouble
         if trouble is not None:
             return trouble.message
+        rest = self._gate.rest
+        if rest is not None:
+            return f"the work is paused: {rest.reason}"
         return "the model is being loaded" if self._model is None else None
 
     def said(self, data: bytes) -> Said:

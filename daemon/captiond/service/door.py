@@ -21,7 +21,7 @@ from captiond.service.build import Rooms
 from captiond.service.report import Life
 from captiond.settings.telling import told
 from captiond.status import Standing
-from captiond.web import Door, inbox, insight
+from captiond.web import Door, inbox, insight, pausing
 from captiond.web.gallery import Gallery
 from captiond.web.thumbnails import Thumbnails
 
@@ -45,7 +45,9 @@ class Behind:
             partial(report.why_unhealthy, rooms, life),
             partial(report.measures, rooms, life),
             self._gallery(),
-            (self._inbox(), self._insight()),
+            self._inbox(),
+            self._insight(),
+            pausing.routes(rooms.resting, rooms.gate.look),
         )
 
     def _gallery(self) -> Gallery:
@@ -69,7 +71,9 @@ class Behind:
 
         intake = Intake(rooms.settings.folders.inbox)
         intake.clear()
-        return inbox.routes(intake, listing, lambda: rooms.rules.of("").max_file_bytes)
+        return inbox.routes(
+            intake, listing, lambda: rooms.rules.of("").max_file_bytes, lambda: rooms.inbox.unserved
+        )
 
     def _insight(self) -> Any:
         def settings() -> tuple[str | None, list[object]]:

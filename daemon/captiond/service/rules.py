@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -28,6 +29,12 @@ def ignore_of(settings: Settings) -> Ignore:
         return f"your profile {met.name!r}, which skips its pictures" if met and met.skip else None
 
     return Ignore(settings.watch.ignore, skips if any(one.skip for one in settings.profiles) else None)
+
+
+def urgent_of(settings: Settings) -> Callable[[str], bool]:
+    """Which pictures of the inbox go before all others, by their paths."""
+    patterns = Patterns(settings.watch.first)
+    return lambda path: patterns.match(path) is not None
 
 
 @dataclass(frozen=True, slots=True)

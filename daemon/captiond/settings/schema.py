@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     ConfigDict,
     Field,
@@ -28,6 +29,7 @@ from captiond.settings.values import (
     Seconds,
     Text,
     Tokens,
+    hours_understood,
     may_be_a_key,
     may_be_a_token,
     model_server,
@@ -62,6 +64,7 @@ class Watch(_Section):
     incomplete_after_seconds: Seconds = 600.0
     rescan_seconds: Seconds = 10.0
     ignore: Globs = ()
+    first: Globs = ()
 
     @field_validator("incomplete_after_seconds")
     @classmethod
@@ -203,6 +206,14 @@ class Output(_Section):
     duplicates: Literal["skip", "keep"] = "skip"
 
 
+class Schedule(_Section):
+    hours: Annotated[tuple[Text, ...], Field(strict=False), AfterValidator(hours_understood)] = ()
+
+
+class Cache(_Section):
+    entries: int = Field(default=100_000, ge=0, le=100_000_000)
+
+
 class Limits(_Section):
     max_pixels: int = Field(default=200_000_000, ge=1)
     max_file_bytes: int = Field(default=1_000_000_000, ge=1)
@@ -326,6 +337,8 @@ class Settings(_Section):
     checks: Checks = Checks()
     profiles: Annotated[tuple[Profile, ...], Field(strict=False)] = ()
     output: Output = Output()
+    schedule: Schedule = Schedule()
+    cache: Cache = Cache()
     limits: Limits = Limits()
     http: Http = Http()
     notify: Notify = Notify()

@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, Field, StringConstraints
 
 from captiond.settings.refusals import refusal
+from captiond.support.hours import Hours
 from captiond.support.patterns import Patterns
 
 SHORTEST_TOKEN = 16  # characters: guessing is slowed down, and by this made hopeless
@@ -25,6 +26,11 @@ def _understood(patterns: tuple[str, ...]) -> tuple[str, ...]:
 
 
 Globs = Annotated[tuple[Text, ...], Field(strict=False), AfterValidator(_understood)]  # as in a .gitignore
+
+
+def hours_understood(written: tuple[str, ...]) -> tuple[str, ...]:
+    Hours.of(written)
+    return written
 
 
 def model_server(value: str) -> str:

@@ -186,6 +186,8 @@ def _more(said: Said) -> dict[str, Any]:
         more["dropped"] = [asdict(one) for one in said.dropped]
     if said.needs_look:
         more["needs_look"] = True
+    if said.cached_from is not None:
+        more["cached_from"] = said.cached_from
     return more
 
 

@@ -29,8 +29,8 @@ VERSION = 1
 _ORDER = (
     "schema", "schema_version", "kind", "message", "stage", "advice", "caption", "language", "fields",
     "edited", "source", "published", "companions", "model", "prompt", "generation", "raw_output", "asked",
-    "dropped", "needs_look", "written", "previous_description", "shared_keywords", "warnings", "profile",
-    "timings_seconds", "attempts", "created_at", "generator", "history",
+    "dropped", "needs_look", "cached_from", "written", "previous_description", "shared_keywords", "warnings",
+    "profile", "timings_seconds", "attempts", "created_at", "generator", "history",
 )  # fmt: skip
 
 
@@ -96,6 +96,11 @@ class Record:
         return checked.text(self.rest.get("advice"))
 
     @property
+    def needs_look(self) -> bool:
+        """Whether a person should look at the texts."""
+        return self.rest.get("needs_look") is True
+
+    @property
     def suffix(self) -> str:
         return ERROR_SUFFIX if self.texts is None else CAPTION_SUFFIX
 
@@ -115,6 +120,7 @@ class Record:
     def laid_anew(self, described: Described, merged: Mapping[str, bytes], former: Texts) -> Record:
         """The record whose texts were laid into the delivered picture, in the place of `former` ones of ours.
 
+        The model's own caption is kept in it, however often they are changed.
         `merged`: the new content of companions, by their names as dropped.
         """
         known = (self.previous_description or "").splitlines()
@@ -137,7 +143,7 @@ class Record:
             sha256=delivered.dropped_sha256 or None,
             caption=plain(self.caption),
             fields=plain(fields_of(self.texts)) if self.texts is not None else {},
-            needs_look=self.rest.get("needs_look") is True,
+            needs_look=self.needs_look,
             model=self.model,
             kind=checked.text(self.rest.get("kind")),
             message=self.message,

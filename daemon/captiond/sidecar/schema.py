@@ -121,8 +121,8 @@ def _signature() -> dict[str, Any]:
 
 
 _OPTIONAL = (
-    "fields", "language", "asked", "dropped", "needs_look", "profile", "edited", "companions", "raw_output",
-    "previous_description", "shared_keywords", "history",
+    "fields", "language", "asked", "dropped", "needs_look", "cached_from", "profile", "edited", "companions",
+    "raw_output", "previous_description", "shared_keywords", "history",
 )  # fmt: skip
 
 
@@ -139,6 +139,9 @@ def _caption_properties() -> dict[str, Any]:
         "published": _record({"sha256": _explained(_SHA256, "Of the file that lies beside this sidecar.")}),
         "companions": _companions(),
         **_questions(),
+        "cached_from": _explained(
+            _SHA256, "The file, as dropped, that the model was asked about: what it sees of both is the same."
+        ),
         "written": _list(
             "What became of each place that the caption could have been written to.",
             {"target": _TEXT, "action": _ACTION, "reason": _TEXT},

@@ -5,7 +5,7 @@ Swagger UI comes from the files of fastapi-offline: FastAPI's own page would fet
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from importlib.resources import files
 from typing import BinaryIO
 
@@ -55,8 +55,7 @@ def application(
     unwell: Callable[[], str | None],
     metrics: Metrics,
     gallery: Gallery,
-    more: Sequence[APIRouter] = (),
-    *,
+    *more: APIRouter,
     max_upload_bytes: int,
     wants_token: bool,
     root_path: str = "",
@@ -87,8 +86,8 @@ def application(
     app.add_exception_handler(Exception, _our_fault)
     metrics.add_to(app, token)
     app.include_router(browse.routes(gallery), dependencies=token)
-    for routes in more:
-        app.include_router(routes, dependencies=token)
+    for router in more:
+        app.include_router(router, dependencies=token)
     app.get("/", include_in_schema=False)(browse.page)
     app.mount("/page", browse.page_files())
 

@@ -81,7 +81,7 @@ class Gallery(Protocol):
     def retry_all(self, ids: Sequence[int] | None = None) -> int: ...
 
 
-async def _is_json(request: Request) -> None:
+async def is_json(request: Request) -> None:
     media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if media_type != "application/json":
         raise HTTPException(415, "send it as Content-Type: application/json")
@@ -174,7 +174,7 @@ def _closely(picture: object, record: Mapping[str, Any] | None) -> Closely:
 
 
 def _add_changes(api: APIRouter, gallery: Gallery) -> None:
-    changing, acting = [Depends(_is_json)], Lane(ACTING_TOGETHER)
+    changing, acting = [Depends(is_json)], Lane(ACTING_TOGETHER)
 
     @api.put("/pictures/{id}/caption", dependencies=changing, responses=_CHANGE_RESPONSES)
     async def revise(id: Id, new: NewCaption, by: Name) -> Picture:

@@ -212,6 +212,8 @@ class Gallery:
             is_seen = False
         if told is not None:
             entry = self._corrected(entry, told)
+            if told.needs_look != entry.needs_look:
+                entry = self._history.mark(entry.id, needs_look=told.needs_look) or entry
         return Exhibit(
             id=entry.id,
             folder=entry.folder,

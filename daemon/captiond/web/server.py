@@ -85,7 +85,7 @@ class Door:
         unwell: Callable[[], str | None],
         measure: Callable[[], Measures],
         gallery: Gallery,
-        more: Sequence[APIRouter] = (),
+        *more: APIRouter,
     ) -> Iterator[None]:
         """Answer on a thread of its own while this lasts.
 
@@ -98,7 +98,7 @@ class Door:
             unwell,
             self.metrics,
             gallery,
-            more,
+            *more,
             max_upload_bytes=self._max_upload_bytes,
             wants_token=self._access.wants_token,
             root_path=self._prefix,

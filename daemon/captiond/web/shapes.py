@@ -45,6 +45,7 @@ class Filters(BaseModel):
     since: AwareDatetime | None = None
     until: AwareDatetime | None = Field(None, description="Before this moment")
     edited: bool | None = Field(None, description="Whether a person changed the caption")
+    needs_look: bool | None = Field(None, description="Whether a person should look at the texts")
     before: Number | None = Field(None, description="Older than this id")
     after: Number | None = Field(None, description="Newer than this id")
 
@@ -54,11 +55,8 @@ class Filters(BaseModel):
         return checked_path(path) if path is not None else None
 
     def wanted(self) -> Wanted:
-        told = self.model_dump(include=_WANTED)
+        told = self.model_dump(exclude={"edited", "limit", "ids"})
         return Wanted(**told, is_edited=self.edited)
-
-
-_WANTED = {"folder", "search", "beneath", "model", "format", "since", "until", "before", "after"}
 
 
 class Page(Filters):
