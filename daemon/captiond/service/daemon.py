@@ -29,7 +29,8 @@ from captiond.service.report import Life
 from captiond.service.rules import ignore_of, urgent_of
 from captiond.service.upkeep import Upkeep
 from captiond.settings.reload import change
-from captiond.status import Status
+from captiond.status import Status, downloading
+from captiond.support.background import repeating
 from captiond.support.hours import Hours
 from captiond.support.settings_file import fingerprint
 
@@ -257,8 +258,9 @@ def _load_model(rooms: Rooms, captioner: Captioner[Any], stop: Event) -> bool:
     while rooms.gate.wait(stop):
         log.info("loading the model", model=captioner.identity.id)
         try:
-            if not _until(stop, captioner.load):
-                return False
+            with repeating("loading", partial(_tell_of_download, captioner), lambda: 1.0):
+                if not _until(stop, captioner.load):
+                    return False
         except Surroundings as trouble:
             rooms.gate.close(trouble)
             continue
@@ -267,6 +269,12 @@ def _load_model(rooms: Rooms, captioner: Captioner[Any], stop: Event) -> bool:
         rooms.gate.open()
         return True
     return False
+
+
+def _tell_of_download(captioner: Captioner[Any]) -> None:
+    download = captioner.gauges().download
+    if download is not None:
+        systemd.notify(f"STATUS=starting: {downloading(download)}")
 
 
 def raise_descriptor_limit() -> None:
