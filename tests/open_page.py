@@ -113,9 +113,13 @@ def remember(state: Path, count: int) -> None:
 
 @contextmanager
 def serving(
-    root: Path, settings: Mapping[str, Any] | None = None, *, old: int = 0, **more: str
+    root: Path,
+    settings: Mapping[str, Any] | None = None,
+    *,
+    old: int = 0,
+    more: Mapping[str, str] | None = None,
 ) -> Iterator[Served]:
-    """A daemon with a door on loopback, asking a model server that answers at once."""
+    """A daemon with a door on loopback, asking a model server that answers at once; `more`: of its environment."""
     with FakeChatServer() as server, socket.create_server(("127.0.0.1", 0)) as taken:
         address = f"127.0.0.1:{taken.getsockname()[1]}"
         taken.close()
@@ -125,7 +129,7 @@ def serving(
         place.settings.write_text(json.dumps(values))
         if old:
             remember(root / "state", old)
-        with place.running(**more) as daemon:
+        with place.running(**(more or {})) as daemon:
             yield Served(place, daemon, server, f"http://{address}")
 
 

@@ -18,6 +18,9 @@ TOKEN = "0123456789abcdef0123456789abcdef"
 HOOK = "http://127.0.0.1:9/hooks/T0PS3CRET"
 
 
+ENVIRONMENT = {"CAPTIOND_LIMITS__ATTEMPTS": "5", "CAPTIOND_MODEL__API_KEY": "k3y"}
+
+
 @pytest.fixture(scope="module")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     root = tmp_path_factory.mktemp("daemon")
@@ -27,7 +30,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
         "http": {"token_file": str(root / "token")},
         "profiles": [{"match": "shop/**", "caption": {"prompt": "What is for sale?"}}],
     }
-    with serving(root, settings, CAPTIOND_LIMITS__ATTEMPTS="5", CAPTIOND_MODEL__API_KEY="k3y") as served:
+    with serving(root, settings, more=ENVIRONMENT) as served:
         served.deliver("red.jpg", picture("red"))
         served.fail("bad.png")
         yield served

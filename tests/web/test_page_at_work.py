@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from PIL import Image
 
@@ -49,7 +50,9 @@ WIDTHS = (390, 820, 1440, 2560)
 @pytest.fixture(scope="module")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     """A daemon that has delivered much, and a few pictures today."""
-    profiles = [{"match": "texts/**", "fields": {"wanted": list(SAID)}, "checks": {"second_tries": 0}}]
+    profiles = [
+        {"match": ["texts/**", "edited/**"], "fields": {"wanted": list(SAID)}, "checks": {"second_tries": 0}}
+    ]
     with serving(tmp_path_factory.mktemp("daemon"), {"profiles": profiles}, old=OLD) as served:
         served.server.always = say
         served.server.script = [ARABIC]
@@ -64,9 +67,9 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
         yield served
 
 
-def sign() -> bytes:
+def sign(width: int = 93) -> bytes:
     """A picture with something on it: a blank one needs a look."""
-    image = Image.new("RGB", (93, 60), "white")
+    image = Image.new("RGB", (width, 60), "white")
     image.paste((200, 0, 0), (10, 10, 80, 50))
     image.paste((0, 0, 0), (20, 25, 70, 30))
     buffer = io.BytesIO()
@@ -170,11 +173,12 @@ def test_every_text_is_read(page: Page) -> None:
 def test_every_text_is_edited(page: Page) -> None:
     """Only what changed is sent; a refusal is told; one undo brings all of the model's texts back."""
     sent: list[Any] = []
-    tab = page.open("?beneath=texts")
+    page.served.deliver("edited/sign.jpg", sign(95))
+    tab = page.open("?beneath=edited")
     tab.on("request", lambda asked: sent.append(asked.post_data_json) if asked.method == "PATCH" else None)
-    page.card("texts/sign.jpg").locator(".frame").click()
+    page.card("edited/sign.jpg").locator(".frame").click()
     dialog, keys = tab.get_by_role("dialog"), tab.keyboard
-    expect(dialog.get_by_text("93 × 60 pixels")).to_be_visible()
+    expect(dialog.get_by_text("95 × 60 pixels")).to_be_visible()
     keys.press("e")
     dialog.get_by_label("Alternative text").fill("x" * 300)
     expect(dialog.get_by_text("300 characters: screen readers do well")).to_be_visible()
@@ -192,12 +196,99 @@ def test_every_text_is_edited(page: Page) -> None:
     was = {"alt_text": SAID["alt_text"], "keywords": ["sign", "road", "red"]}
     now = {"alt_text": "A stop sign.", "keywords": ["sign", "red", "Skagen", "stop"]}
     assert sent[-1] == {**now, "was": was}
-    record = page.served.place.sidecar("texts/sign.jpg")
+    record = page.served.place.sidecar("edited/sign.jpg")
     assert {name: record["fields"][name] for name in now} == now
     keys.press("u")
     expect(dialog.get_by_text(SAID["alt_text"])).to_be_visible()
-    record = page.served.place.sidecar("texts/sign.jpg")
+    record = page.served.place.sidecar("edited/sign.jpg")
     assert {name: record["fields"][name] for name in was} == was
+
+
+def test_what_needs_a_look_is_reviewed_by_keys(page: Page) -> None:
+    """One after the other: accept, edit, next; nothing of it needs a look any more, and that is counted."""
+    for width in (81, 82, 83):
+        page.served.deliver(f"review/{width}.jpg", picture("blue", width, 60))
+    tab = page.open()
+    expect(tab.locator("#review")).to_be_visible()
+    page.open("?beneath=review&needs_look=true")
+    tab.locator("#review").click()
+    dialog, keys = tab.get_by_role("dialog"), tab.keyboard
+    expect(dialog.get_by_text("1 of 3")).to_be_visible()
+    expect(dialog.get_by_text("83 × 60 pixels")).to_be_visible()
+    keys.press("a")
+    expect(dialog.get_by_text("82 × 60 pixels")).to_be_visible()
+    keys.press("e")
+    keys.press("Control+A")
+    keys.type("The sea.\n")
+    expect(dialog.get_by_text("The model said: A 82")).to_be_visible()
+    expect(dialog.get_by_role("button", name="Looks right")).to_be_hidden()
+    keys.press("j")
+    expect(dialog.get_by_text("81 × 60 pixels")).to_be_visible()
+    keys.press("a")
+    expect(dialog.get_by_role("button", name="Looks right")).to_be_hidden()
+    keys.press("Escape")
+    for width in (81, 82, 83):
+        record = page.served.place.sidecar(f"review/{width}.jpg")
+        assert "needs_look" not in record and ("accepted" in record) == (width != 82)
+    assert page.served.ask("/api/ids?beneath=review&needs_look=true")["ids"] == []
+
+
+def test_the_work_is_paused_and_resumed(page: Page) -> None:
+    """By a button, which says what holds now."""
+    tab = page.open()
+    tab.get_by_role("button", name="Pause").click()
+    expect(tab.locator("#pause")).to_be_visible()
+    assert page.served.ask("/api/status")["pause_wanted"]
+    tab.get_by_role("button", name="Resume").click()
+    expect(tab.locator("#pause")).to_be_hidden()
+    expect(tab.get_by_role("button", name="Pause")).to_be_visible()
+
+
+def test_words_are_replaced_and_all_of_it_undone(page: Page) -> None:
+    """In what is selected: shown first, done in the sidecars and on the sheet, and taken back in one go."""
+    for width in (71, 72):
+        page.served.deliver(f"words/{width}.jpg", picture("green", width, 60))
+    tab = page.open("?beneath=words")
+    for width in (71, 72):
+        tab.get_by_label(f"Select words/{width}.jpg").check()
+    tab.get_by_role("button", name="Replace words").click()
+    dialog = tab.get_by_role("dialog")
+    dialog.get_by_label("Find").fill("71 BY 60")
+    dialog.get_by_label("Put in its place").fill("$& small (.*)")
+    expect(dialog.get_by_text("1 picture changes, of 2.")).to_be_visible()
+    dialog.get_by_label("Capitals count").check()
+    expect(dialog.get_by_text("0 pictures change, of 2.")).to_be_visible()
+    dialog.get_by_label("Find").fill("picture")
+    expect(dialog.get_by_role("list", name="What changes").get_by_role("listitem")).to_have_count(2)
+    dialog.get_by_role("button", name="Replace").click()
+    expect(dialog.get_by_text("2 pictures changed.")).to_be_visible()
+    said = [page.served.place.sidecar(f"words/{width}.jpg")["caption"] for width in (71, 72)]
+    assert all("$& small (.*)" in one and "picture" not in one for one in said)
+    dialog.get_by_role("button", name="Undo all of it").click()
+    expect(dialog.get_by_text("2 pictures changed back.")).to_be_visible()
+    assert "71 by 60 picture" in page.served.place.sidecar("words/71.jpg")["caption"]
+    dialog.get_by_role("button", name="Close").click()
+    expect(page.card("words/71.jpg").get_by_text("71 by 60 picture")).to_be_visible()
+
+
+def test_other_apps_share_pictures_into_it(page: Page) -> None:
+    """Installed as an app, it takes what a phone shares, and puts it into the inbox."""
+    tab = page.open()
+    manifest = httpx.get(f"{page.served.url}/page/manifest.webmanifest", trust_env=False)
+    assert manifest.headers["Content-Type"].startswith("application/manifest+json")
+    assert manifest.json()["share_target"]["action"] == "../share"
+    tab.evaluate("navigator.serviceWorker.ready")
+    page.served.daemon.until(lambda: tab.evaluate("navigator.serviceWorker.controller !== null"))
+    tab.evaluate(SHARE, list(picture("yellow", 55, 44)))
+    page.open("?folder=inbox")
+    page.served.daemon.until((page.served.place.done / "from a phone.jpg.caption.json").exists)
+
+
+SHARE = """async (bytes) => {
+    const form = new FormData();
+    form.append("file", new File([new Uint8Array(bytes)], "from a phone.jpg", { type: "image/jpeg" }));
+    await fetch("share", { method: "POST", body: form });
+}"""
 
 
 def test_pictures_are_filtered_selected_and_exported(page: Page, tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -46,7 +47,7 @@ def test_each_role_may_do_its_own(served: Served) -> None:
     """look sees pictures, edit does everything, drop only adds files; the reason says whose role it is."""
     with client(served, ADA) as ada:
         id = served_ids(ada, served)["red.jpg"]
-    asked = {
+    asked: dict[str, tuple[str, str, dict[str, Any]]] = {
         "status": ("GET", "/api/status", {}),
         "pictures": ("GET", f"/api/pictures/{id}/thumbnail", {}),
         "metrics": ("GET", "/metrics", {}),

@@ -40,6 +40,15 @@ def edited(record: Record, texts: Texts, at: datetime, by: str | None = None) ->
     )
 
 
+def accepted(record: Record, at: datetime, by: str | None = None) -> Record:
+    """Somebody has looked at the texts and leaves them as they are; the same record if nobody had to."""
+    if "needs_look" not in record.rest:
+        return record
+    rest = {key: value for key, value in record.rest.items() if key != "needs_look"}
+    told = {"at": utc_text(at), **({} if by is None else {"by": by})}
+    return replace(record, rest={**rest, "accepted": told})
+
+
 def redone(record: Record, texts: Texts, answer: Mapping[str, Any], at: datetime) -> Record:
     """What a model says now; `answer`: the keys that tell how it came about."""
     rest = {key: value for key, value in record.rest.items() if key not in ANSWER_KEYS}
@@ -52,7 +61,7 @@ def redone(record: Record, texts: Texts, answer: Mapping[str, Any], at: datetime
 # What tells of an answer, and goes with it.
 ANSWER_KEYS = (
     "model", "prompt", "generation", "raw_output", "language", "asked", "dropped", "warnings", "needs_look",
-    "profile",
+    "accepted", "profile",
 )  # fmt: skip
 _BRIEFLY = ("model", "prompt", "needs_look")
 

@@ -19,7 +19,7 @@ from captiond.records import Role
 
 # These tell nothing of anybody's pictures: the page that shows them asks for each with the token typed into
 # it, and so does the page that describes the API.
-OPEN_PATHS = ("/page", "/docs", "/openapi.json")
+OPEN_PATHS = ("/page", "/docs", "/openapi.json", "/worker.js")
 
 _HOST = re.compile(r"(?:\[(?P<address>[0-9A-Fa-f:.]+)\]|(?P<name>[0-9A-Za-z._-]*))(?::[0-9]{0,5})?", re.ASCII)
 

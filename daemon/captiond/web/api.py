@@ -89,6 +89,7 @@ def application(
     for router in more:
         app.include_router(router, dependencies=token)
     app.get("/", include_in_schema=False)(browse.page)
+    app.get("/worker.js", include_in_schema=False)(browse.worker)
     app.mount("/page", browse.page_files())
 
     @app.get("/docs", include_in_schema=False)

@@ -76,6 +76,8 @@ class Gallery(Protocol):
 
     def revise(self, id: int, changes: Changes, was: Changes, by: str | None = None) -> object: ...
 
+    def accept(self, id: int, by: str | None = None) -> object: ...
+
     def retry(self, id: int) -> str: ...
 
     def retry_all(self, ids: Sequence[int] | None = None) -> int: ...
@@ -193,6 +195,12 @@ def _add_changes(api: APIRouter, gallery: Gallery) -> None:
             picture, record = await acting(gallery.closely, id)
         return _closely(picture, record)
 
+    @api.post("/pictures/{id}/accept", dependencies=changing, responses=_CHANGE_RESPONSES)
+    async def accept(id: Id, by: Name) -> Picture:
+        """Its texts need no look any more, since somebody has looked; they stay as they are."""
+        with verdicts():
+            return Picture.model_validate(await acting(gallery.accept, id, by))
+
     @api.post("/pictures/{id}/retry", dependencies=changing, responses=_CHANGE_RESPONSES)
     async def retry(id: Id) -> Returned:
         """Put a failed picture back into the inbox."""
@@ -208,6 +216,12 @@ def _add_changes(api: APIRouter, gallery: Gallery) -> None:
 
 async def page() -> HTMLResponse:
     return HTMLResponse((files("captiond.web") / "page" / "index.html").read_text(encoding="utf-8"))
+
+
+async def worker() -> Response:
+    """At the root, since it stands between the browser and what lies beneath its own place alone."""
+    code = (files("captiond.web") / "page" / "worker.js").read_text(encoding="utf-8")
+    return Response(code, media_type="text/javascript")
 
 
 _GONE: dict[int | str, dict[str, Any]] = {404: {"description": "There is no such picture any more"}}

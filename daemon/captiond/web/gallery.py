@@ -29,6 +29,7 @@ from captiond.names import shown
 from captiond.records import Fingerprint, Limits, Notice, Texts, Written
 from captiond.sidecar.plain import plain
 from captiond.sidecar.record import fields_of
+from captiond.sidecar.rewriting import accepted
 from captiond.status import Status
 from captiond.support.openat import open_file
 from captiond.web.thumbnails import Thumbnails
@@ -166,6 +167,14 @@ class Gallery:
         log.info("texts edited", file=shown(entry.delivered), texts=sorted(changes), by=by)
         return self._exhibit(entry)
 
+    def accept(self, id: int, by: str | None = None) -> Exhibit:
+        """The texts need no look any more: somebody, of that name, has looked."""
+        entry, at = self._entry(id), self._now()
+        self._must_be_in("done", entry)
+        self._delivery.rewrite(entry.delivered, lambda record: accepted(record, at, by), at)
+        log.info("texts accepted", file=shown(entry.delivered), by=by)
+        return self._exhibit(entry)
+
     def retry(self, id: int) -> str:
         """A failed picture goes back into the inbox; its path there."""
         entry = self._entry(id)
@@ -222,7 +231,7 @@ class Gallery:
             at=entry.at,
             caption=entry.caption,
             fields=plain(fields_of(told.texts)) if told is not None and told.texts is not None else {},
-            needs_look=told is not None and told.rest.get("needs_look") is True,
+            needs_look=told is not None and told.needs_look,
             edited_at=entry.edited_at,
             model_caption=entry.first_caption,
             model=entry.model,

@@ -33,8 +33,8 @@ _HEADERS = {
     b"cache-control": b"no-store",
     # Swagger UI sets styles on its elements, and shows its icons from data URIs.
     b"content-security-policy": b"default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; "
-    b"img-src 'self' data: blob:; connect-src 'self'; base-uri 'none'; form-action 'self'; "
-    b"frame-ancestors 'none'",
+    b"img-src 'self' data: blob:; connect-src 'self'; manifest-src 'self'; base-uri 'none'; "
+    b"form-action 'self'; frame-ancestors 'none'",
 }
 
 
@@ -82,8 +82,8 @@ class Guard:
             await _say(401, "send the token: Authorization: Bearer ...", wanted)(scope, receive, answered)
             return
         if known is not None and not is_for_page and not known.may(scope["method"], scope["path"]):
-            told = f"{known.name or 'this token'} may not do that: the role is `{known.role}`"
-            await _say(403, told)(scope, receive, answered)
+            why = f"{known.name or 'this token'} may not do that: the role is `{known.role}`"
+            await _say(403, why)(scope, receive, answered)
             return
         try:
             await self._let_in(scope, receive, answered)

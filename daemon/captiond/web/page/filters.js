@@ -3,7 +3,7 @@
 import { json } from "./api.js";
 
 const $ = (id) => document.getElementById(id);
-const CHOSEN = ["beneath", "model", "format", "edited"];
+const CHOSEN = ["beneath", "model", "format", "edited", "needs_look"];
 const DATES = ["from", "to"];
 const FOLDERS = ["done", "failed", "inbox", "daemon"];
 const form = $("filters");

@@ -56,7 +56,7 @@ async function walk(entry, folder) {
   }
 }
 
-function add(file, path) {
+export function add(file, path) {
   if (path.split("/").some((part) => part.startsWith("."))) return; // .DS_Store and the like
   const item = document.createElement("li");
   const [name, bar, words] = ["span", "progress", "span"].map((kind) => document.createElement(kind));

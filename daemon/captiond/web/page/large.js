@@ -28,6 +28,7 @@ export function begin(options) {
   of(".previous").addEventListener("click", () => step(-1));
   of(".next").addEventListener("click", () => step(1));
   of(".edit").addEventListener("click", edit);
+  of(".accept").addEventListener("click", accept);
   of(".undo").addEventListener("click", undo);
   of(".retry").addEventListener("click", retry);
   of(".share").addEventListener("click", share);
@@ -50,7 +51,7 @@ export function begin(options) {
 
 const KEYS = {
   ArrowLeft: () => step(-1), k: () => step(-1), ArrowRight: () => step(1), j: () => step(1),
-  e: () => edit(), u: () => undo(), r: () => retry(),
+  a: () => accept(), e: () => edit(), u: () => undo(), r: () => retry(),
 };
 
 export async function look(id) {
@@ -109,6 +110,7 @@ function show(picture) {
   of(".warnings").hidden = !of(".warnings").children.length;
   const isThere = picture.is_there && mayEdit();
   of(".edit").hidden = failed || !isThere || isWriting;
+  of(".accept").hidden = !picture.needs_look || !isThere;
   of(".undo").hidden = failed || !isThere || !modelsTexts(picture);
   of(".retry").hidden = !failed || !isThere;
   if (!isWriting) editor = editingAll(of(".editing"), {
@@ -124,6 +126,7 @@ function show(picture) {
       show(current);
       facts(current);
       told.changed(now);
+      told.reviewed();
     },
   });
 }
@@ -183,6 +186,22 @@ function forgetImage() {
 
 function edit() {
   if (!of(".edit").hidden) editor.open(true);
+}
+
+// The next one follows by itself: reviewing is a key for each picture.
+function accept() {
+  if (of(".accept").hidden) return;
+  acting(dialog, of(".outcome"), [of(".accept")], async () => {
+    const { id } = current;
+    const now = await json(`api/pictures/${id}/accept`, { method: "POST" });
+    told.changed(now);
+    told.reviewed();
+    if (current?.id !== id) return;
+    current = { ...current, ...now };
+    show(current);
+    told.tell(`${current.path} is accepted.`);
+    step(1);
+  });
 }
 
 function undo() {

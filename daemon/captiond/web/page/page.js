@@ -8,6 +8,8 @@ import * as filters from "./filters.js";
 import * as inbox from "./inbox.js";
 import * as large from "./large.js";
 import * as picks from "./picks.js";
+import * as replacing from "./replacing.js";
+import * as sharing from "./sharing.js";
 import * as sheet from "./sheet.js";
 import { added, showDropping, showLocked, showStatus, showTrouble, whyEmpty } from "./status.js";
 import { plural } from "./words.js";
@@ -112,6 +114,12 @@ async function look() {
     if (me.role === "drop") return void (await inbox.show());
     const status = await json("api/status");
     showStatus(status, tell);
+    const [needing, isWanted] = [status.totals?.needs_look ?? 0, status.pause_wanted];
+    $("review").hidden = !needing || !filters.isSheet(view);
+    $("review").textContent = `Review ${needing.toLocaleString()}`;
+    $("rest").hidden = !mayEdit() || !(isWanted || status.state === "watching");
+    $("rest").textContent = isWanted ? "Resume" : "Pause";
+    $("rest").dataset.act = isWanted ? "resume" : "pause";
     await OTHERS[view.folder]?.();
     if (inboxPath !== status.inbox) {
       inboxPath = status.inbox;
@@ -195,6 +203,7 @@ function go(change, { isNew = true } = {}) {
 
 function mark() {
   for (const id of ["filter", "searching", "dense"]) $(id).hidden = !filters.isSheet(view);
+  if (!filters.isSheet(view)) $("review").hidden = true;
   if (!filters.isSheet(view)) $("filters").hidden = true;
   for (const tab of document.querySelectorAll("[data-folder]")) {
     if (tab.dataset.folder === view.folder) tab.setAttribute("aria-current", "page");
@@ -233,6 +242,17 @@ function setDense(isDense) {
 $("dense").addEventListener("click", () => setDense(!document.body.classList.contains("dense")));
 setDense(localStorage.getItem("captiond-dense") === "1");
 
+$("review").addEventListener("click", async () => {
+  if (view.folder !== "done" || view.needs_look !== "true") await go({ folder: "done", needs_look: "true" });
+  const [first] = sheet.numbers();
+  if (first !== undefined) large.look(first);
+});
+$("rest").addEventListener("click", () => guarded(async () => {
+  const { paused, reason } = await json(`api/${$("rest").dataset.act}`, { method: "POST" });
+  tell(paused ? `Paused: ${reason}.` : "Going on.");
+  look();
+}));
+
 $("newer").addEventListener("click", () => {
   scrollTo({ top: 0 });
   takeIn();
@@ -257,7 +277,7 @@ addEventListener("popstate", () => {
 const STEPS = { j: 1, k: -1, ArrowRight: 1, ArrowLeft: -1 };
 addEventListener("keydown", (event) => {
   const at = event.target.closest?.(".picture");
-  if (large.isOpen() || event.target.closest?.("input, textarea, select") || event.metaKey || event.ctrlKey || event.altKey) return;
+  if (document.querySelector("dialog[open]") || event.target.closest?.("input, textarea, select") || event.metaKey || event.ctrlKey || event.altKey) return;
   if (event.key === "/") {
     event.preventDefault();
     $("search").focus();
@@ -295,6 +315,7 @@ async function start() {
   const wanted = Number(new URLSearchParams(location.search).get("picture"));
   await showAll();
   if (!$("entrance").hidden) return;
+  if (me.role !== "look") guarded(() => sharing.takeShared(inbox.add));
   if (Number.isSafeInteger(wanted) && wanted > 0) large.look(wanted);
   look();
 }
@@ -307,11 +328,14 @@ sheet.begin({
 filters.begin({ go, guarded });
 daemon.begin();
 inbox.begin({ tell, dropped: () => { if (view.folder !== "inbox") go({ folder: "inbox" }); } });
-picks.begin({ tell, guarded, moved: () => { moved(); showAll(); }, view: () => view });
+replacing.begin({ tell, guarded, changed: (picture) => sheet.update(picture, { isShown: false }) });
+sharing.begin();
+picks.begin({ tell, guarded, replace: replacing.open, moved: () => { moved(); showAll(); }, view: () => view });
 large.begin({
   tell,
   moved,
   guarded,
+  reviewed: () => look(),
   changed: (picture) => sheet.update(picture, { isShown: false }),
   opened: (id) => history.replaceState(null, "", filters.address(view, id)),
   closed(id) {
