@@ -26,6 +26,7 @@ STANDING = Measures(
     duplicates=0,
     needing_a_look=0,
     failures={},
+    warnings={},
     is_healthy=True,
     is_paused=False,
     pauses=0,

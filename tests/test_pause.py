@@ -18,8 +18,8 @@ import pytest
 from captiond.delivery.pausing import Pause, Pausing
 from captiond.errors import Surroundings
 from captiond.pipeline.gate import Gate
-from captiond.records import Rest
 from captiond.service.resting import Resting, rest_of
+from captiond.status import Rest
 from captiond.support.hours import Hours
 from daemon_process import Place, captiond
 from fake_chat_server import FakeChatServer, Handler, describe

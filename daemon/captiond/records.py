@@ -121,6 +121,8 @@ class CaptionRequest:
     max_new_tokens: int
     temperature: float = 0.0  # 0: the likeliest words, the same each time; more: others, by chance
     seed: int | None = None  # of that chance; None: another one each time
+    schema: str | None = None  # JSON Schema that the answer is to be held to, where that is possible
+    server: str | None = None  # the address of the one to ask, where there are several
 
 
 class Describe(Protocol):
@@ -144,6 +146,10 @@ def _nothing(_: str) -> bool:
     return False
 
 
+def _as_dropped(path: str, data: bytes, modified_ns: int, /) -> str | None:
+    return None
+
+
 @dataclass(frozen=True, slots=True)
 class Rules:
     """What the settings say about one picture: asked for when it is claimed, and kept until it is over."""
@@ -159,6 +165,7 @@ class Rules:
     stays: Callable[[str], bool] = _nothing  # whether a path in the inbox is to stay there, beside whatever
     profile: str | None = None  # by whose name these are not everybody's
     skips_duplicates: bool = False  # the same file under the same path is delivered once
+    folder_of: Callable[[str, bytes, int], str | None] = _as_dropped  # in done/: of path, bytes, time
     limits: Limits = Limits()  # of what a person writes
     asks_anew: bool = False  # whatever was answered about the same picture before
 
@@ -184,6 +191,7 @@ class Job:
     rules: Rules = field(repr=False)
     notes: Notes = field(default=NO_NOTES, repr=False)
     notices: tuple[Notice, ...] = ()
+    folder: str | None = None  # to which of done/ it goes; None: to the one that it was dropped in
 
 
 @dataclass(frozen=True, slots=True)
@@ -248,6 +256,8 @@ class Answer:
     new_tokens: int | None
     finish_reason: str  # stop | length
     notices: tuple[Notice, ...] = ()
+    has_thoughts: bool = False  # it thought, and that came apart from the text
+    server: str | None = field(default=None, compare=False)  # the address of the one that answered
 
 
 @dataclass(frozen=True, slots=True)
@@ -371,6 +381,7 @@ class Outcome:
     caption: str | None = None
     fields: Mapping[str, str | list[str]] = field(default_factory=dict)  # the other texts, as in the sidecar
     needs_look: bool = False  # by a person
+    warnings: tuple[str, ...] = ()  # their codes
     model: str | None = None
     kind: str | None = None  # why it failed: a stable word, as in `Rejected`
     message: str | None = None
@@ -381,15 +392,6 @@ class Outcome:
     timings: Timings | None = None
     attempts: int | None = None
     is_recovered: bool = False  # an earlier process had begun it: not this one's work
-
-
-@dataclass(frozen=True, slots=True)
-class Rest:
-    """A wanted pause, or closed hours: nothing is wrong, and nothing new begins."""
-
-    reason: str
-    until: datetime | None  # aware; None: until somebody ends it
-    advice: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

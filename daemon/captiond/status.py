@@ -7,6 +7,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ class Tally:
         self.duplicates = 0  # taken away since the same file was delivered before
         self.cached = 0  # done, with words that the model had said about the same picture before
         self.failures: dict[str, int] = {}  # by kind
+        self.warnings: dict[str, int] = {}  # by code
         self.last_error: str | None = None
         self.finished_at = self._started  # when a picture left the inbox last, on the clock
 
@@ -36,6 +38,8 @@ class Tally:
         if outcome.is_recovered:
             return  # what an earlier run did
         with self._counting:
+            for code in outcome.warnings:
+                self.warnings = {**self.warnings, code: self.warnings.get(code, 0) + 1}
             if outcome.folder == "done":
                 self.done += 1
                 self.needing_a_look += outcome.needs_look
@@ -81,6 +85,15 @@ Where = Literal[
     "not_there", "ignored", "unserved", "companion", "unlooked", "changing", "settling", "untold", "waiting",
     "held", "unfinished", "forsaken", "partial", "faulty", "unreadable", "deferred", "in_work", "unseen",
 ]  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Rest:
+    """A wanted pause, or closed hours: nothing is wrong, and nothing new begins."""
+
+    reason: str
+    until: datetime | None  # aware; None: until somebody ends it
+    advice: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,6 +203,7 @@ class Measures:
     needing_a_look: int  # of those
     duplicates: int
     failures: Mapping[str, int]  # by kind
+    warnings: Mapping[str, int]  # by code
     is_healthy: bool
     is_paused: bool  # in trouble
     pauses: int

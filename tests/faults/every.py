@@ -5,6 +5,7 @@ from __future__ import annotations
 from faults import (
     burst_while_stopped,
     clock_set_back,
+    copies,
     disk_full,
     few_instances,
     few_watches,
@@ -35,5 +36,6 @@ FAULTS = (
     swept,
     pausing_writer,
     preallocating_writer,
+    copies,
     burst_while_stopped,
 )

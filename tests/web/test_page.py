@@ -74,6 +74,7 @@ def served(tmp_path: Path) -> Iterator[Served]:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         address = f"127.0.0.1:{taken.getsockname()[1]}"
     (tmp_path / "token").write_text(TOKEN)
+    (tmp_path / "token").chmod(0o600)
     with FakeChatServer() as server:
         model = {"backend": "openai", "id": server.model_id, "base_url": server.url}
         http = {"listen": address, "token_file": str(tmp_path / "token")}

@@ -8,9 +8,9 @@ from captiond.commands.folders import refuse_missing
 from captiond.commands.status import moment
 from captiond.delivery.pausing import worded
 from captiond.errors import Surroundings
-from captiond.records import Rest
 from captiond.service import client
 from captiond.service.resting import resting_of
+from captiond.status import Rest
 
 if TYPE_CHECKING:
     from captiond.settings import Settings

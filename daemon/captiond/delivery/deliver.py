@@ -156,6 +156,7 @@ class Delivery:
                     rules=rules,
                     notes=beside.notes,
                     notices=settled.notices,
+                    folder=rules.folder_of(path, data, fingerprint.modified_ns),
                 )
                 earlier = self._finishing.earlier(path, {"done": sha256, "failed": identity(fingerprint)})
                 return earlier or self._taken_away(claimed) or claimed
@@ -169,7 +170,7 @@ class Delivery:
             return None
         steps = self._finishing.steps("done", job.id)
         with ours(f"looking for {shown(job.path)}"), of_one_picture(steps.target, job.path):
-            if not duplicates.has_twin(steps, job.path, job.sha256):
+            if not duplicates.has_twin(steps, job):
                 return None
             with self._finishing.working(steps):
                 beside = self._takers.take(steps.inbox, job.path, job.rules, job.id)
@@ -211,7 +212,7 @@ class Delivery:
                 described = job.rules.describe(job.data, format, record.texts, notes=beside.notes)
                 record = record.described(described)
                 steps.trace.write_record(record, attributes.give_record)
-            return stage(steps, record, original, attributes, beside, described, job.rules)
+            return stage(steps, record, original, attributes, beside, described, job.rules, job.folder)
 
     def _attributes_of(self, steps: Steps, job: Job) -> Attributes:
         """The original's as they are now, or were when it was claimed; its time is that of what was read."""

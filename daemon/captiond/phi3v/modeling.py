@@ -24,6 +24,7 @@ from transformers.models.phi3.modeling_phi3 import Phi3RotaryEmbedding
 
 from captiond.phi3v.configuration import Phi3VConfig
 from captiond.phi3v.image_processing import image_token_count
+from captiond.phi3v.layers import Phi3VDecoderLayer
 from captiond.phi3v.tower import Phi3VImageEmbedding, layouts_of
 
 
@@ -70,6 +71,8 @@ class Phi3VModel(Phi3Model):  # type: ignore[no-untyped-call]  # its __init_subc
     def __init__(self, config: Phi3VConfig) -> None:
         super().__init__(config)
         self.rotary_emb = Phi3VRotaryEmbedding(config)
+        for layer in self.layers:  # not made anew: the weights of the largest part would be made twice
+            layer.__class__ = Phi3VDecoderLayer
         self.vision_embed_tokens = Phi3VImageEmbedding(config)
         self.post_init()  # type: ignore[no-untyped-call]
 
@@ -149,7 +152,7 @@ class Phi3VForCausalLM(PreTrainedModel, GenerationMixin):  # type: ignore[no-unt
     main_input_name = "input_ids"
     supports_gradient_checkpointing = True
     # Not ClassVar: the base declares them as instance variables.
-    _no_split_modules = ["Phi3DecoderLayer", "CLIPEncoderLayer", "Phi3VImageEmbedding"]  # noqa: RUF012
+    _no_split_modules = ["Phi3VDecoderLayer", "CLIPEncoderLayer", "Phi3VImageEmbedding"]  # noqa: RUF012
     _tied_weights_keys = {}  # noqa: RUF012
     _skip_keys_device_placement = ["past_key_values"]  # noqa: RUF012
     _supports_sdpa = True

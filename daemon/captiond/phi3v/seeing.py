@@ -36,7 +36,7 @@ def _looked_at(
         crops.append(seen.crops.to(device, non_blocking=True))
         count += len(seen.crops)
     layouts = [layout for seen in pictures for layout in seen.layouts]
-    vectors = tower.vectors(torch.cat(crops), orders, layouts).to(dtype)
+    vectors = tower.vectors(torch.cat(crops), orders, layouts, True).to(dtype)
     lengths = [sum(seen.token_counts(tower.merged_side)) for seen in pictures]
     found = dict(zip(pictures, torch.split(vectors, lengths), strict=True))
     for seen, own in found.items():

@@ -14,6 +14,7 @@ from torch import nn
 from transformers import CLIPVisionModel
 
 from captiond.phi3v.configuration import Phi3VConfig
+from captiond.phi3v.layers import looked
 
 # Crops that pass the tower together: enough to keep a GPU busy, and half a GB of activations at full size.
 CROPS_TOGETHER = 32
@@ -54,14 +55,21 @@ class Phi3VImageEmbedding(nn.Module):
         return self.vectors(torch.stack(crops), orders, layouts)
 
     def vectors(
-        self, crops: torch.Tensor, orders: list[list[int]], layouts: list[tuple[int, int]]
+        self,
+        crops: torch.Tensor,
+        orders: list[list[int]],
+        layouts: list[tuple[int, int]],
+        in_fewer_passes: bool = False,
     ) -> torch.Tensor:
         """`crops` [m, 3, crop, crop], each once; `orders`: for each picture which of them are its global view
-        and its crops, row by row -> [all positions, H]."""
+        and its crops, row by row -> [all positions, H].
+
+        `in_fewer_passes` is for inference with all weights where they are used.
+        """
         # A separator's dtype, because a quantised layer's weight is int8.
         crops = crops.to(self.sub_GN.device, self.sub_GN.dtype, non_blocking=True)
         parts = torch.split(crops, CROPS_TOGETHER)
-        features = torch.cat([self._second_to_last_layer(part) for part in parts])
+        features = torch.cat([self._second_to_last_layer(part, in_fewer_passes) for part in parts])
         newline, separator = self.sub_GN.flatten(), self.glb_GN.flatten()
         pieces: list[torch.Tensor] = []
         for (rows, columns), (whole, *details) in zip(layouts, orders, strict=True):
@@ -92,11 +100,11 @@ class Phi3VImageEmbedding(nn.Module):
                 raise ValueError(f"{rows}x{columns} crops do not fit {slots} slots, the first of them global")
         return layouts
 
-    def _second_to_last_layer(self, crops: torch.Tensor) -> torch.Tensor:
+    def _second_to_last_layer(self, crops: torch.Tensor, in_fewer_passes: bool) -> torch.Tensor:
         """What `hidden_states[-2][:, 1:]` would be, without running the last layer or keeping the others."""
         hidden = self.img_processor.pre_layrnorm(self.img_processor.embeddings(crops))
         for layer in self.img_processor.encoder.layers[:-1]:
-            hidden = layer(hidden, attention_mask=None)
+            hidden = looked(layer, hidden) if in_fewer_passes else layer(hidden, attention_mask=None)
         patches: torch.Tensor = hidden[:, 1:]
         return patches
 

@@ -18,7 +18,7 @@ import structlog
 
 from captiond.errors import Surroundings
 from captiond.names import utc_text
-from captiond.records import Rest
+from captiond.status import Rest
 
 log = structlog.get_logger(__name__)
 

@@ -43,6 +43,7 @@ def interview_of(sections: Sections, *, is_demo: bool) -> Interviewing:
         others=() if is_demo else tuple(_other(name, fields, banned, keyword_rules) for name in wanted),
         second_tries=checks.second_tries,
         fails_unsure=checks.unsure == "fail",
+        asks_together=fields.ask == "together",
         skipped=wanted if is_demo else (),
     )
 

@@ -96,6 +96,7 @@ def measures(rooms: Rooms, life: Life) -> Measures:
         duplicates=now.counts["duplicates"],
         cached=now.counts["cached"],
         failures=rooms.tally.failures,
+        warnings=rooms.tally.warnings,
         is_healthy=now.why_unhealthy() is None,
         is_paused=rooms.gate.trouble is not None,
         is_resting=rooms.gate.rest is not None,

@@ -7,8 +7,8 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from captiond.delivery.pausing import Pause, Pausing
-from captiond.records import Rest
 from captiond.service.client import key_of
+from captiond.status import Rest
 from captiond.support.hours import Hours
 
 if TYPE_CHECKING:

@@ -21,9 +21,9 @@ from captiond.delivery import Delivery
 from captiond.errors import CannotStart, Rejected, Surroundings, TryLater
 from captiond.inbox import Inbox
 from captiond.pipeline.gate import Gate
-from captiond.records import CaptionRequest, Outcome, Picture, PictureFacts, Rest
+from captiond.records import CaptionRequest, Outcome, Picture, PictureFacts
 from captiond.service import systemd
-from captiond.status import Tally
+from captiond.status import Rest, Tally
 from captiond.support.background import repeating
 
 log = structlog.get_logger(__name__)

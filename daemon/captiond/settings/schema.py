@@ -20,6 +20,7 @@ from pydantic import (
     field_validator,
     model_validator,
 )
+from pydantic_core import PydanticCustomError
 
 from captiond.settings.people import Person, read_people
 from captiond.settings.refusals import refusal
@@ -30,6 +31,7 @@ from captiond.settings.values import (
     Text,
     Tokens,
     hours_understood,
+    layout_understood,
     may_be_a_key,
     may_be_a_token,
     model_server,
@@ -38,6 +40,7 @@ from captiond.settings.values import (
     root_path,
     split_address,
 )
+from captiond.support.layout import AS_DROPPED
 
 DEFAULT_MODEL = "microsoft/Phi-3.5-vision-instruct"
 DEFAULT_REVISION = "4a0d683eba9f1d0cbfb6151705d1ee73c25a80ca"
@@ -167,6 +170,7 @@ class Caption(_Section):
 
 class Fields(_Section):
     wanted: Annotated[tuple[FieldName, ...], Field(strict=False)] = ("caption",)
+    ask: Literal["separately", "together"] = "separately"
     language: Annotated[str, StringConstraints(pattern=r"^[a-z]{2,3}(-[A-Za-z0-9]{2,8})*$")] | None = None
     alt_text_prompt: Text = "In one short sentence, tell someone who cannot see this picture what it shows."
     alt_text_characters: int = Field(default=125, ge=20, le=250)  # IPTC's own limit is 250
@@ -204,6 +208,7 @@ class Output(_Section):
     xmp_sidecar_name: Literal["full", "stem"] = "full"
     text_sidecar: bool | Literal["caption", "keywords", "lines"] = False  # true: the caption
     duplicates: Literal["skip", "keep"] = "skip"
+    layout: Annotated[Text, AfterValidator(layout_understood)] = AS_DROPPED
 
 
 class Schedule(_Section):
@@ -354,6 +359,17 @@ class Settings(_Section):
 
     def __hash__(self) -> int:
         return hash((self.source, self.folders, self.model))
+
+    @model_validator(mode="after")
+    def _can_be_asked_together(self) -> Settings:
+        if self.fields.ask == "together" and self.model.backend != "openai":
+            raise PydanticCustomError(
+                "between",
+                "must be separately, except for `model.backend: openai`; the model on this machine answers "
+                "all questions about a picture in one go anyway",
+                {"section": "fields", "name": "ask"},
+            )
+        return self
 
 
 _SECTIONS = {

@@ -135,6 +135,7 @@ class Record:
         """What became of the picture, for whoever wants to know."""
         timings = checked.mapping(self.rest.get("timings_seconds"))
         stages = [checked.number(timings.get(key)) for key in ("queued", "decode", "caption", "publish")]
+        codes = [checked.text(one.get("code")) for one in checked.items(self.rest.get("warnings"))]
         return Outcome(
             path=delivered.dropped,
             folder=delivered.folder,
@@ -144,6 +145,7 @@ class Record:
             caption=plain(self.caption),
             fields=plain(fields_of(self.texts)) if self.texts is not None else {},
             needs_look=self.needs_look,
+            warnings=tuple(code for code in codes if code is not None),
             model=self.model,
             kind=checked.text(self.rest.get("kind")),
             message=self.message,

@@ -120,6 +120,12 @@ def _pictures(now: Measures) -> Iterable[Metric]:
     for kind, count in now.failures.items():
         failures.add_metric([kind], count)
     yield failures
+    warnings = CounterMetricFamily(
+        "captiond_warnings", "Warnings in the JSON beside the pictures, by code.", labels=["code"]
+    )
+    for code, count in now.warnings.items():
+        warnings.add_metric([code], count)
+    yield warnings
     files = GaugeMetricFamily("captiond_inbox_files", "Files in the inbox, by state.", labels=["state"])
     for state, count in now.files.items():
         files.add_metric([state], count)

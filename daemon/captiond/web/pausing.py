@@ -10,7 +10,7 @@ from fastapi import APIRouter, Depends, HTTPException
 from pydantic import BaseModel, ConfigDict, Field
 
 from captiond.delivery.pausing import LONGEST_SECONDS, LONGEST_WHY, worded
-from captiond.records import Rest
+from captiond.status import Rest
 from captiond.web.browse import is_json
 from captiond.web.lanes import Lane
 from captiond.web.verdicts import verdicts
