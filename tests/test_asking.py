@@ -157,12 +157,6 @@ def test_what_stays_doubtful_is_marked_or_fails() -> None:
     assert rejected.value.kind == "unsure"
 
 
-def test_what_this_model_cannot_answer_is_told() -> None:
-    """The demo model knows captions alone: other fields are skipped, and a warning says so."""
-    said = interviewing(skipped=("title",))(Model(), FACTS)
-    assert [(one.code, one.field) for one in said.notices] == [("skipped", "title")]
-
-
 def test_a_picture_with_all_its_texts(tmp_path: Path) -> None:
     """Dropped, it comes out with every text in its sidecar; the JPEG is encoded once and stands first."""
     with FakeChatServer() as server:

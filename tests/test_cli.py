@@ -94,16 +94,26 @@ def test_what_hides_or_turns_text_around_is_shown(place: Place) -> None:
     assert r"\u202e" in captiond("explain", name, "-c", place.settings).stderr
 
 
-def test_the_demo_shows_right_captions_and_a_page(tmp_path: Path) -> None:
-    """`demo` ends with every caption exactly right on the screen and on a page; it says what this model knows
-    and how to use the real one."""
+def test_the_demo_shows_right_texts_and_a_page(tmp_path: Path) -> None:
+    """`demo` ends with every text exactly right on the screen, on a page and in the sidecars; it says what
+    this model knows and how to use the real one."""
     finished = captiond("demo", tmp_path / "tour")
     assert finished.returncode == 0, finished.stderr
     page = (tmp_path / "tour" / "index.html").read_text(encoding="utf-8")
     samples = write_samples(tmp_path / "again")
     for sample in samples:
-        assert sample.caption in finished.stdout and sample.caption in page
-    assert f"{len(samples)} of {len(samples)} captions are exactly right" in finished.stdout
+        scene = sample.scene
+        for text in (scene.caption, scene.alt_text, scene.title, ", ".join(scene.keywords)):
+            assert text in finished.stdout and text in page
+        name = sample.path.relative_to(tmp_path / "again")
+        told = json.loads((tmp_path / "tour" / "done" / f"{name}.caption.json").read_text(encoding="utf-8"))
+        assert (told["caption"], told["warnings"]) == (scene.caption, [])
+        assert told["fields"] == {
+            "alt_text": scene.alt_text,
+            "title": scene.title,
+            "keywords": list(scene.keywords),
+        }
+    assert f"{len(samples)} of {len(samples)} pictures have exactly the right texts" in finished.stdout
     assert "drawn shapes only" in finished.stdout and "Phi-3.5-vision" in finished.stdout
 
 

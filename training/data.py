@@ -7,7 +7,7 @@ import io
 import math
 import random
 import string
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,21 +16,37 @@ from PIL import Image
 from torch.utils.data import IterableDataset
 
 from captiond.demo.scenes import BACKGROUNDS, COLOURS, KINDS, Scene, draw, places, random_scene, random_size
-from tokenizer import PROMPT
+from tokenizer import PROMPTS
 
 WATCHED = 0  # measured now and then during training
 HELD_OUT = 100_000  # the final figure
 TRAINING = 1_000_000  # and all above
 IGNORED = -100
-OTHER_PROMPTS = [
-    "What is this?",
-    "Caption:",
-    "Write an alt text for this picture.",
-    "Describe the image briefly.",
-]
+FIELDS = tuple(PROMPTS)
+OTHER_PROMPTS = {
+    "caption": ["What is this?", "Caption:", "Describe the image briefly.", "Describe this picture."],
+    "alt_text": [
+        "Write an alt text for this picture.",
+        "Alt text:",
+        "Tell someone who cannot see this picture what it shows.",
+    ],
+    "title": ["Give this picture a title.", "Title:", "A short title for this image."],
+    "keywords": [
+        "List keywords for this picture.",
+        "Keywords:",
+        "Keywords for this image, separated by commas.",
+    ],
+    "visible_text": ["What words can be read in this picture?", "Copy the text in this picture."],
+}
+# How often each question is asked, in the order of FIELDS: what can be read in a drawing is soon learned to
+# be nothing.
+SHARES = (32, 26, 20, 20, 2)
 
 # How many pictures of each layout (rows, columns) of crops make a batch: about as random sizes have them.
 LAYOUTS = {(2, 2): 22, (1, 2): 5, (2, 1): 5}
+
+QUESTIONS = 2  # about each training picture, as the tower is the dearest
+LENGTHS = (112, 136, 192)  # tokens of a row
 
 # What the auxiliary loss asks of every projected image token, and how many answers there are.
 ASPECTS = {
@@ -41,6 +57,9 @@ ASPECTS = {
     "arrangement": 3,
 }
 EMPTY_FIRST = ("kind", "colour", "turn_in_naming")  # these have "nothing here" as answer 0
+
+
+Asked = tuple[str, str]  # a field and the prompt that asks for it
 
 
 @dataclass(frozen=True)
@@ -60,19 +79,23 @@ def example(seed: int, shapes: int | None = None, longest: int = 4000) -> Exampl
     return Example(scene, Image.open(file).convert("RGB"))
 
 
-def short_prompt(rng: random.Random) -> str:
-    """Mostly the default prompt; sometimes others or noise, so that the answer does not hang on it."""
+def words_of(scene: Scene, field: str) -> str:
+    """The right answer to the question for a field.  Keywords may be said twice: captiond takes each once."""
+    if field == "visible_text":
+        return ""
+    return f"{scene.title.lower()}, drawing" if field == "keywords" else str(getattr(scene, field))
+
+
+def question(rng: random.Random, field: str, longest_noise: int) -> str:
+    """Mostly the built-in prompt; sometimes another, so that the answer does not hang on its every word."""
     kind = rng.random()
     if kind < 0.6:
-        return PROMPT
-    return rng.choice(OTHER_PROMPTS) if kind < 0.75 else noise(rng, 22)
-
-
-def long_prompt(rng: random.Random) -> str:
-    """Up to 86 characters, of several questions or of noise; longer ones cost captions."""
-    if rng.random() < 0.5:
-        return noise(rng, 86)
-    return " ".join(rng.choice([PROMPT, *OTHER_PROMPTS]) for _ in range(rng.randint(1, 3)))[:86]
+        return PROMPTS[field]
+    if field == "caption" and kind < 0.85:  # whatever is no other question asks for a caption
+        return noise(rng, longest_noise)
+    if kind < 0.7:
+        return f"{PROMPTS[field]} Answer in English."
+    return rng.choice(OTHER_PROMPTS[field])
 
 
 def noise(rng: random.Random, longest: int) -> str:
@@ -145,10 +168,16 @@ class Batches(IterableDataset[dict[str, torch.Tensor]]):
     """
 
     def __init__(
-        self, image_processor: Any, tokenizer: Any, steps: int, seed: int, only_tower: float
+        self,
+        image_processor: Any,
+        tokenizer: Any,
+        steps: int,
+        seed: int,
+        only_tower: float,
+        shares: Sequence[int] = SHARES,
     ) -> None:
         self.image_processor, self.tokenizer = image_processor, tokenizer
-        self.steps, self.seed, self.only_tower = steps, seed, only_tower
+        self.steps, self.seed, self.only_tower, self.shares = steps, seed, only_tower, shares
 
     def __iter__(self) -> Iterator[dict[str, torch.Tensor]]:
         torch.set_num_threads(1)
@@ -159,8 +188,8 @@ class Batches(IterableDataset[dict[str, torch.Tensor]]):
         """As many pictures of each layout in every batch: tensors of ever new sizes are slow on a CPU."""
         open_places = dict(LAYOUTS)
         # One long prompt lengthens the whole batch, so long ones come together.
-        prompt, length = (long_prompt, 184) if step % 12 == 11 else (short_prompt, 116)
-        items: list[tuple[Example, str]] = []
+        longest_noise = 86 if step % 12 == 11 else 22
+        items: list[tuple[Example, list[Asked]]] = []
         seed = TRAINING * (1 + self.seed) + step * 100 * sum(LAYOUTS.values())
         while any(open_places.values()):
             seed += 1
@@ -172,37 +201,47 @@ class Batches(IterableDataset[dict[str, torch.Tensor]]):
             layout = self.image_processor.layout(*item.picture.size)
             if open_places.get(layout, 0):
                 open_places[layout] -= 1
-                items.append((item, prompt(rng)))
-        return self.collate(items, length)
+                fields = rng.choices(FIELDS, self.shares, k=QUESTIONS)
+                items.append((item, [(field, question(rng, field, longest_noise)) for field in fields]))
+        return self.collate(items)
 
-    def watched(self, count: int, batch_size: int = 128) -> list[dict[str, torch.Tensor]]:
-        """Scenes that no training seed gives, with the default prompt."""
-        items = [(example(seed, longest=1600), PROMPT) for seed in range(WATCHED, WATCHED + count)]
+    def watched(self, count: int, batch_size: int = 64) -> list[dict[str, torch.Tensor]]:
+        """Scenes that no training seed gives, with the built-in prompts."""
+        every = list(PROMPTS.items())
+        items = [(example(seed, longest=1600), every) for seed in range(WATCHED, WATCHED + count)]
         return [self.collate(items[start : start + batch_size]) for start in range(0, count, batch_size)]
 
-    def collate(self, items: list[tuple[Example, str]], length: int = 0) -> dict[str, torch.Tensor]:
-        """Rows padded to the longest, and to the given length at least."""
+    def collate(self, items: list[tuple[Example, list[Asked]]]) -> dict[str, torch.Tensor]:
+        """First all pictures with their first question, then all with their second; padded to few lengths."""
         images = self.image_processor([item.picture for item, _ in items])
         crop, cells = self.image_processor.crop_size, self.image_processor.merged_side
-        rows, answers, tokens = [], [], []
-        before = self.tokenizer("<|user|>\n")["input_ids"]
-        for (item, prompt), padded in zip(items, images["image_sizes"].tolist(), strict=True):
-            labels = image_token_labels(item.scene, item.picture.size, padded, crop, cells)
-            after = self.tokenizer(f"\n{prompt}<|end|>\n<|assistant|>\n")["input_ids"]
-            answer = self.tokenizer(f"{item.scene.caption}<|end|>", add_special_tokens=False)["input_ids"]
-            asked = [*before, *[-1] * len(labels), *after]
-            missing = max(0, length - len(asked) - len(answer))
-            rows.append(torch.tensor(asked + answer + [0] * missing))
-            answers.append(torch.tensor([IGNORED] * len(asked) + answer + [IGNORED] * missing))
-            tokens += labels
-        pad = torch.nn.utils.rnn.pad_sequence
+        labels = [
+            image_token_labels(item.scene, item.picture.size, padded, crop, cells)
+            for (item, _), padded in zip(items, images["image_sizes"].tolist(), strict=True)
+        ]
+        rows = [
+            self.row(item.scene, asked[turn], len(seen))
+            for turn in range(len(items[0][1]))
+            for (item, asked), seen in zip(items, labels, strict=True)
+        ]
+        longest = max(len(ids) for ids, _ in rows)
+        length = next((one for one in LENGTHS if one >= longest), longest)
         return {
-            "input_ids": pad(rows, batch_first=True),
-            "answers": pad(answers, batch_first=True, padding_value=IGNORED),
+            "input_ids": torch.tensor([ids + [0] * (length - len(ids)) for ids, _ in rows]),
+            "answers": torch.tensor([ids + [IGNORED] * (length - len(ids)) for _, ids in rows]),
             "pixel_values": images["pixel_values"].half(),
             "image_sizes": images["image_sizes"],
-            "tokens": torch.tensor(tokens),
+            "tokens": torch.tensor([label for seen in labels for label in seen]),
         }
+
+    def row(self, scene: Scene, asked: Asked, picture_tokens: int) -> tuple[list[int], list[int]]:
+        """The ids of one question and its answer (-1 for the picture's), and those that are learned."""
+        field, prompt = asked
+        before = self.tokenizer("<|user|>\n")["input_ids"]
+        after = self.tokenizer(f"\n{prompt}<|end|>\n<|assistant|>\n")["input_ids"]
+        answer = self.tokenizer(f"{words_of(scene, field)}<|end|>", add_special_tokens=False)["input_ids"]
+        asked_ids = [*before, *[-1] * picture_tokens, *after]
+        return asked_ids + answer, [IGNORED] * len(asked_ids) + answer
 
 
 def how_many_shapes(rng: random.Random, progress: float, only_tower: float) -> int:

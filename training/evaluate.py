@@ -1,8 +1,8 @@
-"""How often the demo model says exactly the right caption: python training/evaluate.py [--scenes 1000]
+"""How often the demo model says exactly the right texts: python training/evaluate.py [--scenes 1000]
 
 Scenes come from the held-out seeds, in every size, shape and JPEG quality they may have, and go through the
-daemon's own loading, prompt and generation.  `--variants` asks again with the same scenes in other file
-formats and with other prompts.
+daemon's own loading, prompt and generation.  Each is asked all the built-in questions.  `--variants` asks for
+captions again, with the same scenes in other file formats and with other prompts.
 """
 
 import argparse
@@ -11,7 +11,7 @@ import random
 import re
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ import data
 from captiond import phi3v
 from captiond.demo import checkpoint_path
 from captiond.demo.scenes import BACKGROUNDS, COLOURS, KINDS, Scene, draw, random_scene, random_size
-from tokenizer import PROMPT
+from tokenizer import PROMPT, PROMPTS
 
 BATCH = 32
 NO_DITHER = Image.Dither.NONE
@@ -42,13 +42,24 @@ def parts(caption: str) -> dict[str, list[str]]:
 def answers(
     model: Any, processor: Any, pictures: Iterable[Image.Image], prompt: str = PROMPT
 ) -> Iterator[str]:
-    """The model's captions, batch by batch."""
+    """The model's answers to one question, batch by batch."""
+    yield from all_answers(model, processor, pictures, [prompt])[0]
+
+
+def all_answers(
+    model: Any, processor: Any, pictures: Iterable[Image.Image], prompts: Sequence[str]
+) -> list[list[str]]:
+    """The model's answers to each question, about all pictures."""
+    told: list[list[str]] = [[] for _ in prompts]
     waiting = iter(pictures)
     while batch := list(islice(waiting, BATCH)):
-        inputs = processor(images=batch, text=[phi3v.build_prompt(prompt)] * len(batch))
-        inputs = {name: tensor.to(model.device) for name, tensor in inputs.items()}
-        said = model.generate(**inputs, do_sample=False, max_new_tokens=40)
-        yield from (answer.text for answer in processor.answers(said, inputs["input_ids"].shape[1]))
+        for prompt, answers_so_far in zip(prompts, told, strict=True):
+            inputs = processor(images=batch, text=[phi3v.build_prompt(prompt)] * len(batch))
+            inputs = {name: tensor.to(model.device) for name, tensor in inputs.items()}
+            said = model.generate(**inputs, do_sample=False, max_new_tokens=40)
+            found = processor.answers(said, inputs["input_ids"].shape[1])
+            answers_so_far += [answer.text for answer in found]
+    return told
 
 
 def report(scenes: list[Scene], captions: list[str]) -> None:
@@ -63,7 +74,11 @@ def report(scenes: list[Scene], captions: list[str]) -> None:
         arrangement = f" in a {scene.arrangement}" if len(scene.shapes) > 1 else ""
         hits[f"exact, {len(scene.shapes)} shape(s){arrangement}"].append(right)
     for name, column in sorted(hits.items(), key=lambda item: (item[0] != "exact", item[0])):
-        print(f"{name:32} {100 * sum(column) / len(column):6.2f} %  ({sum(column)} of {len(column)})")
+        show_share(name, column)
+
+
+def show_share(name: str, hits: Sequence[bool]) -> None:
+    print(f"{name:32} {100 * sum(hits) / len(hits):6.2f} %  ({sum(hits)} of {len(hits)})")
 
 
 def resaved(file_format: str, **options: object) -> Callable[[Image.Image], Image.Image]:
@@ -86,7 +101,7 @@ VARIANTS: dict[str, Callable[[Image.Image], Image.Image]] = {
     "JPEG, quality 15": resaved("JPEG", quality=15),
     "blurred a little": lambda picture: picture.filter(ImageFilter.GaussianBlur(min(picture.size) / 150)),
 }
-PROMPTS = ("What is this?", "Décris l'image, s'il te plaît.", "Write one detailed sentence. " * 8)
+OTHER_PROMPTS = ("What is this?", "Décris l'image, s'il te plaît.", "Write one detailed sentence. " * 8)
 
 
 def main() -> None:
@@ -99,7 +114,7 @@ def main() -> None:
     parser.add_argument(
         "--variants", action="store_true", help="also other formats and prompts, 200 scenes each"
     )
-    parser.add_argument("--wrong", type=int, default=5, help="how many wrong captions to show")
+    parser.add_argument("--wrong", type=int, default=5, help="how many wrong texts of each kind to show")
     options = parser.parse_args()
 
     device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -109,20 +124,25 @@ def main() -> None:
     started = time.monotonic()
     seeds = range(data.HELD_OUT, data.HELD_OUT + options.scenes)
     scenes = [random_scene(random.Random(seed)) for seed in seeds]  # as data.example draws them
-    captions = list(answers(model, processor, (data.example(seed).picture for seed in seeds)))
+    examples = (data.example(seed).picture for seed in seeds)
+    told = dict(zip(PROMPTS, all_answers(model, processor, examples, list(PROMPTS.values())), strict=True))
     print(f"{options.scenes} held-out scenes, {time.monotonic() - started:.0f} s on {device}")
-    report(scenes, captions)
-    wrong = [
-        (scene.caption, said) for scene, said in zip(scenes, captions, strict=True) if said != scene.caption
-    ]
-    for right, said in wrong[: options.wrong]:
-        print(f"  right: {right}\n  said:  {said}")
+    for name, texts in told.items():
+        right = [data.words_of(scene, name) for scene in scenes]
+        show_share(name, [said == wanted for said, wanted in zip(texts, right, strict=True)])
+    print("\ncaptions in detail")
+    report(scenes, told["caption"])
+    for name, texts in told.items():
+        right = [data.words_of(scene, name) for scene in scenes]
+        wrong = [(wanted, said) for wanted, said in zip(right, texts, strict=True) if said != wanted]
+        for wanted, said in wrong[: options.wrong]:
+            print(f"  right: {wanted}\n  said:  {said}")
     if options.variants:
         print("\n200 held-out scenes each, at most 1600 pixels long")
         few, pictures = clean(200)
         for name, change in VARIANTS.items():
             show(name, few, answers(model, processor, map(change, pictures)))
-        for prompt in PROMPTS:
+        for prompt in OTHER_PROMPTS:
             show(f"prompt {prompt[:30]!r}", few, answers(model, processor, pictures, prompt))
 
 

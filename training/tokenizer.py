@@ -1,18 +1,31 @@
-"""The demo model's tokenizer: the real one's structure with a vocabulary of a few hundred.
+"""The demo model's tokenizer: the real one's structure with a vocabulary of under a thousand.
 
-Every word of a caption is one token; any other text falls back to characters, and those to bytes.
+Every word of the texts and of the built-in questions is one token; any other text falls back to characters,
+and those to bytes.
 """
 
 import json
+import re
 import string
 from pathlib import Path
 
 from transformers import PreTrainedTokenizerFast
 
 from captiond.demo.scenes import BACKGROUNDS, COLOURS, KINDS
+from captiond.settings.schema import Caption, Fields
 
-PROMPT = "Describe what is shown in this image."
+PROMPT = Caption().prompt
+PROMPTS = {
+    "caption": PROMPT,
+    "alt_text": Fields().alt_text_prompt,
+    "title": Fields().title_prompt,
+    "keywords": Fields().keywords_prompt,
+    "visible_text": Fields().visible_text_prompt,
+}
 SENTENCE_WORDS = "A An From a an left right top bottom to the of on and above background"
+OTHER_WORDS = (
+    "Drawing drawing in row column caption alt text title keyword keywords image picture Answer English"
+)
 CHAT_TEMPLATE = (
     "{% for message in messages %}"
     "{{'<|' + message['role'] + '|>' + '\\n' + message['content'] + '<|end|>\\n' }}"
@@ -26,7 +39,9 @@ SPECIALS = ["<|endoftext|>", "<|assistant|>", "<|system|>", "<|end|>", "<|user|>
 
 
 def words() -> list[str]:
-    known = [*SENTENCE_WORDS.split(), *BACKGROUNDS, *COLOURS, *KINDS, *PROMPT.rstrip(".").split()[1:]]
+    asked = [word for prompt in PROMPTS.values() for word in re.findall(r"\w+", prompt)]
+    titles = [colour.capitalize() for colour in COLOURS]
+    known = [*SENTENCE_WORDS.split(), *BACKGROUNDS, *COLOURS, *KINDS, *asked, *titles, *OTHER_WORDS.split()]
     return list(dict.fromkeys(known))
 
 

@@ -11,16 +11,17 @@ import json
 import math
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 from torch.nn import functional
+from transformers import PreTrainedTokenizerFast
 
 import data
 import tokenizer as tokenizers
-from captiond.demo.scenes import BACKGROUNDS, COLOURS, KINDS
 from captiond.phi3v.configuration import Phi3VConfig
 from captiond.phi3v.image_processing import Phi3VImageProcessor
 from captiond.phi3v.modeling import Phi3VForCausalLM
@@ -120,20 +121,34 @@ def whiten(patch_embedding: nn.Conv2d, pixel_values: torch.Tensor) -> None:
     patch_embedding.weight.copy_((parts[:, -width:] * scale).T.reshape(patch_embedding.weight.shape))
 
 
-def optimizers(model: nn.Module, heads: nn.Module, rate: float) -> list[torch.optim.Optimizer]:
-    """Muon for the matrices inside the layers, AdamW for everything else."""
-    inner = [
-        weights for name, weights in model.named_parameters()
-        if weights.ndim == 2
-        and "embed" not in name.rsplit("vision_embed_tokens")[-1]
-        and "lm_head" not in name
-    ]  # fmt: skip
-    chosen = {id(weights) for weights in inner}
-    rest = [weights for weights in [*model.parameters(), *heads.parameters()] if id(weights) not in chosen]
+def optimizers(
+    model: nn.Module, heads: nn.Module, rate: float, tower_rate: float
+) -> list[torch.optim.Optimizer]:
+    """Muon for the matrices inside the layers, AdamW for all else; the tower's rate is a share of it."""
+    tower, decoder = Sorted(), Sorted()
+    for name, weights in model.named_parameters():
+        is_inner = weights.ndim == 2 and "embed" not in name.rsplit("vision_embed_tokens")[-1]
+        group = tower if "vision_embed_tokens" in name else decoder
+        (group.inner if is_inner and "lm_head" not in name else group.rest).append(weights)
+    decoder.rest += heads.parameters()
+
+    def groups(kind: str, base: float) -> list[dict[str, Any]]:
+        shares = ((decoder, 1.0), (tower, tower_rate))
+        return [{"params": getattr(part, kind), "lr": base * rate * share, "full": base * rate * share}
+                for part, share in shares if share]  # fmt: skip
+
     return [
-        torch.optim.Muon(inner, lr=rate * MATRIX_RATE, weight_decay=0.01, adjust_lr_fn="match_rms_adamw"),
-        torch.optim.AdamW(rest, lr=rate * OTHER_RATE, weight_decay=0.0, betas=(0.9, 0.98), fused=True),
+        torch.optim.Muon(groups("inner", MATRIX_RATE), weight_decay=0.01, adjust_lr_fn="match_rms_adamw"),
+        torch.optim.AdamW(groups("rest", OTHER_RATE), weight_decay=0.0, betas=(0.9, 0.98), fused=True),
     ]
+
+
+@dataclass
+class Sorted:
+    """The weights of one part: the matrices inside its layers, and the rest."""
+
+    inner: list[nn.Parameter] = field(default_factory=list)
+    rest: list[nn.Parameter] = field(default_factory=list)
 
 
 def schedule(progress: float, warm_up: float = 0.02) -> float:
@@ -166,48 +181,62 @@ def tower_losses(
 def losses(
     model: Phi3VForCausalLM, heads: nn.Module, batch: Batch
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Of the words and of the image tokens; and the likeliest word at each place of the answers."""
-    seen: list[torch.Tensor] = []
-    hook = model.model.vision_embed_tokens.register_forward_hook(lambda *call: seen.append(call[-1]))
-    is_picture = batch["input_ids"] < 0
-    hidden = model.model(
-        input_ids=batch["input_ids"].clamp(min=0),
-        pixel_values=batch["pixel_values"].float(),
-        image_sizes=batch["image_sizes"],
-        mm_token_type_ids=is_picture.int(),
-        use_cache=False,
-    ).last_hidden_state
-    hook.remove()
+    """Of the words and of the image tokens; and the likeliest word at each place of the answers.
+
+    The tower sees each picture once, however many questions are asked about it.
+    """
+    vectors = model.model.vision_embed_tokens(batch["pixel_values"].float(), batch["image_sizes"])
+    ids = batch["input_ids"]
+    is_picture = ids < 0
+    embeddings = model.model.embed_tokens(ids.clamp(min=0))
+    questions = len(ids) // len(batch["image_sizes"])
+    filled = embeddings.masked_scatter(is_picture[..., None], vectors.repeat(questions, 1).to(embeddings))
+    hidden = model.model(inputs_embeds=filled, use_cache=False).last_hidden_state
     logits = model.lm_head(hidden[:, :-1]).float()
     words = functional.cross_entropy(logits.flatten(0, 1), batch["answers"][:, 1:].flatten())
-    return words, token_loss(heads, seen[0], batch["tokens"]), logits.argmax(-1)
+    return words, token_loss(heads, vectors, batch["tokens"]), logits.argmax(-1)
 
 
 @torch.no_grad()
 def measure(
-    model: Phi3VForCausalLM, heads: nn.Module, batches: Sequence[Batch], tokenizer: Any, device: str
+    model: Phi3VForCausalLM, heads: nn.Module, batches: Sequence[Batch], device: str
 ) -> dict[str, float]:
-    """Exact captions and their parts on held-out scenes.
+    """The share of exact answers to each built-in question on held-out scenes.
 
     An answer whose every word is the likeliest after the right words before it is what greedy decoding gives.
     """
-    groups = {"kind": KINDS, "colour": COLOURS, "background": BACKGROUNDS}
-    ids = {group: torch.tensor(tokenizer.convert_tokens_to_ids([f"▁{word}" for word in words]))
-           for group, words in groups.items()}  # fmt: skip
-    every = torch.cat(list(ids.values()))
-    right: dict[str, list[float]] = {"exact": [], "structure": [], **{group: [] for group in groups}}
+    right: dict[str, list[float]] = {name: [] for name in data.FIELDS}
     total = 0.0
     for batch in batches:
         words, _, said = losses(model, heads, {name: tensor.to(device) for name, tensor in batch.items()})
         total += words.item() / len(batches)
         answers = batch["answers"][:, 1:]
-        wanted = answers != data.IGNORED
-        agrees = (said.cpu() == answers) | ~wanted
-        right["exact"] += agrees.all(1).tolist()
-        right["structure"] += (agrees | torch.isin(answers, every)).all(1).tolist()
-        for group in groups:
-            right[group] += (agrees | ~torch.isin(answers, ids[group])).all(1).tolist()
+        agrees = ((said.cpu() == answers) | (answers == data.IGNORED)).all(1)
+        for name, hits in zip(data.FIELDS, agrees.chunk(len(data.FIELDS)), strict=True):
+            right[name] += hits.tolist()
     return {"loss": round(total, 4)} | {name: round(sum(hits) / len(hits), 4) for name, hits in right.items()}
+
+
+@torch.no_grad()
+def go_on_from(folder: Path, model: Phi3VForCausalLM, tokenizer: Any) -> None:
+    """Take over all weights of a checkpoint; words are matched by what they are, as ids may have moved."""
+    known = Phi3VForCausalLM.from_pretrained(folder, dtype=torch.float32)
+    old_ids = PreTrainedTokenizerFast.from_pretrained(folder).get_vocab()
+    initialise_words(model)
+    weights = known.state_dict()
+    for name in ("model.embed_tokens.weight", "lm_head.weight"):
+        new, old = model.state_dict()[name].clone(), weights[name]
+        for token, index in tokenizer.get_vocab().items():
+            if token in old_ids:
+                new[index] = old[old_ids[token]]
+        weights[name] = new
+    model.load_state_dict(weights)
+
+
+def initialise_words(model: Phi3VForCausalLM) -> None:
+    """As `initialise` starts them."""
+    nn.init.normal_(model.model.embed_tokens.weight, std=0.7)
+    nn.init.normal_(model.lm_head.weight, std=model.lm_head.weight[0].numel() ** -0.5)
 
 
 def save(model: Phi3VForCausalLM, tokenizer: Any, image_processor: Phi3VImageProcessor, folder: Path) -> None:
@@ -226,15 +255,21 @@ def train(
 ) -> None:  # fmt: skip
     """All of the stream; `log` is told of every step, with a slowly moving average of the weights."""
     averaged = copy.deepcopy(model).requires_grad_(False)
-    for layer in [*model.model.layers, *model.model.vision_embed_tokens.img_processor.encoder.layers[:-1]]:
-        layer.compile(dynamic=False)
+    if options.compile:
+        tower = model.model.vision_embed_tokens.img_processor
+        for layer in [*model.model.layers, *tower.encoder.layers[:-1]]:
+            layer.compile(dynamic=False)
     loader = torch.utils.data.DataLoader(stream, batch_size=None, num_workers=1, prefetch_factor=4)
-    both = optimizers(model, heads, options.rate)
+    both = optimizers(model, heads, options.rate, options.tower_rate)
     has_fast_bfloat16 = device == "cuda" or torch.cpu._is_amx_tile_supported()
+    started = time.monotonic()
     for step, batch in enumerate(loader, start=1):
         progress = step / stream.steps
+        if options.minutes:
+            progress = max(progress, (time.monotonic() - started) / 60 / options.minutes)
         for optimizer in both:
-            optimizer.param_groups[0]["lr"] = optimizer.defaults["lr"] * schedule(progress)
+            for group in optimizer.param_groups:
+                group["lr"] = group["full"] * schedule(min(progress, 1.0))
         batch = {name: value.to(device) for name, value in batch.items()}
         with torch.autocast(device, torch.bfloat16, enabled=has_fast_bfloat16):
             if progress < stream.only_tower:
@@ -249,7 +284,9 @@ def train(
         decay = min(0.998, step / (step + 20))
         with torch.no_grad():
             torch._foreach_lerp_(list(averaged.parameters()), list(model.parameters()), 1 - decay)
-        log(step, averaged, [words.item(), *tokens.tolist()])
+        log(step, averaged, [words.item(), *tokens.tolist()], progress >= 1)
+        if progress >= 1:
+            return
 
 
 def main() -> None:
@@ -261,8 +298,18 @@ def main() -> None:
     )
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--steps", type=int, default=4000)
+    parser.add_argument("--minutes", type=float, help="end after these, if that is before the last step")
     parser.add_argument("--start", type=Path, help="go on from this checkpoint instead of from nothing")
+    parser.add_argument(
+        "--shares",
+        type=lambda text: [int(share) for share in text.split(",")],
+        default=data.SHARES,
+        help=f"how often each question is asked: {', '.join(data.FIELDS)}",
+    )
     parser.add_argument("--rate", type=float, default=1.0, help="factor on the learning rates")
+    parser.add_argument("--tower-rate", type=float, default=1.0, help="factor on the tower's, 0: frozen")
+    parser.add_argument("--compile", action=argparse.BooleanOptionalAction, default=True,
+                        help="compiled layers: minutes at the start, and faster steps")  # fmt: skip
     parser.add_argument("--token-weight", type=float, default=0.5, help="of the image tokens' losses")
     parser.add_argument("--threads", type=int, default=1, help="one is faster than two on a busy machine")
     parser.add_argument("--every", type=int, default=200, help="steps between measurements")
@@ -275,28 +322,28 @@ def main() -> None:
     tokenizer = tokenizers.write(options.out)
     image_processor = Phi3VImageProcessor(num_crops=CROPS, crop_size=CROP, patch_size=PATCH)
     only_tower = 0.0 if options.start else 0.15
-    stream = data.Batches(image_processor, tokenizer, options.steps, options.seed, only_tower)
+    stream = data.Batches(image_processor, tokenizer, options.steps, options.seed, only_tower, options.shares)
     model = Phi3VForCausalLM(build_config(tokenizer))
     if options.start:
-        known = Phi3VForCausalLM.from_pretrained(options.start, dtype=torch.float32)
-        model.load_state_dict(known.state_dict())
+        go_on_from(options.start, model, tokenizer)
     else:
         initialise(model, torch.cat([stream.batch(step)["pixel_values"] for step in range(4)]))
+    model.model.vision_embed_tokens.requires_grad_(options.tower_rate > 0)
     model.to(device).train()  # type: ignore[arg-type]  # hidden behind a wrapper
     heads = nn.Linear(WIDTH, sum(data.ASPECTS.values())).to(device)
     print(f"{sum(weights.numel() for weights in model.parameters()):,} parameters", flush=True)
 
-    watched = stream.watched(384)
+    watched = stream.watched(192)
     started = time.monotonic()
     recent: list[list[float]] = []
     lines = (options.out / "log.jsonl").open("w")
 
-    def log(step: int, averaged: Phi3VForCausalLM, losses_now: list[float]) -> None:
+    def log(step: int, averaged: Phi3VForCausalLM, losses_now: list[float], is_last: bool) -> None:
         recent.append(losses_now)
-        if step % options.every and step != options.steps:
+        if step % options.every and not is_last:
             return
         says_words = step / options.steps >= only_tower
-        figures = measure(averaged, heads, watched, tokenizer, device) if says_words else {}
+        figures = measure(averaged, heads, watched, device) if says_words else {}
         means = [round(sum(column) / len(recent), 4) for column in zip(*recent, strict=True)]
         recent.clear()
         losses_by_aspect = dict(zip(data.ASPECTS, means[1:], strict=True))

@@ -1,4 +1,4 @@
-"""What drawn scenes promise: one right caption each, legible and unambiguous pictures."""
+"""What drawn scenes promise: one right text of each kind, legible and unambiguous pictures."""
 
 import math
 import random
@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from captiond.checking import Facts, Question, judge
 from captiond.demo.scenes import (
     BACKGROUNDS,
     COLOURS,
@@ -22,6 +23,8 @@ from captiond.demo.scenes import (
     random_scene,
     random_size,
 )
+from captiond.settings.schema import Caption as CaptionSettings
+from captiond.settings.schema import Fields
 
 SEEDS = st.integers(0, 2**32)
 SHARES = st.floats(0, 1)
@@ -34,6 +37,14 @@ SCENES = st.builds(
     SHARES,
 )
 SIDES = st.integers(64, 4000)
+LIMITS = {"alt_text": Fields().alt_text_characters, "title": Fields().title_characters}
+QUESTIONS = (
+    Question("caption", CaptionSettings().prompt),
+    Question("alt_text", Fields().alt_text_prompt, limit_characters=LIMITS["alt_text"]),
+    Question("title", Fields().title_prompt, limit_characters=LIMITS["title"]),
+    Question("keywords", Fields().keywords_prompt),
+    Question("visible_text", Fields().visible_text_prompt),
+)
 
 
 @given(SEEDS)
@@ -170,3 +181,53 @@ def test_colours_are_far_apart() -> None:
     everything = [*COLOURS.values(), *BACKGROUNDS.values()]
     for index, one in enumerate(everything):
         assert all(math.dist(one, other) > 60 for other in everything[:index])
+
+
+@pytest.mark.parametrize(
+    ("shapes", "arrangement", "alt_text", "title", "keywords"),
+    [
+        ([("star", "orange")], "row", "Drawing: an orange star.", "Orange star", "orange star, drawing"),
+        (
+            [("circle", "red"), ("square", "blue")],
+            "row",
+            "Drawing: a red circle left of a blue square.",
+            "Red circle, blue square",
+            "red circle, blue square, drawing",
+        ),
+        (
+            [("ring", "pink"), ("ring", "pink")],
+            "column",
+            "Drawing: a pink ring above a pink ring.",
+            "Pink ring, pink ring",
+            "pink ring, drawing",
+        ),
+        (
+            [("circle", "red"), ("square", "blue"), ("circle", "blue")],
+            "column",
+            "Drawing: a red circle, a blue square and a blue circle in a column.",
+            "Red circle, blue square, blue circle",
+            "red circle, blue square, blue circle, drawing",
+        ),
+    ],
+)
+def test_the_other_texts_read_like_this(
+    shapes: list[tuple[str, str]], arrangement: str, alt_text: str, title: str, keywords: str
+) -> None:
+    """Every form of alternative text there is, and titles and keywords, spelled out."""
+    scene = Scene("white", tuple(Shape(*one) for one in shapes), arrangement)  # type: ignore[arg-type]
+    assert (scene.alt_text, scene.title, ", ".join(scene.keywords)) == (alt_text, title, keywords)
+
+
+@given(SCENES)
+def test_the_right_texts_pass_every_check(scene: Scene) -> None:
+    """What is right is delivered as it is: no check shortens, drops or marks it."""
+    texts = {
+        "caption": scene.caption,
+        "alt_text": scene.alt_text,
+        "title": scene.title,
+        "keywords": ", ".join(scene.keywords),
+        "visible_text": "",
+    }
+    for one in QUESTIONS:
+        judged = judge(texts[one.field], one, facts=Facts(scene.caption))
+        assert (judged.text, judged.findings, judged.dropped) == (texts[one.field], (), ())

@@ -1,7 +1,7 @@
 """A folder of sample pictures in every format the daemon reads, for `captiond demo` and for tests.
 
-The pictures are drawn, so their right captions are known.  Nothing is fetched, and nothing but the given
-folder is written.
+The pictures are drawn, so what is right to say about them is known.  Nothing is fetched, and nothing but the
+given folder is written.
 """
 
 import random
@@ -19,10 +19,14 @@ _MAKE, _ORIENTATION, _ARTIST = 0x010F, 0x0112, 0x013B
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """A picture on the disk and the caption that is right for it."""
+    """A picture on the disk, and what was drawn: what is right to say about it."""
 
     path: Path
-    caption: str
+    scene: Scene
+
+    @property
+    def caption(self) -> str:
+        return self.scene.caption
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +74,7 @@ def write_samples(folder: Path, seed: int = 0) -> list[Sample]:
         scene = random_scene(random.Random(f"{seed}/{number}"), plan.shapes)
         path.parent.mkdir(parents=True, exist_ok=True)
         _write(scene, plan, path)
-        written.append(Sample(path, scene.caption))
+        written.append(Sample(path, scene))
     return written
 
 

@@ -1,4 +1,4 @@
-"""Drawn scenes and the one right caption of each: what the demo model was trained on and is measured by.
+"""Drawn scenes and the right texts about each: what the demo model was trained on and is measured by.
 
 A scene is one to three coloured shapes in a row or a column on a plain background.  Everything here is a pure
 function of its arguments: the same seed gives the same scene, picture and sentence.  A scene knows nothing of
@@ -90,6 +90,28 @@ class Scene:
             order = "from left to right" if self.arrangement == "row" else "from top to bottom"
             what = f"{order}, {', '.join(names[:-1])} and {names[-1]}"
         return f"{what[0].upper()}{what[1:]} on a {self.background} background."
+
+    @property
+    def alt_text(self) -> str:
+        """The one right alt text: what there is and how it lies, without the background."""
+        names = [shape.name for shape in self.shapes]
+        if len(names) == 1:
+            return f"Drawing: {names[0]}."
+        if len(names) == 2:
+            return f"Drawing: {names[0]} {'left of' if self.arrangement == 'row' else 'above'} {names[1]}."
+        return f"Drawing: {', '.join(names[:-1])} and {names[-1]} in a {self.arrangement}."
+
+    @property
+    def title(self) -> str:
+        """The one right title: "Red circle, blue square"."""
+        names = ", ".join(f"{shape.colour} {shape.kind}" for shape in self.shapes)
+        return f"{names[0].upper()}{names[1:]}"
+
+    @property
+    def keywords(self) -> tuple[str, ...]:
+        """The right keywords in their order: each shape with its colour, once, and that it is a drawing."""
+        names = (f"{shape.colour} {shape.kind}" for shape in self.shapes)
+        return tuple(dict.fromkeys((*names, "drawing")))
 
 
 def random_scene(rng: random.Random, shapes: int | None = None) -> Scene:

@@ -10,16 +10,18 @@ import html
 import io
 import json
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from captiond.demo.samples import Sample, write_samples
+from captiond.demo.scenes import Scene
 from captiond.errors import CannotStart, ExitCode
 from captiond.pictures.decoding import decode
 from captiond.settings import Settings, load
 
 THUMBNAIL_PIXELS = 240
+_NAME_WIDTH = 10  # of "keywords", and a gap
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,14 +49,18 @@ class Stop:
     """One picture of the tour: what was drawn, and what the daemon made of it."""
 
     name: str
-    drawn: str  # the right caption
-    caption: str | None  # from the sidecar; None if the picture was not delivered
-    written: tuple[str, ...]  # blocks inside the image that carry the caption
+    drawn: Mapping[str, str]  # the right texts, by what they are called here
+    told: Mapping[str, str] | None  # those of the sidecar; None if the picture was not delivered
+    written: tuple[str, ...]  # places inside the image that carry the texts
     thumbnail: bytes | None  # JPEG
 
     @property
     def is_right(self) -> bool:
-        return self.caption == self.drawn
+        return self.told == self.drawn
+
+    @property
+    def caption(self) -> str | None:
+        return self.told["caption"] if self.told is not None else None
 
 
 def prepare(folder: Path | None) -> Tour:
@@ -77,6 +83,7 @@ def settings(tour: Tour) -> Settings:
     """The settings of a demo run; no file and no environment has a say in them."""
     folders = {f"folders.{name}": str(tour.folder / name) for name in ("inbox", "done", "failed", "state")}
     ours = {**folders, "model.id": "demo", "model.device": "cpu", "watch.settle_seconds": "0.2"}
+    ours["fields.wanted"] = "[caption, alt_text, title, keywords]"
     ours["watch.settle_untold_seconds"] = "0.2"  # nobody else writes there
     return load(None, {}, tour.folder, overrides=ours, system_file=tour.folder / "captiond.yaml")
 
@@ -90,14 +97,14 @@ def look_back(tour: Tour) -> list[Stop]:
 
 def told(tour: Tour, stops: list[Stop]) -> Iterator[str]:
     """What the demo says at its end."""
-    width = max(len(stop.name) for stop in stops)
-    yield ""
     for stop in stops:
-        yield f"  {stop.name:{width}}  {stop.caption or 'not delivered'}"
+        yield f"\n{stop.name}"
+        told = stop.told or {"": "not delivered"}
+        yield from (f"  {name:{_NAME_WIDTH}}{text}" for name, text in told.items())
     right = sum(stop.is_right for stop in stops)
-    yield f"\n{right} of {len(stops)} captions are exactly right.  Look at the page {tour.page},"
-    yield f"at the sidecars and pictures in {tour.done}, or at one picture's EXIF:"
-    yield f"  exiftool -ImageDescription {tour.done / stops[0].name}"
+    yield f"\n{right} of {len(stops)} pictures have exactly the right texts.  Look at the page {tour.page},"
+    yield f"at the sidecars and pictures in {tour.done}, or at what one picture says itself:"
+    yield f"  exiftool -ImageDescription -AltTextAccessibility -Title -Subject {tour.done / stops[0].name}"
     yield "\nThis model knows drawn shapes only.  For photographs use Phi-3.5-vision, the default: leave out"
     yield "model.id, or set it to microsoft/Phi-3.5-vision-instruct; a GPU is advised (docs/gpu.md)."
 
@@ -106,10 +113,23 @@ def _stop(tour: Tour, sample: Sample) -> Stop:
     name = str(sample.path.relative_to(tour.inbox))
     sidecar = tour.done / f"{name}.caption.json"
     if not sidecar.exists():
-        return Stop(name, sample.caption, None, (), None)
+        return Stop(name, _drawn(sample.scene), None, (), None)
     record = json.loads(sidecar.read_text(encoding="utf-8"))
     written = tuple(entry["target"] for entry in record["written"] if entry["action"] == "wrote")
-    return Stop(name, sample.caption, record["caption"], written, _thumbnail(tour.done / name))
+    fields = record.get("fields", {})
+    told = _named(record["caption"], fields.get("alt_text"), fields.get("title"), fields.get("keywords", ()))
+    return Stop(name, _drawn(sample.scene), told, written, _thumbnail(tour.done / name))
+
+
+def _drawn(scene: Scene) -> dict[str, str]:
+    return _named(scene.caption, scene.alt_text, scene.title, scene.keywords)
+
+
+def _named(caption: str, alt_text: str | None, title: str | None, keywords: Sequence[str]) -> dict[str, str]:
+    """The texts as people read them, in the order in which they are shown."""
+    return {
+        "caption": caption, "alt text": alt_text or "", "title": title or "", "keywords": ", ".join(keywords)
+    }  # fmt: skip
 
 
 def _thumbnail(path: Path) -> bytes:
@@ -131,14 +151,20 @@ def _figure(stop: Stop) -> str:
     picture = ""
     if stop.thumbnail is not None:
         data = base64.b64encode(stop.thumbnail).decode("ascii")
-        picture = f'<img src="data:image/jpeg;base64,{data}" alt="{html.escape(stop.caption or "")}">'
-    caption = html.escape(stop.caption or "not delivered: see failed/")
-    note = "" if stop.is_right else f"<br><small>drawn: {html.escape(stop.drawn)}</small>"
+        alt = html.escape((stop.told or {}).get("alt text", ""))
+        picture = f'<img src="data:image/jpeg;base64,{data}" alt="{alt}">'
+    told = stop.told or {"": "not delivered: see failed/"}
+    lines = "".join(_line(name, text, stop.drawn.get(name, text)) for name, text in told.items())
     places = ", ".join(("JSON sidecar", *stop.written))
     return (
-        f"<figure>{picture}<figcaption>{caption}{note}<br>"
+        f"<figure>{picture}<figcaption><dl>{lines}</dl>"
         f"<small><code>{html.escape(stop.name)}</code> · {html.escape(places)}</small></figcaption></figure>"
     )
+
+
+def _line(name: str, text: str, drawn: str) -> str:
+    note = "" if text == drawn else f"<br><small>drawn: {html.escape(drawn)}</small>"
+    return f"<dt>{name}</dt><dd>{html.escape(text)}{note}</dd>"
 
 
 _PAGE = """<!doctype html>
@@ -153,11 +179,14 @@ _PAGE = """<!doctype html>
   figure {{ margin: 0; }}
   img {{ width: 100%; height: 12rem; object-fit: contain; background: #8882; border-radius: .4rem; }}
   small {{ opacity: .75; }}
+  dl {{ display: grid; grid-template-columns: max-content 1fr; gap: 0 .6rem; margin: .4rem 0; }}
+  dt {{ opacity: .75; }}
+  dd {{ margin: 0; }}
   code {{ font-size: .95em; }}
 </style>
 <h1>captiond: a demo run</h1>
-<p>{right} of {count} captions are exactly right.  The built-in demo model knows drawn shapes only.  For
-photographs set <code>model.id: microsoft/Phi-3.5-vision-instruct</code>, which is the default.</p>
+<p>{right} of {count} pictures have exactly the right texts.  The built-in demo model knows drawn shapes
+only.  For photographs set <code>model.id: microsoft/Phi-3.5-vision-instruct</code>, which is the default.</p>
 <main>
 {figures}
 </main>

@@ -40,7 +40,6 @@ log = structlog.get_logger(__name__)
 
 INVALID_JSON = "invalid_json"  # the code of one answer to all questions that could not be taken apart
 _TOKENS_PER_KEY = 12  # the name of a field in JSON, and what stands around its text
-SKIPPED = "skipped"  # the code of a field that was wanted and not asked for
 
 
 def said_about(ready: Ready[Prepared], captioner: Captioner[Prepared], rules: Rules) -> Said:
@@ -65,7 +64,6 @@ class Interviewing:
     second_tries: int = 2
     fails_unsure: bool = False
     asks_together: bool = False  # for one JSON object that answers all questions
-    skipped: tuple[FieldName, ...] = ()  # wanted, and more than this model can answer
 
     @property
     def language(self) -> str | None:
@@ -98,7 +96,6 @@ class Interviewing:
         notices = [Notice(one.code, one.message, one.field if self.others else None) for one in findings]
         notices += more
         notices += [_not_had(one) for one in fields if not one.tries]
-        notices += [Notice(SKIPPED, "this model answers for captions alone", name) for name in self.skipped]
         answer, caption = chosen["caption"]
         has_more = len(fields) > 1 or len(fields[0].tries) > 1
         return Said(

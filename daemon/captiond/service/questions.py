@@ -34,18 +34,16 @@ class Sections(Protocol):
     def checks(self) -> Checks: ...
 
 
-def interview_of(sections: Sections, *, is_demo: bool) -> Interviewing:
+def interview_of(sections: Sections) -> Interviewing:
     """Raises CannotStart if the vocabulary cannot be read, or a banned expression cannot be understood."""
     fields, checks = sections.fields, sections.checks
-    wanted = _wanted(sections)
     banned, keyword_rules = _banned(checks.banned), _keyword_rules(fields)
     return Interviewing(
         caption=_caption(sections.caption, fields, banned),
-        others=() if is_demo else tuple(_other(name, fields, banned, keyword_rules) for name in wanted),
+        others=tuple(_other(name, fields, banned, keyword_rules) for name in _wanted(sections)),
         second_tries=checks.second_tries,
         fails_unsure=checks.unsure == "fail",
         asks_together=fields.ask == "together",
-        skipped=wanted if is_demo else (),
     )
 
 

@@ -16,8 +16,6 @@ from captiond.service.questions import digest_of, interview_of, limits_of
 from captiond.support.layout import AS_DROPPED, Layout
 from captiond.support.patterns import Patterns
 
-DEMO = "demo"  # a model that knows captions alone
-
 if TYPE_CHECKING:
     from captiond.settings import Settings
     from captiond.settings.schema import Output, Profile
@@ -123,7 +121,7 @@ class RuleBook:
     ) -> Rules:
         sections, limits = profile if profile is not None else settings, settings.limits
         output = sections.output
-        interview = interview_of(sections, is_demo=settings.model.id == DEMO)
+        interview = interview_of(sections)
         return Rules(
             interview=interview,
             describe=describe,
