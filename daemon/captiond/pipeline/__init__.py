@@ -103,7 +103,7 @@ class Pipeline(Generic[Prepared]):
         self._bytes = Budget(FILE_BYTES_TOGETHER)
         self._turns = Turns(captioner.capacity)
         # Of libraries; beside the others, so that those which wait for their turn keep nobody from working.
-        self._most_elsewhere = captioner.capacity + cores
+        self._most_elsewhere = captioner.capacity + at_once
         self._elsewhere = threading.BoundedSemaphore(self._most_elsewhere)
         self._suspects = set(suspects)
         self._troubled: dict[str, int] = {}  # how often a picture met trouble with the surroundings
