@@ -5,6 +5,7 @@ Nothing is opened, started or bound here: that is `daemon`'s, in its order.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -88,6 +89,11 @@ def build(settings: Settings) -> Rooms:
 def decoders_of(settings: Settings) -> Decoders:
     limits = settings.limits
     return Decoders(seconds=limits.decode_seconds, memory_bytes=limits.decode_memory_bytes)
+
+
+def preview_of(settings: Settings, exiftool: Exiftool) -> Callable[[bytes], bytes | None] | None:
+    """What finds the JPEG in a RAW that the decoders do not read, if exiftool may be asked."""
+    return exiftool.preview if settings.output.exiftool == "auto" else None
 
 
 def remote_of(model: Model) -> RemoteCaptioner:

@@ -82,7 +82,8 @@ class Daemon:
             # Not before: torch takes seconds to import, and what is wrong with the folders is said at once.
             _say_that_it_takes_time(self._settings)
             captioner = life.captioner = _opened(build.captioner_of(self._settings), closing)
-            preparing = Preparing(captioner, rooms.decoders, preview_of=rooms.exiftool.preview)
+            preview_of = build.preview_of(self._settings, rooms.exiftool)
+            preparing = Preparing(captioner, rooms.decoders, preview_of=preview_of)
             answering = Answering(captioner, preparing, rooms.rules.of, rooms.gate)
             if door is not None:
                 closing.enter_context(self._serving(door, answering))
