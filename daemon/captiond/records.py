@@ -70,6 +70,15 @@ class SettledFile:
 
 
 @dataclass(frozen=True, slots=True)
+class RawNote:
+    """A camera's RAW of the same shot that travels along: what is said goes into its own .xmp, too."""
+
+    suffix: str  # of its name, on the picture's stem: .NEF
+    xmp: bytes | None = None  # what that says; None: there is none
+    shares: bool = False  # its .xmp is the picture's
+
+
+@dataclass(frozen=True, slots=True)
 class Notes:
     """What is known of a picture from around it: its name, and what lies beside it in words, whole."""
 
@@ -79,6 +88,7 @@ class Notes:
     takeout: tuple[bytes, ...] = ()  # the JSON files that came along; Google Takeout's hold a description
     name: str = ""  # as dropped; a description that only repeats it says nothing
     is_signed: bool = False  # a .c2pa beside it signs its bytes
+    raw: RawNote | None = None
 
 
 NO_NOTES = Notes()
@@ -166,6 +176,9 @@ class Rules:
     folder_of: Callable[[str, bytes, int], str | None] = _as_dropped  # in done/: of path, bytes, time
     limits: Limits = Limits()  # of what a person writes
     asks_anew: bool = False  # whatever was answered about the same picture before
+
+
+Role = Literal["look", "edit", "drop"]  # what somebody may do over HTTP: look, all, or only put files in
 
 
 RulesOf = Callable[[str], Rules]  # by the path of a picture in the inbox
@@ -312,8 +325,8 @@ class Written:
 class Described:
     """An image's bytes after the caption was laid into them (or the very same bytes), and what was done.
 
-    `xmp` and `text` are what is to lie beside the image: the whole content of a file that is made, or that
-    takes the place of the one that came along; None leaves that one as it is.
+    `xmp`, `text` and `raw_xmp` are what is to lie beside the image: the whole content of a file that is made,
+    or that takes the place of the one that came along; None leaves that one as it is.
     """
 
     data: bytes = field(repr=False)
@@ -321,6 +334,7 @@ class Described:
     previous_description: str | None = None  # what a replaced description said
     xmp: bytes | None = field(default=None, repr=False)
     text: bytes | None = field(default=None, repr=False)
+    raw_xmp: bytes | None = field(default=None, repr=False)  # of the RAW that travels along
     shared_keywords: tuple[str, ...] = ()  # of ours, those that a person had given the picture already
 
     @cached_property

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -21,14 +21,14 @@ from captiond.commands.status import duration, moment, of
 from captiond.delivery import folders as delivery_folders
 from captiond.delivery import retry
 from captiond.errors import Surroundings
+from captiond.formats import raw
 from captiond.history import Entry, Looking, looked_into
 from captiond.inbox import Inbox, root, scan, unserved
-from captiond.inbox.ignore import IMAGE_EXTENSIONS
 from captiond.names import shown, utc_text
 from captiond.service import client
 from captiond.service.resting import resting_of
 from captiond.service.rules import ignore_of
-from captiond.sidecar.companions import pictures_of
+from captiond.sidecar.companions import Names, pictures_among, pictures_of
 from captiond.status import Standing, Status, Where
 from captiond.support import openat, wire
 
@@ -122,8 +122,19 @@ def explain(settings: Settings, path: Path, cwd: Path) -> Explanation:
     explained = _in_inbox(settings, inside)
     if explained is None and (found := library_files.named(settings, path)) is not None:
         return _in_library(settings, *found)
+    if explained is not None and raw.has_ending(inside):
+        explained = replace(explained, message=explained.message + _its_shot(folders, inside))
     return (
         explained or _left(settings, inside) or Explanation(f"{shown(str(path))} is not known", None, False)
+    )
+
+
+def _its_shot(folders: Folders, path: str) -> str:
+    """What is to be said of a RAW whose JPEG was delivered before it came."""
+    lies = (one for picture in _pictures_of(path) for one in _delivered_as(folders, "done", picture))
+    found = next(lies, None)
+    return (
+        f" The picture of its shot was delivered before it: {folders.done / shown(found)}." if found else ""
     )
 
 
@@ -229,7 +240,7 @@ _SENTENCES: dict[Where, Callable[[Standing], str]] = {
     "settling": lambda standing: f"settling for {standing.wait_seconds or 0:.1f} s more",
     "untold": lambda standing: (
         f"settling for {standing.wait_seconds or 0:.1f} s more: "
-        "nobody can tell whether a program still writes it"
+        f"{standing.reason or 'nobody can tell whether a program still writes it'}"
     ),
     "waiting": _waiting,
     "held": lambda standing: "held by a writer: a program still has it open for writing",
@@ -258,7 +269,7 @@ def _left(settings: Settings, path: str) -> Explanation | None:
     for name in sidecar.SUFFIXES:
         for candidate in _delivered_as(folders, name, path):
             return _lies(folders, name, candidate)
-    for picture in _pictures_of(path):
+    for picture in (*_pictures_of(path), *_delivered_beside(folders, path)):
         for candidate in _delivered_as(folders, "done", picture):
             told = _record(folders, "done", candidate)
             if told is not None and openat.split(path)[1] in {one.name for one in told.companions}:
@@ -289,7 +300,20 @@ def _was(entry: Entry, folders: Folders) -> Explanation:
 
 
 def _pictures_of(path: str) -> Iterator[str]:
-    return pictures_of(path, IMAGE_EXTENSIONS, text=True)
+    return pictures_of(path, text=True)
+
+
+def _delivered_beside(folders: Folders, path: str) -> list[str]:
+    """The delivered pictures that take the file along, but whose names its own does not tell."""
+    inner, base = openat.split(path)
+    try:
+        names = os.listdir(folders.done / inner)
+    except OSError:
+        return []
+    suffix = sidecar.CAPTION_SUFFIX
+    pictures = [name.removesuffix(suffix) for name in names if name.endswith(suffix)]
+    prefix = f"{inner}/" if inner else ""
+    return [prefix + picture for picture in pictures_among(base, Names(pictures))]
 
 
 def _remembered(settings: Settings, ask: Callable[[Looking], Answer]) -> Answer | None:

@@ -22,9 +22,10 @@ from pathlib import Path
 from captiond.errors import Surroundings, as_surroundings
 from captiond.inbox import mounts, unserved
 from captiond.inbox import root as root_folder
-from captiond.inbox.ignore import IMAGE_EXTENSIONS, Ignore
+from captiond.inbox.ignore import Ignore
 from captiond.inbox.look import look_into
 from captiond.inbox.settle import SETTLE_UNTOLD_SECONDS, Book
+from captiond.inbox.shots import pictures_beside, seen_with_its_shot
 from captiond.inbox.standing import found_by_looking
 from captiond.inbox.survey import Survey
 from captiond.inbox.watch import Watcher, WatchState
@@ -263,7 +264,8 @@ class Inbox:
             return standing
         try:
             with self._root.opened() as descriptor:
-                trust_leases, companion = self._tells_of_writers(), partial(self._companion, path, takes_text)
+                trust_leases = self._tells_of_writers()
+                companion = partial(self._companion, descriptor, path, takes_text)
                 return found_by_looking(
                     descriptor, path, standing, self._ignore, companion, trust_leases=trust_leases
                 )
@@ -276,13 +278,11 @@ class Inbox:
                 return Standing("not_there")
             return Standing("unreadable", f"cannot be looked at: {error.strerror}")
 
-    def _companion(self, path: str, takes_text: bool) -> Standing | None:
+    def _companion(self, root: int, path: str, takes_text: bool) -> Standing | None:
         pictures = [
-            picture
-            for picture in pictures_of(path, IMAGE_EXTENSIONS, text=takes_text)
-            if self._ignore.rule(picture) is None
+            picture for picture in pictures_of(path, text=takes_text) if self._ignore.rule(picture) is None
         ]
-        for picture in pictures:
+        for picture in (*pictures, *pictures_beside(root, path, self._ignore)):
             standing = self.standing(picture)
             if standing.state != "not_there":
                 return Standing("companion", companion_of=picture, picture=standing)
@@ -351,6 +351,7 @@ class Inbox:
             try:
                 beside = self._survey.unfinished_beside(path)
                 finding = look_into(descriptor, path, fingerprint, trust_leases=trust, beside=beside)
+                finding = seen_with_its_shot(descriptor, path, finding, self._ignore)
             except Surroundings:
                 with self._lock:
                     self._book.put_back(path)

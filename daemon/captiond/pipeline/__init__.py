@@ -10,7 +10,6 @@ room owns no folder and no device.
 from __future__ import annotations
 
 import logging
-import os
 import threading
 import time
 from collections.abc import Callable, Collection, Iterator
@@ -44,6 +43,7 @@ from captiond.records import (
 )
 from captiond.status import Tally
 from captiond.support.budget import ALONE, Budget
+from captiond.support.cores import cores
 
 log = structlog.get_logger(__name__)
 
@@ -95,15 +95,15 @@ class Pipeline(Generic[Prepared]):
         self._tally = tally
         self._tell = tell
         self._clock = clock
-        cores = os.cpu_count() or 1
-        self._workers = max(captioner.capacity, LEAST_BESIDE_DECODING) + cores
+        at_once = cores()
+        self._workers = max(captioner.capacity, LEAST_BESIDE_DECODING) + at_once
         # A delivery is two hundred small calls, at each of which its thread lets go of the interpreter: more
         # of them at once only hand it to and fro, which took a sixth of the whole time on two cores.
-        self._publishing = threading.BoundedSemaphore(max(cores, LEAST_PUBLISHING))
+        self._publishing = threading.BoundedSemaphore(max(at_once, LEAST_PUBLISHING))
         self._bytes = Budget(FILE_BYTES_TOGETHER)
         self._turns = Turns(captioner.capacity)
         # Of libraries; beside the others, so that those which wait for their turn keep nobody from working.
-        self._most_elsewhere = captioner.capacity + cores
+        self._most_elsewhere = captioner.capacity + at_once
         self._elsewhere = threading.BoundedSemaphore(self._most_elsewhere)
         self._suspects = set(suspects)
         self._troubled: dict[str, int] = {}  # how often a picture met trouble with the surroundings
@@ -254,7 +254,7 @@ class Pipeline(Generic[Prepared]):
     def _deliver(self, job: Job) -> None:
         """The main path."""
         claimed = self._clock()
-        ready = self._preparing.of(job.data, max_pixels=job.rules.max_pixels)
+        ready = self._preparing.of(job.data, max_pixels=job.rules.max_pixels, name=job.path)
         facts = ready.facts
         decoded = self._clock()
         with self._turns.of_library() if job.library is not None else nullcontext():

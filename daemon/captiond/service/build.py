@@ -189,6 +189,8 @@ def door_of(settings: Settings) -> Door | None:
         port,
         token=token.get_secret_value() if token else None,
         max_upload_bytes=http.max_upload_bytes,
+        people=http.read_people(),
+        root_path=http.root_path or "",
     )
 
 
