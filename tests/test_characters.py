@@ -13,12 +13,12 @@ from hypothesis import strategies as st
 
 from captiond import characters, logs
 from captiond.captioners import text as answers
+from captiond.checking import by_person
 from captiond.metadata import policy
-from captiond.web import gallery
 
 FAMILY = "👨\u200d👩\u200d👧"
 PERSIAN = "می\u200cخواهم"
-CLEANERS = [characters.line, answers.clean, policy.clean, gallery.cleaned]
+CLEANERS = [characters.line, answers.clean, policy.clean, by_person.cleaned]
 UNFIT = [
     ("Two\ufffe dogs\uffff.", "Two dogs."),
     ("Two \ufffe dogs \U0001fffe.", "Two dogs ."),
@@ -47,8 +47,8 @@ def test_half_a_character_is_marked_or_refused() -> None:
     """What a model or a file says keeps its other characters; a person is told."""
     for clean in (characters.line, answers.clean, policy.clean):
         assert clean("Two \ud800dogs.") == "Two \ufffddogs."
-    with pytest.raises(gallery.NoCaption):
-        gallery.cleaned("Two \ud800dogs.")
+    with pytest.raises(by_person.Unfit):
+        by_person.cleaned("Two \ud800dogs.")
 
 
 @pytest.mark.parametrize("clean", CLEANERS)

@@ -22,7 +22,7 @@ from captiond.checking import Question as Checked
 from captiond.demo import scenes
 from captiond.errors import CannotStart, ExitCode, Rejected, Surroundings
 from captiond.phi3v import Decoder
-from captiond.phi3v.modeling import Phi3VImageEmbedding
+from captiond.phi3v.tower import Phi3VImageEmbedding
 from captiond.pipeline.asking import FieldQuestion, Interviewing
 from captiond.records import CaptionRequest, Picture, PictureFacts
 

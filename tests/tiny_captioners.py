@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from typing import Any
 
-import transformers as hf
+import transformers
 
 from tiny_families import TEXT, TOWER, identify, tokenizer_of
 
-Checkpoint = tuple[hf.PreTrainedModel, Any]
+hf: Any = transformers  # whose classes take more than their annotations say
+
+Checkpoint = tuple[Any, Any]
 WIDE = {"hidden_size": 64, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2}
 SIZE = {"height": 56, "width": 56}
 
 
-def _bert_like(**special: str) -> hf.PreTrainedTokenizerFast:
+def _bert_like(**special: str) -> Any:
     """As BLIP and GIT speak: sentences end with a separator."""
     tokenizer = tokenizer_of(**special)
     tokenizer.eos_token, tokenizer.bos_token = None, None
@@ -47,7 +49,7 @@ def _git() -> Checkpoint:
     return hf.GitForCausalLM(config), hf.GitProcessor(pictures, tokenizer)
 
 
-def _q_former(tokenizer: hf.PreTrainedTokenizerFast) -> dict[str, Any]:
+def _q_former(tokenizer: Any) -> dict[str, Any]:
     return {**WIDE, "vocab_size": len(tokenizer), "encoder_hidden_size": 32, "cross_attention_frequency": 1}
 
 
@@ -76,7 +78,7 @@ def _blip2() -> Checkpoint:
     return hf.Blip2ForConditionalGeneration(config), processor
 
 
-def _t5(tokenizer: hf.PreTrainedTokenizerFast) -> hf.T5Config:
+def _t5(tokenizer: Any) -> Any:
     return hf.T5Config(
         vocab_size=len(tokenizer),
         d_model=64,

@@ -103,6 +103,17 @@ class Texts:
 
 
 @dataclass(frozen=True, slots=True)
+class Limits:
+    """How long a person's texts may be, each; a text over its limit is refused, never cut."""
+
+    caption: int | None = None  # characters, like all but the number of keywords
+    alt_text: int = 250
+    title: int = 250
+    keywords: int = 100  # so many
+    visible_text: int = 100_000
+
+
+@dataclass(frozen=True, slots=True)
 class CaptionRequest:
     """What is asked about a picture."""
 
@@ -110,6 +121,8 @@ class CaptionRequest:
     max_new_tokens: int
     temperature: float = 0.0  # 0: the likeliest words, the same each time; more: others, by chance
     seed: int | None = None  # of that chance; None: another one each time
+    schema: str | None = None  # JSON Schema that the answer is to be held to, where that is possible
+    server: str | None = None  # the address of the one to ask, where there are several
 
 
 class Describe(Protocol):
@@ -133,6 +146,10 @@ def _nothing(_: str) -> bool:
     return False
 
 
+def _as_dropped(path: str, data: bytes, modified_ns: int, /) -> str | None:
+    return None
+
+
 @dataclass(frozen=True, slots=True)
 class Rules:
     """What the settings say about one picture: asked for when it is claimed, and kept until it is over."""
@@ -148,6 +165,9 @@ class Rules:
     stays: Callable[[str], bool] = _nothing  # whether a path in the inbox is to stay there, beside whatever
     profile: str | None = None  # by whose name these are not everybody's
     skips_duplicates: bool = False  # the same file under the same path is delivered once
+    folder_of: Callable[[str, bytes, int], str | None] = _as_dropped  # in done/: of path, bytes, time
+    limits: Limits = Limits()  # of what a person writes
+    asks_anew: bool = False  # whatever was answered about the same picture before
 
 
 RulesOf = Callable[[str], Rules]  # by the path of a picture in the inbox
@@ -168,6 +188,7 @@ class Job:
     rules: Rules = field(repr=False)
     notes: Notes = field(default=NO_NOTES, repr=False)
     notices: tuple[Notice, ...] = ()
+    folder: str | None = None  # to which of done/ it goes; None: to the one that it was dropped in
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,6 +253,8 @@ class Answer:
     new_tokens: int | None
     finish_reason: str  # stop | length
     notices: tuple[Notice, ...] = ()
+    has_thoughts: bool = False  # it thought, and that came apart from the text
+    server: str | None = field(default=None, compare=False)  # the address of the one that answered
 
 
 @dataclass(frozen=True, slots=True)
@@ -263,6 +286,15 @@ class Said:
     dropped: tuple[DroppedText, ...] = ()
     needs_look: bool = False  # by a person
     language: str | None = None  # that was asked for
+    cached_from: str | None = None  # the file (its sha256) that the model was asked about in its place
+
+
+@dataclass(frozen=True, slots=True)
+class Remembered:
+    """An answer, and the file (its sha256) that was asked about."""
+
+    answer: Answer
+    source: str
 
 
 AskAll = Callable[[Sequence[CaptionRequest]], "list[Answer | Rejected | TryLater]"]  # about one picture
@@ -290,6 +322,7 @@ class Described:
     previous_description: str | None = None  # what a replaced description said
     xmp: bytes | None = field(default=None, repr=False)
     text: bytes | None = field(default=None, repr=False)
+    shared_keywords: tuple[str, ...] = ()  # of ours, those that a person had given the picture already
 
     @cached_property
     def sha256(self) -> str:
@@ -345,6 +378,7 @@ class Outcome:
     caption: str | None = None
     fields: Mapping[str, str | list[str]] = field(default_factory=dict)  # the other texts, as in the sidecar
     needs_look: bool = False  # by a person
+    warnings: tuple[str, ...] = ()  # their codes
     model: str | None = None
     kind: str | None = None  # why it failed: a stable word, as in `Rejected`
     message: str | None = None

@@ -7,6 +7,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
@@ -25,8 +26,11 @@ class Tally:
         self._started = clock()
         self.done = 0
         self.failed = 0
+        self.needing_a_look = 0  # of those done, by a person
         self.duplicates = 0  # taken away since the same file was delivered before
+        self.cached = 0  # done, with words that the model had said about the same picture before
         self.failures: dict[str, int] = {}  # by kind
+        self.warnings: dict[str, int] = {}  # by code
         self.last_error: str | None = None
         self.finished_at = self._started  # when a picture left the inbox last, on the clock
 
@@ -34,8 +38,11 @@ class Tally:
         if outcome.is_recovered:
             return  # what an earlier run did
         with self._counting:
+            for code in outcome.warnings:
+                self.warnings = {**self.warnings, code: self.warnings.get(code, 0) + 1}
             if outcome.folder == "done":
                 self.done += 1
+                self.needing_a_look += outcome.needs_look
             else:
                 self.failed += 1
                 kind = outcome.kind or "unknown"
@@ -48,6 +55,15 @@ class Tally:
         with self._counting:
             self.duplicates += 1
             self.finished_at = self._clock()
+
+    def counts(self) -> dict[str, int]:
+        """As `status` tells them."""
+        told = {"done": self.done, "failed": self.failed, "duplicates": self.duplicates}
+        return {**told, "cached": self.cached, "needs_look": self.needing_a_look}
+
+    def count_cached(self) -> None:
+        with self._counting:
+            self.cached += 1
 
     def rate_per_second(self) -> float:
         """Pictures a second, over the last minute or since the start."""
@@ -66,9 +82,18 @@ class Tally:
 
 State = Literal["starting", "watching", "paused", "draining", "stopped"]  # of a daemon
 Where = Literal[
-    "not_there", "ignored", "companion", "unlooked", "changing", "settling", "untold", "waiting", "held",
-    "unfinished", "forsaken", "partial", "faulty", "unreadable", "deferred", "in_work", "unseen",
+    "not_there", "ignored", "unserved", "companion", "unlooked", "changing", "settling", "untold", "waiting",
+    "held", "unfinished", "forsaken", "partial", "faulty", "unreadable", "deferred", "in_work", "unseen",
 ]  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Rest:
+    """A wanted pause, or closed hours: nothing is wrong, and nothing new begins."""
+
+    reason: str
+    until: datetime | None  # aware; None: until somebody ends it
+    advice: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +101,8 @@ class Standing:
     """Where one file of the inbox stands.  `commands.inspect` turns it into a sentence, and nobody else."""
 
     state: Where
-    # ignored: the rule.  partial: what is missing.  unfinished, forsaken, faulty, unreadable, unseen: why.
+    # ignored: the rule.  unserved: which picture it is, and what would serve it.
+    # partial: what is missing.  unfinished, forsaken, faulty, unreadable, unseen: why.
     # deferred: what it met.
     reason: str | None = None
     wait_seconds: float | None = None  # until something becomes of it by itself
@@ -84,6 +110,15 @@ class Standing:
     is_given_up: bool = False  # partial: it fails when it has waited; else it is tried as it is
     companion_of: str | None = None  # companion: the picture it travels with; None: there is none
     picture: Standing | None = None  # companion: where that one stands
+
+
+@dataclass(frozen=True, slots=True)
+class Unserved:
+    """Pictures of one kind that stay in the inbox."""
+
+    kind: str
+    files: int
+    advice: str  # what would serve them
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +140,9 @@ class Status:
     process: int | None
     hanging: str | None  # what has not moved for long, if anything: see `service.heartbeat`
     gives_up_seconds: float | None = None  # until the first file that is not whole is set aside
+    unserved: tuple[Unserved, ...] = ()  # of the ignored files, those that are pictures
+    pause_wanted: bool = False  # nothing is wrong: somebody asked for it, or the hours are closed
+    pause_until: str | None = None  # when a wanted pause ends by itself, if it does
 
     def as_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -113,7 +151,7 @@ class Status:
         """Why nobody should rely on it now; None if it is well."""
         if self.state == "stopped":
             return "no daemon serves this inbox"
-        if self.state == "paused":
+        if self.state == "paused" and not self.pause_wanted:
             return f"paused: {self.pause_reason}"
         if self.state == "starting":
             return "it is starting: the model is not ready yet"
@@ -138,13 +176,17 @@ class Measures:
     files: Mapping[str, int]  # in the inbox: waiting, settling, in_work, ignored, unreadable
     missed_events: int
     captioned: int
+    needing_a_look: int  # of those
     duplicates: int
     failures: Mapping[str, int]  # by kind
+    warnings: Mapping[str, int]  # by code
     is_healthy: bool
-    is_paused: bool
+    is_paused: bool  # in trouble
     pauses: int
     model: Mapping[str, str]
     is_model_loaded: bool
     captioner: Gauges = Gauges()
     notices: Mapping[str, int] = field(default_factory=dict)  # of the webhook, by result
     notices_waiting: int | None = None
+    cached: int = 0
+    is_resting: bool = False  # somebody wants a pause, or the hours are closed

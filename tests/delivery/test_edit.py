@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from delivery_world import (
     embed,
     embed_beside,
     no_exchange,
+    record_for,
     users_files,
 )
 from jsonschema import Draft202012Validator
@@ -292,3 +294,100 @@ def test_an_edit_knows_what_lies_beside_the_picture(tmp_path: Path, name: str) -
         (world.done / name).write_bytes(b"a manifest")
         delivery.edit("photo.jpg", NEW_WORDS, LATER)
     assert (told[-1].is_signed, told[-1].name) == (True, "photo.jpg")
+
+
+OTHERS = Texts("Rex.", "A dog, at rest.", "Rex", ("rex", "dog"), (), "")
+
+
+def test_all_texts_change_together(world: World) -> None:
+    """The sidecar says the new ones, and keeps the model's and the former ones."""
+    with world.opened() as delivery:
+        delivery.edit(PATH, lambda texts, limits: OTHERS, LATER)
+        after = told(world)
+        assert (after["caption"], after["fields"]) == (
+            "Rex.",
+            {"alt_text": "A dog, at rest.", "title": "Rex", "keywords": ["rex", "dog"], "visible_text": ""},
+        )
+        nothing = dict.fromkeys(("alt_text", "title", "keywords", "visible_text"))
+        assert after["edited"] == {
+            "at": "2026-11-24T18:30:00Z",
+            "model_caption": WORDS,
+            "model_fields": nothing,
+        }
+        (former,) = after["history"]
+        assert (former["caption"], former["why"], former["replaced_at"]) == (
+            WORDS,
+            "edit",
+            "2026-11-24T18:30:00Z",
+        )
+        assert (former["model"], former["prompt"]) == (after["model"], after["prompt"])
+        delivery.edit(PATH, lambda texts, limits: replace(texts, title="Rex again"), LATER)
+    after = told(world)
+    assert after["edited"]["model_fields"] == nothing and after["edited"]["model_caption"] == WORDS
+    assert [one["caption"] for one in after["history"]] == [WORDS, "Rex."]
+    assert after["history"][1]["edited"]["model_caption"] == WORDS
+    Draft202012Validator(json_schema()).validate(after)
+    world.check_quiet()
+
+
+def test_ten_former_texts_are_kept(world: World) -> None:
+    """The latest ten, however often somebody changes their mind; the model's words besides."""
+    with world.opened() as delivery:
+        for number in range(13):
+            delivery.edit(PATH, f"Rex {number}.", LATER)
+    after = told(world)
+    assert [one["caption"] for one in after["history"]] == [f"Rex {number}." for number in range(2, 12)]
+    assert after["edited"]["model_caption"] == WORDS
+    world.check_quiet()
+
+
+def test_a_doubtful_text_that_a_person_changed_was_looked_at(world: World) -> None:
+    """It needs no look any more, and the history tells that it did."""
+    record = world.done / f"{PATH}.caption.json"
+    record.write_text(json.dumps(told(world) | {"needs_look": True}))
+    with world.opened() as delivery:
+        delivery.edit(PATH, NEW_WORDS, LATER)
+    assert "needs_look" not in told(world) and told(world)["history"][0]["needs_look"] is True
+
+
+def test_what_a_person_wrote_before_us_stays_told(tmp_path: Path) -> None:
+    """A description that made way at the delivery is still told after an edit."""
+    world = World.at(tmp_path)
+    with world.opened() as delivery:
+        job = world.claim(delivery, world.drop(PATH))
+        described = replace(world.embed(job.data, "JPEG", Texts(WORDS)), previous_description="Our Rex")
+        delivery.publish(job, described, record_for(job, described))
+        delivery.edit(PATH, NEW_WORDS, LATER)
+    assert told(world)["previous_description"] == "Our Rex"
+
+
+def test_a_forged_history_is_data(world: World) -> None:
+    """Whatever somebody writes there, an edit keeps what is an entry, and fails at nothing."""
+    record = world.done / f"{PATH}.caption.json"
+    forgeries: tuple[Any, ...] = ("x", [1, None, {"caption": 5}], [{}] * 20, {"a": []})
+    for forged in forgeries:
+        record.write_text(json.dumps(told(world) | {"history": forged, "shared_keywords": forged}))
+        with world.opened() as delivery:
+            delivery.edit(PATH, f"{NEW_WORDS} {forged!s:.5}", LATER)
+        assert len(told(world)["history"]) <= 10 and told(world)["history"][-1]["why"] == "edit"
+    world.check_quiet()
+
+
+KEYWORDS = (("dog", "sea"), ("cat",))
+
+
+def test_keywords_that_the_picture_had_are_not_ours(tmp_path: Path) -> None:
+    """What makes way for new keywords is what we added, never what somebody had given it before."""
+    owned: list[Texts] = []
+
+    def embed_told(data: bytes, kind: str, texts: Texts, /, **options: Any) -> Described:
+        owned.extend(filter(None, [options.get("own")]))
+        return replace(embed(data, kind, texts, **options), shared_keywords=("dog",))
+
+    world = World.at(tmp_path, embed=embed_told)
+    with world.opened() as delivery:
+        world.caption(delivery, world.drop(PATH))
+        first, second = (Texts(WORDS, keywords=one, keyword_paths=("animal|dog",)) for one in KEYWORDS)
+        delivery.edit(PATH, lambda texts, limits: first, LATER)
+        delivery.edit(PATH, lambda texts, limits: second, LATER)
+    assert (owned[-1].keywords, owned[-1].keyword_paths) == (("sea",), ())

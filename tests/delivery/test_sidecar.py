@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -35,6 +36,7 @@ from captiond.records import (
     Written,
 )
 from captiond.sidecar import Record
+from captiond.sidecar.rewriting import edited, redone
 from captiond.sidecar.schema import KIND_MEANINGS, error_schema, json_schema
 
 VALIDATOR = Draft202012Validator(json_schema(), format_checker=Draft202012Validator.FORMAT_CHECKER)
@@ -87,6 +89,7 @@ def everything() -> Said:
         dropped=(DroppedText("keywords", "two dogs running fast", "more than 3 words"),),
         needs_look=True,
         language="en",
+        cached_from="0" * 64,
     )
 
 
@@ -157,19 +160,22 @@ def test_the_schema_is_a_schema() -> None:
 
 def test_the_schema_knows_every_key() -> None:
     """No key is written that the published schema does not describe."""
-    described = Described(DATA, (Written("exif", "refused", "a MakerNote"),), previous_description="my dog")
+    described = Described(
+        DATA,
+        (Written("exif", "refused", "a MakerNote"),),
+        previous_description="my dog",
+        shared_keywords=("Max",),
+    )
     path = os.fsdecode(b"trip/\xff.jpg")
     alone = composed(job(path, profile="trip/**"), said=everything(), described=described)
     accompanied = alone.accompanied((Accompanied(os.fsdecode(b"\xff.xmp"), "0" * 64, 9, "merged"),))
-    words = Texts(
-        "Rex.",
-        alt_text="A dog.",
-        title="Rex",
-        keywords=("dog",),
-        keyword_paths=("animal|dog",),
-        visible_text="REX",
+    words, others = (
+        Texts(f"{one}.", f"A {one}.", one, (one,), (f"animal|{one}",), one.upper()) for one in ("Rex", "Max")
     )
-    record = json.loads(accompanied.revised(words, described, {}, STAMP.created_at).encoded())
+    by_ada = noted(edited(accompanied, words, STAMP.created_at))
+    anew = redone(by_ada, words, by_ada.rest, STAMP.created_at)
+    last = noted(edited(anew, others, STAMP.created_at).laid_anew(described, {}, words))
+    record = json.loads(replace(last, history=last.history[1:2]).encoded())
     schema = json_schema()
 
     def check(value: Any, schema: dict[str, Any]) -> None:
@@ -184,6 +190,13 @@ def test_the_schema_knows_every_key() -> None:
 
     check(record, schema)
     VALIDATOR.validate(record)
+
+
+def noted(record: Record) -> Record:
+    """With what is there now and then."""
+    assert record.edited is not None
+    by_ada = replace(record.edited, by="Ada")
+    return replace(record, edited=by_ada, rest={**record.rest, "needs_look": True})
 
 
 @given(PATHS, TEXTS, TEXTS, st.floats(), st.integers(-(2**62), 2**62))

@@ -358,3 +358,15 @@ def test_damaged_packets_lose_no_word(xmp: bytes) -> None:
     assert not any("unexpected" in (one.reason or "") for one in made.written)
     after = [one.text for one in seen.look(made.data, "JPEG").said if one.field == KEYWORDS]
     assert after[: len(before)] == before
+
+
+def test_a_keyword_that_a_person_gave_first_is_theirs() -> None:
+    """We said it too, and say it no more: it stays, in every list; only what we alone said goes."""
+    data = with_packet(packet(listed("dc:subject", "dog", "Köln")))
+    first = described(data, Texts(CAPTION, keywords=("dog", "beach")))
+    assert first.shared_keywords == ("dog",)
+    second = described(
+        first.data, Texts(CAPTION, keywords=("sea", "Köln")), own=Texts(CAPTION, keywords=("beach",))
+    )
+    assert second.shared_keywords == ("Köln",)
+    assert lists(second.data) == {name: ["dog", "Köln", "sea"] for name in SPACES}

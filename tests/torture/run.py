@@ -26,6 +26,7 @@ sys.path += [str(TESTS), str(Path(__file__).parent)]
 SWEEP = TESTS / "delivery" / "torture.py"
 MONKEY = TESTS / "delivery" / "monkey.py"
 MONKEY_SECONDS = 120
+CROWD_SECONDS = 600
 KILLS = 200
 KILLERS = 2
 
@@ -85,6 +86,13 @@ def hostile(name: str, scale: float) -> Outcome:
     return _timed(name, "whole" if scale >= 1 else "sampled", act)
 
 
+def door_and_inbox(name: str, scale: float) -> Outcome:
+    from door_and_inbox import crowd
+
+    seconds = max(20, round(CROWD_SECONDS * scale))
+    return _timed(name, f"{seconds} seconds", lambda root: crowd(root, seconds))
+
+
 def random_trouble(name: str, scale: float) -> Outcome:
     seconds = max(2, round(MONKEY_SECONDS * scale))
 
@@ -130,6 +138,7 @@ def parts() -> dict[str, Callable[[str, float], Outcome]]:
     by_name: dict[str, Callable[[str, float], Outcome]] = {"crash_points": crash_points}
     by_name |= {f"kills_{number + 1}": kills for number in range(KILLERS)}
     by_name |= {"power_cuts": power_cuts, "random_trouble": random_trouble, "hostile": hostile}
+    by_name |= {"door_and_inbox": door_and_inbox}
     return by_name | {module.__name__.removeprefix("faults."): fault for module in every.FAULTS}
 
 

@@ -16,7 +16,7 @@ import httpx
 import pytest
 from PIL import Image
 
-from daemon_process import Place, Running
+from daemon_process import Place, Running, captiond
 from fake_chat_server import FakeChatServer
 
 TOKEN = "0123456789abcdef0123456789abcdef"
@@ -34,6 +34,14 @@ def picture(colour: str, width: int = 60, height: int = 40, format: str = "JPEG"
     return buffer.getvalue()
 
 
+def two_coloured() -> bytes:
+    """Of one colour it would need a look, since such a picture shows nothing."""
+    image, buffer = Image.new("RGB", (60, 40), "green"), io.BytesIO()
+    image.paste("white", (0, 0, 30, 40))
+    image.save(buffer, "JPEG")
+    return buffer.getvalue()
+
+
 def damaged() -> bytes:
     """Whole, as far as its container tells, and no picture inside."""
     data = bytearray(picture("red", format="PNG"))
@@ -47,6 +55,7 @@ class Served:
     place: Place
     daemon: Running
     door: httpx.Client
+    server: FakeChatServer
 
     def drop(self, name: str, data: bytes) -> dict[str, Any]:
         """Drop a picture and wait until the API tells what became of it."""
@@ -84,6 +93,7 @@ def served(tmp_path: Path) -> Iterator[Served]:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         address = f"127.0.0.1:{taken.getsockname()[1]}"
     (tmp_path / "token").write_text(TOKEN)
+    (tmp_path / "token").chmod(0o600)
     with FakeChatServer() as server:
         model = {"backend": "openai", "id": server.model_id, "base_url": server.url}
         http = {"listen": address, "token_file": str(tmp_path / "token")}
@@ -93,7 +103,7 @@ def served(tmp_path: Path) -> Iterator[Served]:
             place.running() as daemon,
             httpx.Client(base_url=f"http://{address}", headers=headers, timeout=30, trust_env=False) as door,
         ):
-            yield Served(place, daemon, door)
+            yield Served(place, daemon, door, server)
 
 
 def test_pictures_are_found_paged_and_shown(served: Served) -> None:
@@ -130,6 +140,40 @@ def test_an_edited_caption_is_in_the_sidecar_and_in_the_image(served: Served) ->
     assert served.door.get("/api/pictures", params={"search": said}).json()["pictures"] == []
 
 
+def test_what_needs_a_look_is_found_and_counted_until_a_person_changed_it(served: Served) -> None:
+    """By the API, by status, in metrics and in the sidecar."""
+    said = "A sign with the number 555-0142 and info@shop.example on it."
+    served.server.script.append(said)
+    id = served.drop("sign.jpg", two_coloured())["id"]
+    served.drop("leaf.jpg", two_coloured())
+
+    def found(**filters: str) -> list[str]:
+        answer = served.door.get("/api/pictures", params=filters).json()
+        return [one["path"] for one in answer["pictures"]]
+
+    assert (found(needs_look="true"), found(needs_look="false")) == (["sign.jpg"], ["leaf.jpg"])
+    assert served.door.get("/api/ids", params={"needs_look": "true"}).json()["ids"] == [id]
+    status = served.door.get("/api/status").json()
+    assert status["counts"]["needs_look"] == status["totals"]["needs_look"] == 1
+    assert "captiond_needs_look_total 1.0" in served.door.get("/metrics").text
+    assert served.place.sidecar("sign.jpg")["needs_look"] is True
+    assert "2 done (1 to be looked at)" in captiond("status", "-c", served.place.settings).stdout
+    assert served.revise(id, "The sign of a shop.").status_code == 200
+    assert found(needs_look="true") == []
+    assert served.door.get("/api/status").json()["totals"]["needs_look"] == 0
+    assert "needs_look" not in served.place.sidecar("sign.jpg")
+
+
+def test_what_a_sidecar_says_of_a_look_counts(served: Served) -> None:
+    """Whoever changed it: the history follows when the picture is shown."""
+    id = served.drop("leaf.jpg", two_coloured())["id"]
+    sidecar = served.place.done / "leaf.jpg.caption.json"
+    sidecar.write_text(json.dumps(served.place.sidecar("leaf.jpg") | {"needs_look": True}))
+    served.door.get(f"/api/pictures/{id}").raise_for_status()
+    answer = served.door.get("/api/pictures", params={"needs_look": "true"}).json()
+    assert [one["id"] for one in answer["pictures"]] == [id]
+
+
 def test_what_cannot_be_edited_is_told(served: Served) -> None:
     """404: no such picture; 409: somebody was faster, or changed the image; 422: no words."""
     id = served.drop("dog.jpg", picture("orange"))["id"]
@@ -147,6 +191,37 @@ def test_what_cannot_be_edited_is_told(served: Served) -> None:
         file.write(b"retouched")
     assert served.revise(id, "Rex").status_code == 409
     assert served.place.sidecar("dog.jpg")["caption"] == said
+
+
+def test_all_texts_are_edited_together(served: Served) -> None:
+    """Those that are named: in the sidecar and in the picture's fields; the others stay."""
+    id = served.drop("dog.jpg", picture("orange"))["id"]
+    said = served.place.sidecar("dog.jpg")["caption"]
+    new = {"alt_text": " A dog\nat rest ", "title": "Rex", "keywords": ["dog", "Dog", "beach"]}
+    answer = served.door.patch(f"/api/pictures/{id}", json=new | {"was": {"caption": said, "title": None}})
+    assert answer.status_code == 200, answer.text
+    record = served.place.sidecar("dog.jpg")
+    assert answer.json()["record"] == record and answer.json()["edited_at"]
+    assert record["caption"] == record["edited"]["model_caption"] == said
+    assert record["fields"] == {"alt_text": "A dog at rest", "title": "Rex", "keywords": ["dog", "beach"]}
+    assert record["edited"]["model_fields"] == dict.fromkeys(new)
+    served.check("dog.jpg", said)
+    packet = (served.place.done / "dog.jpg").read_bytes()
+    assert all(word in packet for word in (b"A dog at rest", b">Rex<", b">beach<"))
+    answer = served.door.patch(f"/api/pictures/{id}", json={"title": None, "keywords": ["sea"]})
+    assert served.place.sidecar("dog.jpg")["fields"] == {"alt_text": "A dog at rest", "keywords": ["sea"]}
+    packet = (served.place.done / "dog.jpg").read_bytes()
+    assert b">Rex<" not in packet and b">beach<" not in packet and b">sea<" in packet
+    for refused, status in (
+        ({"alt_text": "x" * 126}, 422),
+        ({"caption": None}, 422),
+        ({"keywords": ["x" * 65]}, 422),
+        ({"rating": 5}, 422),
+        ({"title": "Max", "was": {"title": "Rex"}}, 409),
+    ):
+        answer = served.door.patch(f"/api/pictures/{id}", json=refused)
+        assert (answer.status_code, bool(answer.json()["detail"])) == (status, True), refused
+    assert served.place.sidecar("dog.jpg")["fields"] == {"alt_text": "A dog at rest", "keywords": ["sea"]}
 
 
 def test_a_caption_that_was_edited_elsewhere_is_shown(served: Served) -> None:

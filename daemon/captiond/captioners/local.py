@@ -23,8 +23,9 @@ import structlog
 import torch
 from PIL import Image
 
-from captiond.captioners import unloadable
+from captiond.captioners import fingerprint_of, unloadable
 from captiond.captioners.batches import Completion
+from captiond.captioners.digests import digest_of
 from captiond.captioners.engines import Engine, open_engine, stored_dtype
 from captiond.captioners.placement import Placement, placement
 from captiond.captioners.text import clean
@@ -88,6 +89,7 @@ class LocalCaptioner:
         self._used_at = time.monotonic()
         self._closing = threading.Event()
         self._engine: Engine | None = None
+        self._weights = ""  # what tells a checkpoint from others in its place
 
     @property
     def identity(self) -> ModelIdentity:
@@ -128,6 +130,9 @@ class LocalCaptioner:
         """The crops; on the caller's thread, so that many cores work ahead of one device."""
         with self._in_use() as engine:
             return engine.prepare(picture.image)
+
+    def fingerprint(self, prepared: Any) -> bytes:
+        return fingerprint_of(self._identity, self._weights, digest_of(prepared))
 
     def ask(self, prepared: Any, request: CaptionRequest) -> Answer:
         (asked,) = self._queued(prepared, [request])
@@ -321,7 +326,7 @@ class LocalCaptioner:
             raise self._unloadable(error) from error
         # Loaded again, it is to be the same one: not the CPU for a card that is gone, not another commit.
         self._batch_size, self._device = batch_size, place.device
-        self._revision = checkpoint.revision
+        self._revision, self._weights = checkpoint.revision, checkpoint.signature
         self._identity = ModelIdentity(
             id=self._model_id,
             backend="transformers",

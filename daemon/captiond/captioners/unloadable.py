@@ -13,7 +13,7 @@ class NotAskable(ValueError):
 
 def advice(error: Exception) -> str:
     """One sentence or two for the operator."""
-    said = str(error)
+    said = f"{type(error).__name__}: {error}"
     if isinstance(error, NotAskable):
         return (
             "Put its chat_template.jinja into the folder (a template's words are the model's own, so nobody "
@@ -55,8 +55,8 @@ _ADVICE = (
         "embeddings or for classes is none.",
     ),
     (
-        r"safetensors|HeaderTooLarge|InvalidHeader|incomplete metadata|no file named|size mismatch"
-        r"|No such file|is corrupt|not a local folder|Can't load|EOF while parsing|Expecting value",
+        r"safetensor|deserializing header|incomplete metadata|no file named|mismatch|JSONDecodeError"
+        r"|valid JSON|No such file|is corrupt|not a local folder|Can't load|EOF while parsing",
         "The checkpoint is not whole: fetch it again (`hf download` resumes), with its *.safetensors, "
         "tokenizer and processor files.",
     ),

@@ -40,6 +40,14 @@ class Checkpoint:
     folder: Path
     revision: str | None  # the commit, for what came from the Hub
 
+    @property
+    def signature(self) -> str:
+        """Another one where a folder holds another checkpoint than before; names, sizes and times tell."""
+        if self.revision is not None:
+            return self.revision
+        files = sorted(file for pattern in FILES for file in self.folder.glob(pattern))
+        return " ".join(f"{file.name}:{file.stat().st_size}:{file.stat().st_mtime_ns}" for file in files)
+
 
 def locate(model_id: str, revision: str | None) -> Checkpoint:
     """The folder of `model_id`, downloaded if need be.
@@ -80,6 +88,14 @@ def _whole_folder(folder: Path) -> Checkpoint:
             f"model.id: {folder} holds no config.json, so it is no checkpoint",
             exit_code=ExitCode.WRONG_SETTINGS,
             advice="Give the folder that holds config.json, the tokenizer and the *.safetensors files.",
+        )
+    if not any(folder.glob("*.safetensors")):
+        pickles = ", ".join(sorted(file.name for file in folder.glob("*.bin"))[:3])
+        raise CannotStart(
+            f"model.id: {folder} holds no weights as *.safetensors"
+            + (f", and {pickles} is not read: loading a pickle may run code" if pickles else ""),
+            exit_code=ExitCode.WRONG_SETTINGS,
+            advice="Save them as safetensors: model.save_pretrained(folder) of transformers does.",
         )
     return Checkpoint(folder, None)
 

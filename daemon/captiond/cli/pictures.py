@@ -94,6 +94,9 @@ def bench(
     as_json: bool,
 ) -> ExitCode:
     """Measure pictures and tokens a second of the configured model on this machine."""
+    from captiond.captioners.installed import need_local_models
+
+    need_local_models()
     from captiond.commands import bench
 
     settings = settings_of(config, model)

@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from captiond import exiftool
-from captiond.commands import check_folders, check_host
+from captiond.commands import check_folders, check_formats, check_host
 from captiond.commands.check_result import CheckResult, size, wrong
 from captiond.errors import CannotStart, ExitCode, Verdict
 from captiond.inbox import mounts
@@ -29,12 +29,14 @@ INOTIFY_LIMIT = Path("/proc/sys/fs/inotify/max_user_watches")
 def checks(settings: Settings) -> Iterator[CheckResult]:
     """Every check that these settings call for, the cheap ones first."""
     yield _settings(settings)
-    yield _clock(datetime.now(UTC))
+    yield clock(datetime.now(UTC))
     yield check_folders.nesting(settings.folders)
     for name, folder in check_folders.named(settings.folders):
         yield check_folders.folder(name, folder)
     yield from _disks(settings)
     yield _watcher(settings.watch, settings.folders.inbox)
+    if (unserved := check_formats.unserved_in(settings)) is not None:
+        yield unserved
     if settings.notify.url is not None:
         yield _webhook(settings.notify)
     blocks = settings.output.metadata
@@ -46,7 +48,7 @@ def checks(settings: Settings) -> Iterator[CheckResult]:
         yield _model(settings.model)
         if settings.model.quantization != "none":
             yield _quantization(settings.model)
-        yield _device(settings.model)
+        yield device(settings.model)
 
 
 def _webhook(notify: Notify) -> CheckResult:
@@ -68,7 +70,8 @@ def _settings(settings: Settings) -> CheckResult:
     return CheckResult("settings", True, where)
 
 
-def _clock(now: datetime) -> CheckResult:
+def clock(now: datetime) -> CheckResult:
+    """Whether times in sidecars will be true."""
     if trouble := check_host.clock_trouble(now):
         return CheckResult("clock", None, *trouble)
     return CheckResult("clock", True, f"{now:%Y-%m-%d %H:%M} UTC")
@@ -246,7 +249,8 @@ def _quantization(model: Model) -> CheckResult:
     return CheckResult("quantization", True, f"{model.quantization} by bitsandbytes")
 
 
-def _device(model: Model) -> CheckResult:
+def device(model: Model) -> CheckResult:
+    """Whether the device of the settings is there, and what it is."""
     try:
         import torch
     except ImportError as error:

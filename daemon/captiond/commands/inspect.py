@@ -21,10 +21,11 @@ from captiond.delivery import folders as delivery_folders
 from captiond.delivery import retry
 from captiond.errors import Surroundings
 from captiond.history import Entry, Looking, looked_into
-from captiond.inbox import Inbox, root, scan
+from captiond.inbox import Inbox, root, scan, unserved
 from captiond.inbox.ignore import IMAGE_EXTENSIONS
-from captiond.names import shown
+from captiond.names import shown, utc_text
 from captiond.service import client
+from captiond.service.resting import resting_of
 from captiond.service.rules import ignore_of
 from captiond.sidecar.companions import pictures_of
 from captiond.status import Standing, Status, Where
@@ -62,8 +63,10 @@ def status(settings: Settings) -> Status:
     except client.NotRunning:
         refuse_missing(settings, "inbox")
         _refuse_silent(folders.inbox)
+    rules = ignore_of(settings)
     with root.opened(folders.inbox) as descriptor:
-        images, ignored = scan.count(descriptor, ignore_of(settings))
+        images, ignored = scan.count(descriptor, rules)
+        pictures = unserved.beneath(descriptor, rules, lambda _: bool(settings.output.text_sidecar))
     counts = {
         "waiting": images,
         "settling": 0,
@@ -71,15 +74,20 @@ def status(settings: Settings) -> Status:
         "held": 0,
         "in_work": 0,
         "duplicates": 0,
+        "needs_look": 0,
+        "cached": 0,
         **(_remembered(settings, Looking.counts) or _lying(folders)),
         "ignored": ignored,
         "unreadable": 0,
         "missed_events": 0,
     }
+    rest = resting_of(settings).look()
     return Status(
         state="stopped",
-        pause_reason=None,
-        pause_advice=None,
+        pause_reason=rest.reason if rest is not None else None,
+        pause_advice=rest.advice if rest is not None else None,
+        pause_wanted=rest is not None,
+        pause_until=utc_text(rest.until) if rest is not None and rest.until is not None else None,
         counts=counts,
         rate_per_second=0.0,
         seconds_to_finish=None,
@@ -89,6 +97,7 @@ def status(settings: Settings) -> Status:
         started_at=None,
         process=None,
         hanging=None,
+        unserved=pictures,
     )
 
 
@@ -133,21 +142,29 @@ def _explained(standing: Standing, status: Status | None) -> Explanation | None:
         return None
     if standing.state == "unseen":
         raise Surroundings(standing.reason or "the inbox cannot be seen", advice="captiond check says more.")
-    is_left_alone = standing.state == "ignored"
+    is_alone = standing.state == "companion" and standing.companion_of is None
+    is_left_alone = standing.state in ("ignored", "unserved") or is_alone
     said = f"It is {sentence(standing)}"
     if status is None:
         if is_left_alone:
             return Explanation(f"{said}.", "captiond is not running either.", standing=standing)
         return Explanation(f"{said}; captiond is not running.", "Start it: captiond run", standing=standing)
     if is_left_alone:
-        advice = "It stays untouched; rename it if it is an image after all."
-        return Explanation(f"{said}.", advice, standing=standing)
+        return Explanation(f"{said}.", _LEFT_ALONE[standing.state], standing=standing)
     if status.state == "starting":
         return Explanation(f"{said}; captiond is starting and loads its model.", standing=standing)
     if status.pause_reason is not None:
-        why = f"{said}; all work is paused: {status.pause_reason}"
+        until = f" (until {moment(status.pause_until)})" if status.pause_until is not None else ""
+        why = f"{said}; all work is paused: {status.pause_reason}{until}"
         return Explanation(why, status.pause_advice, standing=standing)
     return Explanation(f"{said}.", standing=standing)
+
+
+_LEFT_ALONE: dict[Where, str] = {
+    "ignored": "It stays untouched; rename it if it is an image after all.",
+    "unserved": "It stays untouched until then; afterwards, start captiond anew.",
+    "companion": "It stays untouched until its picture comes.",
+}
 
 
 def sentence(standing: Standing) -> str:
@@ -184,6 +201,7 @@ def _companion(standing: Standing) -> str:
 _SENTENCES: dict[Where, Callable[[Standing], str]] = {
     "not_there": lambda standing: "not there",
     "ignored": lambda standing: f"ignored: {standing.reason}",
+    "unserved": lambda standing: str(standing.reason),
     "companion": _companion,
     "unlooked": lambda standing: "complete, and not looked at yet",
     "changing": lambda standing: "being written just now",

@@ -7,6 +7,7 @@ import os
 import time
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from captiond.delivery import duplicates, originals
 from captiond.delivery.attempts import Attempts
 from captiond.delivery.attributes import Attributes
 from captiond.delivery.companions import Takers
-from captiond.delivery.edit import Edits
+from captiond.delivery.edit import Edits, Overtaken, Revise
 from captiond.delivery.failing import Failing, identity
 from captiond.delivery.files import contents, enter, read
 from captiond.delivery.finishing import Finishing
@@ -34,16 +35,21 @@ from captiond.records import (
     Described,
     Fingerprint,
     Job,
+    Limits,
     Notice,
     Outcome,
     Rules,
     RulesOf,
     SettledFile,
     Stamp,
+    Texts,
 )
 from captiond.sidecar import Record
+from captiond.sidecar.rewriting import edited
 from captiond.support import own
 from captiond.support.openat import open_file, split
+
+Change = Callable[[Texts, Limits], Texts]  # what a person makes of the texts; it may raise a verdict
 
 
 class Delivery:
@@ -150,6 +156,7 @@ class Delivery:
                     rules=rules,
                     notes=beside.notes,
                     notices=settled.notices,
+                    folder=rules.folder_of(path, data, fingerprint.modified_ns),
                 )
                 earlier = self._finishing.earlier(path, {"done": sha256, "failed": identity(fingerprint)})
                 return earlier or self._taken_away(claimed) or claimed
@@ -163,7 +170,7 @@ class Delivery:
             return None
         steps = self._finishing.steps("done", job.id)
         with ours(f"looking for {shown(job.path)}"), of_one_picture(steps.target, job.path):
-            if not duplicates.has_twin(steps, job.path, job.sha256):
+            if not duplicates.has_twin(steps, job):
                 return None
             with self._finishing.working(steps):
                 beside = self._takers.take(steps.inbox, job.path, job.rules, job.id)
@@ -205,7 +212,7 @@ class Delivery:
                 described = job.rules.describe(job.data, format, record.texts, notes=beside.notes)
                 record = record.described(described)
                 steps.trace.write_record(record, attributes.give_record)
-            return stage(steps, record, original, attributes, beside, described, job.rules)
+            return stage(steps, record, original, attributes, beside, described, job.rules, job.folder)
 
     def _attributes_of(self, steps: Steps, job: Job) -> Attributes:
         """The original's as they are now, or were when it was claimed; its time is that of what was read."""
@@ -237,14 +244,30 @@ class Delivery:
         self._attributes.pop(path, None)
         return set_aside
 
-    def edit(self, path: str, caption: str, at: datetime, *, was: str | None = None) -> Delivered:
-        """A person's caption for the image done/`path`, in it and in its sidecar; see the module `edit`.
+    def edit(self, path: str, words: str | Change, at: datetime, *, was: str | None = None) -> Delivered:
+        """A person's texts for the image done/`path`: a new caption, or what becomes of all that is said.
 
-        NotThere if no captioned image has that path; TryLater if somebody has changed it since, Overtaken if
-        it does not say any more what it `was`.
+        Raises what `rewrite` raises, Overtaken if the caption is not any more what it `was`, and what the
+        change raises.
         """
-        with ours(f"changing the caption of {shown(path)}"):
-            return self._edits.edit(self._folders["done"], path, caption, at, was)
+
+        def revise(record: Record) -> Record:
+            texts, limits = record.texts, self._rules_of(record.path).limits
+            assert texts is not None
+            new = replace(texts, caption=words) if isinstance(words, str) else words(texts, limits)
+            if was is not None and texts.caption not in (was, new.caption):
+                raise Overtaken(path, texts.caption)
+            return record if new == texts else edited(record, new, at)
+
+        return self.rewrite(path, revise, at)[0]
+
+    def rewrite(self, path: str, revise: Revise, at: datetime) -> tuple[Delivered, Record]:
+        """Other texts for the image done/`path`, in it, in its sidecar, and beside it; see the module `edit`.
+
+        NotThere if no captioned image has that path; TryLater if somebody has changed it since.
+        """
+        with ours(f"changing the texts of {shown(path)}"):
+            return self._edits.rewrite(self._folders["done"], path, revise, at)
 
     def recover(self) -> list[Delivered]:
         """Finish what a crash left, without the model; what cannot be finished is told in `unresolved`.

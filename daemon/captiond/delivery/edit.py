@@ -1,8 +1,8 @@
-"""A person's words in place of the model's, for an image that lies in done/ with its sidecar.
+"""Other texts for an image that lies in done/ with its sidecar: a person's, a model's, or former ones.
 
-    1 write     done/.captiond/revise/<job>.0       the image, with the new description if it can hold one
-      write     done/.captiond/revise/<job>.1 ...   the .xmp and .txt beside it, if they say the old words
-      write     done/.captiond/revise/<job>.json    the sidecar that says the new words
+    1 write     done/.captiond/revise/<job>.0       the image, with the new texts as far as it can hold them
+      write     done/.captiond/revise/<job>.1 ...   the .xmp and .txt beside it, if they say the old texts
+      write     done/.captiond/revise/<job>.json    the sidecar that says the new ones
       write     done/.captiond/revise/<job>.claim   whose they are, and the checksums of old and new
       fsync     these files and their folder
     2 rename    done/X.caption.json -> <job>.old    from here on nobody is promised anything of X; fsync both
@@ -12,7 +12,7 @@
 
 This is the one place where a file in done/ gives way to another, and only to its twin: X must be the very
 file of which its sidecar tells, and the exchange shows what it took.  A file that somebody else put there
-meanwhile, or writes into, goes back, and the words are refused; a file beside it that changed meanwhile just
+meanwhile, or writes into, goes back, and the texts are refused; a file beside it that changed meanwhile just
 keeps what it says.  If a file system knows no exchange, the file is looked at once more and renamed over:
 between the two lie microseconds.
 
@@ -24,15 +24,17 @@ there again.
 from __future__ import annotations
 
 import errno
+import fcntl
 import hashlib
 import json
 import os
 import re
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
+from functools import partial
 
 from captiond import sidecar
 from captiond.delivery.attributes import Attributes
@@ -43,6 +45,7 @@ from captiond.delivery.files import (
     contents,
     enter,
     exists,
+    give_to_owner_of,
     is_regular,
     known,
     must_be_files,
@@ -65,8 +68,12 @@ _OURS = re.compile(r"([0-9a-f]{24})\..*", re.DOTALL)
 _REVISE = "revise"
 
 
+# What the record shall say, by what it says; the same record: nothing is to change.  It may raise a verdict.
+Revise = Callable[[Record], Record]
+
+
 class Overtaken(TryLater):
-    """Somebody else changed the caption since it was looked at."""
+    """Somebody else changed the texts since they were looked at."""
 
     def __init__(self, path: str, caption: str) -> None:
         super().__init__(f"the caption of {shown(path)} was changed meanwhile")
@@ -74,7 +81,7 @@ class Overtaken(TryLater):
 
 
 class Edits:
-    """One at a time, whoever asks."""
+    """One at a time, whoever asks: within this process, and beside others."""
 
     def __init__(self, rules_of: RulesOf, move: Move, exchange: Move, tell: Tell) -> None:
         self._rules_of = rules_of
@@ -83,17 +90,19 @@ class Edits:
         self._exchange = exchange
         self._one_at_a_time = threading.Lock()
 
-    def edit(self, done: Folder, path: str, caption: str, at: datetime, was: str | None) -> Delivered:
-        """NotThere if no captioned image has that path; TryLater if it is not what was delivered."""
+    def rewrite(self, done: Folder, path: str, revise: Revise, at: datetime) -> tuple[Delivered, Record]:
+        """The record as it stands now, with the picture that it tells of.
+
+        NotThere if no captioned image has that path; TryLater if it is not what was delivered.
+        """
         with self._one_at_a_time, _work(done) as work:
             self._recover(done, work)
             old = _read(done, path)
-            if was is not None and old.texts.caption not in (was, caption):
-                raise Overtaken(path, old.texts.caption)
-            if old.texts.caption == caption:
-                return _delivered(path, old.record, old.record.published_sha256)
+            new = revise(old.record)
+            if new == old.record:
+                return _delivered(path, new), new
             with of_one_picture(done, path):
-                edit = self._stage(done, work, path, old, replace(old.texts, caption=caption), at)
+                edit, record = self._stage(done, work, path, old, new, at)
                 try:
                     edit.uncommit()
                     stands = edit.settle()
@@ -103,7 +112,7 @@ class Edits:
                     stands = True
             if not stands:
                 raise _changed(path)
-            return _delivered(path, old.record, edit.claim.pieces[0].new)
+            return _delivered(path, record), record
 
     def recover(self, done: Folder) -> None:
         """Bring to an end what a crash or a trouble left."""
@@ -127,9 +136,12 @@ class Edits:
             except ValueError as error:
                 put_by(done.work, work, names, error, done.path / WORK, self._tell)
 
-    def _stage(self, done: Folder, work: int, path: str, old: _Old, texts: Texts, at: datetime) -> Edit:
-        """Step 1: all that is needed, durable, and nothing of it shown."""
-        told = old.record
+    def _stage(
+        self, done: Folder, work: int, path: str, old: _Old, told: Record, at: datetime
+    ) -> tuple[Edit, Record]:
+        """Step 1: all that is needed, durable, and nothing of it shown; what the new sidecar says."""
+        texts = told.texts
+        assert texts is not None
         folder_name, name = split(path)
         with known(path), done.folder(folder_name) as folder:
             image = _File.read(folder, name)
@@ -140,7 +152,7 @@ class Edits:
         xmp, text = (beside[kind][1].data if kind in beside else None for kind in (XMP, TEXT))
         describe, format = self._rules_of(told.path).describe, told.source.format or ""
         notes = Notes(xmp, text, name=told.path, is_signed=is_signed)
-        described = describe(image.data, format, texts, notes=notes, own=old.texts)
+        described = describe(image.data, format, texts, notes=notes, own=ours(old.record, old.texts))
         files, contents, merged = [image], [described.data], {}
         for kind, content in ((XMP, described.xmp), (TEXT, described.text)):
             if content is not None and kind in beside and content != beside[kind][1].data:
@@ -148,7 +160,8 @@ class Edits:
                 files.append(file.at(at))
                 contents.append(content)
                 merged[tail.of(split(told.path)[1])] = content
-        new_record = told.revised(texts, described, merged, at).encoded()
+        record = told.laid_anew(described, merged, old.texts)
+        new_record = record.encoded()
         pieces = tuple(
             Piece(file.name, file.sha256, _sha256(content))
             for file, content in zip(files, contents, strict=True)
@@ -160,10 +173,23 @@ class Edits:
             for number, (file, content) in enumerate(zip(files, contents, strict=True)):
                 write(work, f"{job}.{number}", [content], file.attributes.give)
             write(work, f"{job}.json", [new_record], image.attributes.give_record)
-            write(work, f"{job}.claim", [json.dumps(asdict(claim)).encode()])
+            give = partial(give_to_owner_of, work)  # root may help a daemon that is not
+            write(work, f"{job}.claim", [json.dumps(asdict(claim)).encode()], give)
             sync_folder(work)
             undo.pop_all()
-        return Edit(done, work, job, claim, self._move, self._exchange)
+        return Edit(done, work, job, claim, self._move, self._exchange), record
+
+
+def ours(record: Record, texts: Texts) -> Texts:
+    """What of the texts is ours alone: keywords that the picture had before us stay a person's."""
+    theirs = set(record.shared_keywords)
+    return replace(
+        texts,
+        keywords=tuple(word for word in texts.keywords if word not in theirs),
+        keyword_paths=tuple(
+            path for path in texts.keyword_paths if path.rpartition("|")[2].strip() not in theirs
+        ),
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,9 +255,9 @@ def _read(done: Folder, path: str) -> _Old:
     return _Old(data, record, record.texts)
 
 
-def _delivered(path: str, record: Record, sha256: str) -> Delivered:
+def _delivered(path: str, record: Record) -> Delivered:
     name = path + sidecar.CAPTION_SUFFIX
-    return Delivered(path, name, sha256, "done", record.path, record.source.sha256)
+    return Delivered(path, name, record.published_sha256, "done", record.path, record.source.sha256)
 
 
 def _changed(path: str) -> TryLater:
@@ -249,6 +275,7 @@ def _sha256(data: bytes) -> str:
 def _work(done: Folder) -> Iterator[int]:
     work = enter(done.work, _REVISE, 0o700)
     try:
+        fcntl.flock(work, fcntl.LOCK_EX)  # a command may be at it, beside the daemon
         yield work
     finally:
         os.close(work)

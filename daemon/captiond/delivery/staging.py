@@ -31,8 +31,12 @@ def stage(
     beside: Company,
     described: Described | None,
     rules: Rules,
+    folder: str | None,
 ) -> Claim:
-    """Write everything but the record, which lies there; without `described` the image does, too."""
+    """Write everything but the record, which lies there; without `described` the image does, too.
+
+    `folder`: in done/; None: the one that it was dropped in.
+    """
     trace = steps.trace
     if described is not None:
         with room_for(steps.target, original.path, len(described.data)):
@@ -57,7 +61,7 @@ def stage(
     if told:
         trace.write_record(record.accompanied(tuple(told)), attributes.give_record)
         trace.sync()  # or the claim may outlive it
-    claim = steps.claim_for(pieces)
+    claim = steps.claim_for(pieces, folder=folder)
     trace.write_claim(claim)
     trace.sync()
     return claim

@@ -21,13 +21,17 @@ from captiond.errors import Surroundings
 from captiond.history.find import CHOICES, MOST_CHOICES, Wanted, finding, has_word, has_words, those
 from captiond.history.rows import (
     COLUMNS,
+    COUNT_NEEDING_A_LOOK,
     COUNTS,
     INSERT,
+    MARK,
     PROBE,
+    RESTORE,
     REVISE,
     WORDS_ADD,
     WORDS_REMOVE,
     Entry,
+    as_if_prepared,
     entry_of,
     instant,
     name_of,
@@ -113,8 +117,14 @@ class Looking:
         return self._one("delivered = ? AND folder = ? ORDER BY id DESC LIMIT 1", stored(delivered), folder)
 
     def counts(self) -> dict[str, int]:
-        found = dict(self._do(lambda connection: connection.execute(COUNTS).fetchall()))
-        return {"done": found.get("done", 0), "failed": found.get("failed", 0)}
+        """How many were captioned, how many failed, and how many of them a person should look at."""
+
+        def act(connection: sqlite3.Connection) -> tuple[dict[str, int], int]:
+            (needing,) = connection.execute(COUNT_NEEDING_A_LOOK).fetchone()
+            return dict(connection.execute(COUNTS).fetchall()), needing
+
+        found, needing = self._do(act)
+        return {"done": found.get("done", 0), "failed": found.get("failed", 0), "needs_look": needing}
 
     def _one(self, where: str, *values: object) -> Entry | None:
         query = f"SELECT {COLUMNS} FROM pictures WHERE {where}"
@@ -148,21 +158,37 @@ class History(Looking):
         return self._aside.flush(seconds)
 
     def revise(self, id: int, caption: str, at: datetime) -> Entry | None:
-        """A person's caption in place of the one there; None if there is no such entry."""
+        """A person's caption, which needs no look, in place of the one there; None without such an entry."""
+        caption = well_formed(caption)
+        return self._change(id, caption, REVISE, (caption, instant(at), id))
 
+    def restore(self, id: int, caption: str, model: str | None = None) -> Entry | None:
+        """A model's caption in place of the one there, and nobody's edit; None if there is no such entry."""
+        caption = well_formed(caption)
+        return self._change(id, caption, RESTORE, (caption, model, id))
+
+    def _change(self, id: int, caption: str, statement: str, values: tuple[object, ...]) -> Entry | None:
         def act(connection: sqlite3.Connection) -> None:
             with connection:
                 connection.execute("BEGIN IMMEDIATE")
                 row = connection.execute("SELECT caption, path FROM pictures WHERE id = ?", (id,)).fetchone()
                 if row is None:
                     return
-                connection.execute(REVISE, (caption, instant(at), id))
+                connection.execute(statement, values)
                 if has_words(connection):
                     path = shown(name_of(row[1]))
                     connection.execute(WORDS_REMOVE, (id, row[0], path))
                     connection.execute(WORDS_ADD, (id, caption, path))
 
-        caption = well_formed(caption)
+        self._do(act)
+        return self.entry(id)
+
+    def mark(self, id: int, *, needs_look: bool) -> Entry | None:
+        """Whether a person should look at its texts; None if there is no such entry."""
+
+        def act(connection: sqlite3.Connection) -> None:
+            connection.execute(MARK, (needs_look, id))
+
         self._do(act)
         return self.entry(id)
 
@@ -191,7 +217,15 @@ class History(Looking):
 def looked_into(folder: Path) -> Iterator[Looking | None]:
     """The history as another process left or writes it; None if there is none.  Creates nothing."""
     with database.looked_into(folder, NAME, probe=PROBE) as connection:
-        yield None if connection is None else Looking(folder, lambda act: act(connection))
+        try:
+            if connection is not None:
+                as_if_prepared(connection)
+        except sqlite3.Error:
+            connection = None
+        if connection is None:
+            yield None
+            return
+        yield Looking(folder, lambda act: act(connection))
 
 
 def _insert(connection: sqlite3.Connection, outcomes: list[Outcome]) -> None:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from captiond import formats
 from captiond.support.patterns import Patterns
 
-IMAGE_EXTENSIONS = formats.ENDINGS
+IMAGE_EXTENSIONS = formats.served_endings()
 
 NOT_AN_IMAGE = "not an image by its name"
 

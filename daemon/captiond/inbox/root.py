@@ -11,7 +11,7 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from captiond.errors import Surroundings, as_surroundings
@@ -93,7 +93,14 @@ def write_marker(inbox: Path, root: int) -> None:
             f"The inbox {inbox} lies on a volume of /etc/fstab that is not mounted.",
             advice="Mount it; work goes on by itself.",
         )
-    folder = own.enter(root, inbox).descriptor
+    for _ in range(own.SWEEPS - 1):
+        with suppress(FileNotFoundError):  # swept once more, before the marker was in it
+            _write_into(own.enter(root, inbox).descriptor)
+            return
+    _write_into(own.enter(root, inbox).descriptor)
+
+
+def _write_into(folder: int) -> None:
     try:
         _write(folder)
     except FileExistsError:

@@ -10,10 +10,11 @@ from __future__ import annotations
 import heapq
 import math
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum, auto
 
-from captiond.inbox.fair import FairQueue
+from captiond.inbox.fair import Line
 from captiond.records import Fault, Fingerprint, Notice, SettledFile
 from captiond.status import Standing
 
@@ -91,10 +92,14 @@ class Book:
         self._patience_seconds = max(incomplete_after_seconds, settle_seconds)
         self._entries: dict[str, _Entry] = {}
         self._phases: Counter[Phase] = Counter()
-        self._queue = FairQueue()
+        self._queue = Line()
         self._due: list[tuple[float, str]] = []
         self._unwhole: set[str] = set()  # the paths that are in one of the phases _NOT_WHOLE
         self._sweep = 0
+
+    def prefer(self, is_urgent: Callable[[str], bool]) -> None:
+        """Whose turn comes before that of all others."""
+        self._queue.prefer(is_urgent)
 
     # What was seen
 

@@ -78,6 +78,7 @@ class Describing:
             previous_description=together(described.previous_description, made.previous_description),
             xmp=made.xmp,
             text=made.text,
+            shared_keywords=judged.union.shared,
         )
 
     def _when_xmp(

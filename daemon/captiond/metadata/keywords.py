@@ -83,6 +83,12 @@ class Union:
                 theirs.append(kind.path(text))
         return cls(tuple(dict.fromkeys(theirs)), _paths(texts), former)
 
+    @property
+    def shared(self) -> tuple[str, ...]:
+        """Of our words, those that people had said before us: they stay when ours go."""
+        said = {path[-1] for path in self.theirs}
+        return tuple(dict.fromkeys(path[-1] for path in self.ours if path[-1] in said))
+
     def plan(self, existing: Sequence[str], kind: Kind) -> Plan:
         """Refused if a person's keyword cannot stand there as it is."""
         shown = [_shown(text) for text in existing]

@@ -26,6 +26,14 @@ XP_TITLE, XP_COMMENT, XP_KEYWORDS = 0x9C9B, 0x9C9C, 0x9C9E  # Windows' own, in U
 _EXIF_WORDS = frozenset({tiff.IMAGE_DESCRIPTION, XP_TITLE, XP_COMMENT, XP_KEYWORDS})
 _TIFF_BLOCKS = frozenset({tiff.XMP, TIFF_IPTC, TIFF_PHOTOSHOP})
 
+_STARTS = (
+    (re.compile(rb"\xff\xd8\xff"), "JPEG"),
+    (re.compile(rb"\x89PNG\r\n\x1a\n"), "PNG"),
+    (re.compile(rb"RIFF....WEBP", re.DOTALL), "WEBP"),
+    (re.compile(rb"II\*\0|MM\0\*|II\+\0|MM\0\+"), "TIFF"),
+    (re.compile(rb"....ftyp", re.DOTALL), "HEIF"),
+)
+
 _EXIF_HEADER = b"Exif\0\0"
 _LONGEST_INFLATED = 1 << 24  # bytes that all compressed texts of a picture may grow to, together
 _LONGEST_WORDS = 1 << 20
@@ -62,6 +70,12 @@ def look(data: bytes, format: str) -> Seen:
     except (Refused, *MISTAKES):  # as far as it could be followed
         pass
     return Seen(tuple(said), is_signed)
+
+
+def exif_blocks(data: bytes) -> Iterator[bytes]:
+    """Of a file of whatever format, by how it begins, as far as it can be followed."""
+    parts = next((_PARTS[name] for start, name in _STARTS if start.match(data)), _by_signature)
+    yield from (block for kind, block in parts(data) if kind == "exif" and block is not None)
 
 
 def _said(kind: str, block: bytes | None) -> Iterator[Said]:

@@ -13,7 +13,7 @@ import torch
 from transformers import BatchFeature
 
 from captiond.phi3v.image_processing import image_token_count
-from captiond.phi3v.modeling import distinct_crops, layouts_of
+from captiond.phi3v.tower import distinct_crops, layouts_of
 
 
 @dataclass(slots=True, eq=False, weakref_slot=True)

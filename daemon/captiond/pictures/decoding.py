@@ -21,6 +21,7 @@ from PIL import AvifImagePlugin, ExifTags, Image, ImageStat, UnidentifiedImageEr
 
 from captiond import formats
 from captiond.errors import Rejected
+from captiond.formats import extras, raw
 from captiond.pictures import converting, png, tiff_kind
 from captiond.pictures.header import Header, NeededSide, at_full_size, refuse_too_many_pixels, scale_of
 from captiond.records import Notice, Picture, PictureFacts
@@ -97,6 +98,7 @@ class Reading:
     """
 
     def __init__(self, data: bytes | mmap.mmap) -> None:
+        _refuse_what_an_extra_reads(data)
         self._names = [one.name for one in formats.formats_of(data[: formats.HEAD_BYTES])]
         self._data = png.without_extras(data) if self._names == ["PNG"] else data
         # Its reader takes memory for the whole canvas as soon as it is opened.
@@ -155,6 +157,20 @@ def decode(data: bytes, *, max_pixels: int, needed_side: NeededSide = at_full_si
     image.info = {"icc_profile": decoded.profile} if decoded.profile else {}
     facts = PictureFacts(header.format, header.width, header.height, decoded.notices, *decoded.luminance())
     return Picture(image, facts)
+
+
+def _refuse_what_an_extra_reads(data: bytes | mmap.mmap) -> None:
+    """Before anything else: most RAW files are TIFFs to Pillow, which shows their thumbnail."""
+    one = formats.kind_of(lambda at, count: data[at : at + count])
+    if one is None or one.extra is None or formats.is_served(one):
+        return
+    exactly = f" ({kind})" if (kind := raw.kind_in(data)) not in (None, one.shown) else ""
+    raise Rejected(
+        "unsupported",
+        f"it is a {one.shown} file{exactly}, which is not read here: {extras.why_not(one.extra)}",
+        stage="decode",
+        advice=f"{extras.advice(one.extra)}, start captiond anew, and run `captiond retry`.",
+    )
 
 
 def _unreadable(error: BaseException, shown: str | None) -> Rejected:

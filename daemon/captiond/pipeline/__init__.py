@@ -26,14 +26,15 @@ from captiond.captioners import Captioner, Prepared
 from captiond.delivery import Delivery
 from captiond.errors import CannotStart, Kind, Rejected, Surroundings, TryLater
 from captiond.inbox import Inbox
-from captiond.pipeline.asking import said_about
 from captiond.pipeline.gate import Gate
-from captiond.pipeline.preparing import Preparing
+from captiond.pipeline.preparing import Preparing, Ready
+from captiond.pipeline.remembering import Memory, Remembering
 from captiond.pipeline.same_answer import SameAnswer
 from captiond.records import (
     Delivered,
     Job,
     Outcome,
+    Said,
     SettledFile,
     Stamp,
     Timings,
@@ -71,16 +72,17 @@ class Pipeline(Generic[Prepared]):
         tell: Callable[[Outcome], None],
         suspects: Collection[str] = (),
         same_answer_limit: int = 4,
+        memory: Memory | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """`tell`: is told of every picture that has left the inbox; it neither raises nor waits.
 
         `suspects`: the paths at which an earlier process may have ended.  `same_answer_limit`: so many
-        different pictures in a row with one answer are suspicious.
+        different pictures in a row with one answer are suspicious.  `memory`: of what was answered before.
         """
         self._inbox = inbox
         self._delivery = delivery
-        self._captioner = captioner
+        self._remembering = Remembering(captioner, memory)
         self._preparing = preparing
         self._same_answer = SameAnswer(captioner, same_answer_limit)
         self._gate = gate
@@ -124,7 +126,9 @@ class Pipeline(Generic[Prepared]):
         """The next file to serve, whenever one is asked for and the surroundings allow it."""
         while not stop.is_set():
             try:
-                for settled in self._inbox.settled(stop, once=once, patience_seconds=patience_seconds):
+                for settled in self._inbox.settled(
+                    stop, once=once, patience_seconds=patience_seconds, is_held=self._is_resting
+                ):
                     if not self._gate.wait(stop):
                         self._inbox.release(settled.path)
                         return
@@ -133,6 +137,9 @@ class Pipeline(Generic[Prepared]):
             except Surroundings as trouble:
                 self._gate.close(trouble)
                 self._await_inbox(stop)
+
+    def _is_resting(self) -> bool:
+        return self._gate.look() is not None
 
     def _await_inbox(self, stop: threading.Event) -> None:
         """Until the inbox can be seen again: no picture need come through the gate to know that."""
@@ -147,13 +154,14 @@ class Pipeline(Generic[Prepared]):
 
     def _size(self, settled: SettledFile) -> float:
         """How much of the memory for files it takes; all of it where it is to be served alone."""
-        if settled.path in self._suspects:
-            self._suspects.discard(settled.path)
-            return ALONE
-        return settled.fingerprint.size
+        return ALONE if settled.path in self._suspects else settled.fingerprint.size
 
     def _serve(self, settled: SettledFile, stop: threading.Event) -> None:
         """One picture's whole story, and where each verdict leads."""
+        if self._is_resting():  # since it was taken from the inbox, where it goes on waiting
+            self._inbox.release(settled.path)
+            return
+        self._suspects.discard(settled.path)
         job = None
         try:
             claimed = self._delivery.claim(settled)
@@ -209,8 +217,7 @@ class Pipeline(Generic[Prepared]):
         ready = self._preparing.of(job.data, max_pixels=job.rules.max_pixels)
         facts = ready.facts
         decoded = self._clock()
-        said = said_about(ready, self._captioner, job.rules)
-        self._same_answer.must_differ(said, job.sha256)
+        said = self._said(ready, job)
         captioned = self._clock()
         described = job.rules.describe(job.data, facts.format, said.texts, notes=job.notes)
         timings = Timings(
@@ -222,7 +229,17 @@ class Pipeline(Generic[Prepared]):
         record = sidecar.compose(job, facts, said, described, timings, _stamp())
         with self._publishing:
             delivered = self._delivery.publish(job, described, record)
+        if said.cached_from is not None:
+            self._tally.count_cached()
         self._finish(job, record.outcome(delivered, datetime.now(UTC)), timings)
+
+    def _said(self, ready: Ready[Prepared], job: Job) -> Said:
+        with self._remembering.about(ready, job.rules, job.sha256) as about:
+            said = about.said()
+            if said.cached_from is None:  # copies have one answer, and that says nothing about the model
+                self._same_answer.must_differ(said, job.sha256)
+            about.keep()
+        return said
 
     def _finish(self, job: Job, outcome: Outcome, timings: Timings) -> None:
         self._inbox.done(job.path)

@@ -38,6 +38,9 @@ class Answering:
         trouble = self._gate.trouble
         if trouble is not None:
             return trouble.message
+        rest = self._gate.rest
+        if rest is not None:
+            return f"the work is paused: {rest.reason}"
         return None if self._ready.is_set() else "the model is being loaded"
 
     def said(self, data: bytes) -> Said:

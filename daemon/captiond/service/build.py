@@ -8,18 +8,20 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from captiond.cache import Cache
 from captiond.captioners import Captioner
+from captiond.captioners.installed import need_local_models
 from captiond.delivery import Delivery
 from captiond.delivery.attempts import Attempts
 from captiond.delivery.nesting import refuse_nested
-from captiond.errors import CannotStart, ExitCode
 from captiond.exiftool import Exiftool
 from captiond.history import History
 from captiond.inbox import Inbox
 from captiond.pictures import Decoders
 from captiond.pipeline.gate import Gate
 from captiond.service.questions import longest_answer
-from captiond.service.rules import RuleBook, ignore_of
+from captiond.service.resting import Resting, resting_of
+from captiond.service.rules import RuleBook, ignore_of, urgent_of
 from captiond.settings import split_address
 from captiond.status import Tally
 
@@ -39,10 +41,12 @@ class Rooms:
     rules: RuleBook
     exiftool: Exiftool
     decoders: Decoders
+    resting: Resting
     gate: Gate
     tally: Tally
     attempts: Attempts
     history: History
+    cache: Cache | None
     delivery: Delivery
     inbox: Inbox
 
@@ -54,15 +58,18 @@ def build(settings: Settings) -> Rooms:
     exiftool = Exiftool()
     rules = RuleBook(settings, exiftool)
     attempts = Attempts(folders.state)
+    resting = resting_of(settings)
     return Rooms(
         settings=settings,
         rules=rules,
         exiftool=exiftool,
         decoders=decoders_of(settings),
-        gate=Gate(),
+        resting=resting,
+        gate=Gate(resting=resting.look),
         tally=Tally(),
         attempts=attempts,
         history=History(folders.state),
+        cache=Cache(folders.state, settings.cache.entries) if settings.cache.entries else None,
         delivery=Delivery(folders.inbox, folders.done, folders.failed, attempts, rules.of),
         inbox=Inbox(
             folders.inbox,
@@ -73,6 +80,7 @@ def build(settings: Settings) -> Rooms:
             poll_interval_seconds=watch.poll_interval_seconds,
             method=watch.method,
             ignore=ignore_of(settings),
+            is_urgent=urgent_of(settings),
         ),
     )
 
@@ -104,6 +112,7 @@ def captioner_of(settings: Settings) -> Captioner[Any]:
     model = settings.model
     if model.backend == "openai":
         return remote_of(model)
+    need_local_models()
     from captiond.captioners.local import LocalCaptioner
 
     return LocalCaptioner(
@@ -124,14 +133,8 @@ def door_of(settings: Settings) -> Door | None:
     http = settings.http
     if http.listen is None:
         return None
-    try:
-        from captiond.web import Door
-    except ModuleNotFoundError as error:
-        raise CannotStart(
-            f"`http.listen` is set, and {error.name} is not installed",
-            exit_code=ExitCode.WRONG_SETTINGS,
-            advice="pip install 'captiond[http]', or leave out http.listen.",
-        ) from error
+    from captiond.web import Door
+
     token = http.read_token()
     host, port = split_address(http.listen)
     return Door(

@@ -27,10 +27,11 @@ from captiond.service import build, control, report, signals, systemd
 from captiond.service.build import Rooms
 from captiond.service.heartbeat import Signs, Watchdog
 from captiond.service.report import Life
-from captiond.service.rules import ignore_of
+from captiond.service.rules import ignore_of, urgent_of
 from captiond.service.upkeep import Upkeep
 from captiond.settings.reload import change
 from captiond.status import Standing, Status
+from captiond.support.hours import Hours
 from captiond.support.settings_file import fingerprint
 
 if TYPE_CHECKING:
@@ -61,6 +62,8 @@ class Daemon:
         """
         raise_descriptor_limit()
         rooms, life = self.rooms, self._life
+        if once:  # somebody asks for it now, and not whenever the schedule has it
+            rooms.resting.heed(Hours.of(()))
         hearing = signals.heard(on_stop=self._drain, on_reload=self._reload)
         with ExitStack() as closing, hearing as stop:
             # Left in the reverse order: the door first, so that nobody asks any more; then the
@@ -97,11 +100,16 @@ class Daemon:
                 tell=tell,
                 suspects=suspects,
                 same_answer_limit=self._settings.checks.same_answer_limit,
+                memory=rooms.cache,
             )
-            upkeep = Upkeep(*served, gate=rooms.gate, tally=rooms.tally, tell=tell)
+            upkeep = Upkeep(
+                *served, gate=rooms.gate, tally=rooms.tally, tell=tell, takes_text=self._takes_text
+            )
             life.watchdog = Watchdog(partial(self._signs, upkeep))
             with life.watchdog.going_on(), upkeep.going_on():
                 pipeline.run(stop, once=once, patience_seconds=patience_seconds)
+            if once:
+                upkeep.tell_of_unserved(is_last=True)
 
     def status(self) -> Status:
         """How it fares just now; from any thread."""
@@ -123,7 +131,10 @@ class Daemon:
         )
         unwell = partial(report.why_unhealthy, rooms, self._life)
         measure = partial(report.measures, rooms, self._life)
-        return door.serving(answering, unwell, measure, gallery, self._inbox_routes())
+        from captiond.web import pausing
+
+        more = self._inbox_routes(), pausing.routes(rooms.resting, rooms.gate.look)
+        return door.serving(answering, unwell, measure, gallery, *more)
 
     def _inbox_routes(self) -> Any:
         from captiond.commands.inspect import sentence
@@ -133,12 +144,17 @@ class Daemon:
         rooms = self.rooms
 
         def listing(most: int) -> list[tuple[str, Standing, str]]:
-            found = rooms.inbox.listing(most, lambda path: rooms.rules.of(path).takes_text)
+            found = rooms.inbox.listing(most, self._takes_text)
             return [(shown(path), standing, sentence(standing)) for path, standing in found]
 
         intake = Intake(self._settings.folders.inbox)
         intake.clear()
-        return inbox.routes(intake, listing, lambda: rooms.rules.of("").max_file_bytes)
+        return inbox.routes(
+            intake, listing, lambda: rooms.rules.of("").max_file_bytes, lambda: rooms.inbox.unserved
+        )
+
+    def _takes_text(self, path: str) -> bool:
+        return self.rooms.rules.of(path).takes_text
 
     def _signs(self, upkeep: Upkeep) -> Signs:
         rooms = self.rooms
@@ -179,6 +195,9 @@ class Daemon:
         self.rooms.decoders.limit(seconds=limits.decode_seconds, memory_bytes=limits.decode_memory_bytes)
         if {"watch.ignore", "profiles"} & {*changed.taken_over}:
             self.rooms.inbox.ignore(ignore_of(settings))
+        if "watch.first" in changed.taken_over:
+            self.rooms.inbox.prefer(urgent_of(settings))
+        self.rooms.resting.heed(Hours.of(settings.schedule.hours))
         logs.configure(settings.log.level, settings.log.format)
         log.info("settings read again", changed=changed.taken_over)
 
@@ -192,8 +211,7 @@ class Daemon:
             path = question.get("path")
             if not isinstance(path, str):
                 return {"error": "this is no question: `path` must be text"}
-            takes_text = self.rooms.rules.of(path).takes_text
-            standing = self.rooms.inbox.standing(path, takes_text=takes_text)
+            standing = self.rooms.inbox.standing(path, takes_text=self._takes_text(path))
             return {**status(question), "standing": asdict(standing)}
 
         return {"status": status, "explain": explain}
@@ -211,6 +229,8 @@ def _open_folders(rooms: Rooms, closing: ExitStack) -> None:
     closing.callback(rooms.attempts.close)
     closing.callback(rooms.delivery.close)
     closing.callback(rooms.history.close)
+    if rooms.cache is not None:
+        closing.callback(rooms.cache.close)
 
 
 def _say_that_it_takes_time(settings: Settings) -> None:

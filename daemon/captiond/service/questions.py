@@ -11,7 +11,7 @@ from captiond import checking
 from captiond.checking import Banned, KeywordRules, Question, Vocabulary, WrongPattern
 from captiond.errors import CannotStart, ExitCode
 from captiond.pipeline.asking import FieldQuestion, Interviewing
-from captiond.records import FieldName
+from captiond.records import FieldName, Limits
 
 if TYPE_CHECKING:
     from captiond.settings.schema import Caption, Checks, Fields
@@ -43,6 +43,7 @@ def interview_of(sections: Sections, *, is_demo: bool) -> Interviewing:
         others=() if is_demo else tuple(_other(name, fields, banned, keyword_rules) for name in wanted),
         second_tries=checks.second_tries,
         fails_unsure=checks.unsure == "fail",
+        asks_together=fields.ask == "together",
         skipped=wanted if is_demo else (),
     )
 
@@ -73,6 +74,18 @@ def _other(name: FieldName, fields: Fields, banned: Banned, keyword_rules: Keywo
         plain_prompt=_in_language(_built_in(name), language),
     )
     return FieldQuestion(question, _tokens(name, fields))
+
+
+def limits_of(sections: Sections) -> Limits:
+    """What a person's texts are held to: as long as a model's."""
+    fields = sections.fields
+    return Limits(
+        caption=sections.caption.max_characters,
+        alt_text=fields.alt_text_characters,
+        title=fields.title_characters,
+        keywords=fields.keywords_most,
+        visible_text=fields.visible_text_characters,
+    )
 
 
 def longest_answer(sections: Iterable[Sections]) -> int:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 from captiond.exiftool import Exiftool
 from captiond.inbox.ignore import Ignore
 from captiond.metadata.describing import Describing
+from captiond.metadata.taken import taken_at
 from captiond.records import Rules
-from captiond.service.questions import interview_of
+from captiond.service.questions import interview_of, limits_of
+from captiond.support.layout import AS_DROPPED, Layout
 from captiond.support.patterns import Patterns
 
 DEMO = "demo"  # a model that knows captions alone
@@ -28,6 +32,29 @@ def ignore_of(settings: Settings) -> Ignore:
         return f"your profile {met.name!r}, which skips its pictures" if met and met.skip else None
 
     return Ignore(settings.watch.ignore, skips if any(one.skip for one in settings.profiles) else None)
+
+
+def urgent_of(settings: Settings) -> Callable[[str], bool]:
+    """Which pictures of the inbox go before all others, by their paths."""
+    patterns = Patterns(settings.watch.first)
+    return lambda path: patterns.match(path) is not None
+
+
+def _folder_of(pattern: str) -> Callable[[str, bytes, int], str | None]:
+    if pattern == AS_DROPPED:
+        return lambda path, data, modified_ns: None
+    layout = Layout.of(pattern)
+    return lambda path, data, modified_ns: layout.folder(
+        taken_at(data) or _modified(modified_ns), path.rpartition("/")[0]
+    )
+
+
+def _modified(nanoseconds: int) -> datetime:
+    """By the clock on the wall, as a camera tells it; the beginning of time for what no calendar holds."""
+    try:
+        return datetime.fromtimestamp(nanoseconds // 1_000_000_000)
+    except (ValueError, OverflowError, OSError):
+        return datetime(1970, 1, 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,5 +111,7 @@ class RuleBook:
             xmp_on_stem=output.xmp_sidecar_name == "stem",
             stays=ignore.is_asked_for,
             profile=profile.name if profile is not None else None,
+            folder_of=_folder_of(output.layout),
             skips_duplicates=output.duplicates == "skip",
+            limits=limits_of(sections),
         )

@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from captiond.settings.schema import KEYS, Settings
 
 # What is asked anew for each picture or line.  All else built something at the start: a model, a lock.
-_SECTIONS = ("caption", "fields", "checks", "output", "limits", "log")
+_SECTIONS = ("caption", "fields", "checks", "output", "schedule", "limits", "log")
 TAKEN_OVER = frozenset(
-    {(section, name) for section in _SECTIONS for name in KEYS[section]} | {("watch", "ignore")}
+    {(section, name) for section in _SECTIONS for name in KEYS[section]}
+    | {("watch", "ignore"), ("watch", "first")}
 )
 
 

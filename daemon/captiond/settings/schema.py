@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     ConfigDict,
     Field,
@@ -19,6 +20,7 @@ from pydantic import (
     field_validator,
     model_validator,
 )
+from pydantic_core import PydanticCustomError
 
 from captiond.settings.refusals import refusal
 from captiond.settings.values import (
@@ -27,6 +29,8 @@ from captiond.settings.values import (
     Seconds,
     Text,
     Tokens,
+    hours_understood,
+    layout_understood,
     may_be_a_key,
     may_be_a_token,
     model_server,
@@ -34,6 +38,7 @@ from captiond.settings.values import (
     refuse_unless_address,
     split_address,
 )
+from captiond.support.layout import AS_DROPPED
 
 DEFAULT_MODEL = "microsoft/Phi-3.5-vision-instruct"
 DEFAULT_REVISION = "4a0d683eba9f1d0cbfb6151705d1ee73c25a80ca"
@@ -60,6 +65,7 @@ class Watch(_Section):
     incomplete_after_seconds: Seconds = 600.0
     rescan_seconds: Seconds = 10.0
     ignore: Globs = ()
+    first: Globs = ()
 
     @field_validator("incomplete_after_seconds")
     @classmethod
@@ -162,6 +168,7 @@ class Caption(_Section):
 
 class Fields(_Section):
     wanted: Annotated[tuple[FieldName, ...], Field(strict=False)] = ("caption",)
+    ask: Literal["separately", "together"] = "separately"
     language: Annotated[str, StringConstraints(pattern=r"^[a-z]{2,3}(-[A-Za-z0-9]{2,8})*$")] | None = None
     alt_text_prompt: Text = "In one short sentence, tell someone who cannot see this picture what it shows."
     alt_text_characters: int = Field(default=125, ge=20, le=250)  # IPTC's own limit is 250
@@ -199,6 +206,15 @@ class Output(_Section):
     xmp_sidecar_name: Literal["full", "stem"] = "full"
     text_sidecar: bool | Literal["caption", "keywords", "lines"] = False  # true: the caption
     duplicates: Literal["skip", "keep"] = "skip"
+    layout: Annotated[Text, AfterValidator(layout_understood)] = AS_DROPPED
+
+
+class Schedule(_Section):
+    hours: Annotated[tuple[Text, ...], Field(strict=False), AfterValidator(hours_understood)] = ()
+
+
+class Cache(_Section):
+    entries: int = Field(default=100_000, ge=0, le=100_000_000)
 
 
 class Limits(_Section):
@@ -313,11 +329,24 @@ class Settings(_Section):
     checks: Checks = Checks()
     profiles: Annotated[tuple[Profile, ...], Field(strict=False)] = ()
     output: Output = Output()
+    schedule: Schedule = Schedule()
+    cache: Cache = Cache()
     limits: Limits = Limits()
     http: Http = Http()
     notify: Notify = Notify()
     log: Log = Log()
     source: Path | None = None  # the file these settings were read from
+
+    @model_validator(mode="after")
+    def _can_be_asked_together(self) -> Settings:
+        if self.fields.ask == "together" and self.model.backend != "openai":
+            raise PydanticCustomError(
+                "between",
+                "must be separately, except for `model.backend: openai`; the model on this machine answers "
+                "all questions about a picture in one go anyway",
+                {"section": "fields", "name": "ask"},
+            )
+        return self
 
 
 _SECTIONS = {

@@ -75,6 +75,7 @@ def compose(
         published_sha256=described.sha256,
         written=described.written,
         previous_description=described.previous_description,
+        shared_keywords=described.shared_keywords,
         rest={
             **_answer(facts, said, timings),
             **({} if job.rules.profile is None else {"profile": job.rules.profile}),
@@ -185,6 +186,8 @@ def _more(said: Said) -> dict[str, Any]:
         more["dropped"] = [asdict(one) for one in said.dropped]
     if said.needs_look:
         more["needs_look"] = True
+    if said.cached_from is not None:
+        more["cached_from"] = said.cached_from
     return more
 
 

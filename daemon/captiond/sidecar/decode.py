@@ -20,7 +20,7 @@ MOST_BYTES = 16 * 1024 * 1024
 _TYPED = frozenset(
     {
         "schema", "schema_version", "caption", "fields", "edited", "source", "published", "companions",
-        "written", "previous_description",
+        "written", "previous_description", "history", "shared_keywords",
     }
 )  # fmt: skip
 
@@ -57,12 +57,14 @@ def _record(answer: Mapping[str, Any]) -> Record:
         return Record(source, None, source.sha256, rest=rest)
     return Record(
         source=source,
-        texts=_texts(str(answer["caption"]), checked.mapping(answer.get("fields"))),
+        texts=texts_of(str(answer["caption"]), checked.mapping(answer.get("fields"))),
         published_sha256=checked.digest(answer["published"]["sha256"]),
         written=tuple(_written(answer.get("written"))),
         previous_description=checked.text(answer.get("previous_description")),
         companions=tuple(_companion(one) for one in answer.get("companions", ())),
-        edited=_edited(answer["edited"]) if "edited" in answer else None,
+        edited=edited_of(answer["edited"]) if "edited" in answer else None,
+        history=tuple(checked.items(answer.get("history"))),
+        shared_keywords=_words(answer.get("shared_keywords")),
         rest=rest,
     )
 
@@ -80,7 +82,7 @@ def _source(told: Mapping[str, Any], *, may_be_unread: bool) -> Source:
     )
 
 
-def _texts(caption: str, fields: Mapping[str, Any]) -> Texts:
+def texts_of(caption: str, fields: Mapping[str, Any]) -> Texts:
     return Texts(
         caption,
         alt_text=checked.text(fields.get("alt_text")),
@@ -104,9 +106,17 @@ def _companion(told: Mapping[str, Any]) -> Accompanied:
     )
 
 
-def _edited(told: object) -> Edited:
+def edited_of(told: object) -> Edited:
     edited = checked.mapping(told)
-    return Edited(checked.moment(edited.get("at")), checked.text(edited.get("model_caption")))
+    return Edited(
+        checked.moment(edited.get("at")),
+        checked.text(edited.get("model_caption")),
+        {
+            name: list(_words(value)) if isinstance(value, list) else checked.text(value)
+            for name, value in checked.mapping(edited.get("model_fields")).items()
+        },
+        by=checked.text(edited.get("by")),
+    )
 
 
 def _written(value: object) -> Iterator[Written]:

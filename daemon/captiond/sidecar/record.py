@@ -29,8 +29,8 @@ VERSION = 1
 _ORDER = (
     "schema", "schema_version", "kind", "message", "stage", "advice", "caption", "language", "fields",
     "edited", "source", "published", "companions", "model", "prompt", "generation", "raw_output", "asked",
-    "dropped", "needs_look", "written", "previous_description", "warnings", "profile", "timings_seconds",
-    "attempts", "created_at", "generator",
+    "dropped", "needs_look", "cached_from", "written", "previous_description", "shared_keywords", "warnings",
+    "profile", "timings_seconds", "attempts", "created_at", "generator", "history",
 )  # fmt: skip
 
 
@@ -49,10 +49,13 @@ class Source:
 
 @dataclass(frozen=True, slots=True)
 class Edited:
-    """A person has changed the caption."""
+    """A person has changed a text."""
 
     at: datetime | None
     model_caption: str | None  # what the model had said, however often it was changed
+    # Likewise of the other texts, those alone that a person changed; None: it had not said such a text.
+    model_fields: Mapping[str, str | list[str] | None] = field(default_factory=dict)
+    by: str | None = None  # who, where somebody has noted that
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +69,8 @@ class Record:
     previous_description: str | None = None
     companions: tuple[Accompanied, ...] = ()
     edited: Edited | None = None
+    history: tuple[Mapping[str, Any], ...] = ()  # former texts, the latest last; see `rewriting`
+    shared_keywords: tuple[str, ...] = ()  # of `texts`, those that the picture had before we came
     rest: Mapping[str, Any] = field(default_factory=dict)  # all other keys, another program's too
 
     @property
@@ -77,6 +82,11 @@ class Record:
         return self.texts.caption if self.texts is not None else None
 
     @property
+    def model(self) -> str | None:
+        """The id of the model that said it."""
+        return checked.text(checked.mapping(self.rest.get("model")).get("id"))
+
+    @property
     def message(self) -> str | None:
         """Why it failed, for people."""
         return checked.text(self.rest.get("message"))
@@ -84,6 +94,11 @@ class Record:
     @property
     def advice(self) -> str | None:
         return checked.text(self.rest.get("advice"))
+
+    @property
+    def needs_look(self) -> bool:
+        """Whether a person should look at the texts."""
+        return self.rest.get("needs_look") is True
 
     @property
     def suffix(self) -> str:
@@ -96,33 +111,31 @@ class Record:
             published_sha256=described.sha256,
             written=described.written,
             previous_description=described.previous_description,
+            shared_keywords=described.shared_keywords,
         )
 
     def accompanied(self, companions: tuple[Accompanied, ...]) -> Record:
         return replace(self, companions=companions)
 
-    def revised(
-        self, texts: Texts, described: Described, merged: Mapping[str, bytes], at: datetime
-    ) -> Record:
-        """The record that says a person's `texts`; the model's own caption is kept in it, however often.
+    def laid_anew(self, described: Described, merged: Mapping[str, bytes], former: Texts) -> Record:
+        """The record whose texts were laid into the delivered picture, in the place of `former` ones of ours.
 
+        The model's own caption is kept in it, however often they are changed.
         `merged`: the new content of companions, by their names as dropped.
         """
-        former = self.caption or ""
-        words = (self.edited.model_caption if self.edited is not None else None) or former
+        known = (self.previous_description or "").splitlines()
         lines = (described.previous_description or "").splitlines()
-        theirs = [line for line in lines if line != former]  # our own made way: nobody's loss
+        theirs = [line for line in lines if line not in known and line != former.caption]
         return replace(
-            self.described(replace(described, previous_description="\n".join(theirs) or None)),
-            texts=texts,
+            self.described(replace(described, previous_description="\n".join([*known, *theirs]) or None)),
             companions=tuple(_merged(one, merged.get(one.name)) for one in self.companions),
-            edited=Edited(at, words),
         )
 
     def outcome(self, delivered: Delivered, otherwise_at: datetime) -> Outcome:
         """What became of the picture, for whoever wants to know."""
-        model, timings = (checked.mapping(self.rest.get(key)) for key in ("model", "timings_seconds"))
+        timings = checked.mapping(self.rest.get("timings_seconds"))
         stages = [checked.number(timings.get(key)) for key in ("queued", "decode", "caption", "publish")]
+        codes = [checked.text(one.get("code")) for one in checked.items(self.rest.get("warnings"))]
         return Outcome(
             path=delivered.dropped,
             folder=delivered.folder,
@@ -131,8 +144,9 @@ class Record:
             sha256=delivered.dropped_sha256 or None,
             caption=plain(self.caption),
             fields=plain(fields_of(self.texts)) if self.texts is not None else {},
-            needs_look=self.rest.get("needs_look") is True,
-            model=checked.text(model.get("id")),
+            needs_look=self.needs_look,
+            warnings=tuple(code for code in codes if code is not None),
+            model=self.model,
             kind=checked.text(self.rest.get("kind")),
             message=self.message,
             advice=self.advice,
@@ -186,10 +200,23 @@ class Record:
             laid["previous_description"] = self.previous_description
         if self.companions:
             laid["companions"] = [_companion(one) for one in self.companions]
+        if self.shared_keywords:
+            laid["shared_keywords"] = list(self.shared_keywords)
         if self.edited is not None:
-            at = utc_text(self.edited.at) if self.edited.at is not None else None
-            laid["edited"] = {"at": at, "model_caption": self.edited.model_caption}
+            laid["edited"] = edited_keys(self.edited)
+        if self.history:
+            laid["history"] = list(self.history)
         return laid
+
+
+def edited_keys(edited: Edited) -> dict[str, Any]:
+    """What the JSON says of a person's change."""
+    return {
+        "at": utc_text(edited.at) if edited.at is not None else None,
+        **({} if edited.by is None else {"by": edited.by}),
+        "model_caption": edited.model_caption,
+        **({"model_fields": dict(edited.model_fields)} if edited.model_fields else {}),
+    }
 
 
 def fields_of(texts: Texts) -> dict[str, str | list[str]]:

@@ -121,8 +121,8 @@ def _signature() -> dict[str, Any]:
 
 
 _OPTIONAL = (
-    "fields", "language", "asked", "dropped", "needs_look", "profile", "edited", "companions", "raw_output",
-    "previous_description",
+    "fields", "language", "asked", "dropped", "needs_look", "cached_from", "profile", "edited", "companions",
+    "raw_output", "previous_description", "shared_keywords", "history",
 )  # fmt: skip
 
 
@@ -139,46 +139,86 @@ def _caption_properties() -> dict[str, Any]:
         "published": _record({"sha256": _explained(_SHA256, "Of the file that lies beside this sidecar.")}),
         "companions": _companions(),
         **_questions(),
+        "cached_from": _explained(
+            _SHA256, "The file, as dropped, that the model was asked about: what it sees of both is the same."
+        ),
         "written": _list(
             "What became of each place that the caption could have been written to.",
             {"target": _TEXT, "action": _ACTION, "reason": _TEXT},
             optional=("reason",),
         ),
         "previous_description": _explained(_TEXT, "What a replaced description said."),
-        "warnings": _list(
-            "What its owner may want to know.",
-            {"code": _TEXT, "message": _TEXT, "field": _FIELD},
-            optional=("field",),
-        ),
+        "shared_keywords": _explained(_TEXTS, "Of the keywords, those that the picture had already."),
+        "warnings": _warnings(),
         "timings_seconds": _record(
             {"queued": _SECONDS, "decode": _SECONDS, "caption": _SECONDS, "publish": _SECONDS}
         ),
         "profile": _explained(_TEXT, "The patterns of the profile that the picture met."),
         "attempts": {"type": "integer", "minimum": 1},
         **_signature(),
+        "history": _history(),
     }
+
+
+def _fields(text: dict[str, Any] = _TEXT, texts: dict[str, Any] = _TEXTS) -> dict[str, Any]:
+    fields = {
+        "alt_text": text,
+        "title": text,
+        "keywords": texts,
+        "keyword_paths": texts,
+        "visible_text": text,
+    }
+    return _record(fields, optional=tuple(fields))
+
+
+def _edited() -> dict[str, Any]:
+    told = {
+        "at": _INSTANT,
+        "by": _explained(_TEXT, "Who, where somebody has noted that."),
+        "model_caption": _explained(_TEXT, "What the model had said."),
+        "model_fields": _explained(
+            _fields(_MAYBE_TEXT, {**_TEXTS, "type": ["array", "null"]}),
+            "Likewise of the other texts, those that a person changed; null: there was none.",
+        ),
+    }
+    return _record(told, optional=("by", "model_fields"))
+
+
+def _history() -> dict[str, Any]:
+    """An entry says of its texts what the record said of them; `generation` and its like after a redo."""
+    answer = _questions()
+    told = {
+        "caption": _TEXT,
+        "fields": _fields(),
+        "language": _TEXT,
+        "edited": _edited(),
+        **answer,
+        "needs_look": {"type": "boolean"},
+        "warnings": _warnings(),
+        "profile": _TEXT,
+        "replaced_at": _INSTANT,
+        "why": {"enum": ["edit", "redo"]},
+    }
+    required = {"caption", "replaced_at", "why"}
+    optional = tuple(key for key in told if key not in required)
+    return _list("Former texts, the latest last; at most ten.", told, optional=optional)
+
+
+def _warnings() -> dict[str, Any]:
+    return _list(
+        "What its owner may want to know.",
+        {"code": _TEXT, "message": _TEXT, "field": _FIELD},
+        optional=("field",),
+    )
 
 
 def _texts() -> dict[str, Any]:
     """What is said about the picture."""
-    fields = {
-        "alt_text": _TEXT,
-        "title": _TEXT,
-        "keywords": _TEXTS,
-        "keyword_paths": _TEXTS,
-        "visible_text": _TEXT,
-    }
     return {
         "caption": _TEXT,
         "language": _explained(_TEXT, "The language that was asked for."),
-        "fields": _explained(
-            _record(fields, optional=tuple(fields)),
-            "The other texts that were asked for, as far as they could be had.",
-        ),
-        "edited": _explained(
-            _record({"at": _INSTANT, "model_caption": _explained(_TEXT, "What the model had said.")}),
-            "Only where a person has changed the caption.",
-        ),
+        "fields": _explained(_fields(), "The other texts that were asked for, as far as they could be had."),
+        "edited": _explained(_edited(), "Only where a person has changed a text."),
         "needs_look": _explained({"type": "boolean"}, "Whether a person should look at the texts."),
     }
 

@@ -55,8 +55,7 @@ def application(
     unwell: Callable[[], str | None],
     metrics: Metrics,
     gallery: Gallery,
-    inbox: APIRouter | None = None,
-    *,
+    *more: APIRouter,
     max_upload_bytes: int,
     wants_token: bool,
 ) -> FastAPI:
@@ -85,8 +84,8 @@ def application(
     app.add_exception_handler(Exception, _our_fault)
     metrics.add_to(app, token)
     app.include_router(browse.routes(gallery), dependencies=token)
-    if inbox is not None:
-        app.include_router(inbox, dependencies=token)
+    for router in more:
+        app.include_router(router, dependencies=token)
     app.get("/", include_in_schema=False)(browse.page)
     app.mount("/page", browse.page_files())
 

@@ -15,6 +15,7 @@ from fastapi import APIRouter, Depends, Header, HTTPException, Path, Query, Requ
 from fastapi.responses import HTMLResponse, Response
 from fastapi.staticfiles import StaticFiles
 
+from captiond.checking.by_person import Changes
 from captiond.history import Wanted
 from captiond.web.lanes import Lane
 from captiond.web.shapes import (
@@ -25,6 +26,7 @@ from captiond.web.shapes import (
     Filters,
     Ids,
     NewCaption,
+    NewTexts,
     Page,
     Picture,
     Pictures,
@@ -70,14 +72,14 @@ class Gallery(Protocol):
 
     def thumbnail(self, id: int, side: int, known_etag: str | None) -> Shown: ...
 
-    def revise(self, id: int, caption: str, was: str | None) -> object: ...
+    def revise(self, id: int, changes: Changes, was: Changes) -> object: ...
 
     def retry(self, id: int) -> str: ...
 
     def retry_all(self, ids: Sequence[int] | None = None) -> int: ...
 
 
-async def _is_json(request: Request) -> None:
+async def is_json(request: Request) -> None:
     media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if media_type != "application/json":
         raise HTTPException(415, "send it as Content-Type: application/json")
@@ -135,8 +137,7 @@ def _add_looks(api: APIRouter, gallery: Gallery) -> None:
         """All that is known of one picture."""
         with verdicts():
             picture, record = await looking(gallery.closely, id)
-        told = Picture.model_validate(picture).model_dump()
-        return Closely(**told, record=dict(record) if record is not None else None)
+        return _closely(picture, record)
 
     @api.get("/pictures/{id}/thumbnail", response_class=Response, responses=_THUMBNAIL_RESPONSES)
     async def thumbnail(
@@ -151,14 +152,30 @@ def _add_looks(api: APIRouter, gallery: Gallery) -> None:
         return Response(found.jpeg, media_type="image/jpeg", headers=headers)
 
 
+def _closely(picture: object, record: Mapping[str, Any] | None) -> Closely:
+    told = Picture.model_validate(picture).model_dump()
+    return Closely(**told, record=dict(record) if record is not None else None)
+
+
 def _add_changes(api: APIRouter, gallery: Gallery) -> None:
-    changing, acting = [Depends(_is_json)], Lane(ACTING_TOGETHER)
+    changing, acting = [Depends(is_json)], Lane(ACTING_TOGETHER)
 
     @api.put("/pictures/{id}/caption", dependencies=changing, responses=_CHANGE_RESPONSES)
     async def revise(id: Id, new: NewCaption) -> Picture:
         """A person's caption in the place of the one there: in the sidecar and in the image."""
         with verdicts():
-            return Picture.model_validate(await acting(gallery.revise, id, new.caption, new.was))
+            was: Changes = {"caption": new.was} if new.was is not None else {}
+            changes: Changes = {"caption": new.caption}
+            return Picture.model_validate(await acting(gallery.revise, id, changes, was))
+
+    @api.patch("/pictures/{id}", dependencies=changing, responses=_CHANGE_RESPONSES)
+    async def change(id: Id, new: NewTexts) -> Closely:
+        """A person's texts in the place of those there: in the sidecar, in the image, and beside it."""
+        with verdicts():
+            was = new.was.named() if new.was is not None else {}
+            await acting(gallery.revise, id, new.named(), was)
+            picture, record = await acting(gallery.closely, id)
+        return _closely(picture, record)
 
     @api.post("/pictures/{id}/retry", dependencies=changing, responses=_CHANGE_RESPONSES)
     async def retry(id: Id) -> Returned:

@@ -9,7 +9,6 @@ right where the two differ, and the history is corrected.  Whoever asks never re
 from __future__ import annotations
 
 import os
-import unicodedata
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -19,14 +18,15 @@ from typing import Any
 
 import structlog
 
-from captiond import characters, sidecar
+from captiond import sidecar
+from captiond.checking.by_person import Changes, changed, differs
 from captiond.delivery import Delivery, Overtaken
 from captiond.delivery.files import contents, is_regular, known
 from captiond.delivery.retry import failures, put_back
-from captiond.errors import NotThere, Surroundings, Verdict, as_surroundings
+from captiond.errors import NotThere, Surroundings, as_surroundings
 from captiond.history import Entry, History, Wanted
 from captiond.names import shown
-from captiond.records import Fingerprint, Notice, Written
+from captiond.records import Fingerprint, Limits, Notice, Texts, Written
 from captiond.sidecar.plain import plain
 from captiond.status import Status
 from captiond.support.openat import open_file
@@ -34,7 +34,6 @@ from captiond.web.thumbnails import Thumbnails
 
 log = structlog.get_logger(__name__)
 
-LONGEST_CAPTION = 4000  # characters; a JPEG holds 64 KiB of EXIF, and most of it is somebody else's
 COUNTED_EVERY = timedelta(seconds=4)
 LARGEST_RECORD_BYTES = 1 << 20
 
@@ -66,10 +65,6 @@ class Exhibit:
 class Thumbnail:
     etag: str
     jpeg: bytes | None  # None: whoever asked has it already
-
-
-class NoCaption(Verdict):
-    """What a person wrote cannot be a caption, and why."""
 
 
 class Gallery:
@@ -150,18 +145,20 @@ class Gallery:
             jpeg = self._thumbnails.of(fingerprint, lambda: contents(file, fingerprint.size), side)
             return Thumbnail(etag, jpeg)
 
-    def revise(self, id: int, caption: str, was: str | None) -> Exhibit:
-        """A person's caption; `was`: what it must have said until now.  Raises NoCaption."""
-        entry, words = self._entry(id), cleaned(caption)
+    def revise(self, id: int, changes: Changes, was: Changes) -> Exhibit:
+        """A person's texts in the place of some; `was`: what they must have said until now.  Raises Unfit."""
+        entry = self._entry(id)
         self._must_be_in("done", entry)
-        at = self._now()
-        try:
-            self._delivery.edit(entry.delivered, words, at, was=was)
-        except Overtaken as overtaken:
-            self._history.revise(id, overtaken.caption, at)
-            raise
-        log.info("caption edited", file=shown(entry.delivered), caption=words)
-        return self._exhibit(self._history.revise(id, words, at) or entry)
+
+        def change(texts: Texts, limits: Limits) -> Texts:
+            new = changed(texts, changes, limits)
+            if new != texts and differs(texts, was):
+                raise Overtaken(entry.delivered, texts.caption)
+            return new
+
+        self._delivery.edit(entry.delivered, change, self._now())
+        log.info("texts edited", file=shown(entry.delivered), texts=sorted(changes))
+        return self._exhibit(entry)
 
     def retry(self, id: int) -> str:
         """A failed picture goes back into the inbox; its path there."""
@@ -207,9 +204,10 @@ class Gallery:
             told = self._record(entry)
         except Surroundings:
             is_seen = False
-        if told is not None and told.caption is not None and told.caption != entry.caption:
-            edited_at = told.edited.at if told.edited is not None else None
-            entry = self._history.revise(entry.id, told.caption, edited_at or self._now()) or entry
+        if told is not None:
+            entry = self._corrected(entry, told)
+            if told.needs_look != entry.needs_look:
+                entry = self._history.mark(entry.id, needs_look=told.needs_look) or entry
         return Exhibit(
             id=entry.id,
             folder=entry.folder,
@@ -229,6 +227,15 @@ class Gallery:
             advice=entry.advice,
             attempts=entry.attempts,
         )
+
+    def _corrected(self, entry: Entry, told: sidecar.Record) -> Entry:
+        """The line of the history, as the record says."""
+        caption, is_edited = told.caption, told.edited is not None
+        if caption is None or (caption == entry.caption and is_edited == (entry.edited_at is not None)):
+            return entry
+        if told.edited is not None:
+            return self._history.revise(entry.id, caption, told.edited.at or self._now()) or entry
+        return self._history.restore(entry.id, caption, told.model) or entry
 
     def _record(self, entry: Entry) -> sidecar.Record | None:
         """What lies beside the picture, if both are there and tell of the one in the history."""
@@ -253,18 +260,6 @@ class Gallery:
                 os.close(root)
         except OSError as error:
             raise as_surroundings(error, f"looking at folders.{folder}") from error
-
-
-def cleaned(caption: str) -> str:
-    """One line in NFC of what `characters` allows, as the model's captions are.  Raises NoCaption."""
-    if any(unicodedata.category(char) == "Cs" for char in caption):
-        raise NoCaption("a caption is text: this holds half of a surrogate pair")
-    line = " ".join(characters.line(caption).split())
-    if not line:
-        raise NoCaption("a caption has at least one word")
-    if len(line) > LONGEST_CAPTION:
-        raise NoCaption(f"a caption has at most {LONGEST_CAPTION:,} characters")
-    return line
 
 
 def _warn(notice: Notice) -> None:

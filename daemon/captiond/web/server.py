@@ -60,6 +60,12 @@ class Door:
                 advice="Stop what uses the address (`ss -ltnp`), or choose another port.",
             ) from error
 
+    @property
+    def address(self) -> tuple[str, int]:
+        """Where it listens; the port is the true one, also where any was asked for."""
+        host, port = self._socket.getsockname()[:2]
+        return host, port
+
     def close(self) -> None:
         self._socket.close()
 
@@ -70,7 +76,7 @@ class Door:
         unwell: Callable[[], str | None],
         measure: Callable[[], Measures],
         gallery: Gallery,
-        inbox: APIRouter | None = None,
+        *more: APIRouter,
     ) -> Iterator[None]:
         """Answer on a thread of its own while this lasts.
 
@@ -82,7 +88,7 @@ class Door:
             unwell,
             self.metrics,
             gallery,
-            inbox,
+            *more,
             max_upload_bytes=self._max_upload_bytes,
             wants_token=self._access.token is not None,
         )
@@ -91,7 +97,7 @@ class Door:
         server = Server(self._configuration(app))
         thread = threading.Thread(target=self._serve, args=(server,), name="door", daemon=True)
         thread.start()
-        host, port = self._socket.getsockname()[:2]
+        host, port = self.address
         log.info("the door is open", listen=f"[{host}]:{port}" if ":" in host else f"{host}:{port}")
         try:
             yield

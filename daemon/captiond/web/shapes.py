@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from datetime import datetime
 from enum import IntEnum
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, field_validator
 
+from captiond.checking.by_person import Changes
 from captiond.history import Wanted
 from captiond.names import checked_path
+from captiond.records import FieldName
 
 PAGE_LENGTH = 24
 LONGEST_PAGE = 100
@@ -29,6 +31,9 @@ class Side(IntEnum):
     LARGE = 2560
 
 
+_FIELDS: tuple[FieldName, ...] = get_args(FieldName)
+
+
 class Filters(BaseModel):
     """Which pictures; what is left out asks nothing of them."""
 
@@ -40,6 +45,7 @@ class Filters(BaseModel):
     since: AwareDatetime | None = None
     until: AwareDatetime | None = Field(None, description="Before this moment")
     edited: bool | None = Field(None, description="Whether a person changed the caption")
+    needs_look: bool | None = Field(None, description="Whether a person should look at the texts")
     before: Number | None = Field(None, description="Older than this id")
     after: Number | None = Field(None, description="Newer than this id")
 
@@ -49,11 +55,8 @@ class Filters(BaseModel):
         return checked_path(path) if path is not None else None
 
     def wanted(self) -> Wanted:
-        told = self.model_dump(include=_WANTED)
+        told = self.model_dump(exclude={"edited", "limit", "ids"})
         return Wanted(**told, is_edited=self.edited)
-
-
-_WANTED = {"folder", "search", "beneath", "model", "format", "since", "until", "before", "after"}
 
 
 class Page(Filters):
@@ -132,6 +135,29 @@ class Choices(BaseModel):
 class NewCaption(BaseModel):
     caption: str
     was: str | None = Field(None, description="Refused with 409 where the caption is not this any more")
+
+
+class SomeTexts(BaseModel):
+    """Those texts that are named; of these, null and an empty one mean that there is no such text."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    caption: str | None = None
+    alt_text: str | None = None
+    title: str | None = None
+    keywords: list[str] | None = Field(None, max_length=MOST_AT_ONCE)
+    visible_text: str | None = Field(None, description="An empty one: there is nothing to be read")
+
+    def named(self) -> Changes:
+        """Those that are there, null among them."""
+        told: Changes = {name: getattr(self, name) for name in _FIELDS if name in self.model_fields_set}
+        return told
+
+
+class NewTexts(SomeTexts):
+    """A person's texts; what is not named stays."""
+
+    was: SomeTexts | None = Field(None, description="Refused with 409 where a text is not this any more")
 
 
 class Some(BaseModel):

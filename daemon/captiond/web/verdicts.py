@@ -7,10 +7,10 @@ from contextlib import contextmanager
 
 from fastapi import HTTPException
 
+from captiond.checking.by_person import Unfit
 from captiond.delivery.intake import BadName
 from captiond.errors import NotThere, Rejected, Surroundings, TryLater
 from captiond.web.arrival import RETRY_AFTER_SECONDS
-from captiond.web.gallery import NoCaption
 
 
 @contextmanager
@@ -19,7 +19,7 @@ def verdicts() -> Iterator[None]:
         yield
     except NotThere as gone:
         raise HTTPException(404, gone.message) from gone
-    except (NoCaption, BadName) as refused:
+    except (Unfit, BadName) as refused:
         raise HTTPException(422, refused.message) from refused
     except Rejected as rejected:
         raise HTTPException(415, rejected.message) from rejected

@@ -9,6 +9,7 @@ const NAMES = {
   waiting: "Waiting", settling: "Settling", untold: "Settling", changing: "Settling", unlooked: "Waiting",
   in_work: "In work", deferred: "Later", held: "Held", unfinished: "Unfinished", forsaken: "Left over",
   partial: "Not whole", faulty: "Faulty", unreadable: "Unreadable", ignored: "Ignored", companion: "Companion",
+  unserved: "Not served",
 };
 const TOGETHER = 2;
 const AGAIN_MS = 5000;
@@ -121,10 +122,11 @@ function showUploads() {
 }
 
 export async function show() {
-  const { files, is_all: isAll } = await json("/api/inbox");
+  const { files, is_all: isAll, unserved } = await json("/api/inbox");
   $("lying").replaceChildren(...files.map(line));
   const left = files.length ? (isAll ? "" : `The first ${files.length.toLocaleString()} of more.`) : "The inbox is empty.";
-  $("lying-note").textContent = left;
+  const kinds = unserved.map((one) => `${one.files.toLocaleString()} ${one.kind} (${one.advice})`).join(", ");
+  $("lying-note").textContent = [kinds && `Not served: ${kinds}.`, left].filter(Boolean).join(" ");
   return plural(files.length, "file", "files");
 }
 

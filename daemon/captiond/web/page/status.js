@@ -23,7 +23,8 @@ export function showStatus(status, tell) {
   }
   $("numbers").textContent = numbers.join(" · ");
   const trouble = status.state === "paused"
-    ? [status.pause_reason, status.pause_advice]
+    ? [status.pause_reason, status.pause_until && `Until ${new Date(status.pause_until).toLocaleString()}.`,
+       status.pause_advice]
     : [status.hanging && `It stands still: ${status.hanging} hangs.`];
   const told = trouble.filter(Boolean).map(sentence).join(" ");
   if ($("pause").textContent !== told) $("pause").textContent = told;
