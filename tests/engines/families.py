@@ -256,6 +256,59 @@ def _qwen3_vl() -> Checkpoint:
     return hf.Qwen3VLForConditionalGeneration(config), processor
 
 
+def _qwen3_vl_moe() -> Checkpoint:
+    model, processor = _qwen3_vl()
+    experts = {"num_experts": 2, "num_experts_per_tok": 1, "moe_intermediate_size": 32}
+    config = hf.Qwen3VLMoeConfig(
+        text_config={**model.config.text_config.to_dict(), "model_type": "qwen3_vl_moe_text", **experts},
+        vision_config={**model.config.vision_config.to_dict(), "model_type": "qwen3_vl_moe_vision"},
+        **_qwen_ids(processor.tokenizer),
+    )
+    return hf.Qwen3VLMoeForConditionalGeneration(config), processor
+
+
+def _video_llava() -> Checkpoint:
+    tokenizer = tokenizer_of(image_token="<image>", video_token="<video>")
+    config = hf.VideoLlavaConfig(
+        vision_config=hf.CLIPVisionConfig(**TOWER),
+        text_config=_llama(tokenizer),
+        image_token_index=identify(tokenizer, "<image>"),
+        video_token_index=identify(tokenizer, "<video>"),
+        image_seq_length=17,
+    )
+    more = {"patch_size": 14, "vision_feature_select_strategy": "default", "num_additional_image_tokens": 1}
+    pictures = hf.VideoLlavaImageProcessor(size={"shortest_edge": 56}, crop_size=SIDE)
+    processor = _Parts(
+        "VideoLlavaProcessor", tokenizer, template_of("<image>"), {"image_processor": pictures}, **more
+    )
+    return hf.VideoLlavaForConditionalGeneration(config), processor
+
+
+def _chameleon() -> Checkpoint:
+    tokenizer = tokenizer_of(image_token="<image>", boi_token="<racm3:break>", eoi_token="<eoss>")
+    letters = {f"IMGIMG{chr(65 + number)}Z": 260 + number for number in range(8)}
+    tokenizer.add_tokens([*letters])
+    vocabulary = {piece: identify(tokenizer, piece) for piece in ("<image>", *letters)}
+    config = hf.ChameleonConfig(
+        **TEXT,
+        vocab_size=len(tokenizer),
+        vocabulary_map=vocabulary,
+        vq_config={
+            "embed_dim": 16,
+            "num_embeddings": 8,
+            "latent_channels": 16,
+            "resolution": 64,
+            "base_channels": 32,
+            "channel_multiplier": [1, 1],
+            "num_res_blocks": 1,
+        },
+    )
+    pictures = hf.ChameleonImageProcessor(size={"shortest_edge": 16}, crop_size={"height": 16, "width": 16})
+    processor = hf.ChameleonProcessor(pictures, tokenizer, image_seq_length=64)
+    processor.chat_template = template_of("<image>")
+    return hf.ChameleonForConditionalGeneration(config), processor
+
+
 def _glm4v() -> Checkpoint:
     special = {"image_token": "<|image|>", "video_token": "<|video|>"}
     marks = {"image_start": "<|begin_of_image|>", "image_end": "<|end_of_image|>"}
@@ -446,6 +499,9 @@ FAMILIES = {
     "pixtral": _pixtral,
     "qwen2_5_vl": _qwen2_5_vl,
     "qwen3_vl": _qwen3_vl,
+    "qwen3_vl_moe": _qwen3_vl_moe,
+    "chameleon": _chameleon,
+    "video_llava": _video_llava,
     "smolvlm": _smolvlm,
     "vipllava": _vipllava,
 }

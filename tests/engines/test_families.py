@@ -23,7 +23,12 @@ NEW_TOKENS = 8
 REQUEST = CaptionRequest("Describe what is shown in this image.", NEW_TOKENS)
 SIZES = [(64, 64), (120, 60), (50, 200)]
 
-pytestmark = [pytest.mark.engines, pytest.mark.timeout(300)]
+pytestmark = [
+    pytest.mark.engines,
+    pytest.mark.timeout(300),
+    # GLM-4V's and PaliGemma's processors make NumPy say so
+    pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept:DeprecationWarning"),
+]
 
 
 class Listening:

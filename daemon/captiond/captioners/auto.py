@@ -40,6 +40,8 @@ class AutoEngine:
         tokenizer = self._processor.tokenizer
         if tokenizer.pad_token_id is None:
             tokenizer.pad_token = tokenizer.eos_token
+        # Florence-2 ends each answer that reaches the limit, as if it had come to its end.
+        self.model.generation_config.forced_eos_token_id = None  # type: ignore[union-attr]
         self._stop_ids = _stop_ids(self.model, tokenizer)
         text = config.get_text_config(decoder=True)
         self._is_encoder_decoder = config.is_encoder_decoder or text.is_encoder_decoder
