@@ -30,6 +30,7 @@ MAY_KNOW = {
     "metadata": set[str](),
     "inbox": {"support", "sidecar"},
     "delivery": {"support", "sidecar"},
+    "libraries": {"inbox", "delivery", "support", "sidecar"},  # made of their parts
     "history": {"support"},
     "cache": {"support"},
     "webhook": {"support", "sidecar"},

@@ -84,6 +84,7 @@ State = Literal["starting", "watching", "paused", "draining", "stopped"]  # of a
 Where = Literal[
     "not_there", "ignored", "unserved", "companion", "unlooked", "changing", "settling", "untold", "waiting",
     "held", "unfinished", "forsaken", "partial", "faulty", "unreadable", "deferred", "in_work", "unseen",
+    "described", "failed", "existing",
 ]  # fmt: skip
 
 
@@ -102,7 +103,7 @@ class Standing:
 
     state: Where
     # ignored: the rule.  unserved: which picture it is, and what would serve it.
-    # partial: what is missing.  unfinished, forsaken, faulty, unreadable, unseen: why.
+    # partial: what is missing.  unfinished, forsaken, faulty, unreadable, unseen, failed: why.
     # deferred: what it met.
     reason: str | None = None
     wait_seconds: float | None = None  # until something becomes of it by itself
@@ -110,6 +111,24 @@ class Standing:
     is_given_up: bool = False  # partial: it fails when it has waited; else it is tried as it is
     companion_of: str | None = None  # companion: the picture it travels with; None: there is none
     picture: Standing | None = None  # companion: where that one stands
+
+
+LibraryState = Literal["starting", "watching", "unavailable", "unknown"]
+
+
+@dataclass(frozen=True, slots=True)
+class LibraryStatus:
+    """How one library fares, as `status --json` prints it."""
+
+    name: str
+    state: LibraryState  # unknown: no daemon runs
+    pictures: int
+    described: int
+    waiting: int  # to be described
+    failed: int
+    left_behind: int  # sidecars whose picture is gone
+    reason: str | None = None  # why it is unavailable
+    advice: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,6 +175,7 @@ class Status:
     process: int | None
     hanging: str | None  # what has not moved for long, if anything: see `service.heartbeat`
     gives_up_seconds: float | None = None  # until the first file that is not whole is set aside
+    libraries: tuple[LibraryStatus, ...] = ()
     unserved: tuple[Unserved, ...] = ()  # of the ignored files, those that are pictures
     pause_wanted: bool = False  # nothing is wrong: somebody asked for it, or the hours are closed
     pause_until: str | None = None  # when a wanted pause ends by itself, if it does
@@ -200,17 +220,18 @@ class Measures:
     files: Mapping[str, int]  # in the inbox: waiting, settling, in_work, ignored, unreadable
     missed_events: int
     captioned: int
-    needing_a_look: int  # of those
     duplicates: int
     failures: Mapping[str, int]  # by kind
-    warnings: Mapping[str, int]  # by code
     is_healthy: bool
     is_paused: bool  # in trouble
     pauses: int
     model: Mapping[str, str]
     is_model_loaded: bool
+    needing_a_look: int = 0  # of those captioned
+    warnings: Mapping[str, int] = field(default_factory=dict)  # by code
     captioner: Gauges = Gauges()
     notices: Mapping[str, int] = field(default_factory=dict)  # of the webhook, by result
     notices_waiting: int | None = None
     cached: int = 0
+    libraries: tuple[LibraryStatus, ...] = ()
     is_resting: bool = False  # somebody wants a pause, or the hours are closed

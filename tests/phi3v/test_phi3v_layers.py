@@ -8,6 +8,7 @@ import pytest
 import torch
 from phi3v_goldens import CASE, CHECKPOINT, LOGIT_TOLERANCE, Case, logits
 from torch import nn
+from transformers.models.phi3.modeling_phi3 import apply_rotary_pos_emb
 
 from captiond.phi3v import Decoder, Phi3VForCausalLM, Phi3VProcessor, Request, load, squeeze
 from captiond.phi3v.layers import add, looked, normed, signed, turn
@@ -68,15 +69,13 @@ def test_each_part_is_the_librarys(sdpa: Phi3VForCausalLM) -> None:
 @pytest.mark.parametrize("turned_width", [8, 4])
 def test_heads_are_turned_as_the_library_turns_them(turned_width: int) -> None:
     """In place, also where only the beginning of each head is turned."""
-    from transformers.models.phi3.modeling_phi3 import apply_rotary_pos_emb
-
     torch.manual_seed(0)
     states = torch.randn(2, 3, 6, 8)
     angles = torch.randn(2, 3, turned_width // 2)
     angles = torch.cat((angles, angles), dim=-1)
-    queries, keys = (part.transpose(1, 2) for part in states.split((4, 2), dim=2))
-    expected = apply_rotary_pos_emb(queries, keys, angles.cos(), angles.sin())
-    expected = torch.cat(expected, dim=1).transpose(1, 2)
+    queries, keys = (part.transpose(1, 2) for part in (states[:, :, :4], states[:, :, 4:]))
+    separate = apply_rotary_pos_emb(queries, keys, angles.cos(), angles.sin())  # type: ignore[no-untyped-call]
+    expected = torch.cat(separate, dim=1).transpose(1, 2)
     turn(states, angles.cos(), signed(angles.sin()))
     assert torch.allclose(states, expected, rtol=0, atol=1e-6)
 

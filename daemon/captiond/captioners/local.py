@@ -29,6 +29,7 @@ from captiond.captioners.downloads import Downloads
 from captiond.captioners.engines import Completion, Engine, open_engine, stored_dtype
 from captiond.captioners.placement import Placement, placement
 from captiond.captioners.text import clean
+from captiond.captioners.threads import use_all_cores, use_one_core
 from captiond.captioners.weights import locate
 from captiond.errors import CannotStart, ExitCode, Rejected, Surroundings, TryLater
 from captiond.records import Answer, CaptionRequest, ModelIdentity, Notice, Picture
@@ -129,6 +130,7 @@ class LocalCaptioner:
 
     def prepare(self, picture: Picture) -> Any:
         """The crops; on the caller's thread, so that many cores work ahead of one device."""
+        use_one_core()
         with self._in_use() as engine:
             return engine.prepare(picture.image)
 
@@ -305,6 +307,7 @@ class LocalCaptioner:
         log.info("the model is let go until the next picture", idle_seconds=keep_alive_seconds)
 
     def _load(self) -> None:
+        use_all_cores()
         checkpoint = locate(self._model_id, self._revision, self._downloads)
         place = placement(self._device, self._dtype, self._quantization, stored_dtype(checkpoint.folder))
         try:

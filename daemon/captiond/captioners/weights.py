@@ -94,13 +94,13 @@ def _whole_folder(folder: Path) -> Checkpoint:
             exit_code=ExitCode.WRONG_SETTINGS,
             advice="Give the folder that holds config.json, the tokenizer and the *.safetensors files.",
         )
-    if not any(folder.glob("*.safetensors")):
-        pickles = ", ".join(sorted(file.name for file in folder.glob("*.bin"))[:3])
+    pickles = sorted(file.name for file in folder.glob("*.bin"))
+    if pickles and not any(folder.glob("*.safetensors")):
         raise CannotStart(
-            f"model.id: {folder} holds no weights as *.safetensors"
-            + (f", and {pickles} is not read: loading a pickle may run code" if pickles else ""),
+            f"model.id: {folder} holds its weights as {', '.join(pickles[:3])}, "
+            "and loading a pickle may run code",
             exit_code=ExitCode.WRONG_SETTINGS,
-            advice="Save them as safetensors: model.save_pretrained(folder) of transformers does.",
+            advice="Save them as *.safetensors, as model.save_pretrained(folder) of transformers does.",
         )
     return Checkpoint(folder, None)
 

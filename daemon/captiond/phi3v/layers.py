@@ -25,15 +25,16 @@ from captiond.phi3v.slots import SlotCache
 QUICK_GELU = 1.702
 
 
-class Phi3VDecoderLayer(Phi3DecoderLayer):
+class Phi3VDecoderLayer(Phi3DecoderLayer):  # type: ignore[no-untyped-call]  # its __init_subclass__ is untyped
     """A layer that knows the loop's cache: given that one, it takes the short way."""
 
     def forward(
         self,
         hidden_states: torch.Tensor,
         attention_mask: torch.Tensor | None = None,
-        *args: Any,
+        position_ids: Any = None,
         past_key_values: Any = None,
+        use_cache: bool | None = False,
         position_embeddings: tuple[torch.Tensor, torch.Tensor] | None = None,
         **kwargs: Any,
     ) -> torch.Tensor:
@@ -42,9 +43,10 @@ class Phi3VDecoderLayer(Phi3DecoderLayer):
             passed: torch.Tensor = super().forward(
                 hidden_states,
                 attention_mask,
-                *args,
-                past_key_values=past_key_values,
-                position_embeddings=position_embeddings,
+                position_ids,
+                past_key_values,
+                use_cache,
+                position_embeddings,
                 **kwargs,
             )
             return passed
@@ -68,7 +70,9 @@ class Phi3VDecoderLayer(Phi3DecoderLayer):
         """What each position hears of those that it sees, the heads beside each other."""
         own = self.self_attn
         every = own.qkv_proj(hidden).view(*hidden.shape[:-1], -1, own.head_dim)
-        heads, key_heads = self.config.num_attention_heads, own.num_key_value_heads
+        heads: int = self.config.num_attention_heads
+        key_heads = heads // own.num_key_value_groups
+        assert own.layer_idx is not None
         turn(every[:, :, : heads + key_heads], *turns)
         keys, values = cache.store(every[:, :, heads:].unflatten(2, (2, key_heads)), own.layer_idx)
         queries = every[:, :, :heads].transpose(1, 2)
@@ -80,10 +84,13 @@ def normed(hidden: torch.Tensor, norm: Phi3RMSNorm) -> torch.Tensor:
     """The library's RMSNorm, its sums in float32 as there."""
     if hidden.device.type != "cpu":
         # One kernel, which rounds once where the library's rounds twice.
-        return functional.rms_norm(hidden, norm.weight.shape, norm.weight, norm.variance_epsilon)
+        weight: torch.Tensor = norm.weight
+        fused: torch.Tensor = functional.rms_norm(hidden, list(weight.shape), weight, norm.variance_epsilon)
+        return fused
     length = torch.linalg.vector_norm(hidden, dim=-1, keepdim=True, dtype=torch.float32)
     scale = length.square_().div_(hidden.shape[-1]).add_(norm.variance_epsilon).rsqrt_()
-    return (hidden * scale).to(hidden.dtype).mul_(norm.weight)
+    scaled: torch.Tensor = (hidden * scale).to(hidden.dtype).mul_(norm.weight)
+    return scaled
 
 
 def signed(sine: torch.Tensor) -> torch.Tensor:

@@ -29,7 +29,7 @@ from captiond.service.report import Life
 from captiond.service.rules import ignore_of, urgent_of
 from captiond.service.upkeep import Upkeep
 from captiond.settings.reload import change
-from captiond.status import Status, downloading
+from captiond.status import Standing, Status, downloading
 from captiond.support.background import repeating
 from captiond.support.hours import Hours
 from captiond.support.settings_file import fingerprint
@@ -82,13 +82,14 @@ class Daemon:
             # Events are collected from here on, so what arrives while the model loads is noticed at once.
             rooms.inbox.start()
             closing.callback(rooms.inbox.close)
+            closing.enter_context(rooms.libraries.looked_through(once=once))
             answering = Answering(rooms.rules.of, rooms.gate)
             if door is not None:
                 closing.enter_context(self._serving(door, answering, lines))
             # Not before: torch takes seconds to import, and the page tells how the start goes on.
             _say_that_it_takes_time(self._settings)
             captioner = life.captioner = _opened(build.captioner_of(self._settings), closing)
-            preparing = Preparing(captioner, rooms.decoders)
+            preparing = Preparing(captioner, rooms.decoders, preview_of=rooms.exiftool.preview)
             if not _load_model(rooms, captioner, stop):
                 return
             life.phase = "watching"
@@ -103,6 +104,7 @@ class Daemon:
                 tell=tell,
                 suspects=suspects,
                 same_answer_limit=self._settings.checks.same_answer_limit,
+                libraries=rooms.libraries,
                 memory=rooms.cache,
             )
             upkeep = Upkeep(
@@ -165,6 +167,8 @@ class Daemon:
         self.rooms.decoders.limit(seconds=limits.decode_seconds, memory_bytes=limits.decode_memory_bytes)
         if {"watch.ignore", "profiles"} & {*changed.taken_over}:
             self.rooms.inbox.ignore(ignore_of(settings))
+            for library in self.rooms.libraries:
+                library.follow(ignore_of(settings, library.name))
         if "watch.first" in changed.taken_over:
             self.rooms.inbox.prefer(urgent_of(settings))
         self.rooms.resting.heed(Hours.of(settings.schedule.hours))
@@ -181,10 +185,19 @@ class Daemon:
             path = question.get("path")
             if not isinstance(path, str):
                 return {"error": "this is no question: `path` must be text"}
-            standing = self.rooms.inbox.standing(path, takes_text=self._takes_text(path))
+            standing = self._standing(path, question.get("library"))
+            if standing is None:
+                return {"error": "this daemon has no such library"}
             return {**status(question), "standing": asdict(standing)}
 
         return {"status": status, "explain": explain}
+
+    def _standing(self, path: str, library: object) -> Standing | None:
+        """Of a file in the inbox, or in the library of that name; None if there is none."""
+        if library is not None:
+            found = (one for one in self.rooms.libraries if one.name == library)
+            return next((one.standing(path) for one in found), None)
+        return self.rooms.inbox.standing(path, takes_text=self._takes_text(path))
 
     def _drain(self) -> None:
         self._life.phase = "draining"

@@ -1,6 +1,6 @@
 """What stands behind the HTTP door: the rooms, handed to the routes as plain calls.
 
-Only whoever opens a door imports this: FastAPI is not in every installation.
+A daemon without a page does not import this: FastAPI takes a second.
 """
 
 from __future__ import annotations
@@ -60,6 +60,7 @@ class Behind:
             inbox=folders.inbox,
             done=folders.done,
             failed=folders.failed,
+            libraries={library.name for library in rooms.libraries},
         )
 
     def _inbox(self) -> Any:

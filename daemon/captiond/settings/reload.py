@@ -41,6 +41,8 @@ def change(former: Settings, latter: Settings) -> Change:
     changed: dict[str, object] = {
         section: getattr(former, section).model_copy(update=values) for section, values in sections.items()
     }
+    if former.libraries != latter.libraries:
+        need_restart.append("libraries")
     if former.profiles != latter.profiles:
         taken_over.append("profiles")
     stay = {key: former.origins[key] for key in need_restart if key in former.origins}

@@ -333,6 +333,28 @@ class Profile(_Section):
         return value
 
 
+class Library(_Section):
+    """A folder whose pictures are described where they lie."""
+
+    name: Annotated[str, StringConstraints(pattern=r"^\w[\w.-]{0,63}$")]
+    path: Path
+    sidecars: Literal["beside"] | Path = "beside"
+    write: Annotated[tuple[Literal["json", "xmp"], ...], Field(strict=False)] = ("json", "xmp")
+    existing: bool = False
+
+    @field_validator("write")
+    @classmethod
+    def _keeps_its_record(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if "json" not in value:
+            raise ValueError("must hold json: by that file a picture is known to be described")
+        return value
+
+    @property
+    def mirror(self) -> Path | None:
+        """Where sidecars go, if not beside the pictures."""
+        return None if self.sidecars == "beside" else Path(self.sidecars)
+
+
 class Settings(_Section):
     folders: Folders = Folders()
     watch: Watch = Watch()
@@ -341,6 +363,7 @@ class Settings(_Section):
     fields: Fields = Fields()
     checks: Checks = Checks()
     profiles: Annotated[tuple[Profile, ...], Field(strict=False)] = ()
+    libraries: Annotated[tuple[Library, ...], Field(strict=False)] = ()
     output: Output = Output()
     schedule: Schedule = Schedule()
     cache: Cache = Cache()

@@ -9,7 +9,7 @@ right where the two differ, and the history is corrected.  Whoever asks never re
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
@@ -63,6 +63,7 @@ class Exhibit:
     message: str | None
     advice: str | None
     attempts: int | None
+    library: str | None = None  # in which it was described, or failed, and lies
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +85,7 @@ class Gallery:
         inbox: Path,
         done: Path,
         failed: Path,
+        libraries: Collection[str] = (),
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._history = history
@@ -91,6 +93,7 @@ class Gallery:
         self._thumbnails = thumbnails
         self._status = status
         self._inbox = inbox
+        self._libraries = libraries
         self._folders = {"done": done, "failed": failed}
         self._now = now
         self._failures = datetime.min.replace(tzinfo=UTC), 0  # when they were counted, and how many
@@ -243,7 +246,13 @@ class Gallery:
             message=entry.message,
             advice=entry.advice,
             attempts=entry.attempts,
+            library=self._library_of(entry) if told is None else None,
         )
+
+    def _library_of(self, entry: Entry) -> str | None:
+        """The history calls what lies in a library by the library's name and the path there."""
+        first = entry.delivered.partition("/")[0]
+        return first if first in self._libraries else None
 
     def _corrected(self, entry: Entry, told: sidecar.Record) -> Entry:
         """The line of the history, as the record says."""

@@ -108,6 +108,7 @@ class Picture(_FromRecord):
     message: str | None
     advice: str | None
     attempts: int | None
+    library: str | None = Field(description="The library in which it lies; null for all others")
 
 
 class Closely(Picture):
