@@ -178,6 +178,9 @@ class Rules:
     asks_anew: bool = False  # whatever was answered about the same picture before
 
 
+Role = Literal["look", "edit", "drop"]  # what somebody may do over HTTP: look, all, or only put files in
+
+
 RulesOf = Callable[[str], Rules]  # by the path of a picture in the inbox
 
 

@@ -141,6 +141,22 @@ class Unserved:
 
 
 @dataclass(frozen=True, slots=True)
+class Download:
+    """How far the download of a model is."""
+
+    bytes: int
+    total_bytes: int
+    bytes_per_second: float
+
+    @property
+    def seconds_left(self) -> float | None:
+        """At this rate; None while nothing comes."""
+        if self.bytes_per_second <= 0:
+            return None
+        return (self.total_bytes - self.bytes) / self.bytes_per_second
+
+
+@dataclass(frozen=True, slots=True)
 class Status:
     """How a daemon fares, as `status --json` prints it."""
 
@@ -163,6 +179,7 @@ class Status:
     unserved: tuple[Unserved, ...] = ()  # of the ignored files, those that are pictures
     pause_wanted: bool = False  # nothing is wrong: somebody asked for it, or the hours are closed
     pause_until: str | None = None  # when a wanted pause ends by itself, if it does
+    download: Download | None = None  # of the model, while that goes on
 
     def as_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -180,6 +197,12 @@ class Status:
         return None
 
 
+def downloading(download: Download) -> str:
+    """`downloading the model: 1.2 of 8.3 GB, 25.0 MB a second`."""
+    there, total, pace = download.bytes / 1e9, download.total_bytes / 1e9, download.bytes_per_second / 1e6
+    return f"downloading the model: {there:.1f} of {total:.1f} GB, {pace:.1f} MB a second"
+
+
 @dataclass(frozen=True, slots=True)
 class Gauges:
     """What a captioner can tell of its device, or of its server, without waiting for either."""
@@ -189,6 +212,7 @@ class Gauges:
     requests_in_flight: int | None = None
     requests: int | None = None  # since the start
     requests_repeated: int | None = None
+    download: Download | None = None  # of the model, while that goes on
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,6 +34,7 @@ from captiond.records import (
     Answer,
     CaptionRequest,
     Fingerprint,
+    Job,
     PictureFacts,
     Said,
     SettledFile,
@@ -163,7 +164,7 @@ def _killed_before(nth: int, way: str) -> Callable[[], int]:
         os.link = refused(errno.EPERM)
     for name in CALLS:
         setattr(os, name, counted(getattr(os, name)))
-    moves._renameat2 = without_flags if way != "flagged" else counted(moves._renameat2)
+    setattr(moves, "_renameat2", without_flags if way != "flagged" else counted(moves._renameat2))  # noqa: B010
     return lambda: passed
 
 
@@ -175,7 +176,7 @@ def _publish(world: World) -> None:
     width = 20 if path.read_bytes() == drawn(20) else 30
     settled = SettledFile(f"photos/{PATH}", Fingerprint.of(path.stat()), 0.0, library="photos")
     job = library.claim(settled)
-    assert not hasattr(job, "folder")
+    assert isinstance(job, Job)
     request = CaptionRequest("Describe what is shown in this image.", 160)
     answer = Answer(said(width), None, Teller.identity, request, 1, 1, "stop")
     facts = PictureFacts("PNG", width, 16)

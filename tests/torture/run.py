@@ -58,6 +58,15 @@ def fault(name: str, scale: float) -> Outcome:
     return _timed(name, f"{count:,} pictures", lambda root: str(module.inflict(root, count)))
 
 
+def many_pictures(name: str, scale: float) -> Outcome:
+    import many_pictures
+
+    if (reason := many_pictures.missing()) is not None:
+        return Outcome(name, "", "", 0.0, left_out=reason)
+    count = max(many_pictures.PICTURES[0], round(many_pictures.PICTURES[1] * scale))
+    return _timed(name, f"{count:,} pictures", lambda root: many_pictures.look_through(root, count))
+
+
 def kills(name: str, scale: float) -> Outcome:
     from kills import kill
 
@@ -152,7 +161,7 @@ def parts() -> dict[str, Callable[[str, float], Outcome]]:
     by_name |= {f"kills_{number + 1}": kills for number in range(KILLERS)}
     by_name |= {"library_kills": library_kills, "library_points": library_points}
     by_name |= {"power_cuts": power_cuts, "random_trouble": random_trouble, "hostile": hostile}
-    by_name |= {"door_and_inbox": door_and_inbox}
+    by_name |= {"door_and_inbox": door_and_inbox, "many_pictures": many_pictures}
     return by_name | {module.__name__.removeprefix("faults."): fault for module in every.FAULTS}
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from captiond.service import client
-from captiond.status import LibraryStatus, Status, Unserved
+from captiond.status import LibraryStatus, Status, Unserved, downloading
 from captiond.support import settings_file, wire
 
 Answer = TypeVar("Answer")
@@ -82,7 +82,11 @@ def _rows(found: Status) -> Iterator[tuple[str, str]]:
         left = f", {duration(found.seconds_to_finish)} left" if found.seconds_to_finish else ""
         yield "speed", f"{found.rate_per_second:.2f} pictures a second{left}"
     where = f"loaded, on {model['device']}" if model.get("device") else "loaded"
-    yield "model", f"{model.get('id')}, {where if model.get('loaded') else 'not loaded'}"
+    if found.download is not None:
+        where = downloading(found.download)
+    elif not model.get("loaded"):
+        where = "not loaded"
+    yield "model", f"{model.get('id')}, {where}"
     yield "watch", " ".join(filter(None, (found.watch.get("method"), found.watch.get("degraded"))))
     for library in found.libraries:
         yield "library", ", ".join(_library(library))

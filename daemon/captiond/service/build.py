@@ -5,7 +5,7 @@ Nothing is opened, started or bound here: that is `daemon`'s, in its order.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -137,6 +137,11 @@ def decoders_of(settings: Settings) -> Decoders:
     return Decoders(seconds=limits.decode_seconds, memory_bytes=limits.decode_memory_bytes)
 
 
+def preview_of(settings: Settings, exiftool: Exiftool) -> Callable[[bytes], bytes | None] | None:
+    """What finds the JPEG in a RAW that the decoders do not read, if exiftool may be asked."""
+    return exiftool.preview if settings.output.exiftool == "auto" else None
+
+
 def remote_of(model: Model) -> RemoteCaptioner:
     """The servers that the settings name.  Raises CannotStart for a key, proxy or certificates of no use."""
     from captiond.captioners.remote import RemoteCaptioner
@@ -189,6 +194,8 @@ def door_of(settings: Settings) -> Door | None:
         port,
         token=token.get_secret_value() if token else None,
         max_upload_bytes=http.max_upload_bytes,
+        people=http.read_people(),
+        root_path=http.root_path or "",
     )
 
 

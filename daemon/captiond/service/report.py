@@ -57,6 +57,7 @@ def status(rooms: Rooms, life: Life) -> Status:
         process=os.getpid(),
         gives_up_seconds=rooms.inbox.gives_up_seconds(),
         unserved=rooms.inbox.unserved,
+        download=captioner.gauges().download if captioner is not None and life.phase == "starting" else None,
         hanging=life.watchdog.hanging if life.watchdog is not None else None,
         libraries=rooms.libraries.status(),
     )

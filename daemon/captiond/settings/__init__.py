@@ -68,8 +68,9 @@ def load(
     kept = checked_libraries(libraries, settings.folders, problems) if settings is not None else ()
     if problems or settings is None:
         raise refusal("\n".join(dict.fromkeys(problems)))
+    origins = {f"{section}.{name}": item.where for (section, name), item in given.items()}
     found = tuple(one for one in made if one is not None)
-    return settings.model_copy(update={"profiles": found, "libraries": kept})
+    return settings.model_copy(update={"profiles": found, "libraries": kept, "origins": origins})
 
 
 def _checked(

@@ -45,5 +45,7 @@ def change(former: Settings, latter: Settings) -> Change:
         need_restart.append("libraries")
     if former.profiles != latter.profiles:
         taken_over.append("profiles")
-    settings = former.model_copy(update={**changed, "profiles": latter.profiles})
+    stay = {key: former.origins[key] for key in need_restart if key in former.origins}
+    moved = {key: where for key, where in latter.origins.items() if key not in need_restart}
+    settings = former.model_copy(update={**changed, "profiles": latter.profiles, "origins": moved | stay})
     return Change(settings, tuple(taken_over), tuple(need_restart))

@@ -121,8 +121,8 @@ def _signature() -> dict[str, Any]:
 
 
 _OPTIONAL = (
-    "fields", "language", "asked", "dropped", "needs_look", "cached_from", "profile", "edited", "companions",
-    "raw_output", "previous_description", "shared_keywords", "history", "library",
+    "fields", "language", "asked", "dropped", "needs_look", "accepted", "cached_from", "profile", "edited",
+    "companions", "raw_output", "previous_description", "shared_keywords", "history", "library",
 )  # fmt: skip
 
 
@@ -220,6 +220,10 @@ def _texts() -> dict[str, Any]:
         "language": _explained(_TEXT, "The language that was asked for."),
         "fields": _explained(_fields(), "The other texts that were asked for, as far as they could be had."),
         "edited": _explained(_edited(), "Only where a person has changed a text."),
+        "accepted": _explained(
+            _record({"at": _INSTANT, "by": _TEXT}, optional=("by",)),
+            "Only where a person has looked at texts that needed it, and left them.",
+        ),
         "needs_look": _explained({"type": "boolean"}, "Whether a person should look at the texts."),
     }
 

@@ -1,6 +1,6 @@
 """How long a large library takes until its first caption, and to be looked through again without a change.
 
-    python benchmarks/libraries.py [PICTURES] [DESCRIBED]
+    python benchmarks/library.py [PICTURES] [DESCRIBED]
 
 Tiny JPEGs, all different, in folders of 500; a captioner that answers at once.  Three starts of the daemon's
 own rooms: on the new library, until DESCRIBED pictures have sidecars (the others get copies of a real one, in
