@@ -34,7 +34,7 @@ def edited(record: Record, texts: Texts, at: datetime, by: str | None = None) ->
     }
     words = (known.model_caption if known is not None else None) or former.caption
     by_them = Edited(at, words, model_fields, by)
-    rest = {key: value for key, value in record.rest.items() if key != "needs_look"}  # somebody has looked
+    rest = {key: value for key, value in record.rest.items() if key not in _LOOKS}  # somebody has looked
     return replace(
         record, texts=texts, edited=by_them, rest=rest, history=_with(record, "edit", at, _BRIEFLY)
     )
@@ -51,17 +51,18 @@ def accepted(record: Record, at: datetime, by: str | None = None) -> Record:
 
 def redone(record: Record, texts: Texts, answer: Mapping[str, Any], at: datetime) -> Record:
     """What a model says now; `answer`: the keys that tell how it came about."""
-    rest = {key: value for key, value in record.rest.items() if key not in ANSWER_KEYS}
+    rest = {key: value for key, value in record.rest.items() if key not in (*ANSWER_KEYS, *_LOOKS)}
     rest |= {key: value for key, value in answer.items() if key in ANSWER_KEYS}
     return replace(
         record, texts=texts, edited=None, rest=rest, history=_with(record, "redo", at, ANSWER_KEYS)
     )
 
 
+_LOOKS = ("needs_look", "accepted")  # of the texts that are there
 # What tells of an answer, and goes with it.
 ANSWER_KEYS = (
     "model", "prompt", "generation", "raw_output", "language", "asked", "dropped", "warnings", "needs_look",
-    "accepted", "profile",
+    "profile",
 )  # fmt: skip
 _BRIEFLY = ("model", "prompt", "needs_look")
 
