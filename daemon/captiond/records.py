@@ -216,23 +216,6 @@ class PictureFacts:
 
 
 @dataclass(frozen=True, slots=True)
-class JpegWish:
-    """How large a JPEG somebody wants of a picture."""
-
-    longest_side: int  # pixels, at most
-    least_side: int  # of one that was larger and could be made smaller in whole steps, which costs little
-    quality: int  # 1 to 95
-
-
-@dataclass(frozen=True, slots=True)
-class Encoded:
-    """A picture as a JPEG, upright and in sRGB, without the file's metadata."""
-
-    jpeg: bytes = field(repr=False)
-    facts: PictureFacts
-
-
-@dataclass(frozen=True, slots=True)
 class Picture:
     """A decoded picture, upright, in 8-bit RGB."""
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Annotated
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, Field, StringConstraints
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
 
 from captiond.settings.refusals import refusal
 from captiond.support.hours import Hours
@@ -24,6 +24,12 @@ SHORTEST_TOKEN = 16  # characters: guessing is slowed down, and by this made hop
 Seconds = Annotated[float, Field(gt=0, le=365 * 86_400, allow_inf_nan=False)]
 Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
 Tokens = Annotated[int, Field(ge=1, le=100_000)]
+
+
+class Section(BaseModel):
+    """The base of every section."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, validate_default=True)
 
 
 def _understood(patterns: tuple[str, ...]) -> tuple[str, ...]:
