@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from PIL import Image
 
     from captiond.errors import Kind, Rejected, TryLater
+    from captiond.formats.raw import RawNote
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,20 +71,8 @@ class SettledFile:
 
 
 @dataclass(frozen=True, slots=True)
-class RawNote:
-    """A camera's RAW of the same shot that travels along: what is said goes into its own .xmp, too."""
-
-    suffix: str  # of its name, on the picture's stem: .NEF
-    xmp: bytes | None = None  # what that says; None: there is none
-    shares: bool = False  # its .xmp is the picture's
-
-
-@dataclass(frozen=True, slots=True)
 class Notes:
-    """What is known of a picture from around it: its name, and what lies beside it in words, whole.
-
-    A caption may be laid into the .xmp and the .txt.
-    """
+    """What is known of a picture from around it: its name, and what lies beside it in words, whole."""
 
     xmp: bytes | None = None
     text: bytes | None = None
