@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from captiond import sidecar
+from captiond.commands import library_files
 from captiond.commands.folders import refuse_missing
 from captiond.commands.status import duration, moment, of
 from captiond.delivery import folders as delivery_folders
@@ -33,7 +34,7 @@ from captiond.support import openat, wire
 
 if TYPE_CHECKING:
     from captiond.settings import Settings
-    from captiond.settings.schema import Folders
+    from captiond.settings.schema import Folders, Library
 
 Answer = TypeVar("Answer")
 _LONGEST_RECORD_BYTES = 16 * 1024 * 1024
@@ -97,6 +98,7 @@ def status(settings: Settings) -> Status:
         started_at=None,
         process=None,
         hanging=None,
+        libraries=library_files.at_rest(settings),
         unserved=pictures,
     )
 
@@ -113,8 +115,13 @@ def explain(settings: Settings, path: Path, cwd: Path) -> Explanation:
         if absolute.is_relative_to(folder):
             refuse_missing(settings, name)
             return _in_results(settings, name, str(absolute.relative_to(folder)).removesuffix(suffix))
+    found = library_files.within(settings, absolute)
+    if found is not None:
+        return _in_library(settings, *found)
     inside = str(absolute.relative_to(folders.inbox)) if absolute.is_relative_to(folders.inbox) else str(path)
     explained = _in_inbox(settings, inside)
+    if explained is None and (found := library_files.named(settings, path)) is not None:
+        return _in_library(settings, *found)
     if explained is not None and raw.has_ending(inside):
         explained = replace(explained, message=explained.message + _its_shot(folders, inside))
     return (
@@ -145,6 +152,20 @@ def _in_inbox(settings: Settings, path: str) -> Explanation | None:
     except ValueError as error:
         raise client.not_understood(folders.inbox, error) from error
     return _explained(standing, of(answer, folders.inbox))
+
+
+def _in_library(settings: Settings, library: Library, path: str) -> Explanation:
+    """Of a picture that lies in a library, whether it was described or not."""
+    standing, status = library_files.asked(settings, library, path)
+    if standing.state == "failed":
+        advice = "It is tried again when it changes, or by `captiond retry`."
+        return Explanation(f"It failed where it lies: {standing.reason}", advice, standing=standing)
+    if standing.state == "described":
+        said = library_files.caption_of(library, path)
+        return Explanation(f"It is described where it lies: {said}", standing=standing)
+    explained = _explained(standing, status)
+    where = f"there is no {shown(path)} in {library.path}"
+    return explained if explained is not None else Explanation(where, None, False)
 
 
 def _explained(standing: Standing, status: Status | None) -> Explanation | None:
@@ -231,6 +252,11 @@ _SENTENCES: dict[Where, Callable[[Standing], str]] = {
     "deferred": _deferred,
     "in_work": lambda standing: "in work",
     "unseen": lambda standing: f"out of sight: {standing.reason}",
+    "described": lambda standing: "described",
+    "failed": lambda standing: f"failed: {standing.reason}",
+    "existing": lambda standing: (
+        "left as it is: it lay there when the library was added, and only what comes later is described"
+    ),
 }
 
 

@@ -18,7 +18,7 @@ from threading import Lock
 
 from captiond import formats
 from captiond.delivery.files import NO_FILE, allocated, contents
-from captiond.delivery.folders import Folder
+from captiond.delivery.folders import Beneath
 from captiond.errors import TryLater
 from captiond.formats.raw import RawNote
 from captiond.names import shown
@@ -68,7 +68,7 @@ class Companion:
         return "" if is_named_like_it else self.tail.suffix.lower()
 
     @contextmanager
-    def opened(self, inbox: Folder) -> Iterator[int]:
+    def opened(self, inbox: Beneath) -> Iterator[int]:
         """Open for reading, and what was seen, before as after; else TryLater."""
         try:
             file = open_file(inbox.root, self.path)
@@ -142,15 +142,15 @@ class Takers:
         self._jobs: dict[str, str] = {}
         self._listed: tuple[float, str, Names] = (0.0, "", Names(()))
 
-    def look(self, inbox: Folder, path: str, rules: Rules) -> Company:
+    def look(self, inbox: Beneath, path: str, rules: Rules) -> Company:
         """What would travel with the picture now; TryLater if some of it is being written."""
         return self._look(inbox, path, rules, self._are_without)
 
-    def take(self, inbox: Folder, path: str, rules: Rules, job: str) -> Company:
+    def take(self, inbox: Beneath, path: str, rules: Rules, job: str) -> Company:
         """The same, kept for this job from now on."""
         return self._look(inbox, path, rules, lambda beside: self.keep(beside, job))
 
-    def _look(self, inbox: Folder, path: str, rules: Rules, may_take: Callable[[str], bool]) -> Company:
+    def _look(self, inbox: Beneath, path: str, rules: Rules, may_take: Callable[[str], bool]) -> Company:
         return look(
             inbox,
             path,
@@ -190,7 +190,7 @@ class Takers:
 
 
 def look(
-    inbox: Folder,
+    inbox: Beneath,
     path: str,
     *,
     text: bool,
@@ -245,7 +245,7 @@ def _xmp_of_raw(companions: Sequence[Companion], suffix: str) -> Companion | Non
 
 
 def _found(
-    inbox: Folder, path: str, names_of_many: Callable[[int, str], Names], *, text: bool
+    inbox: Beneath, path: str, names_of_many: Callable[[int, str], Names], *, text: bool
 ) -> list[Companion]:
     """The regular files that may travel with it.  Of two names that differ in case only, the first."""
     folder_name, name = split(path)

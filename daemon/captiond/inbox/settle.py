@@ -112,6 +112,9 @@ class Book:
             self._wait(path, entry)
         return False
 
+    def has(self, path: str) -> bool:
+        return path in self._entries
+
     def forget(self, path: str) -> None:
         """The file is not there; what is in work stays until it is given back."""
         entry = self._entries.get(path)

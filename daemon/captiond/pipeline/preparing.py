@@ -7,7 +7,6 @@ the model.
 
 from __future__ import annotations
 
-import os
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -21,6 +20,7 @@ from captiond.errors import Rejected
 from captiond.formats import raw
 from captiond.pictures import Decoders, How
 from captiond.records import PictureFacts
+from captiond.support.cores import cores
 
 # Slow pictures that go on beside the cores' turns, so that a few of them hold up nobody else.
 SLOW_BESIDE_CORES = 2
@@ -50,10 +50,10 @@ class Preparing(Generic[Prepared]):
         self._captioner = captioner
         self._decoders = decoders
         self._clock = clock
-        cores = os.cpu_count() or 1
+        at_once = cores()
         # Decoding and preparing on more threads than cores gains nothing, and holds that many whole pictures.
-        self._turns = threading.BoundedSemaphore(cores)
-        self._aside = threading.BoundedSemaphore(cores + SLOW_BESIDE_CORES)
+        self._turns = threading.BoundedSemaphore(at_once)
+        self._aside = threading.BoundedSemaphore(at_once + SLOW_BESIDE_CORES)
 
     def of(self, data: bytes, *, max_pixels: int, name: str = "") -> Ready[Prepared]:
         """The picture in `data`, ready to be asked about; waits for its turn.

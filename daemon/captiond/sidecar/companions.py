@@ -22,7 +22,7 @@ TEXT = ".txt"
 JSON = ".json"
 C2PA = ".c2pa"  # Content Credentials of a picture that they are not embedded into
 
-_RAW = tuple(f".{ending}" for ending in raw.ENDINGS)
+RAW = tuple(f".{ending}" for ending in raw.ENDINGS)
 _MOTION = (".mov", ".mp4", ".m4v", ".mp")
 # What raw converters and editors note about a picture, and what cameras put beside it: DxO, RawTherapee, ART,
 # ON1, Adobe, Canon, Nikon, SilkyPix, Affinity; a voice, a small picture and a small film.
@@ -172,7 +172,7 @@ def tails(*, text: bool) -> tuple[Tail, ...]:
     edits = [ending for end in (*_EDITS, *_OF_CAMERAS) for ending in _cases(end)]
     on_name = (XMP, XMP.upper(), *takeout, *_cases(C2PA), *edits)
     aae = [f".{''.join(letters)}" for letters in product("Aa", "Aa", "Ee")]
-    both_cases = (ending for end in (*_MOTION, *_RAW, *((TEXT,) if text else ())) for ending in _cases(end))
+    both_cases = (ending for end in (*_MOTION, *RAW, *((TEXT,) if text else ())) for ending in _cases(end))
     on_stem = (*_cases(XMP), *_cases(C2PA), *aae, *both_cases, *edits)
     formed = (
         *(Tail(ending, form="numbered") for ending in takeout),
@@ -193,12 +193,12 @@ def tails_of(name: str, *, text: bool) -> tuple[Tail, ...]:
 
 def is_raw(tail: Tail) -> bool:
     """Whether it makes a name of a camera's RAW of the same shot."""
-    return tail.on_stem and tail.suffix.lower() in _RAW
+    return tail.on_stem and tail.suffix.lower() in RAW
 
 
 def raw_endings() -> Iterator[Tail]:
     """Of the RAW files that may lie beside a picture."""
-    return (Tail(suffix, on_stem=True) for ending in _RAW for suffix in _cases(ending))
+    return (Tail(suffix, on_stem=True) for ending in RAW for suffix in _cases(ending))
 
 
 def credentials_of(name: str) -> list[str]:
