@@ -60,7 +60,7 @@ from captiond.delivery.troubles import of_one_picture
 from captiond.errors import NotThere, TryLater
 from captiond.formats import raw
 from captiond.names import checked_path, job_id, shown
-from captiond.records import Delivered, Notes, RawNote, RulesOf, Texts
+from captiond.records import Delivered, Notes, RulesOf, Texts
 from captiond.sidecar import Record
 from captiond.sidecar.companions import TEXT, XMP, Tail, credentials_of, notes_of, raw_endings, tails
 from captiond.support.openat import FILE, split, sync_folder
@@ -153,7 +153,7 @@ class Edits:
             raise _changed(path)
         xmp, text = (beside[kind][1].data if kind in beside else None for kind in (XMP, TEXT))
         describe, format = self._rules_of(told.path).describe, told.source.format or ""
-        of_raw = RawNote("", beside[_OF_RAW][1].data) if _OF_RAW in beside else None
+        of_raw = raw.RawNote("", beside[_OF_RAW][1].data) if _OF_RAW in beside else None
         notes = Notes(xmp, text, name=told.path, is_signed=is_signed, raw=of_raw)
         described = describe(image.data, format, texts, notes=notes, own=ours(old.record, old.texts))
         files, contents, merged = [image], [described.data], {}

@@ -19,6 +19,8 @@ from captiond.inbox.finding import Finding, Kind
 from captiond.records import Fault, Fingerprint, Notice, SettledFile
 from captiond.status import Standing
 
+__all__ = ["SETTLE_UNTOLD_SECONDS", "UNREADABLE_RETRY_SECONDS", "Book", "Finding", "Kind", "Phase"]
+
 UNREADABLE_RETRY_SECONDS = 30.0
 SETTLE_UNTOLD_SECONDS = 10.0
 
