@@ -99,7 +99,7 @@ def seconds_for(urls: list[str], count: int, victim: Mortal | None = None, kills
                 stack.enter_context(dying(victim, place.done / "new", count, kills))
             until(lambda: delivered(place.done / "new") == count, running, every=0.05)
             seconds = time.perf_counter() - began
-        if place.left_in_inbox() or list(place.failed.rglob("*.error.json")):
+        if place.left_in_inbox() or any(place.failed.rglob("*.error.json")):
             raise RuntimeError("a picture was left or set aside")
     return seconds
 

@@ -41,7 +41,7 @@ class AutoEngine:
         if tokenizer.pad_token_id is None:
             tokenizer.pad_token = tokenizer.eos_token
         # Florence-2 ends each answer that reaches the limit, as if it had come to its end.
-        self.model.generation_config.forced_eos_token_id = None  # type: ignore[union-attr]
+        self.model.generation_config.forced_eos_token_id = None
         self._stop_ids = _stop_ids(self.model, tokenizer)
         text = config.get_text_config(decoder=True)
         self._is_encoder_decoder = config.is_encoder_decoder or text.is_encoder_decoder
@@ -112,7 +112,7 @@ class AutoEngine:
 
 
 def _stop_ids(model: PreTrainedModel, tokenizer: Any) -> set[int]:
-    eos = model.generation_config.eos_token_id  # type: ignore[union-attr]
+    eos = model.generation_config.eos_token_id
     found = {tokenizer.eos_token_id, *([eos] if isinstance(eos, int) else eos or ())}
     if (
         tokenizer.eos_token_id is None
