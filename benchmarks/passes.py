@@ -19,7 +19,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -191,11 +191,12 @@ def counted(model: Phi3VForCausalLM, rows: int, **options: Any) -> dict[str, Cou
     group = next(groups(asked, PREFILL_TOKENS))
     seen = asked[0].prompt_length + NEW_TOKENS // 2
     seen = min(cache.length, -(-seen // 256) * 256)
+    works: dict[str, Callable[[], None]] = {
+        f"a prefill of {len(group)}": lambda: decoder._prefill(group, 0),
+        f"a step of {rows}": lambda: decoder._decode(rows, seen),
+    }
     found = {}
-    for name, work in (
-        (f"a prefill of {len(group)}", lambda: decoder._prefill(group, 0)),
-        (f"a step of {rows}", lambda: decoder._decode(rows, seen)),
-    ):
+    for name, work in works.items():
         with Counting(weights, cached) as counting, AsOnCuda(counting):
             work()
         found[name] = counting.count

@@ -186,10 +186,14 @@ def _head(asking: socket.socket) -> list[bytes]:
 # ---- a daemon's process --------------------------------------------------------------------------
 
 
+# The pictures are alike and so are the answers: each is asked about all the same, and no model is suspected.
+ASK_EACH: dict[str, dict[str, Any]] = {"cache": {"entries": 0}, "checks": {"same_answer_limit": 1000}}
+
+
 def place_for(root: Path, url: str, **sections: dict[str, Any]) -> Place:
     """Where each picture is asked about, though they are copies: no answer is remembered."""
     model = {"backend": "openai", "base_url": url, "id": "none", **sections.pop("model", {})}
-    return Place(root, {"model": model, "cache": {"entries": 0}, **sections})
+    return Place(root, {**ASK_EACH, "model": model, **sections})
 
 
 def cpu_seconds(process: int) -> float:

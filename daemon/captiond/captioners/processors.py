@@ -45,8 +45,8 @@ def load(folder: Path, config: PreTrainedConfig) -> Any:
     if known is not None and "video_processor" in known.get_attributes() and not find_spec("torchvision"):
         processor = _for_pictures(known).from_pretrained(folder, trust_remote_code=False)
     else:
-        auto: Any = AutoProcessor
-        processor = auto.from_pretrained(folder, trust_remote_code=False)
+        load: Any = AutoProcessor.from_pretrained
+        processor = load(folder, trust_remote_code=False)
     if is_by_heart and not isinstance(processor, ProcessorMixin):
         return Pair(folder)
     if not getattr(processor, "chat_template", None) and not is_by_heart:
@@ -60,8 +60,8 @@ class Pair:
     chat_template = None
 
     def __init__(self, folder: Path) -> None:
-        pictures: Any = AutoImageProcessor
-        self._pictures = pictures.from_pretrained(folder, trust_remote_code=False)
+        load: Any = AutoImageProcessor.from_pretrained
+        self._pictures = load(folder, trust_remote_code=False)
         self.tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
             folder, trust_remote_code=False
         )

@@ -20,6 +20,7 @@ from captiond.errors import CannotStart, ExitCode, Verdict
 from captiond.inbox import mounts
 from captiond.settings import Settings
 from captiond.settings.schema import Model, Notify, Watch
+from captiond.support.cores import cores
 
 LEAST_FREE_BYTES = 100_000_000
 LEAST_FREE_INODES = 1_000
@@ -30,9 +31,10 @@ def checks(settings: Settings) -> Iterator[CheckResult]:
     """Every check that these settings call for, the cheap ones first."""
     yield _settings(settings)
     yield clock(datetime.now(UTC))
-    yield check_folders.nesting(settings.folders)
+    yield check_folders.nesting(settings.folders, settings.libraries)
     for name, folder in check_folders.named(settings.folders):
         yield check_folders.folder(name, folder)
+    yield from map(check_folders.library, settings.libraries)
     yield from _disks(settings)
     yield _watcher(settings.watch, settings.folders.inbox)
     if (unserved := check_formats.unserved_in(settings)) is not None:
@@ -284,8 +286,7 @@ def device(model: Model) -> CheckResult:
         )
     if model.device == "mps" or (model.device == "auto" and has_mps):
         return CheckResult("device", True, "mps")
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    message = f"cpu, {cores} cores"
+    message = f"cpu, {cores()} cores"
     if model.device == "cpu" or model.id == "demo":
         return CheckResult("device", True, message)
     why, advice = _why_no_gpu(torch.version.cuda)

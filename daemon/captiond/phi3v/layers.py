@@ -10,6 +10,8 @@ Shapes: B rows, L positions, H the decoder's width.
 
 from __future__ import annotations
 
+from contextlib import suppress
+from inspect import signature
 from typing import Any
 
 import torch
@@ -19,32 +21,41 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.models.clip.modeling_clip import CLIPEncoderLayer
 from transformers.models.phi3.modeling_phi3 import Phi3DecoderLayer, Phi3RMSNorm
 
-from captiond.phi3v.slots import SlotCache
+from captiond.phi3v.slots import RealLengths, SlotCache
+
+varlen_attn: Any = None
+with suppress(ImportError):  # torch 2.11 has it, but not yet for rows that fill a part of their slots
+    from torch.nn.attention import varlen
+
+    if "seqused_k" in signature(varlen.varlen_attn).parameters:
+        varlen_attn = varlen.varlen_attn
 
 # quick_gelu(x) is x * sigmoid(1.702 x), which is silu(1.702 x) / 1.702.
 QUICK_GELU = 1.702
 
 
-class Phi3VDecoderLayer(Phi3DecoderLayer):
+class Phi3VDecoderLayer(Phi3DecoderLayer):  # type: ignore[no-untyped-call]  # its __init_subclass__ is untyped
     """A layer that knows the loop's cache: given that one, it takes the short way."""
 
     def forward(
         self,
         hidden_states: torch.Tensor,
         attention_mask: torch.Tensor | None = None,
-        *args: Any,
+        position_ids: Any = None,
         past_key_values: Any = None,
+        use_cache: bool | None = False,
         position_embeddings: tuple[torch.Tensor, torch.Tensor] | None = None,
         **kwargs: Any,
     ) -> torch.Tensor:
         """[B, L, H]; with a SlotCache `hidden_states` itself, changed; the sines are `signed` then."""
-        if not isinstance(past_key_values, SlotCache):
+        if not (isinstance(past_key_values, SlotCache) and past_key_values.is_short_way):
             passed: torch.Tensor = super().forward(
                 hidden_states,
                 attention_mask,
-                *args,
-                past_key_values=past_key_values,
-                position_embeddings=position_embeddings,
+                position_ids,
+                past_key_values,
+                use_cache,
+                position_embeddings,
                 **kwargs,
             )
             return passed
@@ -68,22 +79,44 @@ class Phi3VDecoderLayer(Phi3DecoderLayer):
         """What each position hears of those that it sees, the heads beside each other."""
         own = self.self_attn
         every = own.qkv_proj(hidden).view(*hidden.shape[:-1], -1, own.head_dim)
-        heads, key_heads = self.config.num_attention_heads, own.num_key_value_heads
+        heads: int = self.config.num_attention_heads
+        key_heads = heads // own.num_key_value_groups
+        assert own.layer_idx is not None
         turn(every[:, :, : heads + key_heads], *turns)
         keys, values = cache.store(every[:, :, heads:].unflatten(2, (2, key_heads)), own.layer_idx)
+        if cache.real is not None:
+            every_key, every_value = cache.flat(own.layer_idx)
+            return by_real_lengths(every[:, 0, :heads], every_key, every_value, cache.real, own.scaling).view(
+                len(hidden), 1, -1
+            )
         queries = every[:, :, :heads].transpose(1, 2)
         heard: torch.Tensor = sdpa_attention_forward(own, queries, keys, values, mask, scaling=own.scaling)[0]
         return heard.flatten(2)
+
+
+def by_real_lengths(
+    queries: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, real: RealLengths, scale: float
+) -> torch.Tensor:
+    """Attention of one query [rows, heads, width] a row that reads no place behind its row's last."""
+    assert varlen_attn is not None
+    heard: torch.Tensor = varlen_attn(
+        queries, keys, values, real.queries, real.starts, 1, real.longest,
+        scale=scale, enable_gqa=keys.shape[1] != queries.shape[1], seqused_k=real.used,
+    )  # fmt: skip
+    return heard
 
 
 def normed(hidden: torch.Tensor, norm: Phi3RMSNorm) -> torch.Tensor:
     """The library's RMSNorm, its sums in float32 as there."""
     if hidden.device.type != "cpu":
         # One kernel, which rounds once where the library's rounds twice.
-        return functional.rms_norm(hidden, norm.weight.shape, norm.weight, norm.variance_epsilon)
+        weight: torch.Tensor = norm.weight
+        fused: torch.Tensor = functional.rms_norm(hidden, list(weight.shape), weight, norm.variance_epsilon)
+        return fused
     length = torch.linalg.vector_norm(hidden, dim=-1, keepdim=True, dtype=torch.float32)
     scale = length.square_().div_(hidden.shape[-1]).add_(norm.variance_epsilon).rsqrt_()
-    return (hidden * scale).to(hidden.dtype).mul_(norm.weight)
+    scaled: torch.Tensor = (hidden * scale).to(hidden.dtype).mul_(norm.weight)
+    return scaled
 
 
 def signed(sine: torch.Tensor) -> torch.Tensor:
