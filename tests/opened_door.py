@@ -26,6 +26,7 @@ STANDING = Measures(
     duplicates=0,
     needing_a_look=0,
     failures={},
+    warnings={},
     is_healthy=True,
     is_paused=False,
     pauses=0,
@@ -63,10 +64,10 @@ class Pictures:
     def page(self, wanted: object, limit: int) -> Sequence[object]:
         return []
 
-    def revise(self, id: int, changes: object, was: object) -> object:
+    def revise(self, id: int, changes: object, was: object, by: str | None = None) -> object:
         raise AssertionError("nothing gets so far")
 
-    thumbnail = retry = retry_all = revise
+    thumbnail = accept = retry = retry_all = revise
 
 
 @dataclass

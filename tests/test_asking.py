@@ -93,13 +93,19 @@ def test_a_model_that_always_refuses_has_no_caption() -> None:
 
 
 @pytest.mark.parametrize(
-    ("finish_reason", "told"),
-    [("length", "raise caption.max_new_tokens"), ("stop", "without its reasoning parser")],
+    ("content", "finish_reason", "key", "told"),
+    [
+        ("", "length", "reasoning_content", "raise caption.max_new_tokens"),
+        (None, "stop", "reasoning", "without its reasoning parser"),
+        (" \n<|im_end|>", "stop", "reasoning_content", "without its reasoning parser"),
+    ],
 )
-def test_thoughts_that_came_apart_are_named(tmp_path: Path, finish_reason: str, told: str) -> None:
+def test_thoughts_that_came_apart_are_named(
+    tmp_path: Path, content: str | None, finish_reason: str, key: str, told: str
+) -> None:
     """Nothing in `content` and all in `reasoning_content`: the record says so and what to set."""
     with FakeChatServer() as server:
-        server.always = answers("", finish_reason=finish_reason, reasoning_content="A red wall? Yes.")
+        server.always = answers(content, finish_reason=finish_reason, **{key: "A red wall? Yes."})
         place = Place(tmp_path, {"model": server.settings, "checks": {"second_tries": 0}})
         place.drop(picture(10), "a.png")
         assert place.once().returncode == 1

@@ -176,7 +176,9 @@ def test_twins_in_work_at_the_same_time_ask_once(world: World) -> None:
 @pytest.mark.parametrize(
     "trouble", [Surroundings("down"), TryLater("odd"), Rejected("refused_by_server", "no", stage="caption")]
 )
-def test_twins_do_not_wait_for_one_that_fails(world: World, trouble: Exception) -> None:
+def test_twins_do_not_wait_for_one_that_fails(
+    world: World, trouble: Rejected | Surroundings | TryLater
+) -> None:
     """Its trouble is its own: another asks, and then they all have words."""
     world.model.answers = [trouble]
     told = _together(world, 6)

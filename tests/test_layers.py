@@ -30,13 +30,14 @@ MAY_KNOW = {
     "metadata": set[str](),
     "inbox": {"support", "sidecar"},
     "delivery": {"support", "sidecar"},
+    "libraries": {"inbox", "delivery", "support", "sidecar"},  # made of their parts
     "history": {"support"},
     "cache": {"support"},
     "webhook": {"support", "sidecar"},
     "captioners": {"phi3v", "demo", "support", "jpeg"},
     "demo": {"pictures", "metadata", "settings", "service", "sidecar"},
     "pipeline": {"checking", "inbox", "pictures", "captioners", "metadata", "delivery", "sidecar", "support"},
-    "web": {"checking", "pipeline", "history", "delivery", "pictures", "sidecar", "support"},
+    "web": {"checking", "pipeline", "history", "delivery", "pictures", "sidecar", "support", "logs"},
 }
 # These join the rooms and may know every one of them.
 JOINING = {"service", "commands", "cli", "__main__", "__init__"}

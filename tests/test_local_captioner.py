@@ -15,7 +15,7 @@ import pytest
 import torch
 from PIL import Image
 
-from captiond.captioners.engines import Completion, More, Question
+from captiond.captioners.batches import Completion, More, Question
 from captiond.captioners.local import LocalCaptioner
 from captiond.captioners.placement import placement
 from captiond.checking import Question as Checked
@@ -291,6 +291,7 @@ def test_an_empty_answer_is_rejected() -> None:
         ("./no-such-folder", "there is no folder"),
         ("{empty}", "holds no config.json"),
         ("{broken}", "cannot be loaded"),
+        ("{pickled}", "as pytorch_model.bin, and loading a pickle may run code"),
         ("not a name at all", "there is no model"),
     ],
 )
@@ -298,10 +299,12 @@ def test_what_is_no_model_is_said_at_the_start(model_id: str, words: str, tmp_pa
     """A wrong model.id ends the start with its name, the reason, advice and the code for wrong settings."""
     (tmp_path / "empty").mkdir()
     (tmp_path / "broken").mkdir()
+    (tmp_path / "pickled").mkdir()
     (tmp_path / "broken" / "config.json").write_text('{"model_type": "phi3_v"}')
-    captioner = LocalCaptioner(
-        model_id=model_id.format(empty=tmp_path / "empty", broken=tmp_path / "broken"), device="cpu"
-    )
+    (tmp_path / "pickled" / "config.json").write_text('{"model_type": "phi3_v"}')
+    (tmp_path / "pickled" / "pytorch_model.bin").write_bytes(b"\x80\x02cos\nabort\n.")
+    folders = {name: tmp_path / name for name in ("empty", "broken", "pickled")}
+    captioner = LocalCaptioner(model_id=model_id.format(**folders), device="cpu")
     with pytest.raises(CannotStart, match=words) as refusal:
         captioner.load()
     assert refusal.value.exit_code == ExitCode.WRONG_SETTINGS and refusal.value.advice

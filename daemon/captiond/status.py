@@ -84,6 +84,7 @@ State = Literal["starting", "watching", "paused", "draining", "stopped"]  # of a
 Where = Literal[
     "not_there", "ignored", "unserved", "companion", "unlooked", "changing", "settling", "untold", "waiting",
     "held", "unfinished", "forsaken", "partial", "faulty", "unreadable", "deferred", "in_work", "unseen",
+    "described", "failed", "existing",
 ]  # fmt: skip
 
 
@@ -102,7 +103,7 @@ class Standing:
 
     state: Where
     # ignored: the rule.  unserved: which picture it is, and what would serve it.
-    # partial: what is missing.  unfinished, forsaken, faulty, unreadable, unseen: why.
+    # partial: what is missing.  unfinished, forsaken, faulty, unreadable, unseen, failed: why.
     # deferred: what it met.
     reason: str | None = None
     wait_seconds: float | None = None  # until something becomes of it by itself
@@ -112,6 +113,24 @@ class Standing:
     picture: Standing | None = None  # companion: where that one stands
 
 
+LibraryState = Literal["starting", "watching", "unavailable", "unknown"]
+
+
+@dataclass(frozen=True, slots=True)
+class LibraryStatus:
+    """How one library fares, as `status --json` prints it."""
+
+    name: str
+    state: LibraryState  # unknown: no daemon runs
+    pictures: int
+    described: int
+    waiting: int  # to be described
+    failed: int
+    left_behind: int  # sidecars whose picture is gone
+    reason: str | None = None  # why it is unavailable
+    advice: str | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class Unserved:
     """Pictures of one kind that stay in the inbox."""
@@ -119,6 +138,22 @@ class Unserved:
     kind: str
     files: int
     advice: str  # what would serve them
+
+
+@dataclass(frozen=True, slots=True)
+class Download:
+    """How far the download of a model is."""
+
+    bytes: int
+    total_bytes: int
+    bytes_per_second: float
+
+    @property
+    def seconds_left(self) -> float | None:
+        """At this rate; None while nothing comes."""
+        if self.bytes_per_second <= 0:
+            return None
+        return (self.total_bytes - self.bytes) / self.bytes_per_second
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,9 +175,11 @@ class Status:
     process: int | None
     hanging: str | None  # what has not moved for long, if anything: see `service.heartbeat`
     gives_up_seconds: float | None = None  # until the first file that is not whole is set aside
+    libraries: tuple[LibraryStatus, ...] = ()
     unserved: tuple[Unserved, ...] = ()  # of the ignored files, those that are pictures
     pause_wanted: bool = False  # nothing is wrong: somebody asked for it, or the hours are closed
     pause_until: str | None = None  # when a wanted pause ends by itself, if it does
+    download: Download | None = None  # of the model, while that goes on
 
     def as_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -160,6 +197,12 @@ class Status:
         return None
 
 
+def downloading(download: Download) -> str:
+    """`downloading the model: 1.2 of 8.3 GB, 25.0 MB a second`."""
+    there, total, pace = download.bytes / 1e9, download.total_bytes / 1e9, download.bytes_per_second / 1e6
+    return f"downloading the model: {there:.1f} of {total:.1f} GB, {pace:.1f} MB a second"
+
+
 @dataclass(frozen=True, slots=True)
 class Gauges:
     """What a captioner can tell of its device, or of its server, without waiting for either."""
@@ -169,6 +212,7 @@ class Gauges:
     requests_in_flight: int | None = None
     requests: int | None = None  # since the start
     requests_repeated: int | None = None
+    download: Download | None = None  # of the model, while that goes on
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,17 +220,18 @@ class Measures:
     files: Mapping[str, int]  # in the inbox: waiting, settling, in_work, ignored, unreadable
     missed_events: int
     captioned: int
-    needing_a_look: int  # of those
     duplicates: int
     failures: Mapping[str, int]  # by kind
-    warnings: Mapping[str, int]  # by code
     is_healthy: bool
     is_paused: bool  # in trouble
     pauses: int
     model: Mapping[str, str]
     is_model_loaded: bool
+    needing_a_look: int = 0  # of those captioned
+    warnings: Mapping[str, int] = field(default_factory=dict)  # by code
     captioner: Gauges = Gauges()
     notices: Mapping[str, int] = field(default_factory=dict)  # of the webhook, by result
     notices_waiting: int | None = None
     cached: int = 0
+    libraries: tuple[LibraryStatus, ...] = ()
     is_resting: bool = False  # somebody wants a pause, or the hours are closed

@@ -196,7 +196,8 @@ def noted(record: Record) -> Record:
     """With what is there now and then."""
     assert record.edited is not None
     by_ada = replace(record.edited, by="Ada")
-    return replace(record, edited=by_ada, rest={**record.rest, "needs_look": True})
+    looks = {"needs_look": True, "accepted": {"at": "2026-11-24T18:30:00Z", "by": "Ada"}}
+    return replace(record, edited=by_ada, rest={**record.rest, **looks, "cached_from": "0" * 64})
 
 
 @given(PATHS, TEXTS, TEXTS, st.floats(), st.integers(-(2**62), 2**62))

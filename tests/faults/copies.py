@@ -15,6 +15,7 @@ from faults.load import Load, files_in, loaded, picture
 PICTURES = (50, 10_000)
 COPIES = 0.4
 PROBES = 2  # plain pictures, about which a server is asked at each start
+FEW = 300  # delivered, before the first daemon is stopped and the second is killed
 IN_FLIGHT = 64  # at most, when a daemon is killed
 
 
@@ -27,13 +28,13 @@ def inflict(root: Path, pictures: int) -> str:
     with loaded(root) as load:
         numbers = [*range(different), *random.Random(7).choices(range(different), k=pictures - different)]
         random.Random(8).shuffle(numbers)
-        third = pictures // 3
+        some = min(pictures // 3, FEW)
         for number, what in enumerate(numbers):
             _drop(load, number, what)
         with load.running() as daemon:
-            daemon.until(lambda: load.delivered() >= third)
+            daemon.until(lambda: load.delivered() >= some)
         killed = load.start()
-        killed.until(lambda: load.delivered() >= 2 * third)
+        killed.until(lambda: load.delivered() >= 2 * some)
         os.kill(killed.process.pid, signal.SIGKILL)
         killed.process.wait()
         assert captiond("pause", "-c", load.place.settings).returncode == 0

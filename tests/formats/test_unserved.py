@@ -18,7 +18,7 @@ from captiond.inbox.unserved import Strangers, beneath
 from captiond.pictures.decoding import decode
 from captiond.records import Texts
 from daemon_process import Place, captiond
-from formats.making import JXL_HEADS, RAWS, jpeg, raw_tiff
+from formats.making import JXL_HEADS, RAWS, Entry, directory, jpeg, raw_tiff
 
 without = {
     name: pytest.mark.skipif(extras.why_not(name) is None, reason=f"the extra {name} is installed here")
@@ -73,6 +73,21 @@ def test_a_raw_under_another_name_is_told_as_that(kind: str) -> None:
         decode(RAWS[kind], max_pixels=10**9)
     assert refused.value.kind == "unsupported"
     assert "pip install 'captiond[raw]'" in (refused.value.advice or "")
+
+
+def test_colours_in_planes_of_16_bits_are_seen_as_they_are_or_not_at_all() -> None:
+    """Pillow takes every second byte of half of them, without a word."""
+    entries: list[Entry] = [
+        (256, 3, (9,)), (257, 3, (8,)), (258, 3, (16, 16, 16)), (259, 3, (1,)), (262, 3, (2,)),
+        (277, 3, (3,)), (278, 3, (8,)), (279, 4, (144,) * 3), (284, 3, (2,)), (273, 4, (500, 644, 788)),
+    ]  # fmt: skip
+    data = (b"II*\0\x08\0\0\0" + directory(entries, 8, "<")).ljust(500, b"\0") + b"\x00\x80" * 216
+    try:
+        seen = decode(data, max_pixels=1000).image.getcolors()
+    except Rejected as rejected:
+        assert rejected.kind == "unsupported" and "16-bit RGB, in planes" in rejected.message
+    else:
+        assert seen == [(72, (128, 128, 128))]
 
 
 @without["raw"]
@@ -145,6 +160,16 @@ def test_a_raw_beside_its_jpeg_is_no_stranger(tmp_path: Path) -> None:
     (tmp_path / "two.NEF").write_bytes(RAWS["NEF"])
     with root.opened(tmp_path) as folder:
         assert [one.files for one in beneath(folder, Ignore(), lambda _: False)] == [1]
+
+
+@without["raw"]
+def test_a_raw_that_comes_after_its_jpeg_is_explained(place: Place) -> None:
+    """Where it is not served, too."""
+    place.drop(jpeg(), "a.jpg")
+    assert place.once().returncode == 0
+    place.drop(RAWS["NEF"], "a.NEF")
+    explained = captiond("explain", "-c", place.settings, "a.NEF").stdout
+    assert "captiond[raw]" in explained and "was delivered before it" in explained
 
 
 def test_what_is_asked_to_stay_is_not_told(tmp_path: Path) -> None:

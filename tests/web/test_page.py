@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import shutil
 import socket
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -18,36 +17,18 @@ from PIL import Image
 
 from daemon_process import Place, Running, captiond
 from fake_chat_server import FakeChatServer
+from open_page import CHROMIUM, browsing, damaged, expect, picture
 
 TOKEN = "0123456789abcdef0123456789abcdef"
-CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
-CHROMIUM_OPTIONS = [
-    "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking",
-    "--disable-component-update", "--disable-sync",
-]  # fmt: skip
 DESCRIPTION = 0x010E
 
 
-def picture(colour: str, width: int = 60, height: int = 40, format: str = "JPEG") -> bytes:
-    buffer = io.BytesIO()
-    Image.new("RGB", (width, height), colour).save(buffer, format)
-    return buffer.getvalue()
-
-
-def two_coloured() -> bytes:
+def two_coloured(colour: str = "green") -> bytes:
     """Of one colour it would need a look, since such a picture shows nothing."""
-    image, buffer = Image.new("RGB", (60, 40), "green"), io.BytesIO()
+    image, buffer = Image.new("RGB", (60, 40), colour), io.BytesIO()
     image.paste("white", (0, 0, 30, 40))
     image.save(buffer, "JPEG")
     return buffer.getvalue()
-
-
-def damaged() -> bytes:
-    """Whole, as far as its container tells, and no picture inside."""
-    data = bytearray(picture("red", format="PNG"))
-    at = data.index(b"IDAT") + 4
-    data[at : at + 8] = b"\0" * 8
-    return bytes(data)
 
 
 @dataclass
@@ -145,7 +126,7 @@ def test_what_needs_a_look_is_found_and_counted_until_a_person_changed_it(served
     said = "A sign with the number 555-0142 and info@shop.example on it."
     served.server.script.append(said)
     id = served.drop("sign.jpg", two_coloured())["id"]
-    served.drop("leaf.jpg", two_coloured())
+    served.drop("leaf.jpg", two_coloured("blue"))
 
     def found(**filters: str) -> list[str]:
         answer = served.door.get("/api/pictures", params=filters).json()
@@ -324,13 +305,10 @@ def test_a_deleted_history_is_begun_anew(served: Served) -> None:
 @pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on the PATH")
 def test_people_look_through_their_pictures(served: Served) -> None:
     """Token, sheet, live pictures, search, edit, retry: by keyboard alone; and nothing leaves the machine."""
-    from playwright.sync_api import expect, sync_playwright
-
     served.drop("first.jpg", picture("red", 90, 60))
     asked: list[str] = []
     complaints: list[str] = []
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=CHROMIUM_OPTIONS)
+    with browsing() as browser:
         page = browser.new_page()
         page.on("request", lambda request: asked.append(request.url))
         page.on("console", lambda line: complaints.append(line.text) if line.type == "error" else None)
@@ -371,7 +349,6 @@ def test_people_look_through_their_pictures(served: Served) -> None:
         third.get_by_role("button", name="Retry").focus()
         keys.press("Enter")
         expect(third.get_by_text("Put back into the inbox as third.png.")).to_be_visible()
-        browser.close()
     inside = str(served.door.base_url).rstrip("/")
     assert [url for url in asked if not url.startswith((inside, "blob:"))] == []
     assert complaints == []

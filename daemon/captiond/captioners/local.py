@@ -23,9 +23,11 @@ import structlog
 import torch
 from PIL import Image
 
-from captiond.captioners import fingerprint_of
+from captiond.captioners import fingerprint_of, unloadable
+from captiond.captioners.batches import Completion
 from captiond.captioners.digests import digest_of
-from captiond.captioners.engines import Completion, Engine, open_engine, stored_dtype
+from captiond.captioners.downloads import Downloads
+from captiond.captioners.engines import Engine, open_engine, stored_dtype
 from captiond.captioners.placement import Placement, placement
 from captiond.captioners.text import clean
 from captiond.captioners.threads import use_all_cores, use_one_core
@@ -79,6 +81,7 @@ class LocalCaptioner:
         self._max_new_tokens = max_new_tokens
         self._keep_alive_seconds = keep_alive_seconds
         self._open_engine = open_engine
+        self._downloads = Downloads()
         self._identity = ModelIdentity(model_id, "transformers", revision, quantization=quantization)
         self._model_thread = ThreadPoolExecutor(1, thread_name_prefix="model")
         self._lock = threading.Lock()  # for the queue and what is in work
@@ -107,7 +110,7 @@ class LocalCaptioner:
     def gauges(self) -> Gauges:
         device = self._identity.device  # known once a context is there, which asking would else make
         if device is None or not device.startswith("cuda"):
-            return Gauges()
+            return Gauges(download=self._downloads.now)
         try:
             free, total = torch.cuda.mem_get_info(device)
         except RuntimeError:  # the card is lost; whoever asks the model next says so
@@ -306,7 +309,7 @@ class LocalCaptioner:
 
     def _load(self) -> None:
         use_all_cores()
-        checkpoint = locate(self._model_id, self._revision)
+        checkpoint = locate(self._model_id, self._revision, self._downloads)
         place = placement(self._device, self._dtype, self._quantization, stored_dtype(checkpoint.folder))
         try:
             engine = self._open_engine(checkpoint.folder, place, self._num_crops)
@@ -323,14 +326,9 @@ class LocalCaptioner:
                 ) from error
             if isinstance(error, torch.AcceleratorError):
                 raise _lost(place.device, error) from error
-            raise
-        except (OSError, ValueError, KeyError, ImportError) as error:
-            raise CannotStart(
-                f"model.id: {self._model_id} cannot be loaded: {error}",
-                exit_code=ExitCode.WRONG_SETTINGS,
-                advice="Check that the folder is a whole checkpoint, of a kind that transformers serves by "
-                "AutoModelForImageTextToText.",
-            ) from error
+            raise self._unloadable(error) from error
+        except Exception as error:  # the libraries raise anything for what they cannot load
+            raise self._unloadable(error) from error
         # Loaded again, it is to be the same one: not the CPU for a card that is gone, not another commit.
         self._batch_size, self._device = batch_size, place.device
         self._revision, self._weights = checkpoint.revision, checkpoint.signature
@@ -345,6 +343,14 @@ class LocalCaptioner:
         with self._lock:
             self._used_at = time.monotonic()
             self._engine = engine
+
+    def _unloadable(self, error: Exception) -> CannotStart:
+        said = str(error).strip() or type(error).__name__
+        return CannotStart(
+            f"model.id: {self._model_id} cannot be loaded: {said}",
+            exit_code=ExitCode.WRONG_SETTINGS,
+            advice=unloadable.advice(error),
+        )
 
     def _answer(self, completion: Completion, request: CaptionRequest) -> Answer:
         text = clean(completion.text)

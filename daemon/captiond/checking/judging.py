@@ -71,7 +71,10 @@ def _empty(said: str, question: Question, *, has_thoughts: bool, is_cut: bool) -
 
 def is_only_thoughts(said: str, *, has_thoughts: bool = False) -> bool:
     """Whether the model thought, before `said` or apart from it, and said no more."""
-    return (has_thoughts or bool(said.strip())) and not turns.without_thoughts(said).strip()
+    rest = turns.without_thoughts(said).strip()
+    if has_thoughts:  # the end of its turn may be all that is left
+        rest = turns.first_turn(rest, by_names=False).strip()
+    return (has_thoughts or bool(said.strip())) and not rest
 
 
 def _against_thoughts(field: FieldName, is_cut: bool) -> str:

@@ -31,9 +31,10 @@ def checks(settings: Settings) -> Iterator[CheckResult]:
     """Every check that these settings call for, the cheap ones first."""
     yield _settings(settings)
     yield clock(datetime.now(UTC))
-    yield check_folders.nesting(settings.folders)
+    yield check_folders.nesting(settings.folders, settings.libraries)
     for name, folder in check_folders.named(settings.folders):
         yield check_folders.folder(name, folder)
+    yield from map(check_folders.library, settings.libraries)
     yield from _disks(settings)
     yield _watcher(settings.watch, settings.folders.inbox)
     if (unserved := check_formats.unserved_in(settings)) is not None:

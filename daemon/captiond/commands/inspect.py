@@ -10,30 +10,31 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from captiond import sidecar
+from captiond.commands import library_files
 from captiond.commands.folders import refuse_missing
 from captiond.commands.status import duration, moment, of
 from captiond.delivery import folders as delivery_folders
 from captiond.delivery import retry
 from captiond.errors import Surroundings
+from captiond.formats import raw
 from captiond.history import Entry, Looking, looked_into
 from captiond.inbox import Inbox, root, scan, unserved
-from captiond.inbox.ignore import IMAGE_EXTENSIONS
 from captiond.names import shown, utc_text
 from captiond.service import client
 from captiond.service.resting import resting_of
 from captiond.service.rules import ignore_of
-from captiond.sidecar.companions import pictures_of
+from captiond.sidecar.companions import Names, pictures_among, pictures_of
 from captiond.status import Standing, Status, Where
 from captiond.support import openat, wire
 
 if TYPE_CHECKING:
     from captiond.settings import Settings
-    from captiond.settings.schema import Folders
+    from captiond.settings.schema import Folders, Library
 
 Answer = TypeVar("Answer")
 _LONGEST_RECORD_BYTES = 16 * 1024 * 1024
@@ -97,6 +98,7 @@ def status(settings: Settings) -> Status:
         started_at=None,
         process=None,
         hanging=None,
+        libraries=library_files.at_rest(settings),
         unserved=pictures,
     )
 
@@ -113,10 +115,26 @@ def explain(settings: Settings, path: Path, cwd: Path) -> Explanation:
         if absolute.is_relative_to(folder):
             refuse_missing(settings, name)
             return _in_results(settings, name, str(absolute.relative_to(folder)).removesuffix(suffix))
+    found = library_files.within(settings, absolute)
+    if found is not None:
+        return _in_library(settings, *found)
     inside = str(absolute.relative_to(folders.inbox)) if absolute.is_relative_to(folders.inbox) else str(path)
     explained = _in_inbox(settings, inside)
+    if explained is None and (found := library_files.named(settings, path)) is not None:
+        return _in_library(settings, *found)
+    if explained is not None and raw.has_ending(inside):
+        explained = replace(explained, message=explained.message + _its_shot(folders, inside))
     return (
         explained or _left(settings, inside) or Explanation(f"{shown(str(path))} is not known", None, False)
+    )
+
+
+def _its_shot(folders: Folders, path: str) -> str:
+    """What is to be said of a RAW whose JPEG was delivered before it came."""
+    lies = (one for picture in _pictures_of(path) for one in _delivered_as(folders, "done", picture))
+    found = next(lies, None)
+    return (
+        f" The picture of its shot was delivered before it: {folders.done / shown(found)}." if found else ""
     )
 
 
@@ -134,6 +152,20 @@ def _in_inbox(settings: Settings, path: str) -> Explanation | None:
     except ValueError as error:
         raise client.not_understood(folders.inbox, error) from error
     return _explained(standing, of(answer, folders.inbox))
+
+
+def _in_library(settings: Settings, library: Library, path: str) -> Explanation:
+    """Of a picture that lies in a library, whether it was described or not."""
+    standing, status = library_files.asked(settings, library, path)
+    if standing.state == "failed":
+        advice = "It is tried again when it changes, or by `captiond retry`."
+        return Explanation(f"It failed where it lies: {standing.reason}", advice, standing=standing)
+    if standing.state == "described":
+        said = library_files.caption_of(library, path)
+        return Explanation(f"It is described where it lies: {said}", standing=standing)
+    explained = _explained(standing, status)
+    where = f"there is no {shown(path)} in {library.path}"
+    return explained if explained is not None else Explanation(where, None, False)
 
 
 def _explained(standing: Standing, status: Status | None) -> Explanation | None:
@@ -208,7 +240,7 @@ _SENTENCES: dict[Where, Callable[[Standing], str]] = {
     "settling": lambda standing: f"settling for {standing.wait_seconds or 0:.1f} s more",
     "untold": lambda standing: (
         f"settling for {standing.wait_seconds or 0:.1f} s more: "
-        "nobody can tell whether a program still writes it"
+        f"{standing.reason or 'nobody can tell whether a program still writes it'}"
     ),
     "waiting": _waiting,
     "held": lambda standing: "held by a writer: a program still has it open for writing",
@@ -220,6 +252,11 @@ _SENTENCES: dict[Where, Callable[[Standing], str]] = {
     "deferred": _deferred,
     "in_work": lambda standing: "in work",
     "unseen": lambda standing: f"out of sight: {standing.reason}",
+    "described": lambda standing: "described",
+    "failed": lambda standing: f"failed: {standing.reason}",
+    "existing": lambda standing: (
+        "left as it is: it lay there when the library was added, and only what comes later is described"
+    ),
 }
 
 
@@ -232,7 +269,7 @@ def _left(settings: Settings, path: str) -> Explanation | None:
     for name in sidecar.SUFFIXES:
         for candidate in _delivered_as(folders, name, path):
             return _lies(folders, name, candidate)
-    for picture in _pictures_of(path):
+    for picture in (*_pictures_of(path), *_delivered_beside(folders, path)):
         for candidate in _delivered_as(folders, "done", picture):
             told = _record(folders, "done", candidate)
             if told is not None and openat.split(path)[1] in {one.name for one in told.companions}:
@@ -263,7 +300,20 @@ def _was(entry: Entry, folders: Folders) -> Explanation:
 
 
 def _pictures_of(path: str) -> Iterator[str]:
-    return pictures_of(path, IMAGE_EXTENSIONS, text=True)
+    return pictures_of(path, text=True)
+
+
+def _delivered_beside(folders: Folders, path: str) -> list[str]:
+    """The delivered pictures that take the file along, but whose names its own does not tell."""
+    inner, base = openat.split(path)
+    try:
+        names = os.listdir(folders.done / inner)
+    except OSError:
+        return []
+    suffix = sidecar.CAPTION_SUFFIX
+    pictures = [name.removesuffix(suffix) for name in names if name.endswith(suffix)]
+    prefix = f"{inner}/" if inner else ""
+    return [prefix + picture for picture in pictures_among(base, Names(pictures))]
 
 
 def _remembered(settings: Settings, ask: Callable[[Looking], Answer]) -> Answer | None:

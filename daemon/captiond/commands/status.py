@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from captiond.service import client
-from captiond.status import Status, Unserved
+from captiond.status import LibraryStatus, Status, Unserved, downloading
 from captiond.support import settings_file, wire
 
 Answer = TypeVar("Answer")
@@ -82,12 +82,32 @@ def _rows(found: Status) -> Iterator[tuple[str, str]]:
         left = f", {duration(found.seconds_to_finish)} left" if found.seconds_to_finish else ""
         yield "speed", f"{found.rate_per_second:.2f} pictures a second{left}"
     where = f"loaded, on {model['device']}" if model.get("device") else "loaded"
-    yield "model", f"{model.get('id')}, {where if model.get('loaded') else 'not loaded'}"
+    if found.download is not None:
+        where = downloading(found.download)
+    elif not model.get("loaded"):
+        where = "not loaded"
+    yield "model", f"{model.get('id')}, {where}"
     yield "watch", " ".join(filter(None, (found.watch.get("method"), found.watch.get("degraded"))))
+    for library in found.libraries:
+        yield "library", ", ".join(_library(library))
     if counts["missed_events"]:
         yield "missed", f"{counts['missed_events']} events; the scan found these files"
     if found.last_error is not None:
         yield "trouble", found.last_error
+
+
+def _library(library: LibraryStatus) -> Iterator[str]:
+    """What is known of one library; last why it is away, if it is."""
+    state = "" if library.state == "unknown" else f" {library.state}"
+    yield f"{library.name}:{state}, {library.described} of {library.pictures} described".replace(":,", ":")
+    if library.state != "unknown":
+        yield f"{library.waiting} waiting"
+    if library.failed:
+        yield f"{library.failed} failed"
+    if library.left_behind:
+        yield f"{library.left_behind} sidecars left behind"
+    if library.reason is not None:
+        yield " ".join(filter(None, (library.reason, library.advice)))
 
 
 def _inbox(counts: Mapping[str, int], gives_up_seconds: float | None) -> Iterator[str]:

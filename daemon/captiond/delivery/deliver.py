@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from captiond import sidecar
-from captiond.delivery import duplicates, originals
+from captiond.delivery import duplicates, late, originals
 from captiond.delivery.attempts import Attempts
 from captiond.delivery.attributes import Attributes
 from captiond.delivery.companions import Takers
@@ -137,7 +137,7 @@ class Delivery:
             with ours(f"looking at what lies beside {shown(path)}"):
                 beside = self._takers.look(inbox, path, rules)
             attempt = self._attempts.begin(path, fingerprint)
-            _refuse(settled, attempt, rules)
+            refuse(settled, attempt, rules)
             try:
                 with ours(f"reading {shown(path)}"):
                     self._attributes[path] = Attributes.of(file)
@@ -155,7 +155,7 @@ class Delivery:
                     claimed_at=self._clock(),
                     rules=rules,
                     notes=beside.notes,
-                    notices=settled.notices,
+                    notices=(*settled.notices, *late.notices_of(self._folders["done"], path)),
                     folder=rules.folder_of(path, data, fingerprint.modified_ns),
                 )
                 earlier = self._finishing.earlier(path, {"done": sha256, "failed": identity(fingerprint)})
@@ -244,8 +244,12 @@ class Delivery:
         self._attributes.pop(path, None)
         return set_aside
 
-    def edit(self, path: str, words: str | Change, at: datetime, *, was: str | None = None) -> Delivered:
+    def edit(
+        self, path: str, words: str | Change, at: datetime, *, was: str | None = None, by: str | None = None
+    ) -> Delivered:
         """A person's texts for the image done/`path`: a new caption, or what becomes of all that is said.
+
+        `by`: the person's name, if it is known.
 
         Raises what `rewrite` raises, Overtaken if the caption is not any more what it `was`, and what the
         change raises.
@@ -257,7 +261,7 @@ class Delivery:
             new = replace(texts, caption=words) if isinstance(words, str) else words(texts, limits)
             if was is not None and texts.caption not in (was, new.caption):
                 raise Overtaken(path, texts.caption)
-            return record if new == texts else edited(record, new, at)
+            return record if new == texts else edited(record, new, at, by)
 
         return self.rewrite(path, revise, at)[0]
 
@@ -292,7 +296,7 @@ class Delivery:
         return sidecar.outcome(record, delivered, datetime.now(UTC))
 
 
-def _refuse(settled: SettledFile, attempt: int, rules: Rules) -> None:
+def refuse(settled: SettledFile, attempt: int, rules: Rules) -> None:
     """What can be told without reading the file."""
     size = settled.fingerprint.size
     if (fault := settled.fault) is not None:

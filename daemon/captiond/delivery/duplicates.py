@@ -126,6 +126,8 @@ def _same(
     if told.action != "moved":
         made = {} if described is None else {XMP: described.xmp, TEXT: described.text}
         content = made.get(companion.kind) if companion is beside.first(companion.kind) else None
+        if companion is beside.xmp_of_raw and described is not None and described.raw_xmp is not None:
+            content = described.raw_xmp
         published = "" if content is None else hashlib.sha256(content).hexdigest()
     if published != told.sha256:
         return None

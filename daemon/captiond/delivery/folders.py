@@ -13,10 +13,11 @@ import os
 import secrets
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from errno import EACCES, EILSEQ, EINVAL, ELOOP, ENAMETOOLONG, ENODATA, ENOENT, ENOTDIR
 from pathlib import Path
+from typing import Protocol
 
 from captiond.delivery import access
 from captiond.delivery.files import enter
@@ -31,6 +32,15 @@ _LOCK = "lock"
 
 # What a file system says to a name that it cannot hold.
 REFUSED_NAMES = {EINVAL, EILSEQ, ENAMETOOLONG}
+
+
+class Beneath(Protocol):
+    """An opened folder, and those in it."""
+
+    @property
+    def root(self) -> int: ...
+
+    def folder(self, folder: str) -> AbstractContextManager[int]: ...
 
 
 @dataclass(frozen=True, slots=True)

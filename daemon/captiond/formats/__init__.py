@@ -170,6 +170,15 @@ def served_endings() -> frozenset[str]:
     return frozenset(ending for one in (*FORMATS, *BY_EXTRA) if is_served(one) for ending in one.endings)
 
 
+def endings_that_take(name: str) -> tuple[str, ...]:
+    """Of the pictures that may take a file of this name along; no RAW takes another."""
+    return _TAKING_RAW if raw.has_ending(name) else _TAKING
+
+
+_TAKING_RAW = tuple(ending for one in (*FORMATS, JXL) if is_served(one) for ending in one.endings)
+_TAKING = (*_TAKING_RAW, *(RAW.endings if is_served(RAW) else ()))
+
+
 def listed(conjunction: str) -> str:
     """All of them as people list them: "JPEG, PNG ... or TGA"."""
     names = [one.shown for one in FORMATS]

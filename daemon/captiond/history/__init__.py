@@ -11,7 +11,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -23,7 +23,9 @@ from captiond.history.rows import (
     COLUMNS,
     COUNT_NEEDING_A_LOOK,
     COUNTS,
+    DAYS,
     INSERT,
+    KINDS,
     MARK,
     PROBE,
     RESTORE,
@@ -31,7 +33,9 @@ from captiond.history.rows import (
     WORDS_ADD,
     WORDS_REMOVE,
     Entry,
+    Numbers,
     as_if_prepared,
+    day_of,
     entry_of,
     instant,
     name_of,
@@ -44,7 +48,7 @@ from captiond.records import Outcome
 from captiond.support import database
 from captiond.support.background import Aside
 
-__all__ = ["Entry", "History", "Looking", "Wanted", "looked_into"]
+__all__ = ["Entry", "History", "Looking", "Numbers", "Wanted", "looked_into"]
 
 log = structlog.get_logger(__name__)
 
@@ -125,6 +129,17 @@ class Looking:
 
         found, needing = self._do(act)
         return {"done": found.get("done", 0), "failed": found.get("failed", 0), "needs_look": needing}
+
+    def numbers(self, since: datetime, ahead: timedelta) -> Numbers:
+        """What became of the pictures of each day; `ahead`: by whose clock, as it is ahead of UTC."""
+        asked = {"since": instant(since), "ahead": ahead // timedelta(microseconds=1)}
+
+        def act(connection: sqlite3.Connection) -> Numbers:
+            days = connection.execute(DAYS, asked).fetchall()
+            kinds = connection.execute(KINDS, asked).fetchall()
+            return Numbers(tuple(day_of(row) for row in days), dict(kinds))
+
+        return self._do(act)
 
     def _one(self, where: str, *values: object) -> Entry | None:
         query = f"SELECT {COLUMNS} FROM pictures WHERE {where}"

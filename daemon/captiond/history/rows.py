@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 from captiond.names import is_utf8, shown
@@ -68,6 +68,16 @@ UPDATE pictures
 SET first_caption = coalesce(first_caption, caption), caption = ?, edited_at = ?, needs_look = 0
 WHERE id = ?
 """
+# By days of whoever asks, whose clock is so many microseconds ahead of UTC.
+DAYS = """
+SELECT (at + :ahead) / 86400000000, sum(folder = 'done'), sum(folder = 'failed'),
+    avg(decode + asked + publish)
+FROM pictures WHERE at >= :since GROUP BY 1 ORDER BY 1
+"""
+KINDS = """
+SELECT coalesce(kind, ''), count(*) FROM pictures WHERE folder = 'failed' AND at >= :since
+GROUP BY 1 ORDER BY 2 DESC, 1
+"""
 # Nobody's edit any more: a model said it, now or before.
 RESTORE = """
 UPDATE pictures SET first_caption = NULL, caption = ?, edited_at = NULL, model = coalesce(?, model)
@@ -88,6 +98,27 @@ class Entry(Outcome):
     id: int
     edited_at: datetime | None = None  # when a person put another caption in place of the model's
     first_caption: str | None = None  # what the model said, if a person changed it
+
+
+@dataclass(frozen=True, slots=True)
+class Day:
+    """What left the inbox on one day."""
+
+    day: date
+    captioned: int
+    failed: int
+    seconds: float | None  # that a captioned picture took, on average, without its wait
+
+
+@dataclass(frozen=True, slots=True)
+class Numbers:
+    days: tuple[Day, ...]  # those on which there was anything, in order
+    failures: Mapping[str, int]  # by kind, the most frequent first
+
+
+def day_of(row: Sequence[Any]) -> Day:
+    number, captioned, failed, seconds = row
+    return Day((_EPOCH + timedelta(days=number)).date(), captioned, failed, seconds)
 
 
 def prepare(connection: sqlite3.Connection) -> None:

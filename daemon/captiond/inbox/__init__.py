@@ -22,9 +22,10 @@ from pathlib import Path
 from captiond.errors import Surroundings, as_surroundings
 from captiond.inbox import mounts, unserved
 from captiond.inbox import root as root_folder
-from captiond.inbox.ignore import IMAGE_EXTENSIONS, Ignore
+from captiond.inbox.ignore import Ignore
 from captiond.inbox.look import look_into
 from captiond.inbox.settle import SETTLE_UNTOLD_SECONDS, Book
+from captiond.inbox.shots import pictures_beside, seen_with_its_shot
 from captiond.inbox.standing import found_by_looking
 from captiond.inbox.survey import Survey
 from captiond.inbox.watch import Watcher, WatchState
@@ -37,6 +38,10 @@ __all__ = ["Inbox", "InboxCounts", "WatchState"]
 _TICK_SECONDS = 0.1  # how long a stop may go unnoticed
 _BREATH_SECONDS = 0.05  # between two looks at hints, so that a busy writer does not keep us busy
 _TEND_SECONDS = 1.0
+
+
+def _nothing(_: int) -> None:
+    pass
 
 
 def _never() -> bool:
@@ -76,8 +81,17 @@ class Inbox:
         ignore: Ignore | None = None,
         is_urgent: Callable[[str], bool] | None = None,
         clock: Callable[[], float] = time.monotonic,
+        place: root_folder.Root | None = None,
+        book: Book | None = None,
+        on_scanned: Callable[[int], None] = _nothing,
     ) -> None:
+        """`place`, `book`: for another folder than an inbox, how it is known and which files of it count.
+
+        `on_scanned`: is given the opened folder after each full scan.
+        """
         self._path = root.absolute()
+        self._root = place if place is not None else root_folder.InboxRoot(self._path)
+        self._on_scanned = on_scanned
         self._rescan_seconds = rescan_seconds
         self._poll_interval_seconds = poll_interval_seconds
         self._clock = clock
@@ -89,7 +103,7 @@ class Inbox:
         self._recognizing = threading.Lock()  # a pause is ended by another thread than the one that looks
 
         self._lock = threading.Lock()  # for the book and the survey's counts
-        self._book = Book(
+        self._book = book or Book(
             settle_seconds=settle_seconds,
             incomplete_after_seconds=incomplete_after_seconds,
             settle_untold_seconds=settle_untold_seconds,
@@ -118,6 +132,10 @@ class Inbox:
         """From the next look on these patterns count; everything is looked at again for it."""
         self._next_ignore = rules
 
+    def wake(self) -> None:
+        """Whoever waits in `settled` looks again at once."""
+        self._watcher.bell.set()
+
     def prefer(self, is_urgent: Callable[[str], bool]) -> None:
         """From now on these paths go before all others."""
         with self._lock:
@@ -130,6 +148,8 @@ class Inbox:
         once: bool = False,
         patience_seconds: float | None = None,
         is_held: Callable[[], bool] = _never,
+        otherwise: Callable[[], SettledFile | None] = lambda: None,
+        are_others_at_rest: Callable[[], bool] = lambda: True,
     ) -> Iterator[SettledFile]:
         """Files as they become complete: each `next` gives the one whose turn it is then.
 
@@ -137,6 +157,8 @@ class Inbox:
         is in work (what may not be read holds nothing up, nor what has long been called unfinished, nor what
         is not whole `patience_seconds` after it settled).  While `is_held` says so the inbox is looked at and
         nothing is handed out.  Raises Surroundings when the inbox cannot be seen; called again, it goes on.
+        `otherwise`: what to hand out instead when nothing of the inbox waits; `are_others_at_rest`: whether
+        there will be no more of that, which `once` waits for.
         """
         is_last_look = False
         while not stop.is_set():
@@ -144,10 +166,12 @@ class Inbox:
                 self._look(descriptor, stop)
                 settled = None if is_held() else self._pick(descriptor, stop)
             self.looked_at = self._clock()
-            if settled is not None:
+            if settled is None and (settled := otherwise()) is not None:
+                yield settled
+            elif settled is not None:
                 is_last_look = False
                 yield settled
-            elif once and self._is_empty(patience_seconds):
+            elif once and are_others_at_rest() and self._is_empty(patience_seconds):
                 if is_last_look:
                     return
                 is_last_look = True
@@ -239,8 +263,9 @@ class Inbox:
         if standing is not None and standing.state == "in_work":
             return standing
         try:
-            with root_folder.opened(self._path) as descriptor:
-                trust_leases, companion = self._tells_of_writers(), partial(self._companion, path, takes_text)
+            with self._root.opened() as descriptor:
+                trust_leases = self._tells_of_writers()
+                companion = partial(self._companion, descriptor, path, takes_text)
                 return found_by_looking(
                     descriptor, path, standing, self._ignore, companion, trust_leases=trust_leases
                 )
@@ -253,13 +278,11 @@ class Inbox:
                 return Standing("not_there")
             return Standing("unreadable", f"cannot be looked at: {error.strerror}")
 
-    def _companion(self, path: str, takes_text: bool) -> Standing | None:
+    def _companion(self, root: int, path: str, takes_text: bool) -> Standing | None:
         pictures = [
-            picture
-            for picture in pictures_of(path, IMAGE_EXTENSIONS, text=takes_text)
-            if self._ignore.rule(picture) is None
+            picture for picture in pictures_of(path, text=takes_text) if self._ignore.rule(picture) is None
         ]
-        for picture in pictures:
+        for picture in (*pictures, *pictures_beside(root, path, self._ignore)):
             standing = self.standing(picture)
             if standing.state != "not_there":
                 return Standing("companion", companion_of=picture, picture=standing)
@@ -271,7 +294,7 @@ class Inbox:
     def _opened(self) -> Iterator[int]:
         """The inbox, if it can be seen and is the right one."""
         try:
-            with root_folder.opened(self._path) as descriptor:
+            with self._root.opened() as descriptor:
                 self._recognize(descriptor)
                 yield descriptor
         except OSError as error:
@@ -284,11 +307,7 @@ class Inbox:
     def _recognize(self, descriptor: int) -> None:
         with self._recognizing:
             known = self._known
-            if not root_folder.has_marker(descriptor):
-                # Programs that mirror a folder (rsync --delete) also remove what they did not bring.
-                if known and not known.is_it(descriptor):
-                    raise root_folder.unmounted(self._path)
-                root_folder.write_marker(self._path, descriptor)
+            self._root.must_be_it(descriptor, known)
             if known.is_it(descriptor):
                 return
             is_another = bool(known)
@@ -317,6 +336,7 @@ class Inbox:
         interval_seconds = self._rescan_seconds if sees_all else self._poll_interval_seconds
         if self._survey.look(descriptor, hints, stop, interval_seconds=interval_seconds):
             self._watcher.compare(self._survey.folders)
+            self._on_scanned(descriptor)
 
     def _pick(self, descriptor: int, stop: threading.Event) -> SettledFile | None:
         """The first of the waiting files that a look inside finds complete."""
@@ -331,6 +351,7 @@ class Inbox:
             try:
                 beside = self._survey.unfinished_beside(path)
                 finding = look_into(descriptor, path, fingerprint, trust_leases=trust, beside=beside)
+                finding = seen_with_its_shot(descriptor, path, finding, self._ignore)
             except Surroundings:
                 with self._lock:
                     self._book.put_back(path)

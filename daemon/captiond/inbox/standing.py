@@ -11,6 +11,7 @@ from captiond.inbox.ignore import NOT_AN_IMAGE, Ignore
 from captiond.inbox.look import look_into
 from captiond.inbox.neighbours import calls_of
 from captiond.inbox.settle import Kind
+from captiond.inbox.shots import seen_with_its_shot
 from captiond.records import Fingerprint
 from captiond.status import Standing, Where
 from captiond.support import openat
@@ -48,6 +49,8 @@ def found_by_looking(
             return known
         beside = calls_of(folder, name)
     finding = look_into(root, path, Fingerprint.of(found), trust_leases=trust_leases, beside=beside)
+    if seen_with_its_shot(root, path, finding, ignore).kind is Kind.TRAVELS:
+        return companion() or Standing("companion")
     is_given_up = finding.kind is Kind.PARTIAL and finding.certain
     return Standing(_UNKNOWN[finding.kind], finding.reason or None, is_given_up=is_given_up)
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 from captiond import formats
 from captiond.formats import extras, raw
-from captiond.inbox.ignore import IMAGE_EXTENSIONS, NOT_AN_IMAGE, Ignore
+from captiond.inbox.ignore import NOT_AN_IMAGE, Ignore
 from captiond.inbox.scan import list_folder
 from captiond.sidecar.companions import pictures_of
 from captiond.status import Unserved
@@ -52,15 +52,11 @@ class Lying:
     @property
     def sentence(self) -> str:
         """What stands behind "It is" in a sentence about the file."""
-        one, exactly = (
-            self.format,
-            f" ({self.detail})" if self.detail not in (None, self.format.shown) else "",
-        )
+        one = self.format
+        exactly = f" ({self.detail})" if self.detail not in (None, one.shown) else ""
         if not formats.is_served(one):
             why = extras.why_not(one.extra or "")
-            return (
-                f"a picture of a format that is not served here: {one.shown}{exactly}; {why} ({self.advice})"
-            )
+            return f"a picture that is not served here: {one.shown}{exactly}; {why} ({self.advice})"
         return f"a {one.shown}{exactly} by its content, and no picture by its name: {self.advice}"
 
 
@@ -159,11 +155,15 @@ def _found(
         return _AGAIN_SECONDS, None  # gone, or not to be read: `status` counts those elsewhere
 
 
-def travels(folder: int, path: str, ignore: Ignore, *, text: bool) -> bool:
-    """Whether a picture that the file may travel with lies beside it, in its opened folder."""
-    return any(
-        os.access(picture.rpartition("/")[2], os.F_OK, dir_fd=folder) and ignore.rule(picture) is None
-        for picture in pictures_of(path, IMAGE_EXTENSIONS, text=text)
+def travels(folder: int, path: str, ignore: Ignore, *, text: bool) -> str | None:
+    """The picture in its opened folder that takes the file along, if one does."""
+    return next(
+        (
+            picture
+            for picture in pictures_of(path, text=text)
+            if os.access(picture.rpartition("/")[2], os.F_OK, dir_fd=folder) and ignore.rule(picture) is None
+        ),
+        None,
     )
 
 

@@ -206,6 +206,11 @@ def _of_heif(data: bytes) -> Iterator[Part]:
         yield from _by_signature(data)
 
 
+def _of_raw(data: bytes) -> Iterator[Part]:
+    is_tiff = data[:4] in (b"II*\0", b"MM\0*")
+    yield from _of_tiff(data) if is_tiff else _by_signature(data)
+
+
 def _by_signature(data: bytes) -> Iterator[Part]:
     """EXIF and XMP in a file of whatever kind, by how they begin."""
     for found in islice(_EXIF_START.finditer(data), _MOST_PACKETS):
@@ -232,6 +237,7 @@ _PARTS: Mapping[str, Callable[[bytes], Iterator[Part]]] = {
     "PNG": _of_png,
     "WEBP": _of_webp,
     "TIFF": _of_tiff,
+    "RAW": _of_raw,
     "HEIF": _of_heif,
     "AVIF": _of_heif,
 }

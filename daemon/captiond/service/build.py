@@ -5,7 +5,9 @@ Nothing is opened, started or bound here: that is `daemon`'s, in its order.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from captiond.cache import Cache
@@ -17,6 +19,7 @@ from captiond.delivery.nesting import refuse_nested
 from captiond.exiftool import Exiftool
 from captiond.history import History
 from captiond.inbox import Inbox
+from captiond.libraries import Index, Libraries, Library, Place, Watching
 from captiond.pictures import Decoders
 from captiond.pipeline.gate import Gate
 from captiond.service.questions import longest_answer
@@ -28,6 +31,7 @@ from captiond.status import Tally
 if TYPE_CHECKING:
     from captiond.captioners.remote import RemoteCaptioner
     from captiond.settings import Settings
+    from captiond.settings.schema import Library as LibrarySettings
     from captiond.settings.schema import Model
     from captiond.web import Door
     from captiond.webhook import Webhook
@@ -37,7 +41,7 @@ if TYPE_CHECKING:
 class Rooms:
     """All that serves one inbox, joined and at rest."""
 
-    settings: Settings  # those of the start: a reload changes `rules`, `inbox` and the log
+    settings: Settings  # those of the start: a reload changes `rules`, `inbox`, `libraries` and the log
     rules: RuleBook
     exiftool: Exiftool
     decoders: Decoders
@@ -49,15 +53,17 @@ class Rooms:
     cache: Cache | None
     delivery: Delivery
     inbox: Inbox
+    libraries: Libraries
 
 
 def build(settings: Settings) -> Rooms:
     """Raises CannotStart if the folders lie inside one another."""
-    folders, watch = settings.folders, settings.watch
-    refuse_nested(folders.inbox, folders.done, folders.failed, folders.state)
+    folders = settings.folders
+    refuse_nested(folders.inbox, folders.done, folders.failed, folders.state, **places_of(settings.libraries))
     exiftool = Exiftool()
     rules = RuleBook(settings, exiftool)
     attempts = Attempts(folders.state)
+    inbox = _inbox(settings)
     resting = resting_of(settings)
     return Rooms(
         settings=settings,
@@ -71,23 +77,69 @@ def build(settings: Settings) -> Rooms:
         history=History(folders.state),
         cache=Cache(folders.state, settings.cache.entries) if settings.cache.entries else None,
         delivery=Delivery(folders.inbox, folders.done, folders.failed, attempts, rules.of),
-        inbox=Inbox(
-            folders.inbox,
-            settle_seconds=watch.settle_seconds,
-            settle_untold_seconds=watch.settle_untold_seconds,
-            incomplete_after_seconds=watch.incomplete_after_seconds,
-            rescan_seconds=watch.rescan_seconds,
-            poll_interval_seconds=watch.poll_interval_seconds,
-            method=watch.method,
-            ignore=ignore_of(settings),
-            is_urgent=urgent_of(settings),
-        ),
+        inbox=inbox,
+        libraries=_libraries(settings, rules, attempts, inbox),
     )
+
+
+def _inbox(settings: Settings) -> Inbox:
+    watch = settings.watch
+    return Inbox(
+        settings.folders.inbox,
+        settle_seconds=watch.settle_seconds,
+        settle_untold_seconds=watch.settle_untold_seconds,
+        incomplete_after_seconds=watch.incomplete_after_seconds,
+        rescan_seconds=watch.rescan_seconds,
+        poll_interval_seconds=watch.poll_interval_seconds,
+        method=watch.method,
+        ignore=ignore_of(settings),
+        is_urgent=urgent_of(settings),
+    )
+
+
+def places_of(libraries: Iterable[LibrarySettings]) -> dict[str, Path]:
+    """Where libraries lie, and where their sidecars go, by what a person calls them."""
+    places = {}
+    for one in libraries:
+        places[f"the library {one.name!r}"] = one.path
+        if one.mirror is not None:
+            places[f"the sidecars of the library {one.name!r}"] = one.mirror
+    return places
+
+
+def _libraries(settings: Settings, rules: RuleBook, attempts: Attempts, inbox: Inbox) -> Libraries:
+    watch, index = settings.watch, Index(settings.folders.state)
+    watching = Watching(
+        settle_seconds=watch.settle_seconds,
+        settle_untold_seconds=watch.settle_untold_seconds,
+        incomplete_after_seconds=watch.incomplete_after_seconds,
+        rescan_seconds=watch.rescan_seconds,
+        method=watch.method,
+    )
+    made = [
+        Library(
+            Place(one.name, one.path, one.mirror),
+            index,
+            attempts,
+            rules.of_library(one.name, xmp="xmp" in one.write),
+            ignore_of(settings, one.name),
+            watching,
+            describes_existing=one.existing,
+            wake=inbox.wake,
+        )
+        for one in settings.libraries
+    ]
+    return Libraries(made, index)
 
 
 def decoders_of(settings: Settings) -> Decoders:
     limits = settings.limits
     return Decoders(seconds=limits.decode_seconds, memory_bytes=limits.decode_memory_bytes)
+
+
+def preview_of(settings: Settings, exiftool: Exiftool) -> Callable[[bytes], bytes | None] | None:
+    """What finds the JPEG in a RAW that the decoders do not read, if exiftool may be asked."""
+    return exiftool.preview if settings.output.exiftool == "auto" else None
 
 
 def remote_of(model: Model) -> RemoteCaptioner:
@@ -142,6 +194,8 @@ def door_of(settings: Settings) -> Door | None:
         port,
         token=token.get_secret_value() if token else None,
         max_upload_bytes=http.max_upload_bytes,
+        people=http.read_people(),
+        root_path=http.root_path or "",
     )
 
 

@@ -7,7 +7,7 @@ import resource
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor, wait
-from contextlib import ExitStack, suppress
+from contextlib import AbstractContextManager, ExitStack, suppress
 from dataclasses import asdict, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -18,7 +18,6 @@ from captiond import __version__, logs
 from captiond.captioners import Captioner
 from captiond.errors import CannotStart, ExitCode, Surroundings
 from captiond.inbox import mounts
-from captiond.names import shown
 from captiond.pipeline import Pipeline
 from captiond.pipeline.ondemand import Answering
 from captiond.pipeline.preparing import Preparing
@@ -30,7 +29,8 @@ from captiond.service.report import Life
 from captiond.service.rules import ignore_of, urgent_of
 from captiond.service.upkeep import Upkeep
 from captiond.settings.reload import change
-from captiond.status import Standing, Status
+from captiond.status import Standing, Status, downloading
+from captiond.support.background import repeating
 from captiond.support.hours import Hours
 from captiond.support.settings_file import fingerprint
 
@@ -43,6 +43,8 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 Tell = Callable[[Outcome], None]
+
+LINES_KEPT = 300  # of the log, for the page
 
 
 class Daemon:
@@ -68,6 +70,7 @@ class Daemon:
         with ExitStack() as closing, hearing as stop:
             # Left in the reverse order: the door first, so that nobody asks any more; then the
             # model; the lock last, so that the next daemon finds everything at rest.
+            lines = closing.enter_context(logs.kept(LINES_KEPT))
             _open_folders(rooms, closing)
             life.webhook = _opened(build.webhook_of(self._settings), closing)
             door = None if once else _opened(build.door_of(self._settings), closing)
@@ -79,17 +82,19 @@ class Daemon:
             # Events are collected from here on, so what arrives while the model loads is noticed at once.
             rooms.inbox.start()
             closing.callback(rooms.inbox.close)
-            # Not before: torch takes seconds to import, and what is wrong with the folders is said at once.
+            closing.enter_context(rooms.libraries.looked_through(once=once))
+            answering = Answering(rooms.rules.of, rooms.gate)
+            if door is not None:
+                closing.enter_context(self._serving(door, answering, lines))
+            # Not before: torch takes seconds to import, and the page tells how the start goes on.
             _say_that_it_takes_time(self._settings)
             captioner = life.captioner = _opened(build.captioner_of(self._settings), closing)
-            preparing = Preparing(captioner, rooms.decoders)
-            answering = Answering(captioner, preparing, rooms.rules.of, rooms.gate)
-            if door is not None:
-                closing.enter_context(self._serving(door, answering))
+            preview_of = build.preview_of(self._settings, rooms.exiftool)
+            preparing = Preparing(captioner, rooms.decoders, preview_of=preview_of)
             if not _load_model(rooms, captioner, stop):
                 return
             life.phase = "watching"
-            answering.begin()
+            answering.begin(captioner, preparing)
             log.info("watching", inbox=str(folders.inbox), model=captioner.identity.id)
             served = rooms.inbox, rooms.delivery, captioner
             pipeline = Pipeline(
@@ -100,6 +105,7 @@ class Daemon:
                 tell=tell,
                 suspects=suspects,
                 same_answer_limit=self._settings.checks.same_answer_limit,
+                libraries=rooms.libraries,
                 memory=rooms.cache,
             )
             upkeep = Upkeep(
@@ -115,43 +121,10 @@ class Daemon:
         """How it fares just now; from any thread."""
         return report.status(self.rooms, self._life)
 
-    def _serving(self, door: Door, answering: Answering) -> Any:
-        from captiond.web.gallery import Gallery
-        from captiond.web.thumbnails import Thumbnails
+    def _serving(self, door: Door, answering: Answering, lines: logs.Kept) -> AbstractContextManager[None]:
+        from captiond.service.door import Behind
 
-        rooms, folders = self.rooms, self._settings.folders
-        gallery = Gallery(
-            rooms.history,
-            rooms.delivery,
-            Thumbnails(rooms.decoders, rooms.rules.of),
-            self.status,
-            inbox=folders.inbox,
-            done=folders.done,
-            failed=folders.failed,
-        )
-        unwell = partial(report.why_unhealthy, rooms, self._life)
-        measure = partial(report.measures, rooms, self._life)
-        from captiond.web import pausing
-
-        more = self._inbox_routes(), pausing.routes(rooms.resting, rooms.gate.look)
-        return door.serving(answering, unwell, measure, gallery, *more)
-
-    def _inbox_routes(self) -> Any:
-        from captiond.commands.inspect import sentence
-        from captiond.delivery.intake import Intake
-        from captiond.web import inbox
-
-        rooms = self.rooms
-
-        def listing(most: int) -> list[tuple[str, Standing, str]]:
-            found = rooms.inbox.listing(most, self._takes_text)
-            return [(shown(path), standing, sentence(standing)) for path, standing in found]
-
-        intake = Intake(self._settings.folders.inbox)
-        intake.clear()
-        return inbox.routes(
-            intake, listing, lambda: rooms.rules.of("").max_file_bytes, lambda: rooms.inbox.unserved
-        )
+        return Behind(self.rooms, self._life, answering, lambda: self._settings, lines).serving(door)
 
     def _takes_text(self, path: str) -> bool:
         return self.rooms.rules.of(path).takes_text
@@ -195,6 +168,8 @@ class Daemon:
         self.rooms.decoders.limit(seconds=limits.decode_seconds, memory_bytes=limits.decode_memory_bytes)
         if {"watch.ignore", "profiles"} & {*changed.taken_over}:
             self.rooms.inbox.ignore(ignore_of(settings))
+            for library in self.rooms.libraries:
+                library.follow(ignore_of(settings, library.name))
         if "watch.first" in changed.taken_over:
             self.rooms.inbox.prefer(urgent_of(settings))
         self.rooms.resting.heed(Hours.of(settings.schedule.hours))
@@ -211,10 +186,19 @@ class Daemon:
             path = question.get("path")
             if not isinstance(path, str):
                 return {"error": "this is no question: `path` must be text"}
-            standing = self.rooms.inbox.standing(path, takes_text=self._takes_text(path))
+            standing = self._standing(path, question.get("library"))
+            if standing is None:
+                return {"error": "this daemon has no such library"}
             return {**status(question), "standing": asdict(standing)}
 
         return {"status": status, "explain": explain}
+
+    def _standing(self, path: str, library: object) -> Standing | None:
+        """Of a file in the inbox, or in the library of that name; None if there is none."""
+        if library is not None:
+            found = (one for one in self.rooms.libraries if one.name == library)
+            return next((one.standing(path) for one in found), None)
+        return self.rooms.inbox.standing(path, takes_text=self._takes_text(path))
 
     def _drain(self) -> None:
         self._life.phase = "draining"
@@ -288,8 +272,9 @@ def _load_model(rooms: Rooms, captioner: Captioner[Any], stop: Event) -> bool:
     while rooms.gate.wait(stop):
         log.info("loading the model", model=captioner.identity.id)
         try:
-            if not _until(stop, captioner.load):
-                return False
+            with repeating("loading", partial(_tell_of_download, captioner), lambda: 1.0):
+                if not _until(stop, captioner.load):
+                    return False
         except Surroundings as trouble:
             rooms.gate.close(trouble)
             continue
@@ -298,6 +283,12 @@ def _load_model(rooms: Rooms, captioner: Captioner[Any], stop: Event) -> bool:
         rooms.gate.open()
         return True
     return False
+
+
+def _tell_of_download(captioner: Captioner[Any]) -> None:
+    download = captioner.gauges().download
+    if download is not None:
+        systemd.notify(f"STATUS=starting: {downloading(download)}")
 
 
 def raise_descriptor_limit() -> None:

@@ -57,7 +57,9 @@ def status(rooms: Rooms, life: Life) -> Status:
         process=os.getpid(),
         gives_up_seconds=rooms.inbox.gives_up_seconds(),
         unserved=rooms.inbox.unserved,
+        download=captioner.gauges().download if captioner is not None and life.phase == "starting" else None,
         hanging=life.watchdog.hanging if life.watchdog is not None else None,
+        libraries=rooms.libraries.status(),
     )
 
 
@@ -105,4 +107,5 @@ def measures(rooms: Rooms, life: Life) -> Measures:
         captioner=captioner.gauges() if captioner is not None else Gauges(),
         notices=webhook.results if webhook is not None else {},
         notices_waiting=webhook.waiting if webhook is not None else None,
+        libraries=now.libraries,
     )

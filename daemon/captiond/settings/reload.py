@@ -41,7 +41,11 @@ def change(former: Settings, latter: Settings) -> Change:
     changed: dict[str, object] = {
         section: getattr(former, section).model_copy(update=values) for section, values in sections.items()
     }
+    if former.libraries != latter.libraries:
+        need_restart.append("libraries")
     if former.profiles != latter.profiles:
         taken_over.append("profiles")
-    settings = former.model_copy(update={**changed, "profiles": latter.profiles})
+    stay = {key: former.origins[key] for key in need_restart if key in former.origins}
+    moved = {key: where for key, where in latter.origins.items() if key not in need_restart}
+    settings = former.model_copy(update={**changed, "profiles": latter.profiles, "origins": moved | stay})
     return Change(settings, tuple(taken_over), tuple(need_restart))

@@ -22,9 +22,9 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
+from captiond.settings.people import Person, read_people
 from captiond.settings.refusals import refusal
 from captiond.settings.values import (
-    AS_DROPPED,
     SHORTEST_TOKEN,
     Globs,
     Seconds,
@@ -37,8 +37,10 @@ from captiond.settings.values import (
     model_server,
     read_secret,
     refuse_unless_address,
+    root_path,
     split_address,
 )
+from captiond.support.layout import AS_DROPPED
 
 DEFAULT_MODEL = "microsoft/Phi-3.5-vision-instruct"
 DEFAULT_REVISION = "4a0d683eba9f1d0cbfb6151705d1ee73c25a80ca"
@@ -229,7 +231,14 @@ class Http(_Section):
     listen: str | None = None
     token_file: Path | None = None
     token: SecretStr | None = None  # only from the environment, as model.api_key
+    tokens_file: Path | None = None
+    root_path: str | None = None
     max_upload_bytes: int = Field(default=100_000_000, ge=1)
+
+    @field_validator("root_path")
+    @classmethod
+    def _is_where_a_proxy_shows_it(cls, value: str | None) -> str | None:
+        return root_path(value) if value is not None else None
 
     @field_validator("listen")
     @classmethod
@@ -256,6 +265,10 @@ class Http(_Section):
                 "printable ASCII characters; `openssl rand -hex 32` makes one"
             )
         return SecretStr(token)
+
+    def read_people(self) -> tuple[Person, ...]:
+        """Whom `tokens_file` names, read when it is needed."""
+        return read_people(self.tokens_file) if self.tokens_file is not None else ()
 
 
 class Notify(_Section):
@@ -320,6 +333,28 @@ class Profile(_Section):
         return value
 
 
+class Library(_Section):
+    """A folder whose pictures are described where they lie."""
+
+    name: Annotated[str, StringConstraints(pattern=r"^\w[\w.-]{0,63}$")]
+    path: Path
+    sidecars: Literal["beside"] | Path = "beside"
+    write: Annotated[tuple[Literal["json", "xmp"], ...], Field(strict=False)] = ("json", "xmp")
+    existing: bool = False
+
+    @field_validator("write")
+    @classmethod
+    def _keeps_its_record(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if "json" not in value:
+            raise ValueError("must hold json: by that file a picture is known to be described")
+        return value
+
+    @property
+    def mirror(self) -> Path | None:
+        """Where sidecars go, if not beside the pictures."""
+        return None if self.sidecars == "beside" else Path(self.sidecars)
+
+
 class Settings(_Section):
     folders: Folders = Folders()
     watch: Watch = Watch()
@@ -328,6 +363,7 @@ class Settings(_Section):
     fields: Fields = Fields()
     checks: Checks = Checks()
     profiles: Annotated[tuple[Profile, ...], Field(strict=False)] = ()
+    libraries: Annotated[tuple[Library, ...], Field(strict=False)] = ()
     output: Output = Output()
     schedule: Schedule = Schedule()
     cache: Cache = Cache()
@@ -336,6 +372,16 @@ class Settings(_Section):
     notify: Notify = Notify()
     log: Log = Log()
     source: Path | None = None  # the file these settings were read from
+    origins: dict[str, str] = {}  # where each key that somebody set stands, by its dotted name
+
+    def __eq__(self, other: object) -> bool:
+        """Whether they say the same, wherever that stands."""
+        if not isinstance(other, Settings):
+            return NotImplemented
+        return super().__eq__(other.model_copy(update={"origins": self.origins}))
+
+    def __hash__(self) -> int:
+        return hash((self.source, self.folders, self.model))
 
     @model_validator(mode="after")
     def _can_be_asked_together(self) -> Settings:

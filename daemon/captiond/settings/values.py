@@ -104,6 +104,23 @@ def may_be_a_token(text: str) -> bool:
     return may_be_a_key(text) and len(text) >= SHORTEST_TOKEN
 
 
+def root_path(value: str) -> str:
+    """A path, or an address with one, without the slash at its end; ValueError if it is neither."""
+    example = "must be where a proxy shows the page, e.g. /captions or https://photos.example/captions"
+    try:
+        url = urlsplit(value)
+        is_address = not url.scheme or (url.scheme in ("http", "https") and url.hostname and url.port != 0)
+    except ValueError:
+        is_address = False
+    is_path = re.fullmatch(r"(/[A-Za-z0-9._~-]+)*/?", url.path) is not None if is_address else False
+    is_plain = not (url.query or url.fragment or url.username) if is_address else False
+    if not (is_address and is_path and is_plain) or (not url.scheme and (url.netloc or not url.path)):
+        raise ValueError(example)
+    if {".", ".."} & set(url.path.split("/")):
+        raise ValueError(example)
+    return value.rstrip("/")
+
+
 def split_address(listen: str) -> tuple[str, int]:
     """`127.0.0.1:8000` or `[::1]:8000` as host and port; ValueError for anything else."""
     match = re.fullmatch(r"(?:\[([0-9A-Fa-f:.]+)\]|([^\s:/\[\]]+)):(\d{1,5})", listen)

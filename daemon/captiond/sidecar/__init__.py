@@ -124,6 +124,7 @@ def outcome(record: Record | None, delivered: Delivered, otherwise_at: datetime)
         delivered=delivered.path,
         at=otherwise_at,
         sha256=delivered.dropped_sha256 or None,
+        library=delivered.library,
     )
 
 

@@ -29,8 +29,8 @@ VERSION = 1
 _ORDER = (
     "schema", "schema_version", "kind", "message", "stage", "advice", "caption", "language", "fields",
     "edited", "source", "published", "companions", "model", "prompt", "generation", "raw_output", "asked",
-    "dropped", "needs_look", "cached_from", "written", "previous_description", "shared_keywords", "warnings",
-    "profile", "timings_seconds", "attempts", "created_at", "generator", "history",
+    "dropped", "needs_look", "accepted", "cached_from", "written", "previous_description", "shared_keywords",
+    "warnings", "profile", "library", "timings_seconds", "attempts", "created_at", "generator", "history",
 )  # fmt: skip
 
 
@@ -155,6 +155,7 @@ class Record:
             height=self.source.height,
             timings=Timings(*[one for one in stages if one is not None]) if None not in stages else None,
             attempts=checked.count(self.rest.get("attempts")),
+            library=delivered.library,
         )
 
     def encoded(self) -> bytes:

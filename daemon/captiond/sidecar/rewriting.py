@@ -20,8 +20,11 @@ MOST_FORMER = 10
 Why = Literal["edit", "redo"]
 
 
-def edited(record: Record, texts: Texts, at: datetime) -> Record:
-    """A person's `texts`; the model's own words are kept beside them, however often they change."""
+def edited(record: Record, texts: Texts, at: datetime, by: str | None = None) -> Record:
+    """A person's `texts`; the model's own words are kept beside them, however often they change.
+
+    `by`: the person's name, if it is known.
+    """
     former = record.texts
     assert former is not None
     known = record.edited
@@ -30,22 +33,32 @@ def edited(record: Record, texts: Texts, at: datetime) -> Record:
         **(known.model_fields if known is not None else {}),  # what was said first
     }
     words = (known.model_caption if known is not None else None) or former.caption
-    by_them = Edited(at, words, model_fields, by=known.by if known is not None else None)
-    rest = {key: value for key, value in record.rest.items() if key != "needs_look"}  # somebody has looked
+    by_them = Edited(at, words, model_fields, by)
+    rest = {key: value for key, value in record.rest.items() if key not in _LOOKS}  # somebody has looked
     return replace(
         record, texts=texts, edited=by_them, rest=rest, history=_with(record, "edit", at, _BRIEFLY)
     )
 
 
+def accepted(record: Record, at: datetime, by: str | None = None) -> Record:
+    """Somebody has looked at the texts and leaves them as they are; the same record if nobody had to."""
+    if "needs_look" not in record.rest:
+        return record
+    rest = {key: value for key, value in record.rest.items() if key != "needs_look"}
+    told = {"at": utc_text(at), **({} if by is None else {"by": by})}
+    return replace(record, rest={**rest, "accepted": told})
+
+
 def redone(record: Record, texts: Texts, answer: Mapping[str, Any], at: datetime) -> Record:
     """What a model says now; `answer`: the keys that tell how it came about."""
-    rest = {key: value for key, value in record.rest.items() if key not in ANSWER_KEYS}
+    rest = {key: value for key, value in record.rest.items() if key not in (*ANSWER_KEYS, *_LOOKS)}
     rest |= {key: value for key, value in answer.items() if key in ANSWER_KEYS}
     return replace(
         record, texts=texts, edited=None, rest=rest, history=_with(record, "redo", at, ANSWER_KEYS)
     )
 
 
+_LOOKS = ("needs_look", "accepted")  # of the texts that are there
 # What tells of an answer, and goes with it.
 ANSWER_KEYS = (
     "model", "prompt", "generation", "raw_output", "language", "asked", "dropped", "warnings", "needs_look",

@@ -24,7 +24,7 @@ from prometheus_client.registry import Collector
 
 from captiond import __version__
 from captiond.records import Outcome
-from captiond.status import Measures
+from captiond.status import LibraryStatus, Measures
 from captiond.web.lanes import Lane
 
 # From a decoded thumbnail to a night in the queue.
@@ -95,6 +95,8 @@ class _Standing(Collector):
         yield _counter("pauses", "How often the work was paused.", now.pauses)
         yield InfoMetricFamily("captiond_model", "The model, and how it is run.", dict(now.model))
         yield _gauge("model_loaded", "1 where the next picture finds the model ready.", now.is_model_loaded)
+        if now.libraries:
+            yield from _libraries(now.libraries)
         yield from _captioner(now)
         if now.notices_waiting is not None:
             told = "What became of the webhook's notices: delivered, refused, dropped."
@@ -134,6 +136,19 @@ def _pictures(now: Measures) -> Iterable[Metric]:
     copies = "Pictures captioned without a question, since the model saw the same before."
     yield _counter("cached", copies, now.cached)
     yield _counter("missed_events", "Files that were found without an event.", now.missed_events)
+
+
+def _libraries(libraries: Iterable[LibraryStatus]) -> Iterable[Metric]:
+    told = "Pictures of libraries, by state; left_behind: sidecars whose picture is gone."
+    pictures = GaugeMetricFamily("captiond_library_pictures", told, labels=["library", "state"])
+    available = GaugeMetricFamily("captiond_library_available", "1 where it can be seen.", labels=["library"])
+    for one in libraries:
+        counts = {"described": one.described, "waiting": one.waiting, "failed": one.failed}
+        for state, count in {**counts, "left_behind": one.left_behind}.items():
+            pictures.add_metric([one.name, state], count)
+        available.add_metric([one.name], one.state == "watching")
+    yield pictures
+    yield available
 
 
 def _captioner(now: Measures) -> Iterable[Metric]:

@@ -11,7 +11,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, field_validato
 from captiond.checking.by_person import Changes
 from captiond.history import Wanted
 from captiond.names import checked_path
-from captiond.records import FieldName
+from captiond.records import FieldName, Role
 
 PAGE_LENGTH = 24
 LONGEST_PAGE = 100
@@ -96,6 +96,8 @@ class Picture(_FromRecord):
     at: datetime
     caption: str | None
     edited_at: datetime | None = Field(description="When a person changed the caption")
+    fields: dict[str, str | list[str]] = Field(description="The other texts, as in the sidecar")
+    needs_look: bool = Field(description="Whether a person should look at the texts")
     model_caption: str | None = Field(description="What the model had said, where a person changed it")
     model: str | None
     written: list[Place]
@@ -106,6 +108,7 @@ class Picture(_FromRecord):
     message: str | None
     advice: str | None
     attempts: int | None
+    library: str | None = Field(description="The library in which it lies; null for all others")
 
 
 class Closely(Picture):
@@ -130,6 +133,11 @@ class Choices(BaseModel):
     beneath: list[str]
     model: list[str]
     format: list[str]
+
+
+class Me(BaseModel):
+    name: str | None = Field(description="As http.tokens_file says; null: nobody in particular")
+    role: Role = Field(description="look: see; edit: all; drop: only put files into the inbox")
 
 
 class NewCaption(BaseModel):
