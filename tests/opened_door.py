@@ -65,7 +65,7 @@ class Pictures:
     def revise(self, id: int, changes: object, was: object) -> object:
         raise AssertionError("nothing gets so far")
 
-    thumbnail = retry = retry_all = revise
+    thumbnail = retry = retry_all = undo = redo = revise
 
 
 @dataclass

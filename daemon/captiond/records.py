@@ -87,6 +87,7 @@ class Notes:
 NO_NOTES = Notes()
 
 
+Event = Literal["edited", "redone", "undone"]
 FieldName = Literal["caption", "alt_text", "title", "keywords", "visible_text"]
 
 
@@ -140,6 +141,10 @@ class Interview(Protocol):
     def __call__(self, ask_all: AskAll, facts: PictureFacts, /) -> Said: ...
 
 
+# Of one text alone, if one is named; with another prompt for the caption; beside these texts.
+Narrowed = Callable[["FieldName | None", "str | None", Texts], Interview]
+
+
 def _nothing(_: str) -> bool:
     return False
 
@@ -160,6 +165,9 @@ class Rules:
     profile: str | None = None  # by whose name these are not everybody's
     skips_duplicates: bool = False  # the same file under the same path is delivered once
     limits: Limits = Limits()  # of what a person writes
+    replaces: bool = False  # what a person wrote into the picture makes way
+    prompts: Mapping[FieldName, str] = field(default_factory=dict)  # by text, the words that ask for it
+    narrowed: Narrowed | None = None  # the interview about less, or by other words
 
 
 RulesOf = Callable[[str], Rules]  # by the path of a picture in the inbox
@@ -368,6 +376,7 @@ class Outcome:
     timings: Timings | None = None
     attempts: int | None = None
     is_recovered: bool = False  # an earlier process had begun it: not this one's work
+    event: Event | None = None  # what became of its texts later, in done/; None: it left the inbox
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,12 +27,16 @@ class Tally:
         self.failed = 0
         self.duplicates = 0  # taken away since the same file was delivered before
         self.failures: dict[str, int] = {}  # by kind
+        self.changes: dict[str, int] = {}  # of texts in done/: edited, redone, undone
         self.last_error: str | None = None
         self.finished_at = self._started  # when a picture left the inbox last, on the clock
 
     def count(self, outcome: Outcome) -> None:
         if outcome.is_recovered:
             return  # what an earlier run did
+        if outcome.event is not None:
+            self._count_change(outcome.event)
+            return
         with self._counting:
             if outcome.folder == "done":
                 self.done += 1
@@ -43,6 +47,10 @@ class Tally:
                 self.last_error = f"{outcome.path}: {outcome.message}"
             self.finished_at = self._clock()
             self._finished.append(self.finished_at)
+
+    def _count_change(self, event: str) -> None:
+        with self._counting:
+            self.changes = {**self.changes, event: self.changes.get(event, 0) + 1}
 
     def count_duplicate(self) -> None:
         with self._counting:
@@ -148,3 +156,4 @@ class Measures:
     captioner: Gauges = Gauges()
     notices: Mapping[str, int] = field(default_factory=dict)  # of the webhook, by result
     notices_waiting: int | None = None
+    changes: Mapping[str, int] = field(default_factory=dict)  # of texts in done/, by event

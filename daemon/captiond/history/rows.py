@@ -64,6 +64,9 @@ RESTORE = """
 UPDATE pictures SET first_caption = NULL, caption = ?, edited_at = NULL, model = coalesce(?, model)
 WHERE id = ?
 """
+BY_DELIVERED = """
+SELECT id, caption FROM pictures WHERE delivered = ? AND folder = 'done' AND path = ? ORDER BY id DESC LIMIT 1
+"""
 COUNTS = "SELECT folder, pictures FROM totals"
 WORDS_ADD = "INSERT INTO words (rowid, says, called) VALUES (?, ?, ?)"
 WORDS_REMOVE = "INSERT INTO words (words, rowid, says, called) VALUES ('delete', ?, ?, ?)"

@@ -7,7 +7,7 @@ import resource
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor, wait
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, nullcontext, suppress
 from dataclasses import asdict, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -22,7 +22,9 @@ from captiond.names import shown
 from captiond.pipeline import Pipeline
 from captiond.pipeline.ondemand import Answering
 from captiond.pipeline.preparing import Preparing
+from captiond.pipeline.redoing import Redoing
 from captiond.records import Outcome
+from captiond.redo.lists import Lists
 from captiond.service import build, control, report, signals, systemd
 from captiond.service.build import Rooms
 from captiond.service.heartbeat import Signs, Watchdog
@@ -82,7 +84,7 @@ class Daemon:
             preparing = Preparing(captioner, rooms.decoders)
             answering = Answering(captioner, preparing, rooms.rules.of, rooms.gate)
             if door is not None:
-                closing.enter_context(self._serving(door, answering))
+                closing.enter_context(self._serving(door, answering, tell))
             if not _load_model(rooms, captioner, stop):
                 return
             life.phase = "watching"
@@ -100,14 +102,28 @@ class Daemon:
             )
             upkeep = Upkeep(*served, gate=rooms.gate, tally=rooms.tally, tell=tell)
             life.watchdog = Watchdog(partial(self._signs, upkeep))
-            with life.watchdog.going_on(), upkeep.going_on():
+            redoing = Redoing(
+                Lists(folders.state),
+                folders.done,
+                *served,
+                preparing,
+                rooms.rules.of,
+                rooms.attempts,
+                gate=rooms.gate,
+                tell=tell,
+                same_answer_limit=self._settings.checks.same_answer_limit,
+            )
+            beside = nullcontext() if once else redoing.going_on(stop)
+            with life.watchdog.going_on(), upkeep.going_on(), beside:
                 pipeline.run(stop, once=once, patience_seconds=patience_seconds)
+                if once:
+                    redoing.serve_all(stop.is_set)
 
     def status(self) -> Status:
         """How it fares just now; from any thread."""
         return report.status(self.rooms, self._life)
 
-    def _serving(self, door: Door, answering: Answering) -> Any:
+    def _serving(self, door: Door, answering: Answering, tell: Tell) -> Any:
         from captiond.web.gallery import Gallery
         from captiond.web.thumbnails import Thumbnails
 
@@ -120,6 +136,8 @@ class Daemon:
             inbox=folders.inbox,
             done=folders.done,
             failed=folders.failed,
+            lists=Lists(folders.state),
+            tell=tell,
         )
         unwell = partial(report.why_unhealthy, rooms, self._life)
         measure = partial(report.measures, rooms, self._life)

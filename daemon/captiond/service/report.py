@@ -73,6 +73,7 @@ def measures(rooms: Rooms, life: Life) -> Measures:
         captioned=now.counts["done"],
         duplicates=now.counts["duplicates"],
         failures=rooms.tally.failures,
+        changes=rooms.tally.changes,
         is_healthy=now.why_unhealthy() is None,
         is_paused=rooms.gate.trouble is not None,
         pauses=rooms.gate.pauses,

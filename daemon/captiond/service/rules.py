@@ -73,8 +73,9 @@ class RuleBook:
             windows=output.windows,
             title_as=sections.fields.title_as,
         )
+        interview = interview_of(sections, is_demo=settings.model.id == DEMO)
         return Rules(
-            interview=interview_of(sections, is_demo=settings.model.id == DEMO),
+            interview=interview,
             describe=describe,
             max_pixels=limits.max_pixels,
             max_file_bytes=limits.max_file_bytes,
@@ -86,4 +87,7 @@ class RuleBook:
             profile=profile.name if profile is not None else None,
             skips_duplicates=output.duplicates == "skip",
             limits=limits_of(sections),
+            replaces=describe.replaces,
+            prompts=interview.prompts,
+            narrowed=interview.narrowed,
         )
