@@ -8,23 +8,25 @@
 #
 #   docker build -t captiond --build-arg TORCH_INDEX=https://download.pytorch.org/whl/cpu .
 #
+# and for those whose model is on a server, one without PyTorch (half a gigabyte):
+#
+#   docker build -t captiond --target remote .
+#
+# BuildKit is needed: Docker 23 and later have it by default, 20.10 with DOCKER_BUILDKIT=1.
 # docker-compose.yml shows how to run it for good.
 
 FROM python:3.12-slim AS base
+# BuildKit says for which machine it builds; the builder before it does not, and stops in the middle of what follows.
+ARG TARGETARCH
+RUN test -n "$TARGETARCH" || { echo "captiond's image needs BuildKit (Docker 20.10 or later): DOCKER_BUILDKIT=1 docker build ..." >&2; exit 1; }
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 \
     PIP_ROOT_USER_ACTION=ignore
 
 # What the program depends on, as pyproject.toml says it, so that no version stands in two places.
 FROM base AS requirements
 WORKDIR /src
-COPY pyproject.toml .
-RUN python <<'EOF'
-import pathlib, tomllib
-project = tomllib.loads(pathlib.Path("pyproject.toml").read_text())["project"]
-extras = project["optional-dependencies"]
-needed = project["dependencies"] + extras["quant"] + extras["http"]
-pathlib.Path("requirements.txt").write_text("\n".join(needed))
-EOF
+COPY pyproject.toml config/requirements_of.py ./
+RUN python requirements_of.py pyproject.toml > requirements.txt
 
 FROM base AS wheel
 WORKDIR /src
@@ -34,17 +36,10 @@ COPY systemd systemd
 COPY daemon daemon
 RUN pip wheel --no-cache-dir --no-deps --wheel-dir /wheel .
 
-FROM base
+# What both images are, but for our own code and the packages that it needs.
+FROM base AS place
 # It puts captions into HEIC and AVIF (docs/metadata.md).
 RUN apt-get update && apt-get install -y --no-install-recommends libimage-exiftool-perl && rm -rf /var/lib/apt/lists/*
-# The dependencies first: gigabytes that stay as they are while only our own code changes.
-ARG TORCH_INDEX=https://download.pytorch.org/whl/cu126
-RUN --mount=type=cache,target=/root/.cache/pip \
-    --mount=type=bind,from=requirements,source=/src/requirements.txt,target=/tmp/requirements.txt \
-    --mount=type=bind,source=constraints.txt,target=/tmp/constraints.txt \
-    pip install --extra-index-url "$TORCH_INDEX" -c /tmp/constraints.txt -r /tmp/requirements.txt
-RUN --mount=type=bind,from=wheel,source=/wheel,target=/wheel \
-    pip install --no-cache-dir --no-deps /wheel/*.whl
 COPY config/docker.yaml /etc/captiond/captiond.yaml
 COPY config/docker-entrypoint.sh /usr/local/bin/captiond-container
 
@@ -63,7 +58,6 @@ ENV HOME=/cache \
     NVIDIA_DRIVER_CAPABILITIES=compute,utility
 VOLUME ["/data", "/cache"]
 WORKDIR /data
-USER 1000:1000
 
 # Started as this user it has no privilege at all; `--user 0 --cap-add LEASE` with PUID and PGID leaves it the one of
 # asking the kernel who writes a file (docs/container.md).
@@ -75,3 +69,24 @@ STOPSIGNAL SIGTERM
 HEALTHCHECK --interval=30s --timeout=15s --start-period=30m CMD ["captiond", "health"]
 ENTRYPOINT ["captiond-container"]
 CMD ["run"]
+
+# For those whose model is on a server (Ollama, vLLM, llama.cpp): without torch, a tenth of the size.
+FROM place AS remote
+RUN --mount=type=cache,target=/root/.cache/pip \
+    --mount=type=bind,source=requirements-remote.lock,target=/tmp/requirements.lock \
+    pip install --require-hashes -r /tmp/requirements.lock
+RUN --mount=type=bind,from=wheel,source=/wheel,target=/wheel \
+    pip install --no-cache-dir --no-deps /wheel/*.whl
+USER 1000:1000
+
+# The last is what `docker build` makes if nobody says which.
+FROM place AS local
+# The dependencies first: gigabytes that stay as they are while only our own code changes.
+ARG TORCH_INDEX=https://download.pytorch.org/whl/cu126
+RUN --mount=type=cache,target=/root/.cache/pip \
+    --mount=type=bind,from=requirements,source=/src/requirements.txt,target=/tmp/requirements.txt \
+    --mount=type=bind,source=constraints.txt,target=/tmp/constraints.txt \
+    pip install --extra-index-url "$TORCH_INDEX" -c /tmp/constraints.txt -r /tmp/requirements.txt
+RUN --mount=type=bind,from=wheel,source=/wheel,target=/wheel \
+    pip install --no-cache-dir --no-deps /wheel/*.whl
+USER 1000:1000

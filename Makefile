@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 JOBS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test check format cover wheel wheel-test lock bench torture fuzz clean
+.PHONY: help install demo test check format cover wheel wheel-test lock bench torture fuzz docs clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -16,7 +16,7 @@ install: $(VENV)/.installed ## make .venv with the pinned set of constraints.txt
 
 $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[test,lint,quant,http,release]'
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[test,lint,quant,release]'
 	@touch $@
 
 demo: install ## draw a dozen pictures, run the daemon over them, show the captions
@@ -47,9 +47,11 @@ wheel: install ## the wheel and the source archive that it is built from, in dis
 wheel-test: wheel ## install the wheel into an environment of its own; demo and tests there, with the source away
 	JOBS=$(JOBS) $(PYTHON) tests/installed.py dist build/wheel-test $(TESTS)
 
-lock: install ## make requirements.lock anew, with hashes; constraints.txt says the versions
-	$(BIN)/uv pip compile pyproject.toml --extra http --extra quant --universal --python-version 3.11 --quiet \
+lock: install ## make requirements.lock and requirements-remote.lock anew, with hashes; constraints.txt says the versions
+	$(BIN)/uv pip compile pyproject.toml --extra quant --universal --python-version 3.11 --quiet \
 		--constraints constraints.txt --generate-hashes --custom-compile-command 'make lock' --output-file requirements.lock
+	$(BIN)/python config/requirements_of.py pyproject.toml --remote | $(BIN)/uv pip compile - --universal --python-version 3.11 --quiet \
+		--constraints constraints.txt --generate-hashes --custom-compile-command 'make lock' --output-file requirements-remote.lock
 
 bench: install ## measure everything (an hour; QUICK=1: minutes; IMAGES=FOLDER: metadata too); JSON in build/bench
 	@mkdir -p build/bench
@@ -66,6 +68,10 @@ torture: install ## kill, cut, stop and starve the daemon at full size (8 minute
 
 fuzz: install ## damage images for SECONDS (600), also those of the folder IMAGES: none may be harmed
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.metadata.fuzz --seconds $(or $(SECONDS),600) $(if $(IMAGES),--images $(IMAGES))
+
+docs: ## build the site of docs/ into build/site, in an environment of its own
+	@test -x build/docs/bin/mkdocs || { $(PYTHON) -m venv build/docs && build/docs/bin/pip install --quiet --disable-pip-version-check mkdocs-material==9.8.2; }
+	build/docs/bin/mkdocs build --quiet
 
 clean: ## remove what make made
 	rm -rf $(VENV) build dist daemon/*.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

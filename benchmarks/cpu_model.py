@@ -5,13 +5,20 @@ answers of 20 tokens for `--size mid`, a random network of 147 million weights. 
 in turns, on pictures that are preprocessed ahead; a round before those that count makes what a daemon keeps.
 Beside the median of pictures a second stands the CPU's time for each picture, which other work on the machine
 disturbs less, and how many captions are equal to those of `generate` in float32, asked one by one.
+
+With `--beside CHECKOUT` the same ways of another checkout are measured, each round in two processes in turns:
+what stands there is the CPU's time for a picture, theirs and ours, and the median of the rounds' ratios.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import random
+import subprocess
+import sys
+import tempfile
 import time
 from collections import deque
 from collections.abc import Callable
@@ -27,6 +34,7 @@ from captiond.demo import scenes
 from captiond.phi3v import Decoder, Phi3VForCausalLM, Request, build_prompt, load, speed, squeeze
 
 Said = list[list[int]]
+REPOSITORY = Path(__file__).resolve().parents[1]
 
 
 class Work(NamedTuple):
@@ -127,6 +135,31 @@ def measured(ways: dict[str, Callable[[], Said]], rounds: int) -> list[dict[str,
     ]
 
 
+def compare(given: argparse.Namespace) -> None:
+    """This checkout against another, round by round."""
+    found = [[_elsewhere(given, root) for root in (given.beside, REPOSITORY)] for _ in range(given.rounds)]
+    print("| way | CPU s/picture there | here | ratio, median (least, greatest) | captions equal |")
+    print("|---|---|---|---|---|")
+    for at, row in enumerate(found[0][1]):
+        pairs = [[run[at]["cpu_seconds_per_picture"] for run in turn] for turn in found]
+        ratios = sorted(here / there for there, here in pairs)
+        there, here = (median(pair[side] for pair in pairs) for side in (0, 1))
+        span = f"{median(ratios):.2f} ({ratios[0]:.2f}, {ratios[-1]:.2f})"
+        print(f"| {row['way']} | {there:.4f} | {here:.4f} | {span} | {row['equal_captions']} |")
+
+
+def _elsewhere(given: argparse.Namespace, root: Path) -> list[dict[str, Any]]:
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder, "found.json")
+        options = {"--size": given.size, "--pictures": given.pictures, "--batch-size": given.batch_size,
+                   "--threads": given.threads, "--rounds": 1, "--json": file}  # fmt: skip
+        command = [sys.executable, __file__, *(str(one) for pair in options.items() for one in pair)]
+        env = {**os.environ, "PYTHONPATH": str(root.resolve() / "daemon")}
+        subprocess.run(command, env=env, check=True, stdout=subprocess.DEVNULL)
+        rows: list[dict[str, Any]] = json.loads(file.read_text())["rows"]
+    return rows
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--size", choices=["demo", "tiny", "mid"], default="demo")
@@ -136,7 +169,11 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--quick", action="store_true", help="16 pictures, 3 rounds: under a minute")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write what is found here as well")
+    parser.add_argument("--beside", type=Path, metavar="CHECKOUT", help="compare with another checkout")
     given = parser.parse_args()
+    if given.beside is not None:
+        compare(given)
+        return
     torch.set_num_threads(given.threads)
     pictures, rounds = (16, 3) if given.quick else (given.pictures, given.rounds)
     rows = measured(all_ways(given.size, work(given.size, pictures), given.batch_size), rounds)

@@ -59,7 +59,7 @@ def main() -> int:
         with told("demo"):
             run([python.with_name("captiond"), "demo", "demo"], place)
         with told("extras http and test"):
-            install(python, wheel, "http", "test")
+            install(python, wheel, "test")
         copy_tests(place)
         print("Left out, since they are of the checkout:", *OF_THE_CHECKOUT, sep="\n  ")
         with told(f"tests: {' '.join(asked.tests)}"):

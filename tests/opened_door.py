@@ -24,7 +24,9 @@ STANDING = Measures(
     missed_events=0,
     captioned=0,
     duplicates=0,
+    needing_a_look=0,
     failures={},
+    warnings={},
     is_healthy=True,
     is_paused=False,
     pauses=0,
@@ -62,10 +64,10 @@ class Pictures:
     def page(self, wanted: object, limit: int) -> Sequence[object]:
         return []
 
-    def revise(self, id: int, changes: object, was: object) -> object:
+    def revise(self, id: int, changes: object, was: object, by: str | None = None) -> object:
         raise AssertionError("nothing gets so far")
 
-    thumbnail = retry = retry_all = undo = redo = revise
+    thumbnail = accept = retry = retry_all = undo = redo = revise
 
 
 @dataclass
@@ -105,7 +107,7 @@ def until_closed(connection: socket.socket, seconds: float = 8.0) -> bytes:
 @contextmanager
 def opened(*, limits: Limits = SWIFT, max_upload_bytes: int = 1_000_000) -> Iterator[Opened]:
     door = Door("127.0.0.1", 0, token=None, max_upload_bytes=max_upload_bytes, limits=limits)
-    port = door._socket.getsockname()[1]
+    _, port = door.address
     with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=30, trust_env=False) as client:
         there = Opened(client, port)
         answering = cast("Answering", there.model)

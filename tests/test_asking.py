@@ -11,28 +11,16 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from captiond.checking import Question
-from captiond.errors import Rejected, TryLater
-from captiond.pipeline.asking import FieldQuestion, Interviewing
-from captiond.records import Answer, CaptionRequest, FieldName, ModelIdentity, PictureFacts
+from captiond.captioners.remote import RemoteCaptioner
+from captiond.errors import Rejected, Surroundings, TryLater
+from captiond.pipeline.same_answer import SameAnswer
+from captiond.records import Answer, CaptionRequest, ModelIdentity, Picture, Said, Texts
 from daemon_process import Place, captiond
-from fake_chat_server import FakeChatServer, Handler
+from fake_chat_server import FakeChatServer, Handler, answers
+from interviews import ALL, FACTS, PROMPTS, WORDS, by_prompt, interviewing, picture
 
-FACTS = PictureFacts("PNG", 60, 40)
 MODEL = ModelIdentity("fake", "openai")
 REFUSAL = "I'm sorry, but I can't assist with that request."
-WORDS = {
-    "caption": "Two dogs run along a beach at sunset.",
-    "alt_text": "Two dogs running on a beach.",
-    "title": "Dogs at Sunset",
-    "keywords": "dogs, dog, beach, sunset, two dogs running very fast",
-    "visible_text": "",
-}
-PROMPTS = {name: f"Ask for {name.replace('_', ' ')}." for name in WORDS}
-
-
-def question(name: FieldName, **more: Any) -> FieldQuestion:
-    return FieldQuestion(Question(name, PROMPTS[name], plain_prompt=f"Plainly: {name}.", **more), 60)
 
 
 class Model:
@@ -58,10 +46,6 @@ class Model:
         if not isinstance(said, str):
             return said
         return Answer(said, None, MODEL, request, 100, 10, "stop")
-
-
-def interviewing(*others: FieldName, **more: Any) -> Interviewing:
-    return Interviewing(question("caption"), tuple(question(name) for name in others), **more)
 
 
 def test_several_texts_are_asked_together() -> None:
@@ -108,6 +92,46 @@ def test_a_model_that_always_refuses_has_no_caption() -> None:
     assert len(model.asked) == 2
 
 
+@pytest.mark.parametrize(
+    ("content", "finish_reason", "key", "told"),
+    [
+        ("", "length", "reasoning_content", "raise caption.max_new_tokens"),
+        (None, "stop", "reasoning", "without its reasoning parser"),
+        (" \n<|im_end|>", "stop", "reasoning_content", "without its reasoning parser"),
+    ],
+)
+def test_thoughts_that_came_apart_are_named(
+    tmp_path: Path, content: str | None, finish_reason: str, key: str, told: str
+) -> None:
+    """Nothing in `content` and all in `reasoning_content`: the record says so and what to set."""
+    with FakeChatServer() as server:
+        server.always = answers(content, finish_reason=finish_reason, **{key: "A red wall? Yes."})
+        place = Place(tmp_path, {"model": server.settings, "checks": {"second_tries": 0}})
+        place.drop(picture(10), "a.png")
+        assert place.once().returncode == 1
+    error = place.error("a.png")
+    assert error["kind"] == "empty_caption"
+    assert "the model only thought" in error["message"] and told in error["message"]
+    assert "reasoning" in error["advice"]
+
+
+def test_a_field_that_was_only_thought_about_is_absent_with_its_key(tmp_path: Path) -> None:
+    """Also the words in a picture, of which there may be none: behind thoughts nothing is no answer."""
+    thinks = answers(None, finish_reason="length", reasoning_content="Let me see.")
+    with FakeChatServer() as server:
+        server.always = lambda handler: (
+            by_prompt(handler) if PROMPTS["caption"] in handler.seen.prompt else thinks(handler)
+        )
+        place = Place(tmp_path, {"model": server.settings, **ALL, "checks": {"second_tries": 0}})
+        place.drop(picture(10), "a.png")
+        assert place.once().returncode == 0
+    told = place.sidecar("a.png")
+    assert "fields" not in told
+    messages = {one["field"]: one["message"] for one in told["warnings"] if one["code"] == "empty"}
+    assert set(messages) == {"alt_text", "title", "keywords", "visible_text"}
+    assert "fields.visible_text_max_new_tokens" in messages["visible_text"]
+
+
 def test_only_the_caption_decides() -> None:
     """A field that cannot be had is absent with a warning of its own."""
     model = Model(title="", alt_text=[Rejected("refused_by_server", "no", stage="caption")])
@@ -137,26 +161,6 @@ def test_what_this_model_cannot_answer_is_told() -> None:
     """The demo model knows captions alone: other fields are skipped, and a warning says so."""
     said = interviewing(skipped=("title",))(Model(), FACTS)
     assert [(one.code, one.field) for one in said.notices] == [("skipped", "title")]
-
-
-def picture(shade: int) -> bytes:
-    buffer = io.BytesIO()
-    Image.new("RGB", (60, 40), (shade, 255 - shade, 80)).save(buffer, "PNG")
-    return buffer.getvalue()
-
-
-def by_prompt(handler: Handler) -> None:
-    prompt = handler.seen.prompt
-    handler.say(next((WORDS[name] for name, asked in PROMPTS.items() if asked in prompt), WORDS["caption"]))
-
-
-ALL: dict[str, dict[str, Any]] = {
-    "caption": {"prompt": PROMPTS["caption"]},
-    "fields": {
-        "wanted": ["caption", "alt_text", "title", "keywords", "visible_text"],
-        **{f"{name}_prompt": PROMPTS[name] for name in WORDS if name != "caption"},
-    },
-}
 
 
 def test_a_picture_with_all_its_texts(tmp_path: Path) -> None:
@@ -203,6 +207,29 @@ def test_a_language_is_asked_for_in_its_own_words(tmp_path: Path) -> None:
         assert place.once().returncode == 0
     assert place.sidecar("a.png")["language"] == "de"
     assert server.seen[-1].prompt.endswith("Antworte auf Deutsch.")
+
+
+def test_each_server_is_judged_by_what_it_says_itself() -> None:
+    """Of two servers the blind one is found and named, whatever the other says in between."""
+    with FakeChatServer() as sees, FakeChatServer() as blind:
+        blind.always = lambda handler: handler.say("A plain white page.")
+        captioner = RemoteCaptioner(base_url=[sees.url, blind.url], model_id=sees.model_id)
+        captioner.load()
+        same_answer = SameAnswer(captioner, limit=3)
+        found: dict[str | None, list[str]] = {sees.url: [], blind.url: []}
+        for number in range(16):
+            image = Image.new("RGB", (400 + 8 * number, 400), "red")
+            answer = captioner.ask(
+                captioner.prepare(Picture(image, FACTS)), CaptionRequest("What is it?", 20)
+            )
+            said = Said(Texts(answer.text), answer)
+            try:
+                same_answer.must_differ(said, f"{number}")
+            except Surroundings as trouble:
+                found[answer.server].append(trouble.message)
+        captioner.close()
+    assert found[sees.url] == []
+    assert len(found[blind.url]) >= 2 and blind.url in found[blind.url][0]
 
 
 def _until_paused(place: Place, running: Any) -> Callable[[], bool]:

@@ -246,9 +246,9 @@ def test_quantization_without_its_library_is_told(build: Build, monkeypatch: pyt
 def test_the_device_is_the_one_that_torch_sees(build: Build) -> None:
     """cpu is always there; a card that is not is told."""
     settings = build(model__backend="transformers", model__base_url="null", model__device="cpu")
-    assert check._device(settings.model).ok
+    assert check.device(settings.model).ok
     settings = build(model__backend="transformers", model__base_url="null", model__device="cuda:99")
-    result = check._device(settings.model)
+    result = check.device(settings.model)
     assert result.ok is False
     assert "cuda:99" in result.message
 
@@ -258,8 +258,8 @@ def test_the_device_is_the_one_that_torch_sees(build: Build) -> None:
 
 def test_a_clock_that_was_never_set_is_told() -> None:
     """A board without a battery wakes up in 1970."""
-    assert check._clock(datetime(1970, 1, 1, tzinfo=UTC)).ok is None
-    assert check._clock(datetime(2026, 1, 1, tzinfo=UTC)).ok is True
+    assert check.clock(datetime(1970, 1, 1, tzinfo=UTC)).ok is None
+    assert check.clock(datetime(2026, 1, 1, tzinfo=UTC)).ok is True
 
 
 def test_a_cache_that_cannot_hold_the_model_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,8 +10,8 @@ from pathlib import Path
 import jsonschema
 
 from captiond.sidecar.schema import json_schema
-from daemon_process import captiond
-from faults.load import files_in, loaded
+from daemon_process import Place, captiond
+from faults.load import files_in, loaded, picture
 
 XMP = (
     b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">'
@@ -85,3 +85,23 @@ def test_without_a_daemon_a_companion_is_known_as_one(tmp_path: Path) -> None:
         ]
     assert "a companion of photo.jpg" in answers[0]
     assert "no picture that it may travel with" in answers[1]
+
+
+def test_takeouts_cut_names_are_explained(place: Place) -> None:
+    """A name that was cut short, or is an original's, tells its picture to whoever looks beside it."""
+    jpeg = picture(5_000)[0]
+    long = "a holiday by the sea with everybody who was there in 2019"
+    place.drop(b"{}", f"{long[:46]}.json")
+    place.drop(b"{}", "photo.jpg.json")
+    explained = [
+        captiond("explain", "-c", place.settings, name).stdout
+        for name in (f"{long[:46]}.json", "photo.jpg.json")
+    ]
+    assert "not an image" in explained[0] and "no picture that it may travel with" in explained[1]
+    place.drop(jpeg, f"{long}.jpg")
+    place.drop(jpeg[:-2] + b" \xff\xd9", "photo-edited.jpg")
+    for name, whose in ((f"{long[:46]}.json", f"{long}.jpg"), ("photo.jpg.json", "photo-edited.jpg")):
+        assert f"a companion of {whose}" in captiond("explain", "-c", place.settings, name).stdout
+    assert place.once().returncode == 0
+    for name in (f"{long[:46]}.json", "photo.jpg.json"):
+        assert "It came along with" in captiond("explain", "-c", place.settings, name).stdout

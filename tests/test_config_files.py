@@ -33,6 +33,7 @@ def test_the_handed_out_file_names_every_key() -> None:
     """Whoever reads config/captiond.yaml has seen every key there is."""
     written = yaml.safe_load((CONFIG / "captiond.yaml").read_text(encoding="utf-8"))
     assert written.pop("profiles") == []
+    assert written.pop("libraries") == []
     assert {f"{section}.{key}" for section, keys in written.items() for key in keys} == known_keys()
 
 

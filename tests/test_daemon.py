@@ -21,7 +21,7 @@ from captiond.demo.samples import write_samples
 from captiond.demo.scenes import Scene, draw, random_scene
 from captiond.sidecar.schema import json_schema
 from daemon_process import Place, Running, captiond
-from fake_chat_server import FakeChatServer, fails
+from fake_chat_server import FakeChatServer, Step, fails, sends
 from faults.load import picture
 
 ORIENTATION = 0x0112
@@ -213,6 +213,22 @@ def test_a_second_signal_leaves_at_once(place: Place, server: FakeChatServer) ->
     running.process.send_signal(signal.SIGINT)
     assert running.process.wait(5) == 128 + signal.SIGINT
     assert (place.inbox / "photo.jpg").exists() and not _delivered(place, "photo.jpg")
+
+
+@pytest.mark.parametrize("step", [sends(b"<html>Welcome</html>"), sends(b'{"choices": []}'), fails(500)])
+def test_a_server_that_answers_nothing_of_use_pauses_and_charges_no_picture(
+    place: Place, server: FakeChatServer, step: Step
+) -> None:
+    """A page in its place, or an error to everything, is nobody's fault, however often it is met."""
+    with place.running() as running:
+        server.always = step
+        for number in range(5):
+            place.drop(picture(number)[0], f"{number}.jpg")
+        running.until(lambda: running.log().count("still paused") >= 2)
+        server.always = None
+        running.until(lambda: not place.left_in_inbox())
+    assert [place.sidecar(f"{number}.jpg")["attempts"] for number in range(5)] == [1] * 5
+    assert not [path for path in place.failed.iterdir() if path.name != ".captiond"]
 
 
 def test_a_dead_server_pauses_and_charges_no_picture(place: Place, server: FakeChatServer) -> None:

@@ -8,7 +8,8 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -16,7 +17,7 @@ import pytest
 from PIL import Image
 
 from captiond.errors import Surroundings
-from captiond.history import History, looked_into, rows
+from captiond.history import History, Wanted, looked_into, rows
 from captiond.records import Outcome, Timings
 from daemon_process import Place
 from fake_chat_server import FakeChatServer
@@ -101,7 +102,7 @@ def test_what_is_recorded_comes_back_unchanged(opened: Opened, tmp_path: Path) -
         for name in Outcome.__dataclass_fields__:
             assert getattr(entry, name) == getattr(outcome, name), name
     assert history.entry(oldest.id) == oldest and history.entry(99) is None
-    assert history.counts() == {"done": 1, "failed": 1}
+    assert history.counts() == {"done": 1, "failed": 1, "needs_look": 0}
 
 
 def test_pages_follow_each_other_newest_first(opened: Opened, tmp_path: Path) -> None:
@@ -183,6 +184,44 @@ def test_the_last_of_a_path_and_of_a_delivered_name(opened: Opened, tmp_path: Pa
     assert last is not None and last.caption == "Another."
     assert history.by_delivered("failed", NOT_UTF8) == history.last_of(NOT_UTF8) != None  # noqa: E711
     assert history.by_delivered("done", NOT_UTF8) is None and history.last_of("b.jpg") is None
+
+
+def test_what_needs_a_look_is_told_apart_until_somebody_looked(opened: Opened, tmp_path: Path) -> None:
+    """Found and counted; a person's caption settles it, and so does a text that needs none."""
+    odd = [replace(captioned(f"{name}.jpg"), needs_look=True) for name in "abc"]
+    history = filled(opened(tmp_path), captioned("good.jpg"), *odd)
+    found = history.find(Wanted(needs_look=True), 10)
+    assert [entry.path for entry in found] == ["c.jpg", "b.jpg", "a.jpg"]
+    assert all(entry.needs_look for entry in found) and history.counts()["needs_look"] == 3
+    assert [entry.path for entry in history.find(Wanted(needs_look=False), 10)] == ["good.jpg"]
+    revised = history.revise(found[0].id, "A lion.", BEGAN)
+    marked = history.mark(found[1].id, needs_look=False)
+    assert revised is not None and marked is not None and not revised.needs_look and not marked.needs_look
+    assert [entry.path for entry in history.find(Wanted(needs_look=True, folder="done"), 10)] == ["a.jpg"]
+    assert history.counts()["needs_look"] == 1 and history.mark(99, needs_look=True) is None
+
+
+def test_a_history_of_an_earlier_version_goes_on(opened: Opened, tmp_path: Path) -> None:
+    """Who only looks reads it as it is; the daemon adds what is missing, and no line is lost."""
+    filled(opened(tmp_path), captioned("old.jpg")).close()
+    file = tmp_path / "history.sqlite3"
+    with closing(sqlite3.connect(file, isolation_level=None)) as earlier:
+        for index in ("by_look", "by_look_in"):
+            earlier.execute(f"DROP INDEX {index}")
+        earlier.execute("ALTER TABLE pictures DROP COLUMN needs_look")
+        earlier.execute("PRAGMA journal_mode = DELETE").fetchone()
+    content = file.read_bytes()
+    with looked_into(tmp_path) as looking:
+        assert looking is not None
+        entry = looking.last_of("old.jpg")
+        assert entry is not None and not entry.needs_look
+        assert looking.counts() == {"done": 1, "failed": 0, "needs_look": 0}
+        assert looking.find(Wanted(needs_look=True), 10) == []
+    assert file.read_bytes() == content and os.listdir(tmp_path) == [file.name]
+    history = filled(opened(tmp_path), replace(captioned("new.jpg"), needs_look=True))
+    assert paths(history) == ["new.jpg", "old.jpg"]
+    assert [entry.path for entry in history.find(Wanted(needs_look=True), 10)] == ["new.jpg"]
+    assert not (tmp_path / "history-2.sqlite3").exists()
 
 
 def test_what_a_start_finds_again_is_one_line(opened: Opened, tmp_path: Path) -> None:
@@ -280,7 +319,7 @@ def test_a_history_that_may_only_be_read_can_be_read(opened: Opened, tmp_path: P
     file = tmp_path / "history.sqlite3"
     before = file.read_bytes()
     with looked_into(tmp_path) as looking:
-        assert looking is not None and looking.counts() == {"done": 1, "failed": 0}
+        assert looking is not None and looking.counts() == {"done": 1, "failed": 0, "needs_look": 0}
         with pytest.raises(Surroundings):
             looking._do(lambda connection: connection.execute("DELETE FROM pictures"))
     assert file.read_bytes() == before

@@ -22,7 +22,7 @@ from captiond.checking import Question as Checked
 from captiond.demo import scenes
 from captiond.errors import CannotStart, ExitCode, Rejected, Surroundings
 from captiond.phi3v import Decoder
-from captiond.phi3v.modeling import Phi3VImageEmbedding
+from captiond.phi3v.tower import Phi3VImageEmbedding
 from captiond.pipeline.asking import FieldQuestion, Interviewing
 from captiond.records import CaptionRequest, Picture, PictureFacts
 
@@ -291,6 +291,7 @@ def test_an_empty_answer_is_rejected() -> None:
         ("./no-such-folder", "there is no folder"),
         ("{empty}", "holds no config.json"),
         ("{broken}", "cannot be loaded"),
+        ("{pickled}", "as pytorch_model.bin, and loading a pickle may run code"),
         ("not a name at all", "there is no model"),
     ],
 )
@@ -298,10 +299,12 @@ def test_what_is_no_model_is_said_at_the_start(model_id: str, words: str, tmp_pa
     """A wrong model.id ends the start with its name, the reason, advice and the code for wrong settings."""
     (tmp_path / "empty").mkdir()
     (tmp_path / "broken").mkdir()
+    (tmp_path / "pickled").mkdir()
     (tmp_path / "broken" / "config.json").write_text('{"model_type": "phi3_v"}')
-    captioner = LocalCaptioner(
-        model_id=model_id.format(empty=tmp_path / "empty", broken=tmp_path / "broken"), device="cpu"
-    )
+    (tmp_path / "pickled" / "config.json").write_text('{"model_type": "phi3_v"}')
+    (tmp_path / "pickled" / "pytorch_model.bin").write_bytes(b"\x80\x02cos\nabort\n.")
+    folders = {name: tmp_path / name for name in ("empty", "broken", "pickled")}
+    captioner = LocalCaptioner(model_id=model_id.format(**folders), device="cpu")
     with pytest.raises(CannotStart, match=words) as refusal:
         captioner.load()
     assert refusal.value.exit_code == ExitCode.WRONG_SETTINGS and refusal.value.advice
@@ -347,3 +350,33 @@ def test_eight_bits_on_a_cpu_caption_the_demo() -> None:
     said = captioner.ask(captioner.prepare(picture), CaptionRequest(REQUEST.prompt, 40))
     assert said.text == scene.caption and said.model.quantization == "int8"
     captioner.close()
+
+
+def test_each_picture_is_prepared_on_one_core_and_the_model_has_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever prepares a picture takes no team of threads beside others'; the model's thread has its own."""
+    monkeypatch.setattr("captiond.captioners.threads.ALL_CORES", 3)
+    before = torch.get_num_threads()
+    used: list[tuple[str, str, int]] = []
+
+    class Counting(FakeEngine):
+        def prepare(self, image: Image.Image) -> Any:
+            used.append(("prepare", threading.current_thread().name, torch.get_num_threads()))
+            return super().prepare(image)
+
+        def generate(self, batch: Sequence[Any]) -> list[Completion]:
+            used.append(("model", threading.current_thread().name, torch.get_num_threads()))
+            return super().generate(batch)
+
+    def ask(_: int) -> None:
+        captioner.ask(captioner.prepare(_blank()), REQUEST)
+
+    captioner = _with(Counting(), batch_size=2)
+    try:
+        with ThreadPoolExecutor(2, thread_name_prefix="caller") as callers:
+            list(callers.map(ask, range(6)))
+    finally:
+        captioner.close()
+        torch.set_num_threads(before)
+    by_callers = {count for what, name, count in used if what == "prepare" and name.startswith("caller")}
+    assert by_callers == {1}
+    assert {count for what, _, count in used if what == "model"} == {3}

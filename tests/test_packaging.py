@@ -50,11 +50,26 @@ def unit_section(name: str, unit: Path = UNIT) -> dict[str, list[str]]:
     return section
 
 
-def instructions(name: str) -> list[str]:
-    """The arguments of each such instruction in the last stage of the Dockerfile, which is the image."""
-    every = [line.partition(" ") for line in lines_of(ROOT / "Dockerfile")]
-    last = max(number for number, (keyword, _, _) in enumerate(every) if keyword == "FROM")
-    return [argument.strip() for keyword, _, argument in every[last:] if keyword == name]
+def stages() -> dict[str, tuple[str, list[tuple[str, str]]]]:
+    """The stages of the Dockerfile by name: what each begins with, and its instructions."""
+    found: dict[str, tuple[str, list[tuple[str, str]]]] = {}
+    name = ""
+    for line in lines_of(ROOT / "Dockerfile"):
+        keyword, _, arguments = line.partition(" ")
+        if keyword == "FROM":
+            begins_with, _, name = arguments.partition(" AS ")
+            found[name] = (begins_with, [])
+        else:
+            found[name][1].append((keyword, arguments.strip()))
+    return found
+
+
+def instructions(name: str, image: str = "") -> list[str]:
+    """The arguments of each such instruction of an image; the last stage is what is built by itself."""
+    by_name = stages()
+    begins_with, own = by_name[image or list(by_name)[-1]]
+    before = instructions(name, begins_with) if begins_with in by_name else []
+    return [*before, *(arguments for keyword, arguments in own if keyword == name)]
 
 
 def image_environment() -> dict[str, str]:
@@ -234,9 +249,10 @@ def test_every_setting_that_is_named_exists() -> None:
 # ---- the image -----------------------------------------------------------------------------------
 
 
-def test_the_image_is_run_by_nobody_special() -> None:
+@pytest.mark.parametrize("image", ["local", "remote"])
+def test_the_image_is_run_by_nobody_special(image: str) -> None:
     """The last USER is a number other than 0, so that orchestrators can see that it is not root."""
-    user = instructions("USER")[-1].partition(":")[0]
+    user = instructions("USER", image)[-1].partition(":")[0]
     assert user.isdecimal()
     assert int(user) > 0
 
@@ -270,6 +286,34 @@ def test_the_image_writes_into_volumes_alone() -> None:
         assert any(Path(written).is_relative_to(volume) for volume in volumes), written
     made = {word for line in instructions("RUN") for word in shlex.split(line)}
     assert {str(folder) for folder in folders} <= made
+
+
+def test_a_builder_that_is_too_old_says_so() -> None:
+    """Before anything that needs BuildKit each image asks for it; no heredoc: Docker 20.10 has none."""
+    for image in ("local", "remote"):
+        first = instructions("RUN", image)[0]
+        assert "TARGETARCH" in first and "DOCKER_BUILDKIT=1" in first
+    assert "<<" not in "".join(lines_of(ROOT / "Dockerfile"))
+
+
+@pytest.mark.parametrize(("architecture", "code"), [("amd64", 0), ("", 1)])
+def test_the_question_for_the_builder_is_sound(architecture: str, code: int) -> None:
+    """It is a line of shell that passes where a machine is named, and else ends with the command to type."""
+    ended = subprocess.run(
+        ["sh", "-c", instructions("RUN")[0]],
+        env={"PATH": os.environ["PATH"], "TARGETARCH": architecture},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ended.returncode == code
+    assert ("DOCKER_BUILDKIT=1" in ended.stderr) == (code == 1)
+
+
+def test_the_image_for_servers_has_no_torch() -> None:
+    """`--target remote` installs the lock of that name alone."""
+    installs = [line for line in instructions("RUN", "remote") if "pip install" in line]
+    assert "/tmp/requirements.lock" in installs[0] and "--no-deps" in installs[1]
 
 
 def test_the_image_is_made_of_files_that_reach_the_builder() -> None:

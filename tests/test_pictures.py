@@ -443,10 +443,13 @@ def test_any_bytes_are_of_some_formats_or_of_none(head: bytes) -> None:
 
 
 def test_the_page_on_formats_says_what_the_table_says() -> None:
-    """docs/formats.md has a line for each format, with its endings, and where its captions go."""
+    """docs/formats.md has a line for each format, with its endings, and where its captions go.
+
+    Those that need an extra have one as well.
+    """
     lines = (Path(__file__).parents[1] / "docs" / "formats.md").read_text(encoding="utf-8").splitlines()
     ways = {"captiond": "into it", "exiftool": "into it, with exiftool", None: "beside it"}
-    for one in formats.FORMATS:
+    for one in (*formats.FORMATS, *formats.BY_EXTRA):
         endings = " ".join(f".{ending}" for ending in one.endings)
         end = "is told before it is decoded" if one.tells_its_end else "is told by the decoder"
         assert f"| {one.shown} | {endings} | {end} | {ways[one.written_by]} |" in lines

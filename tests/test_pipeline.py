@@ -260,8 +260,8 @@ def test_the_inbox_and_infer_share_one_bound(tmp_path: Path) -> None:
     world.drop(20, 21)
     data = (world.root / "inbox" / "20.png").read_bytes()
     with decoders, world.opened() as work:
-        ondemand = Answering(world.captioner, world.preparing, lambda _: world.rules, world.gate)
-        ondemand.begin()
+        ondemand = Answering(lambda _: world.rules, world.gate)
+        ondemand.begin(world.captioner, world.preparing)
         with ThreadPoolExecutor(2) as pool:
             asked = [pool.submit(ondemand.said, data) for _ in range(2)]
             work.run(world.stop, once=True)

@@ -192,17 +192,27 @@ def test_the_lock_agrees_with_the_constraints() -> None:
     both = lock.keys() & constraints.keys()
     assert {name: lock[name] for name in both} == {name: constraints[name] for name in both}
     extras = project()["optional-dependencies"]
-    wanted = {named(one) for one in chain(project()["dependencies"], extras["http"], extras["quant"])}
+    wanted = {named(one) for one in chain(project()["dependencies"], extras["quant"])}
     assert wanted <= set(lock)
     assert not {"pytest", "mypy", "ruff"} & set(lock)
 
 
-def test_the_lock_has_hashes_and_no_address() -> None:
+def test_the_lock_for_servers_is_the_same_without_what_runs_a_model() -> None:
+    """Whoever asks a server installs all that captiond needs, in the same versions, and no torch."""
+    remote, lock = pinned("requirements-remote.lock"), pinned("requirements.lock")
+    here = {"accelerate", "torch", "transformers"}
+    assert remote.items() <= lock.items()
+    assert {named(one) for one in project()["dependencies"]} - here <= set(remote)
+    assert not set(remote) & {*here, "triton", "tokenizers"}
+
+
+@pytest.mark.parametrize("file", ["requirements.lock", "requirements-remote.lock"])
+def test_the_lock_has_hashes_and_no_address(file: str) -> None:
     """Each package has the checksums of its files; where they come from is up to whoever installs."""
-    text = (ROOT / "requirements.lock").read_text(encoding="utf-8")
+    text = (ROOT / file).read_text(encoding="utf-8")
     assert "://" not in text and "--index" not in text and "--find-links" not in text
     entries = re.findall(r"^[\w.-]+==.*(?:\n    --hash=.*)*", text, re.MULTILINE)
-    assert len(entries) == len(pinned("requirements.lock"))
+    assert len(entries) == len(pinned(file))
     for entry in entries:
         assert re.search(r"--hash=sha256:[0-9a-f]{64}", entry), entry
 
@@ -240,3 +250,22 @@ def test_whatever_reaches_for_the_checkout_is_named() -> None:
     }
     assert "tests/test_config_files.py" in found
     assert found <= known
+
+
+def test_the_site_shows_every_page_once() -> None:
+    """Whoever adds a page to docs/ gives it a place in mkdocs.yml; what the table names is there."""
+    table = yaml.safe_load((ROOT / "mkdocs.yml").read_text(encoding="utf-8"))["nav"]
+    shown = [page for section in table for pages in section.values() for page in _listed(pages)]
+    docs = ROOT / "docs"
+    assert len(shown) == len(set(shown))
+    assert {str(page.relative_to(docs)) for page in docs.rglob("*.md")} <= set(shown)
+    assert all((docs / page).exists() or _elsewhere(page).exists() for page in shown)
+
+
+def _listed(pages: str | list[str]) -> list[str]:
+    return [pages] if isinstance(pages, str) else pages
+
+
+def _elsewhere(page: str) -> Path:
+    places = {"index.md": "README.md", "RESULTS.md": "benchmarks/RESULTS.md"}
+    return ROOT / places.get(page, page)

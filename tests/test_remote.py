@@ -256,10 +256,10 @@ def test_a_prepared_picture_is_asked_again(
 
 def test_several_questions_go_one_after_the_other(server: FakeChatServer, captioner: RemoteCaptioner) -> None:
     """In their order and never two at once; what goes wrong with one stands in its place."""
-    server.script = ["A wall.", fails(400, "odd words"), "red", sends(b"{}"), "brick"]
+    # What is refused, or is no answer, is followed by a question about a plain picture.
+    server.script = ["A wall.", fails(400, "odd words"), "plain", "red", sends(b"{}"), "plain", "brick"]
     server.most_in_flight = 0
     requests = [CaptionRequest(words, 20) for words in ("caption", "all text", "colour", "odd", "keywords")]
-    server.script.insert(2, "red")  # to the plain picture that follows a refusal
     caption, refused, colour, odd, keywords = captioner.ask_all(captioner.prepare(picture()), requests)
     assert isinstance(refused, Rejected) and isinstance(odd, TryLater)
     assert [one.text for one in (caption, colour, keywords) if isinstance(one, Answer)] == [
@@ -380,6 +380,32 @@ def test_a_server_that_refuses_every_picture_fails_none(
     server.script = [fails(400, "fake-vision is not a multimodal model")] * 2
     with pytest.raises(Surroundings, match=r"takes no pictures any more: .* not a multimodal model"):
         ask(captioner)
+
+
+@pytest.mark.parametrize(
+    "step",
+    [
+        sends(b"<html>Sign in to the guest network</html>"),
+        sends(b'{"choices": []}'),
+        sends(b" " * 5_000_000),
+        sends(b""),
+        fails(500),
+        fails(400),
+    ],
+)
+def test_a_server_that_answers_nothing_of_use_to_anybody_fails_no_picture(
+    server: FakeChatServer, captioner: RemoteCaptioner, step: Any
+) -> None:
+    """A proxy's page in its place, errors, silence: where a plain picture gets the same, the work pauses."""
+    shown = picture(size=(90, 33))
+    server.always = step
+    try:
+        for _ in range(5):  # more often than a picture is tried
+            with pytest.raises(Surroundings):
+                ask(captioner, shown)
+    finally:
+        server.always = None
+    assert ask(captioner, shown).text.startswith("A 90 by 33 picture")
 
 
 @pytest.mark.parametrize(

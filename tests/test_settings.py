@@ -311,12 +311,46 @@ def test_the_key_file_is_read_when_the_key_is_needed(read: Read, tmp_path: Path)
     with pytest.raises(CannotStart, match=r"model\.api_key_file.*No such file"):
         model.read_api_key()
     (tmp_path / "key").write_text("s3cret\n")
+    (tmp_path / "key").chmod(0o640)
     key = model.read_api_key()
     assert key is not None
     assert key.get_secret_value() == "s3cret"
     (tmp_path / "key").write_text("two\nlines\n")
     with pytest.raises(CannotStart, match="one key on one line"):
         model.read_api_key()
+
+
+SECRETS: tuple[tuple[str, Callable[[Settings], object]], ...] = (
+    ("model: {api_key_file: secret}", lambda settings: settings.model.read_api_key()),
+    ("http: {token_file: secret}", lambda settings: settings.http.read_token()),
+    ("notify: {token_file: secret}", lambda settings: settings.notify.read_token()),
+)
+
+
+@pytest.mark.parametrize(("text", "secret_of"), SECRETS)
+def test_a_secret_that_everybody_can_read_is_none(
+    read: Read,
+    tmp_path: Path,
+    text: str,
+    secret_of: Callable[[Settings], object],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Or that everybody can write; the group may read it, and what systemd hands out is for us alone."""
+    folder = tmp_path / "credentials"
+    folder.mkdir()
+    (folder / "secret").write_text("0123456789abcdef\n")
+    (tmp_path / "secret").symlink_to(folder / "secret")
+    settings = read(text)
+    for mode in (0o644, 0o604, 0o602, 0o666, 0o444):
+        (folder / "secret").chmod(mode)
+        with pytest.raises(CannotStart, match=r"everybody on this machine: chmod o-rw .*secret"):
+            secret_of(settings)
+    for mode in (0o640, 0o600, 0o400):
+        (folder / "secret").chmod(mode)
+        assert secret_of(settings) is not None
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(folder))
+    (folder / "secret").chmod(0o444)
+    assert secret_of(settings) is not None
 
 
 def test_the_webhooks_token_comes_from_a_file_or_the_environment(read: Read, tmp_path: Path) -> None:
@@ -326,6 +360,7 @@ def test_the_webhooks_token_comes_from_a_file_or_the_environment(read: Read, tmp
     with pytest.raises(CannotStart, match=r"notify\.token_file.*No such file"):
         notify.read_token()
     (tmp_path / "token").write_text("s3cret\n")
+    (tmp_path / "token").chmod(0o600)
     for token in (notify.read_token(), read(CAPTIOND_NOTIFY__TOKEN="s3cret").notify.read_token()):
         assert token is not None and token.get_secret_value() == "s3cret"
     (tmp_path / "token").write_text("two words")

@@ -267,12 +267,18 @@ def test_explain_opens_regular_files_only(place: Place, jpeg: bytes) -> None:
         (folder / f"link.jpg{suffix}").symlink_to("/dev/zero")
         (folder / f"folder.jpg{suffix}").mkdir()
         for name in ("pipe.jpg", "huge.jpg", "deep.jpg", "link.jpg", "folder.jpg"):
-            assert "was not put there by it" in explain(place, folder / name)
-            assert "is not known" in explain(place, name, code=1)
+            assert "was not put there by it" in _told(place, folder / name)
+            assert "is not known" in _told(place, name)
     os.mkfifo(place.inbox / "pipe.jpg")
     assert "a FIFO" in explain(place, "pipe.jpg")
-    for path in ("../../../etc/passwd", "/etc/passwd", "..", ".", "/dev/zero"):
-        assert "is not known" in explain(place, path, code=1)
+    for path in ("../../../etc/passwd", "/etc/passwd", "..", "."):
+        assert "is not known" in _told(place, path)
+    assert "is not known" in explain(place, "/dev/zero", code=1)
+
+
+def _told(place: Place, path: Path | str) -> str:
+    """What `captiond explain` says, without a process for each question."""
+    return inspect.explain(load(place.settings, {}, place.root), Path(path), place.root).message
 
 
 def test_times_are_told_as_the_clock_on_the_wall_shows_them(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,6 +7,7 @@ and never what becomes of the file or of the process: the pipeline decides the f
     TryLater       this image later      -> stays in the inbox, is looked at again
     NotThere       this image no more    -> whoever asked for it by its name is told
     Surroundings   nobody for now        -> everything pauses, no image is charged, resumes by itself
+    LibraryAway    nobody in one library -> that library alone pauses, likewise
     CannotStart    this process no more  -> an exit code
 """
 
@@ -86,6 +87,10 @@ class NotThere(Verdict):
 
 class Surroundings(Verdict):
     """Nothing is wrong with the image; the disk, a folder, the GPU or a server does not let us work."""
+
+
+class LibraryAway(Surroundings):
+    """One library cannot be seen or written: it waits alone, and everybody else goes on."""
 
 
 class CannotStart(Verdict):

@@ -1,5 +1,7 @@
 """Asks exiftool to put a finished EXIF block into a file whose parts would have to be moved: HEIC and AVIF.
 
+And for the preview in a RAW that nothing else reads, which is decoded like any file of a stranger's.
+
 One process is kept open, since starting one costs more than writing a file.  It gets copies in files that
 have no name, so that neither a user's file nor a folder is within its reach, and it ends with this process,
 however that ends.  What it gives back is proved elsewhere (`metadata.heif`); it is believed in nothing.
@@ -17,8 +19,9 @@ import subprocess
 import threading
 import time
 from contextlib import ExitStack, suppress
+from functools import partial
 from tempfile import TemporaryFile
-from typing import IO
+from typing import IO, Protocol
 
 from captiond.metadata.refusal import Refused
 
@@ -26,6 +29,14 @@ TIMEOUT_SECONDS = 30.0
 FILES_EACH = 500  # by one process, so that nothing piles up in it
 _ROOM_BYTES = 1 << 20  # by which a file may grow, besides the block
 _CHUNK_BYTES = 1 << 20
+
+
+PREVIEWS = ("JpgFromRaw", "PreviewImage", "OtherImage")  # the largest first, in most cameras' files
+_JPEG = b"\xff\xd8\xff"
+
+
+class _Question(Protocol):
+    def __call__(self, process: _Process, /, *, timeout_seconds: float) -> bytes: ...
 
 
 class _Failed(Refused):
@@ -43,25 +54,39 @@ class Exiftool:
 
     def place(self, data: bytes, block: bytes) -> bytes:
         """The file with `block` for its EXIF, as exiftool has it.  Raises Refused if there is none."""
+        return self._asked(partial(_Process.place, data=data, block=block))
+
+    def _asked(self, question: _Question) -> bytes:
         with self._lock:
             try:
                 if self._process is not None:
                     with suppress(_Failed):  # what the process met before must not decide about this file
-                        return self._answer(self._process, data, block)
+                        return self._answer(self._process, question)
                 self._process = _Process()
-                return self._answer(self._process, data, block)
+                return self._answer(self._process, question)
             except OSError as error:  # no room for the copies, no process to be had
                 raise Refused(f"exiftool could not be asked: {error}") from error
+
+    def preview(self, data: bytes) -> bytes | None:
+        """The largest JPEG in a RAW file, as exiftool finds it; None if there is none that it finds."""
+        found = (self._extracted(data, tag) for tag in PREVIEWS)
+        return next((one for one in found if one.startswith(_JPEG)), None)
+
+    def _extracted(self, data: bytes, tag: str) -> bytes:
+        try:
+            return self._asked(partial(_Process.extract, data=data, tag=tag))
+        except Refused:
+            return b""
 
     def close(self) -> None:
         """End the process.  Whoever asks after this gets another one."""
         with self._lock:
             self._end()
 
-    def _answer(self, process: _Process, data: bytes, block: bytes) -> bytes:
+    def _answer(self, process: _Process, question: _Question) -> bytes:
         with ExitStack() as ending:
             ending.callback(self._end)
-            answer = process.answer(data, block, self._timeout_seconds)
+            answer = question(process, timeout_seconds=self._timeout_seconds)
             if process.answered < self._files_each:
                 ending.pop_all()
         return answer
@@ -104,15 +129,23 @@ class _Process:
                 os.close(theirs)
             self.end = closing.pop_all().close
 
-    def answer(self, data: bytes, block: bytes, timeout_seconds: float) -> bytes:
+    def place(self, data: bytes, block: bytes, timeout_seconds: float) -> bytes:
         """What exiftool makes of these.  Where that is Refused, the process is good for nothing any more."""
+        arguments = ["-o", "-", f"-EXIF<=/dev/fd/{self._exif.fileno()}"]
+        return self._answer(arguments, data, block, timeout_seconds)
+
+    def extract(self, data: bytes, tag: str, timeout_seconds: float) -> bytes:
+        """What the file has as this tag; nothing if it has none.  Refused likewise."""
+        return self._answer(["-b", f"-{tag}"], data, b"", timeout_seconds)
+
+    def _answer(self, arguments: list[str], data: bytes, block: bytes, timeout_seconds: float) -> bytes:
         deadline = time.monotonic() + timeout_seconds
         for file, content in ((self._picture, data), (self._exif, block)):
             _fill(file, content)
         number = secrets.randbits(62)  # which no file can foresee, to hold the end of an answer
         success = f"status=0\n{{ready{number}}}\n".encode()
         limit = len(data) + len(block) + _ROOM_BYTES
-        self._ask(number)
+        self._ask(arguments, number)
         said = bytearray()
         while not said.endswith(success.removeprefix(b"status=0\n")):
             said += self._said(deadline, timeout_seconds)
@@ -125,12 +158,12 @@ class _Process:
         self.answered += 1
         return bytes(memoryview(said)[: -len(success)])
 
-    def _ask(self, number: int) -> None:
-        what = f"-EXIF<=/dev/fd/{self._exif.fileno()}", f"/dev/fd/{self._picture.fileno()}"
-        arguments = ["-q", "-q", "-o", "-", *what, "-echo3", "status=${status}", f"-execute{number}"]
+    def _ask(self, arguments: list[str], number: int) -> None:
+        picture = f"/dev/fd/{self._picture.fileno()}"
+        told = ["-q", "-q", *arguments, picture, "-echo3", "status=${status}", f"-execute{number}"]
         assert self._popen.stdin is not None
         try:
-            self._popen.stdin.write("".join(f"{one}\n" for one in arguments).encode())
+            self._popen.stdin.write("".join(f"{one}\n" for one in told).encode())
         except BrokenPipeError:
             raise self._has_ended() from None
 

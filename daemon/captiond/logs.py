@@ -13,6 +13,7 @@ import logging
 import math
 import os
 import sys
+from collections import deque
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, ClassVar, TextIO, cast
@@ -31,6 +32,8 @@ LIBRARIES = (
     "httpx2", "huggingface_hub", "torch", "transformers", "urllib3", "watchdog",
 )  # fmt: skip
 
+LONGEST_KEPT = 4000  # characters of a line
+
 
 def configure(
     level: str, format: str, *, stream: TextIO | None = None, environ: Mapping[str, str] = os.environ
@@ -48,26 +51,12 @@ def configure(
         render = _Console(is_colourful=is_colourful, is_timed=not is_journal)
     else:
         render = _render_json
-    shared: list[Processor] = [
-        structlog.contextvars.merge_contextvars,
-        structlog.stdlib.add_log_level,
-        structlog.processors.TimeStamper(fmt="iso", utc=True),
-    ]
     handler = _Handler(stream, is_journal=is_journal)
-    handler.setFormatter(
-        structlog.stdlib.ProcessorFormatter(
-            foreign_pre_chain=[*shared, structlog.stdlib.add_logger_name, _shorten_warning],
-            processors=[
-                structlog.stdlib.ProcessorFormatter.remove_processors_meta,
-                structlog.processors.format_exc_info,
-                render,
-            ],
-        )
-    )
+    handler.setFormatter(_formatter(render))
     structlog.configure(
         processors=[
             structlog.stdlib.filter_by_level,
-            *shared,
+            *_shared(),
             structlog.stdlib.PositionalArgumentsFormatter(),
             structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
         ],
@@ -83,6 +72,64 @@ def configure(
     for name in LIBRARIES:
         _hold(name)
     logging.captureWarnings(True)
+
+
+def _shared() -> list[Processor]:
+    return [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+    ]
+
+
+def _formatter(render: Processor) -> logging.Formatter:
+    return structlog.stdlib.ProcessorFormatter(
+        foreign_pre_chain=[*_shared(), structlog.stdlib.add_logger_name, _shorten_warning],
+        processors=[
+            structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+            structlog.processors.format_exc_info,
+            render,
+        ],
+    )
+
+
+class Kept:
+    """The last lines, as JSON, each with a number that only grows.  Any thread may read them."""
+
+    def __init__(self, most: int) -> None:
+        self._lines: deque[tuple[int, str]] = deque(maxlen=most)
+        self.newest = 0
+
+    def add(self, line: str) -> None:
+        """Called by `logging` alone, one line at a time."""
+        self.newest += 1
+        self._lines.append((self.newest, line))
+
+    def after(self, number: int) -> list[tuple[int, str]]:
+        """Those that came after the one of that number, oldest first."""
+        return [one for one in self._lines.copy() if one[0] > number]
+
+
+class _Keeping(logging.Handler):
+    def __init__(self, kept: Kept) -> None:
+        super().__init__()
+        self._kept = kept
+        self.setFormatter(_formatter(_render_json))
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._kept.add(self.format(record)[:LONGEST_KEPT])
+
+
+@contextmanager
+def kept(most: int) -> Iterator[Kept]:
+    """While this lasts, the last lines are kept beside being written."""
+    kept = Kept(most)
+    handler = _Keeping(kept)
+    logging.getLogger().addHandler(handler)
+    try:
+        yield kept
+    finally:
+        logging.getLogger().removeHandler(handler)
 
 
 @contextmanager

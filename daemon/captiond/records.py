@@ -58,8 +58,7 @@ class Fault:
 class SettledFile:
     """A file that is complete: quiet for long enough, held by no writer, its container whole.
 
-    A file that never will be complete is offered too, with its fault: it is to be set aside, since
-    otherwise it would lie in the inbox for ever without a word.
+    A file that never will be complete is offered too, with its fault, to be set aside with a word.
     """
 
     path: str
@@ -67,21 +66,29 @@ class SettledFile:
     noticed_at: float  # seconds on the monotonic clock, when the name was first seen
     fault: Fault | None = None
     notices: tuple[Notice, ...] = ()  # what made it wait, and did not come
+    library: str | None = None  # the name of the library that it lies in; then `path` begins with it
+
+
+@dataclass(frozen=True, slots=True)
+class RawNote:
+    """A camera's RAW of the same shot that travels along: what is said goes into its own .xmp, too."""
+
+    suffix: str  # of its name, on the picture's stem: .NEF
+    xmp: bytes | None = None  # what that says; None: there is none
+    shares: bool = False  # its .xmp is the picture's
 
 
 @dataclass(frozen=True, slots=True)
 class Notes:
-    """What is known of a picture from around it: its name, and what lies beside it in words, whole.
+    """What is known of a picture from around it: its name, and what lies beside it in words, whole."""
 
-    A caption may be laid into the .xmp and the .txt.
-    """
-
-    xmp: bytes | None = None
+    xmp: bytes | None = None  # like the text, a file into which a caption may be laid
     text: bytes | None = None
     unread: frozenset[str] = frozenset()  # xmp, txt: which of them is there and too large to be read
     takeout: tuple[bytes, ...] = ()  # the JSON files that came along; Google Takeout's hold a description
     name: str = ""  # as dropped; a description that only repeats it says nothing
     is_signed: bool = False  # a .c2pa beside it signs its bytes
+    raw: RawNote | None = None
 
 
 NO_NOTES = Notes()
@@ -122,6 +129,8 @@ class CaptionRequest:
     max_new_tokens: int
     temperature: float = 0.0  # 0: the likeliest words, the same each time; more: others, by chance
     seed: int | None = None  # of that chance; None: another one each time
+    schema: str | None = None  # JSON Schema that the answer is to be held to, where that is possible
+    server: str | None = None  # the address of the one to ask, where there are several
 
 
 class Describe(Protocol):
@@ -149,6 +158,10 @@ def _nothing(_: str) -> bool:
     return False
 
 
+def _as_dropped(path: str, data: bytes, modified_ns: int, /) -> str | None:
+    return None
+
+
 @dataclass(frozen=True, slots=True)
 class Rules:
     """What the settings say about one picture: asked for when it is claimed, and kept until it is over."""
@@ -164,10 +177,16 @@ class Rules:
     stays: Callable[[str], bool] = _nothing  # whether a path in the inbox is to stay there, beside whatever
     profile: str | None = None  # by whose name these are not everybody's
     skips_duplicates: bool = False  # the same file under the same path is delivered once
+    questions: str = ""  # the same for the same questions about the same fields
+    folder_of: Callable[[str, bytes, int], str | None] = _as_dropped  # in done/: of path, bytes, time
     limits: Limits = Limits()  # of what a person writes
     replaces: bool = False  # what a person wrote into the picture makes way
     prompts: Mapping[FieldName, str] = field(default_factory=dict)  # by text, the words that ask for it
     narrowed: Narrowed | None = None  # the interview about less, or by other words
+    asks_anew: bool = False  # whatever was answered about the same picture before
+
+
+Role = Literal["look", "edit", "drop"]  # what somebody may do over HTTP: look, all, or only put files in
 
 
 RulesOf = Callable[[str], Rules]  # by the path of a picture in the inbox
@@ -188,6 +207,8 @@ class Job:
     rules: Rules = field(repr=False)
     notes: Notes = field(default=NO_NOTES, repr=False)
     notices: tuple[Notice, ...] = ()
+    library: str | None = None  # as in SettledFile
+    folder: str | None = None  # to which of done/ it goes; None: to the one that it was dropped in
 
 
 @dataclass(frozen=True, slots=True)
@@ -252,6 +273,8 @@ class Answer:
     new_tokens: int | None
     finish_reason: str  # stop | length
     notices: tuple[Notice, ...] = ()
+    has_thoughts: bool = False  # it thought, and that came apart from the text
+    server: str | None = field(default=None, compare=False)  # the address of the one that answered
 
 
 @dataclass(frozen=True, slots=True)
@@ -283,6 +306,15 @@ class Said:
     dropped: tuple[DroppedText, ...] = ()
     needs_look: bool = False  # by a person
     language: str | None = None  # that was asked for
+    cached_from: str | None = None  # the file (its sha256) that the model was asked about in its place
+
+
+@dataclass(frozen=True, slots=True)
+class Remembered:
+    """An answer, and the file (its sha256) that was asked about."""
+
+    answer: Answer
+    source: str
 
 
 AskAll = Callable[[Sequence[CaptionRequest]], "list[Answer | Rejected | TryLater]"]  # about one picture
@@ -301,8 +333,8 @@ class Written:
 class Described:
     """An image's bytes after the caption was laid into them (or the very same bytes), and what was done.
 
-    `xmp` and `text` are what is to lie beside the image: the whole content of a file that is made, or that
-    takes the place of the one that came along; None leaves that one as it is.
+    `xmp`, `text` and `raw_xmp` are what is to lie beside the image: the whole content of a file that is made,
+    or that takes the place of the one that came along; None leaves that one as it is.
     """
 
     data: bytes = field(repr=False)
@@ -310,6 +342,7 @@ class Described:
     previous_description: str | None = None  # what a replaced description said
     xmp: bytes | None = field(default=None, repr=False)
     text: bytes | None = field(default=None, repr=False)
+    raw_xmp: bytes | None = field(default=None, repr=False)  # of the RAW that travels along
     shared_keywords: tuple[str, ...] = ()  # of ours, those that a person had given the picture already
 
     @cached_property
@@ -349,6 +382,7 @@ class Delivered:
     dropped: str  # its path in the inbox
     dropped_sha256: str  # empty: a file too large to be read whole
     is_duplicate: bool = False  # it was delivered before, and the same file came once more
+    library: str | None = None  # it lies there still, and is described beside itself
 
 
 @dataclass(frozen=True, slots=True)
@@ -366,6 +400,7 @@ class Outcome:
     caption: str | None = None
     fields: Mapping[str, str | list[str]] = field(default_factory=dict)  # the other texts, as in the sidecar
     needs_look: bool = False  # by a person
+    warnings: tuple[str, ...] = ()  # their codes
     model: str | None = None
     kind: str | None = None  # why it failed: a stable word, as in `Rejected`
     message: str | None = None
@@ -377,6 +412,7 @@ class Outcome:
     attempts: int | None = None
     is_recovered: bool = False  # an earlier process had begun it: not this one's work
     event: Event | None = None  # what became of its texts later, in done/; None: it left the inbox
+    library: str | None = None  # it was described, or failed, where it lies: in the library of this name
 
 
 @dataclass(frozen=True, slots=True)

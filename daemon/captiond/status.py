@@ -7,6 +7,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
@@ -25,9 +26,12 @@ class Tally:
         self._started = clock()
         self.done = 0
         self.failed = 0
+        self.needing_a_look = 0  # of those done, by a person
         self.duplicates = 0  # taken away since the same file was delivered before
+        self.cached = 0  # done, with words that the model had said about the same picture before
         self.failures: dict[str, int] = {}  # by kind
         self.changes: dict[str, int] = {}  # of texts in done/: edited, redone, undone
+        self.warnings: dict[str, int] = {}  # by code
         self.last_error: str | None = None
         self.finished_at = self._started  # when a picture left the inbox last, on the clock
 
@@ -38,8 +42,11 @@ class Tally:
             self._count_change(outcome.event)
             return
         with self._counting:
+            for code in outcome.warnings:
+                self.warnings = {**self.warnings, code: self.warnings.get(code, 0) + 1}
             if outcome.folder == "done":
                 self.done += 1
+                self.needing_a_look += outcome.needs_look
             else:
                 self.failed += 1
                 kind = outcome.kind or "unknown"
@@ -56,6 +63,15 @@ class Tally:
         with self._counting:
             self.duplicates += 1
             self.finished_at = self._clock()
+
+    def counts(self) -> dict[str, int]:
+        """As `status` tells them."""
+        told = {"done": self.done, "failed": self.failed, "duplicates": self.duplicates}
+        return {**told, "cached": self.cached, "needs_look": self.needing_a_look}
+
+    def count_cached(self) -> None:
+        with self._counting:
+            self.cached += 1
 
     def rate_per_second(self) -> float:
         """Pictures a second, over the last minute or since the start."""
@@ -74,9 +90,19 @@ class Tally:
 
 State = Literal["starting", "watching", "paused", "draining", "stopped"]  # of a daemon
 Where = Literal[
-    "not_there", "ignored", "companion", "unlooked", "changing", "settling", "untold", "waiting", "held",
-    "unfinished", "forsaken", "partial", "faulty", "unreadable", "deferred", "in_work", "unseen",
+    "not_there", "ignored", "unserved", "companion", "unlooked", "changing", "settling", "untold", "waiting",
+    "held", "unfinished", "forsaken", "partial", "faulty", "unreadable", "deferred", "in_work", "unseen",
+    "described", "failed", "existing",
 ]  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Rest:
+    """A wanted pause, or closed hours: nothing is wrong, and nothing new begins."""
+
+    reason: str
+    until: datetime | None  # aware; None: until somebody ends it
+    advice: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +110,8 @@ class Standing:
     """Where one file of the inbox stands.  `commands.inspect` turns it into a sentence, and nobody else."""
 
     state: Where
-    # ignored: the rule.  partial: what is missing.  unfinished, forsaken, faulty, unreadable, unseen: why.
+    # ignored: the rule.  unserved: which picture it is, and what would serve it.
+    # partial: what is missing.  unfinished, forsaken, faulty, unreadable, unseen, failed: why.
     # deferred: what it met.
     reason: str | None = None
     wait_seconds: float | None = None  # until something becomes of it by itself
@@ -92,6 +119,49 @@ class Standing:
     is_given_up: bool = False  # partial: it fails when it has waited; else it is tried as it is
     companion_of: str | None = None  # companion: the picture it travels with; None: there is none
     picture: Standing | None = None  # companion: where that one stands
+
+
+LibraryState = Literal["starting", "watching", "unavailable", "unknown"]
+
+
+@dataclass(frozen=True, slots=True)
+class LibraryStatus:
+    """How one library fares, as `status --json` prints it."""
+
+    name: str
+    state: LibraryState  # unknown: no daemon runs
+    pictures: int
+    described: int
+    waiting: int  # to be described
+    failed: int
+    left_behind: int  # sidecars whose picture is gone
+    reason: str | None = None  # why it is unavailable
+    advice: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Unserved:
+    """Pictures of one kind that stay in the inbox."""
+
+    kind: str
+    files: int
+    advice: str  # what would serve them
+
+
+@dataclass(frozen=True, slots=True)
+class Download:
+    """How far the download of a model is."""
+
+    bytes: int
+    total_bytes: int
+    bytes_per_second: float
+
+    @property
+    def seconds_left(self) -> float | None:
+        """At this rate; None while nothing comes."""
+        if self.bytes_per_second <= 0:
+            return None
+        return (self.total_bytes - self.bytes) / self.bytes_per_second
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +183,11 @@ class Status:
     process: int | None
     hanging: str | None  # what has not moved for long, if anything: see `service.heartbeat`
     gives_up_seconds: float | None = None  # until the first file that is not whole is set aside
+    libraries: tuple[LibraryStatus, ...] = ()
+    unserved: tuple[Unserved, ...] = ()  # of the ignored files, those that are pictures
+    pause_wanted: bool = False  # nothing is wrong: somebody asked for it, or the hours are closed
+    pause_until: str | None = None  # when a wanted pause ends by itself, if it does
+    download: Download | None = None  # of the model, while that goes on
 
     def as_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -121,13 +196,19 @@ class Status:
         """Why nobody should rely on it now; None if it is well."""
         if self.state == "stopped":
             return "no daemon serves this inbox"
-        if self.state == "paused":
+        if self.state == "paused" and not self.pause_wanted:
             return f"paused: {self.pause_reason}"
         if self.state == "starting":
             return "it is starting: the model is not ready yet"
         if self.hanging is not None:
             return f"it stands still: {self.hanging} hangs"
         return None
+
+
+def downloading(download: Download) -> str:
+    """`downloading the model: 1.2 of 8.3 GB, 25.0 MB a second`."""
+    there, total, pace = download.bytes / 1e9, download.total_bytes / 1e9, download.bytes_per_second / 1e6
+    return f"downloading the model: {there:.1f} of {total:.1f} GB, {pace:.1f} MB a second"
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,6 +220,7 @@ class Gauges:
     requests_in_flight: int | None = None
     requests: int | None = None  # since the start
     requests_repeated: int | None = None
+    download: Download | None = None  # of the model, while that goes on
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,11 +231,16 @@ class Measures:
     duplicates: int
     failures: Mapping[str, int]  # by kind
     is_healthy: bool
-    is_paused: bool
+    is_paused: bool  # in trouble
     pauses: int
     model: Mapping[str, str]
     is_model_loaded: bool
+    needing_a_look: int = 0  # of those captioned
+    warnings: Mapping[str, int] = field(default_factory=dict)  # by code
     captioner: Gauges = Gauges()
     notices: Mapping[str, int] = field(default_factory=dict)  # of the webhook, by result
     notices_waiting: int | None = None
     changes: Mapping[str, int] = field(default_factory=dict)  # of texts in done/, by event
+    cached: int = 0
+    libraries: tuple[LibraryStatus, ...] = ()
+    is_resting: bool = False  # somebody wants a pause, or the hours are closed

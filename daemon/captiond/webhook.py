@@ -141,6 +141,7 @@ def notice(outcome: Outcome) -> dict[str, Any]:
         "event": outcome.event or ("captioned" if outcome.folder == "done" else "failed"),
         **name_keys("path", outcome.path),
         "folder": outcome.folder,
+        **({"library": outcome.library} if outcome.library is not None else {}),
         **name_keys("delivered", outcome.delivered),
         **name_keys("sidecar", outcome.delivered + suffix),
         "caption": outcome.caption,

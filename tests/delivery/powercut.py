@@ -285,7 +285,7 @@ def _watched_delivery(folder: Path, scenario: Scenario) -> tuple[World, list[Mom
     places = [file.resolve().relative_to(root) for file in given]
     moments: list[Moment] = []
     disk = Disk(str(root), tuple((str(place.parent), place.name) for place in places))
-    with world.opened(skips_duplicates=scenario.sends_again) as delivery:
+    with world.opened(**scenario.rules()) as delivery:
         act: Callable[[], object]
         if scenario.act == "publish":
             act = partial(world.publish, delivery, world.claim(delivery, world.settled(PATH)))

@@ -89,6 +89,7 @@ def everything() -> Said:
         dropped=(DroppedText("keywords", "two dogs running fast", "more than 3 words"),),
         needs_look=True,
         language="en",
+        cached_from="0" * 64,
     )
 
 

@@ -32,6 +32,8 @@ REASON = missing_tool()
         (Scenario("set_aside", "apart"), 8),
         (Scenario("recover", "linked", cut=Point("fsync", 5), before="set_aside"), 2),
         (Scenario("publish", "picky"), 25),
+        (Scenario("publish", "linked", beside=True, by_date=True), 9),
+        (Scenario("recover", "flagged", beside=True, cut=Point("fsync", 12), by_date=True), 7),
     ],
     ids=str,
 )
@@ -57,6 +59,7 @@ def test_a_kill_at_any_system_call_loses_and_doubles_nothing(scenario: Scenario,
         Scenario("set_aside", "apart"),
         Scenario("duplicate", "flagged", beside=True),
         Scenario("publish", "picky"),
+        Scenario("publish", "flagged", beside=True, by_date=True),
     ],
     ids=str,
 )

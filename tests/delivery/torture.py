@@ -59,6 +59,7 @@ CALLS = (
     "renameat2,link,linkat,unlink,unlinkat,rmdir,fchmod,fchown,utimensat,fsetxattr"
 )
 PATH = "trip/photo.jpg"
+BY_DATE = "2024/05"
 DATA = b"a picture" * 1000
 WAYS = {**MOVES, "apart": apart, "picky": picky}
 FITTING_STEM = f"photo~{hashlib.sha256(b'photo.jpg').hexdigest()[:8]}"
@@ -93,6 +94,7 @@ class Scenario:
     move: str
     taken: bool = False  # the delivered name is taken already
     beside: bool = False  # other files lie beside the picture and travel with it
+    by_date: bool = False  # it goes to another folder than the one it was dropped in
     cut: Point | None = None  # for recover: where the process before it was killed
     before: str = "publish"  # for recover: what that process did
 
@@ -104,9 +106,15 @@ class Scenario:
     def sends_again(self) -> bool:
         return "duplicate" in (self.act, self.before)
 
+    def rules(self, folder: str = BY_DATE) -> dict[str, Any]:
+        """What is different from the usual ones; `folder`: where by these a picture goes."""
+        changes: dict[str, Any] = {"skips_duplicates": self.sends_again}
+        return changes | ({"folder_of": lambda *_: folder} if self.by_date else {})
+
     def __str__(self) -> str:
         after = f" after {self.before} to {self.cut.call} {self.cut.nth}" if self.cut else ""
         more = (", name taken" if self.taken else "") + (", with companions" if self.beside else "")
+        more += ", by date" if self.by_date else ""
         return f"{self.act}{after}, {self.move}{more}"
 
 
@@ -156,7 +164,7 @@ def lay_out(root: Path, scenario: Scenario) -> World:
             (place / "trip").mkdir()
             (place / PATH).write_bytes(b"somebody's")
     if scenario.revises or scenario.sends_again:
-        with world.opened() as delivery:
+        with world.opened(**scenario.rules()) as delivery:
             world.caption(delivery, world.settled(PATH))
             if "undo" in (scenario.act, scenario.before):
                 delivery.edit(PATH, NEW_WORDS, LATER)
@@ -238,7 +246,10 @@ def check_company(record: Path, told: dict[str, Any]) -> None:
 def check_recovery(world: World, scenario: Scenario) -> bool:
     """Recover in this process, as a restarted daemon would; whether there was a caption to make use of."""
     had_record = _has_record(world.done / ".captiond")
-    with world.opened(skips_duplicates=scenario.sends_again) as delivery:
+    # Settings that changed since move nothing of which a claim tells.
+    is_claimed = any((world.done / ".captiond").glob("*.claim"))
+    folder = "changed/since" if is_claimed and had_record else BY_DATE
+    with world.opened(**scenario.rules(folder)) as delivery:
         delivery.recover()
         assert not delivery.unresolved
         assert not delivery.take_notices()
@@ -264,6 +275,8 @@ def check_recovery(world: World, scenario: Scenario) -> bool:
     expected = {PATH, *world.beside, *(["trip/photo.txt"] if scenario.beside else [])}
     if scenario.taken:
         expected = {name.replace("photo", OTHER_STEM) for name in expected}
+    if scenario.by_date:
+        expected = {name.replace("trip/", f"{BY_DATE}/") for name in expected}
     if scenario.move == "picky":
         expected = {name.replace("photo", FITTING_STEM) for name in expected}
     assert files == expected, f"not the names as without a crash: {files}"
@@ -418,7 +431,7 @@ def _child(root: Path, scenario: Scenario) -> None:
     """Come to the point where the work begins, wait for strace, and do it."""
     world = world_at(root, scenario)
     world.beside = BESIDE if scenario.beside else {}
-    delivery = world.delivery(skips_duplicates=scenario.sends_again)
+    delivery = world.delivery(**scenario.rules())
     delivery.open()
     if scenario.act == "recover":
         _wait()
@@ -480,6 +493,11 @@ def main() -> int:
     ]
     scenarios += [(Scenario("set_aside", "apart", taken), arguments.every) for taken in (False, True)]
     scenarios += [(Scenario("publish", "picky", beside=beside), arguments.every) for beside in (False, True)]
+    scenarios += [
+        (Scenario(act, move, beside=True, by_date=True), arguments.every)
+        for act in ("publish", "duplicate")
+        for move in MOVES
+    ]
     if not arguments.powercut:
         step = arguments.every * arguments.nested
         recovered = [
@@ -489,6 +507,7 @@ def main() -> int:
             for act in ("publish", *REVISIONS, "duplicate", "set_aside")
             if not (act == "set_aside" and beside)
         ]
+        recovered.append(Scenario("publish", "flagged", beside=True, by_date=True))
         scenarios += [
             (replace(before, act="recover", cut=cut, before=before.act), step)
             for before in [*recovered, Scenario("set_aside", "apart"), Scenario("publish", "picky")]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from faults import (
     burst_while_stopped,
     clock_set_back,
+    copies,
     disk_full,
     few_instances,
     few_watches,
@@ -17,6 +18,7 @@ from faults import (
     preallocating_writer,
     read_only_done,
     server_down,
+    swept,
 )
 
 FAULTS = (
@@ -31,7 +33,9 @@ FAULTS = (
     few_watches,
     few_instances,
     mirrored,
+    swept,
     pausing_writer,
     preallocating_writer,
+    copies,
     burst_while_stopped,
 )

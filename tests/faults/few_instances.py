@@ -2,23 +2,17 @@
 
 from __future__ import annotations
 
-import subprocess
 from pathlib import Path
 
+from faults import limited
 from faults.load import loaded
 
 PICTURES = (20, 300)
-# A limit of a user namespace of its own, so that nobody else notices.
-LIMITED = (
-    *("unshare", "--user", "--map-root-user", "sh", "-c"),
-    'echo 0 > /proc/sys/user/max_inotify_instances && exec "$@"',
-    "sh",
-)
+LIMITED = limited.within("max_inotify_instances", 0)
 
 
 def missing() -> str | None:
-    probe = subprocess.run([*LIMITED, "true"], capture_output=True, text=True, check=False)
-    return None if probe.returncode == 0 else "user namespaces with limits of their own are not permitted"
+    return limited.missing(LIMITED)
 
 
 def inflict(root: Path, pictures: int) -> str:

@@ -40,6 +40,13 @@ def vast_tile(side: int = 32_768, *, is_whole: bool = False) -> bytes:
     return b"II*\0" + struct.pack("<IH", 8, len(entries)) + table + struct.pack("<I", 0) + packed
 
 
+def pointing_tiff(entries: int = 65_000, values: int = 1_000_000) -> bytes:
+    """A TIFF of 4.8 MB whose entries all point at one array: as many steps as entries times values."""
+    data_at = 8 + 2 + 12 * entries + 4
+    table = struct.pack("<H", entries) + struct.pack("<HHII", 273, 4, values, data_at) * entries + bytes(4)
+    return b"II*\0" + struct.pack("<I", 8) + table + struct.pack("<I", 8) * values
+
+
 def vast_webp() -> bytes:
     """A WebP of 34 bytes that declares 144 megapixels: 2.2 GiB."""
     return bytes.fromhex("524946461a000000574542505650384c0e0000002fdfeeb70b071011fd0f4444ff03")

@@ -48,7 +48,7 @@ def test_a_file_renamed_in_is_noticed_at_once(box: Path, where: str) -> None:
     """Renamed into the inbox or an old folder of it, a file is given out within `settle_seconds` + 0.25 s."""
     (box / where).mkdir(parents=True, exist_ok=True)
     with taking(box, settle_seconds=0.3) as (inbox, taker):
-        assert until(lambda: inbox.counts().ignored == 0 and inbox._survey.is_complete)
+        assert until(lambda: inbox.counts().ignored == 0 and inbox.has_looked_everywhere)
         delays = []
         for number in range(3):
             renamed_at = time.monotonic()
@@ -215,7 +215,7 @@ def test_events_come_again_from_a_new_inbox(box: Path) -> None:
         (box / ".captiond" / "inbox").touch()
         taker = Taker(inbox, box)
         taker.start()
-        assert until(lambda: inbox._survey.is_complete and inbox.watch_state.method == "native")
+        assert until(lambda: inbox.has_looked_everywhere and inbox.watch_state.method == "native")
         time.sleep(1.2)
         put(box / "a.png")
         assert until(lambda: taker.paths == ["a.png"], 5), inbox.watch_state
@@ -279,7 +279,7 @@ def test_once_ends_when_the_inbox_is_empty(box: Path) -> None:
 def test_a_dead_watcher_is_noticed_and_replaced(box: Path) -> None:
     """When a thread of the watcher ends, that is said, and files are noticed all the same."""
     with taking(box, rescan_seconds=60.0) as (inbox, taker):
-        assert until(lambda: inbox._survey.is_complete)
+        assert until(lambda: inbox.has_looked_everywhere)
         observer = inbox._watcher._observer
         assert observer is not None
         for emitter in observer.emitters:
@@ -311,7 +311,7 @@ def test_unwatched_folders_are_noticed(box: Path, monkeypatch: pytest.MonkeyPatc
     """Where the kernel watches fewer folders than there are, that is said and scanning makes up for it."""
     for number in range(5):
         (box / f"f{number}").mkdir()
-    monkeypatch.setattr(watch, "_watched_folders", lambda: 3)
+    monkeypatch.setattr(watch, "watched_folders", lambda: 3)
     with taking(box, rescan_seconds=0.2) as (inbox, _):
         assert until(lambda: inbox.watch_state.degraded is not None)
         assert str(inbox.watch_state.degraded).startswith("3 of 6 folders are watched")
@@ -319,18 +319,18 @@ def test_unwatched_folders_are_noticed(box: Path, monkeypatch: pytest.MonkeyPatc
 
 def test_the_kernel_tells_how_many_folders_are_watched(box: Path) -> None:
     """The count of watched folders is the kernel's own."""
-    before = watch._watched_folders() or 0
+    before = watch.watched_folders() or 0
     for number in range(5):
         (box / f"f{number}").mkdir()
     with taking(box) as _:
-        assert (watch._watched_folders() or 0) - before == 7  # with the inbox itself and .captiond
+        assert (watch.watched_folders() or 0) - before == 7  # with the inbox itself and .captiond
 
 
 def test_lost_events_are_made_up_for_and_counted(box: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What hints do not tell, the full scan finds; it is counted."""
     monkeypatch.setattr("captiond.inbox.survey._GRACE_SECONDS", 0.1)
     with taking(box, rescan_seconds=0.3) as (inbox, taker):
-        assert until(lambda: inbox._survey.is_complete)
+        assert until(lambda: inbox.has_looked_everywhere)
         monkeypatch.setattr(inbox._watcher, "_heard", lambda *_, **__: None)
         observer = inbox._watcher._observer
         assert observer is not None
@@ -420,6 +420,27 @@ def test_the_folders_take_turns_in_the_real_inbox(box: Path) -> None:
     with taking(box, settle_seconds=0.1) as (_, taker):
         assert until(lambda: len(taker.taken) == 201)
         assert taker.paths.index("other/late.png") <= 1
+
+
+def test_the_urgent_are_handed_out_first_and_nothing_while_held(box: Path) -> None:
+    """Whatever else waits, and however it is said: at the start or while it runs."""
+    for name in ("a.png", "dump/b.png", "news/c.png"):
+        (box / name).parent.mkdir(exist_ok=True)
+        put(box / name)
+    inbox = an_inbox(box, settle_seconds=0.05, is_urgent=lambda path: path.startswith("news/"))
+
+    def all_wait() -> bool:
+        counts = inbox.counts()
+        return counts.waiting + counts.in_work == 3
+
+    try:
+        inbox.start()
+        taken = inbox.settled(threading.Event(), is_held=lambda: not all_wait())
+        assert next(taken).path == "news/c.png" and inbox.counts().waiting == 2
+        inbox.prefer(lambda path: path.startswith("dump/"))
+        assert next(taken).path == "dump/b.png"
+    finally:
+        inbox.close()
 
 
 def test_a_crowd_does_not_keep_the_first_waiting(box: Path) -> None:
@@ -541,11 +562,11 @@ def test_no_inotify_instance_leaves_polling_and_is_tried_again(box: Path) -> Non
 def test_too_many_open_files_are_told_from_too_few_instances(monkeypatch: pytest.MonkeyPatch) -> None:
     """EMFILE means the limit of open files where nothing else can be opened either."""
     trouble = OSError(errno.EMFILE, "inotify instance limit reached")
-    assert "fs.inotify.max_user_instances" in watch._why_not(trouble)
+    assert "fs.inotify.max_user_instances" in watch.why_not(trouble)
     before = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (3, before[1]))
     try:
-        told = watch._why_not(trouble)
+        told = watch.why_not(trouble)
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, before)
     assert "ulimit -n" in told and "instances" not in told

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from captiond.inbox.fair import FairQueue
+from captiond.inbox.fair import FairQueue, Line
 from captiond.inbox.settle import UNREADABLE_RETRY_SECONDS, Book, Finding, Kind
 from captiond.records import Fault, Fingerprint
 from inbox.making import explained
@@ -320,6 +320,33 @@ def test_ahead_of_tells_the_turn(files: list[tuple[str, int]]) -> None:
     while (first := queue.pop(left.__contains__)) is not None:
         order.append(first)
         left.remove(first)
+    assert {path: turn for turn, path in enumerate(order)} == told
+
+
+def test_what_is_urgent_goes_before_all_others() -> None:
+    """Also what stands in line when that is said, and only as long as it is said."""
+    line = Line()
+    for number, path in enumerate(["a/1.jpg", "b/2.jpg", "news/3.jpg", "news/4.jpg"]):
+        line.push(path, number)
+    line.prefer(lambda path: path.startswith("news/"))
+    line.push("news/0.jpg", -1)
+    assert [line.pop(lambda _: True) for _ in range(3)] == ["news/0.jpg", "news/3.jpg", "news/4.jpg"]
+    line.push("news/5.jpg", 5)
+    line.prefer(lambda _: False)
+    assert [line.pop(lambda _: True) for _ in range(4)] == ["a/1.jpg", "b/2.jpg", "news/5.jpg", None]
+
+
+@settings(deadline=None)
+@given(st.lists(st.tuples(st.sampled_from(["", "a/", "b/", "c/"]), st.integers(0, 5)), max_size=20))
+def test_ahead_of_tells_the_turn_among_the_urgent_too(files: list[tuple[str, int]]) -> None:
+    """`waiting behind N` counts those that are urgent first."""
+    line = Line()
+    line.prefer(lambda path: path.startswith(("b/", "1")))
+    paths = [f"{folder}{number}.jpg" for number, (folder, _) in enumerate(files)]
+    for path, (_, modified) in zip(paths, files, strict=True):
+        line.push(path, modified)
+    told = {path: line.ahead_of(path, lambda _: True) for path in paths}
+    order = [line.pop(lambda _: True) for _ in paths]
     assert {path: turn for turn, path in enumerate(order)} == told
 
 

@@ -19,8 +19,9 @@ from captiond.metadata.refusal import Refused
 from captiond.metadata.xmp_plain import HEADLINE, Plain
 from captiond.records import Described, Notes, Texts
 
-from .independent import exiftool_tags, is_exif, is_photoshop, is_xmp, needs_exiftool, needs_exiv2, pixels
-from .judging import IsCarrier, copied, counted, judged
+from .fields import ALL, ALT_TEXT, SAYS, TAGS, TITLE, carriers_of
+from .independent import exiftool_tags, needs_exiftool, needs_exiv2, pixels
+from .judging import copied, counted, judged
 from .making import (
     CAPTION,
     XMP,
@@ -36,30 +37,7 @@ from .test_heif import saved as saved_heif
 from .test_keywords import actions, described, iptc, listed, packet
 from .test_real_files import each_kind, originals, report, tags_of
 
-TITLE = "Zwei Hunde & das Meer <1>"
-ALT_TEXT = "Zwei Hunde am Strand"
-ALL = Texts(
-    CAPTION,
-    alt_text=ALT_TEXT,
-    title=TITLE,
-    keywords=("Hund", "Strand"),
-    keyword_paths=("Tier|Hund",),
-    visible_text="NO DOGS",
-)
 EXTENSIONS = {"JPEG": "jpg", "PNG": "png", "WEBP": "webp", "TIFF": "tif"}
-TAGS = {
-    "exif:ImageDescription": ("IFD0:ImageDescription", CAPTION),
-    "xmp:dc:description": ("XMP-dc:Description", CAPTION),
-    "xmp:AltTextAccessibility": ("XMP-iptcCore:AltTextAccessibility", ALT_TEXT),
-    "xmp:dc:title": ("XMP-dc:Title", TITLE),
-    "xmp:photoshop:Headline": ("XMP-photoshop:Headline", TITLE),
-    "xmp:dc:subject": ("XMP-dc:Subject", "['Hund', 'Strand']"),
-    "xmp:digiKam:TagsList": ("XMP-digiKam:TagsList", "['Tier/Hund', 'Strand']"),
-    "xmp:lr:hierarchicalSubject": ("XMP-lr:HierarchicalSubject", "['Tier|Hund', 'Strand']"),
-    "iptc:Caption-Abstract": ("IPTC:Caption-Abstract", CAPTION),
-    "iptc:ObjectName": ("IPTC:ObjectName", TITLE),
-    "iptc:Keywords": ("IPTC:Keywords", "['Hund', 'Strand']"),
-}
 SETTINGS: dict[str, dict[str, Any]] = {
     "auto": {},
     "headline": {"title_as": "headline"},
@@ -125,9 +103,6 @@ def test_pillow_reads_the_packet(format: str) -> None:
         assert xml.count(text) == 1
 
 
-SAYS = {tag: text or "" for tag, text in TAGS.values()}
-
-
 @needs_exiftool
 @pytest.mark.parametrize(
     "texts",
@@ -137,7 +112,7 @@ SAYS = {tag: text or "" for tag, text in TAGS.values()}
 def test_no_jpeg_of_any_kind_is_harmed(texts: Texts, tmp_path: Path) -> None:
     """Every other tag, segment and pixel stays; exiftool complains of nothing new."""
     made = {name: described(data, texts, title_as="both") for name, data in JPEGS.items()}
-    carriers = {name: _carriers(one) for name, one in made.items()}
+    carriers = {name: carriers_of(one) for name, one in made.items()}
     old = exiftool_tags(copied(tmp_path, "old", JPEGS))
     new = {name: one.data for name, one in made.items()}
     verdicts = judged(JPEGS, old, copied(tmp_path, "new", new), carriers, SAYS)
@@ -153,7 +128,7 @@ def test_no_real_file_is_harmed_by_all_texts(formats: tuple[str, ...], tmp_path:
     alone = {
         name: described(data, Texts(CAPTION), format=formats[0], replaces=True) for name, data in old.items()
     }
-    carriers = {name: _carriers(one) for name, one in made.items()}
+    carriers = {name: carriers_of(one) for name, one in made.items()}
     new = {name: one.data for name, one in made.items()}
     verdicts = judged(old, tags_of(formats), copied(tmp_path, "new", new), carriers, SAYS)
     report("ours", verdicts)
@@ -166,11 +141,6 @@ def test_no_real_file_is_harmed_by_all_texts(formats: tuple[str, ...], tmp_path:
         assert again.data is one.data
         places = {"xmp:AltTextAccessibility", "xmp-sidecar:AltTextAccessibility"}
         assert places & wrote(one), "an alt text stands nowhere"
-
-
-def _carriers(made: Described) -> dict[str, IsCarrier]:
-    kinds = {"exif": is_exif, "xmp": is_xmp, "iptc": is_photoshop}
-    return {TAGS[one][0]: kinds[one.partition(":")[0]] for one in wrote(made) if one in TAGS}
 
 
 def test_a_caption_alone_is_written_as_before() -> None:

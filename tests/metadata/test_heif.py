@@ -144,6 +144,13 @@ def test_a_persons_description_is_kept() -> None:
         assert described == Described(data, (Written(TARGET, "kept", reason),))
 
 
+@pytest.mark.parametrize("kind", [b"sefd", b"mpvd"])
+def test_samsungs_own_boxes_are_refused(kind: bytes) -> None:
+    """Nobody knows how the offsets in them count, so that nothing proves that they lead where they led."""
+    box = (8 + 40).to_bytes(4, "big") + kind + bytes(16) + b"SEFH" + bytes(12) + b"\x0c\0\0\0SEFT"
+    assert kind.decode() in refused(saved("HEIF") + box, placed_by_libheif)
+
+
 def test_a_sequence_is_refused() -> None:
     """Its tables count to places that would move, so nobody is asked to write."""
     data = saved("AVIF", save_all=True, append_images=[picture().transpose(Image.Transpose.ROTATE_180)])

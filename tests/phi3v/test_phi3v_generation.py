@@ -17,6 +17,7 @@ from captiond.demo import scenes
 from captiond.phi3v import Decoder, Phi3VConfig, Phi3VForCausalLM, Phi3VProcessor, Request, build_prompt, load
 
 SHORT = [case for case in CASES if case.record["input_len"] < 1200 or "crossing" in case.name]
+CASES_BY_LENGTH = sorted(CASES, key=lambda case: int(case.record["input_len"]))
 
 
 def _request(case: Case, processor: Phi3VProcessor, new_tokens: int = NEW_TOKENS) -> Request:
@@ -83,6 +84,30 @@ def test_a_step_for_more_rows_than_there_are_changes_nothing(
     requests = [_request(case, processor) for case in cases]
     assert _answers(decoder, requests, 5) == [case.greedy_tokens for case in cases]
     assert _answers(decoder, requests[:3], 5) == [case.greedy_tokens for case in cases[:3]]
+
+
+@pytest.mark.parametrize("with_graphs", [True, False])
+def test_steps_have_few_shapes(
+    with_graphs: bool, processor: Phi3VProcessor, sdpa: Phi3VForCausalLM, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where nothing is recorded (squeezed weights), as rows come and go: multiples of eight rows, or a
+    power of two, and lengths in wide steps."""
+    shapes: set[tuple[int, int]] = set()
+    decode = Decoder._decode
+
+    def noted(decoder: Decoder, rows: int, seen: int) -> None:
+        shapes.add((rows, seen))
+        decode(decoder, rows, seen)
+
+    monkeypatch.setattr(Decoder, "_decode", noted)
+    monkeypatch.setattr("captiond.phi3v.generation.StepGraphs", lambda step, device: step)
+    text = CASES_BY_LENGTH[0]
+    limits = [24 - at // 2 for at in range(20)]
+    requests = [_request(text, processor, limit) for limit in limits]
+    decoder = Decoder(sdpa, (), with_graphs=with_graphs, with_round_shapes=True)
+    assert _answers(decoder, requests, 19) == [text.greedy_tokens[:limit] for limit in limits]
+    assert {rows for rows, _ in shapes} <= {1, 2, 4, 8, 16, 19}
+    assert len({seen for _, seen in shapes}) <= 2
 
 
 def test_a_longer_prompt_gets_a_longer_cache(processor: Phi3VProcessor, sdpa: Phi3VForCausalLM) -> None:

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from captiond.commands.inspect import sentence
-from captiond.status import Standing, Status, Where
+from captiond.status import Standing, Status, Unserved, Where
 from captiond.support.wire import decoded, parsed
 
 JSON = st.recursive(
@@ -32,11 +32,12 @@ WELL = Status(
     started_at="2026-01-01T00:00:00Z",
     process=1,
     hanging=None,
+    unserved=(Unserved("RAW", 63, "pip install 'captiond[raw]'"),),
 )
 
 
 def test_a_record_survives_the_way() -> None:
-    """Encoded and decoded it is the same, also where one record holds another."""
+    """Encoded and decoded it is the same, also where one record holds another, or several."""
     standing = Standing("companion", companion_of="a.jpg", picture=Standing("waiting", behind=3))
     for record in (WELL, standing):
         assert decoded(type(record), json.loads(json.dumps(asdict(record)))) == record
@@ -61,6 +62,7 @@ def test_another_version_is_read_as_far_as_it_is_understood() -> None:
         {"rate_per_second": "fast"},
         {"watch": {"method": 1}},
         {"model": None},
+        {"unserved": {"RAW": 63}},
     ],
 )
 def test_what_is_of_another_kind_is_refused(wrong: dict[str, object]) -> None:

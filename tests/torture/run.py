@@ -24,10 +24,13 @@ from tempfile import TemporaryDirectory
 TESTS = Path(__file__).parent.parent
 sys.path += [str(TESTS), str(Path(__file__).parent)]
 SWEEP = TESTS / "delivery" / "torture.py"
+LIBRARY_SWEEP = TESTS / "libraries" / "crash_points.py"
 MONKEY = TESTS / "delivery" / "monkey.py"
 MONKEY_SECONDS = 120
+CROWD_SECONDS = 600
 KILLS = 200
 KILLERS = 2
+LIBRARY_KILLS = 100
 
 
 @dataclass(frozen=True)
@@ -55,11 +58,31 @@ def fault(name: str, scale: float) -> Outcome:
     return _timed(name, f"{count:,} pictures", lambda root: str(module.inflict(root, count)))
 
 
+def many_pictures(name: str, scale: float) -> Outcome:
+    import many_pictures
+
+    if (reason := many_pictures.missing()) is not None:
+        return Outcome(name, "", "", 0.0, left_out=reason)
+    count = max(many_pictures.PICTURES[0], round(many_pictures.PICTURES[1] * scale))
+    return _timed(name, f"{count:,} pictures", lambda root: many_pictures.look_through(root, count))
+
+
 def kills(name: str, scale: float) -> Outcome:
     from kills import kill
 
     count = max(2, round(KILLS * scale / KILLERS))
     return _timed(name, f"{count} kills", lambda root: kill(root, count, seed=int(name[-1])))
+
+
+def library_kills(name: str, scale: float) -> Outcome:
+    from library_kills import kill
+
+    count = max(2, round(LIBRARY_KILLS * scale))
+    return _timed(name, f"{count} kills", lambda root: kill(root, count, seed=1))
+
+
+def library_points(name: str, scale: float) -> Outcome:
+    return _sweep(name, "--every", str(max(1, round(1 / scale))), program=LIBRARY_SWEEP)
 
 
 def crash_points(name: str, scale: float) -> Outcome:
@@ -85,6 +108,13 @@ def hostile(name: str, scale: float) -> Outcome:
     return _timed(name, "whole" if scale >= 1 else "sampled", act)
 
 
+def door_and_inbox(name: str, scale: float) -> Outcome:
+    from door_and_inbox import crowd
+
+    seconds = max(20, round(CROWD_SECONDS * scale))
+    return _timed(name, f"{seconds} seconds", lambda root: crowd(root, seconds))
+
+
 def random_trouble(name: str, scale: float) -> Outcome:
     seconds = max(2, round(MONKEY_SECONDS * scale))
 
@@ -97,11 +127,11 @@ def random_trouble(name: str, scale: float) -> Outcome:
     return _timed(name, f"{seconds} seconds", act)
 
 
-def _sweep(name: str, *options: str) -> Outcome:
+def _sweep(name: str, *options: str, program: Path = SWEEP) -> Outcome:
     """The sweeps of a single delivery, which are a program of their own."""
     began = time.monotonic()
     ended = subprocess.run(
-        [sys.executable, str(SWEEP), *options], capture_output=True, text=True, check=False
+        [sys.executable, str(program), *options], capture_output=True, text=True, check=False
     )
     seconds = time.monotonic() - began
     summary = next((line for line in ended.stdout.splitlines() if line.startswith("in all: ")), "")
@@ -129,7 +159,9 @@ def parts() -> dict[str, Callable[[str, float], Outcome]]:
 
     by_name: dict[str, Callable[[str, float], Outcome]] = {"crash_points": crash_points}
     by_name |= {f"kills_{number + 1}": kills for number in range(KILLERS)}
+    by_name |= {"library_kills": library_kills, "library_points": library_points}
     by_name |= {"power_cuts": power_cuts, "random_trouble": random_trouble, "hostile": hostile}
+    by_name |= {"door_and_inbox": door_and_inbox, "many_pictures": many_pictures}
     return by_name | {module.__name__.removeprefix("faults."): fault for module in every.FAULTS}
 
 

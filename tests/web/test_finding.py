@@ -6,6 +6,7 @@ import io
 import socket
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -33,6 +34,7 @@ def outcome(number: int) -> Outcome:
         caption=f"Picture {number} of a {'dog' if number % 2 else 'cat'}.",
         model="large" if number % 3 else "small",
         format="PNG" if number % 4 == 0 else "JPEG",
+        needs_look=number % 25 == 1,
     )
 
 
@@ -63,6 +65,8 @@ def history(tmp_path_factory: pytest.TempPathFactory) -> Iterator[History]:
         ),
         (Wanted(before=51, after=10), lambda n: 10 <= n < 50),
         (Wanted(is_edited=True), lambda n: False),
+        (Wanted(needs_look=True), lambda n: n % 25 == 1),
+        (Wanted(needs_look=False, search="dog"), lambda n: n % 2 and n % 25 != 1),
     ],
 )  # fmt: skip
 def test_what_is_wanted_is_found(history: History, wanted: Wanted, is_meant: object) -> None:
@@ -74,11 +78,15 @@ def test_what_is_wanted_is_found(history: History, wanted: Wanted, is_meant: obj
     assert [entry.id for entry in history.those([*some, 10**9])] == some
 
 
-def test_an_edited_one_is_found_as_such(history: History) -> None:
+def test_an_edited_one_is_found_as_such(tmp_path: Path) -> None:
     """From then on."""
-    history.revise(17, "Rex.", NOON)
-    assert history.ids(Wanted(is_edited=True), 10) == [17]
-    assert 17 not in history.ids(Wanted(is_edited=False), 100_000)
+    with closing(History(tmp_path)) as history:
+        for number in (1, 2):
+            history.record(outcome(number))
+        assert history.flush(60)
+        history.revise(2, "Rex.", NOON)
+        assert history.ids(Wanted(is_edited=True), 10) == [2]
+        assert history.ids(Wanted(is_edited=False), 10) == [1]
 
 
 def test_the_choices_are_told(history: History) -> None:

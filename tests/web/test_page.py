@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import shutil
 import socket
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -16,30 +15,20 @@ import httpx
 import pytest
 from PIL import Image
 
-from daemon_process import Place, Running
+from daemon_process import Place, Running, captiond
 from fake_chat_server import FakeChatServer
+from open_page import CHROMIUM, browsing, damaged, expect, picture
 
 TOKEN = "0123456789abcdef0123456789abcdef"
-CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
-CHROMIUM_OPTIONS = [
-    "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking",
-    "--disable-component-update", "--disable-sync",
-]  # fmt: skip
 DESCRIPTION = 0x010E
 
 
-def picture(colour: str, width: int = 60, height: int = 40, format: str = "JPEG") -> bytes:
-    buffer = io.BytesIO()
-    Image.new("RGB", (width, height), colour).save(buffer, format)
+def two_coloured() -> bytes:
+    """Of one colour it would need a look, since such a picture shows nothing."""
+    image, buffer = Image.new("RGB", (60, 40), "green"), io.BytesIO()
+    image.paste("white", (0, 0, 30, 40))
+    image.save(buffer, "JPEG")
     return buffer.getvalue()
-
-
-def damaged() -> bytes:
-    """Whole, as far as its container tells, and no picture inside."""
-    data = bytearray(picture("red", format="PNG"))
-    at = data.index(b"IDAT") + 4
-    data[at : at + 8] = b"\0" * 8
-    return bytes(data)
 
 
 @dataclass
@@ -47,6 +36,7 @@ class Served:
     place: Place
     daemon: Running
     door: httpx.Client
+    server: FakeChatServer
 
     def drop(self, name: str, data: bytes) -> dict[str, Any]:
         """Drop a picture and wait until the API tells what became of it."""
@@ -84,6 +74,7 @@ def served(tmp_path: Path) -> Iterator[Served]:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         address = f"127.0.0.1:{taken.getsockname()[1]}"
     (tmp_path / "token").write_text(TOKEN)
+    (tmp_path / "token").chmod(0o600)
     with FakeChatServer() as server:
         model = {"backend": "openai", "id": server.model_id, "base_url": server.url}
         http = {"listen": address, "token_file": str(tmp_path / "token")}
@@ -93,7 +84,7 @@ def served(tmp_path: Path) -> Iterator[Served]:
             place.running() as daemon,
             httpx.Client(base_url=f"http://{address}", headers=headers, timeout=30, trust_env=False) as door,
         ):
-            yield Served(place, daemon, door)
+            yield Served(place, daemon, door, server)
 
 
 def test_pictures_are_found_paged_and_shown(served: Served) -> None:
@@ -128,6 +119,40 @@ def test_an_edited_caption_is_in_the_sidecar_and_in_the_image(served: Served) ->
     served.check("boat.jpg", "Großmutters Boot")
     assert served.door.get("/api/pictures", params={"search": "boot"}).json()["pictures"][0]["id"] == id
     assert served.door.get("/api/pictures", params={"search": said}).json()["pictures"] == []
+
+
+def test_what_needs_a_look_is_found_and_counted_until_a_person_changed_it(served: Served) -> None:
+    """By the API, by status, in metrics and in the sidecar."""
+    said = "A sign with the number 555-0142 and info@shop.example on it."
+    served.server.script.append(said)
+    id = served.drop("sign.jpg", two_coloured())["id"]
+    served.drop("leaf.jpg", two_coloured())
+
+    def found(**filters: str) -> list[str]:
+        answer = served.door.get("/api/pictures", params=filters).json()
+        return [one["path"] for one in answer["pictures"]]
+
+    assert (found(needs_look="true"), found(needs_look="false")) == (["sign.jpg"], ["leaf.jpg"])
+    assert served.door.get("/api/ids", params={"needs_look": "true"}).json()["ids"] == [id]
+    status = served.door.get("/api/status").json()
+    assert status["counts"]["needs_look"] == status["totals"]["needs_look"] == 1
+    assert "captiond_needs_look_total 1.0" in served.door.get("/metrics").text
+    assert served.place.sidecar("sign.jpg")["needs_look"] is True
+    assert "2 done (1 to be looked at)" in captiond("status", "-c", served.place.settings).stdout
+    assert served.revise(id, "The sign of a shop.").status_code == 200
+    assert found(needs_look="true") == []
+    assert served.door.get("/api/status").json()["totals"]["needs_look"] == 0
+    assert "needs_look" not in served.place.sidecar("sign.jpg")
+
+
+def test_what_a_sidecar_says_of_a_look_counts(served: Served) -> None:
+    """Whoever changed it: the history follows when the picture is shown."""
+    id = served.drop("leaf.jpg", two_coloured())["id"]
+    sidecar = served.place.done / "leaf.jpg.caption.json"
+    sidecar.write_text(json.dumps(served.place.sidecar("leaf.jpg") | {"needs_look": True}))
+    served.door.get(f"/api/pictures/{id}").raise_for_status()
+    answer = served.door.get("/api/pictures", params={"needs_look": "true"}).json()
+    assert [one["id"] for one in answer["pictures"]] == [id]
 
 
 def test_what_cannot_be_edited_is_told(served: Served) -> None:
@@ -303,13 +328,10 @@ def test_a_deleted_history_is_begun_anew(served: Served) -> None:
 @pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on the PATH")
 def test_people_look_through_their_pictures(served: Served) -> None:
     """Token, sheet, live pictures, search, edit, retry: by keyboard alone; and nothing leaves the machine."""
-    from playwright.sync_api import expect, sync_playwright
-
     served.drop("first.jpg", picture("red", 90, 60))
     asked: list[str] = []
     complaints: list[str] = []
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=CHROMIUM_OPTIONS)
+    with browsing() as browser:
         page = browser.new_page()
         page.on("request", lambda request: asked.append(request.url))
         page.on("console", lambda line: complaints.append(line.text) if line.type == "error" else None)
@@ -350,7 +372,6 @@ def test_people_look_through_their_pictures(served: Served) -> None:
         third.get_by_role("button", name="Retry").focus()
         keys.press("Enter")
         expect(third.get_by_text("Put back into the inbox as third.png.")).to_be_visible()
-        browser.close()
     inside = str(served.door.base_url).rstrip("/")
     assert [url for url in asked if not url.startswith((inside, "blob:"))] == []
     assert complaints == []

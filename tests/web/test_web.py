@@ -38,6 +38,7 @@ def _free_port() -> int:
 def place(tmp_path_factory: pytest.TempPathFactory) -> Place:
     token_file = tmp_path_factory.mktemp("secret") / "token"
     token_file.write_text(TOKEN + "\n")
+    token_file.chmod(0o600)
     http = {
         "listen": f"127.0.0.1:{_free_port()}",
         "token_file": str(token_file),

@@ -9,6 +9,8 @@ GPU, requests in flight for a server) and says with `capacity` how many it can m
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Sequence
 from typing import Protocol, TypeVar, runtime_checkable
 
@@ -16,8 +18,11 @@ from captiond.errors import Rejected, TryLater
 from captiond.records import Answer, CaptionRequest, Encoded, JpegWish, ModelIdentity, Picture
 from captiond.status import Gauges
 
+PREPARING = 1  # counts up where the model sees or is asked something else of the same picture and question
+
 Prepared = TypeVar("Prepared")
 MadeReady = TypeVar("MadeReady", covariant=True)
+Known = TypeVar("Known", contravariant=True)
 
 
 class Captioner(Protocol[Prepared]):
@@ -85,3 +90,20 @@ class SendsJpegs(Protocol[MadeReady]):
 
     def prepare_encoded(self, encoded: Encoded) -> MadeReady:
         """As `prepare`, which makes the same JPEG of a decoded picture."""
+
+
+@runtime_checkable
+class Recognizes(Protocol[Known]):
+    """A captioner that can tell whether it would answer the same about two pictures."""
+
+    def fingerprint(self, prepared: Known, /) -> bytes:
+        """Of all that decides an answer but the question: the model, and what it is shown.
+
+        To be called before the first question.
+        """
+
+
+def fingerprint_of(model: ModelIdentity, origin: str, content: bytes) -> bytes:
+    """`origin`: what else tells the model from others of its name; `content`: of what it is shown."""
+    told = [PREPARING, model.id, model.backend, model.revision, model.dtype, model.quantization, origin]
+    return hashlib.sha256(json.dumps(told).encode() + content).digest()

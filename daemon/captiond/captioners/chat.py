@@ -1,12 +1,15 @@
-"""What a chat-completions server answered: the text, why it ended, a complaint, how long to wait.  Pure."""
+"""What a chat-completions server is asked, and what it answered: text, complaint, how long to wait.  Pure."""
 
 from __future__ import annotations
 
+import base64
 import json
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from captiond.errors import Rejected, TryLater
 from captiond.names import well_formed
+from captiond.records import CaptionRequest
 from captiond.support.http import asked_to_wait
 
 LONGEST_RETRY_AFTER_SECONDS = 30.0
@@ -20,6 +23,32 @@ class Reply(NamedTuple):
     usage: dict[str, Any]
     model: str | None  # which one answered, in the server's own words
     has_thoughts: bool  # whether it thought, apart from the text
+
+
+def body(picture: bytes, request: CaptionRequest, model_id: str, more: Mapping[str, Any]) -> bytes:
+    """What is sent, in JSON.  The picture, a JPEG, is put in as bytes: it is long, and has nothing to escape.
+
+    It stands before the words, so that a server which keeps what it has read of a prompt (vLLM's and
+    SGLang's prefix caches) reads it once for all questions about it.
+    """
+    content = [{"type": "image_url", "image_url": {"url": ""}}, {"type": "text", "text": request.prompt}]
+    payload = {
+        "model": model_id,
+        "messages": [{"role": "user", "content": content}],
+        "max_tokens": request.max_new_tokens,
+        "temperature": request.temperature,
+        **({} if request.seed is None else {"seed": request.seed}),
+        **({} if request.schema is None else _held_to(request.schema)),
+        **more,
+    }
+    # Nowhere else: a quotation mark within a text has a backslash before it.
+    before, key, after = json.dumps(payload).encode().partition(b'"url": "')
+    return b"".join((before, key, b"data:image/jpeg;base64,", base64.b64encode(picture), after))
+
+
+def _held_to(schema: str) -> dict[str, Any]:
+    form = {"name": "texts", "strict": True, "schema": json.loads(schema)}
+    return {"response_format": {"type": "json_schema", "json_schema": form}}
 
 
 def is_stream(content_type: str, body: bytes) -> bool:

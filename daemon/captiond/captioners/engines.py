@@ -93,6 +93,7 @@ def open_engine(folder: Path, place: Placement, num_crops: int) -> Engine:
     loading: dict[str, Any] = {
         "dtype": place.dtype,
         "device_map": _device_map(folder, place),
+        "use_safetensors": True,  # a .bin is a pickle, and loading one may run code
     }
     is_ours = _config(folder).get("model_type") == "phi3_v"
     is_by_us = is_ours and place.device == "cpu" and place.quantization == "int8" and phi3v.multiplies_int8()

@@ -23,9 +23,13 @@ import structlog
 import torch
 from PIL import Image
 
+from captiond.captioners import fingerprint_of
+from captiond.captioners.digests import digest_of
+from captiond.captioners.downloads import Downloads
 from captiond.captioners.engines import Completion, Engine, open_engine, stored_dtype
 from captiond.captioners.placement import Placement, placement
 from captiond.captioners.text import clean
+from captiond.captioners.threads import use_all_cores, use_one_core
 from captiond.captioners.weights import locate
 from captiond.errors import CannotStart, ExitCode, Rejected, Surroundings, TryLater
 from captiond.records import Answer, CaptionRequest, ModelIdentity, Notice, Picture
@@ -76,6 +80,7 @@ class LocalCaptioner:
         self._max_new_tokens = max_new_tokens
         self._keep_alive_seconds = keep_alive_seconds
         self._open_engine = open_engine
+        self._downloads = Downloads()
         self._identity = ModelIdentity(model_id, "transformers", revision, quantization=quantization)
         self._model_thread = ThreadPoolExecutor(1, thread_name_prefix="model")
         self._lock = threading.Lock()  # for the queue and what is in work
@@ -86,6 +91,7 @@ class LocalCaptioner:
         self._used_at = time.monotonic()
         self._closing = threading.Event()
         self._engine: Engine | None = None
+        self._weights = ""  # what tells a checkpoint from others in its place
 
     @property
     def identity(self) -> ModelIdentity:
@@ -103,7 +109,7 @@ class LocalCaptioner:
     def gauges(self) -> Gauges:
         device = self._identity.device  # known once a context is there, which asking would else make
         if device is None or not device.startswith("cuda"):
-            return Gauges()
+            return Gauges(download=self._downloads.now)
         try:
             free, total = torch.cuda.mem_get_info(device)
         except RuntimeError:  # the card is lost; whoever asks the model next says so
@@ -124,8 +130,12 @@ class LocalCaptioner:
 
     def prepare(self, picture: Picture) -> Any:
         """The crops; on the caller's thread, so that many cores work ahead of one device."""
+        use_one_core()
         with self._in_use() as engine:
             return engine.prepare(picture.image)
+
+    def fingerprint(self, prepared: Any) -> bytes:
+        return fingerprint_of(self._identity, self._weights, digest_of(prepared))
 
     def ask(self, prepared: Any, request: CaptionRequest) -> Answer:
         (asked,) = self._queued(prepared, [request])
@@ -297,7 +307,8 @@ class LocalCaptioner:
         log.info("the model is let go until the next picture", idle_seconds=keep_alive_seconds)
 
     def _load(self) -> None:
-        checkpoint = locate(self._model_id, self._revision)
+        use_all_cores()
+        checkpoint = locate(self._model_id, self._revision, self._downloads)
         place = placement(self._device, self._dtype, self._quantization, stored_dtype(checkpoint.folder))
         try:
             engine = self._open_engine(checkpoint.folder, place, self._num_crops)
@@ -324,7 +335,7 @@ class LocalCaptioner:
             ) from error
         # Loaded again, it is to be the same one: not the CPU for a card that is gone, not another commit.
         self._batch_size, self._device = batch_size, place.device
-        self._revision = checkpoint.revision
+        self._revision, self._weights = checkpoint.revision, checkpoint.signature
         self._identity = ModelIdentity(
             id=self._model_id,
             backend="transformers",

@@ -8,6 +8,7 @@ unless the server keeps failing on that picture while it serves others.
 
 from __future__ import annotations
 
+import hashlib
 import io
 import threading
 import time
@@ -19,6 +20,7 @@ import structlog
 from PIL import Image
 
 from captiond import jpeg
+from captiond.captioners import fingerprint_of
 from captiond.captioners.chat import Reply, count
 from captiond.captioners.server import Asking, Server
 from captiond.captioners.text import clean
@@ -144,6 +146,11 @@ class RemoteCaptioner:
     def prepare_encoded(self, encoded: Encoded) -> Prepared:
         return Prepared(encoded.jpeg)
 
+    def fingerprint(self, prepared: Prepared) -> bytes:
+        # Of several servers with one model it does not matter which one answers.
+        origin = self._members[0].server.url if len(self._members) == 1 else ""
+        return fingerprint_of(self._identity, origin, hashlib.sha256(prepared.jpeg).digest())
+
     def ask(self, prepared: Prepared, request: CaptionRequest) -> Answer:
         answer, _ = self._asked(prepared, request, None)
         return answer
@@ -175,7 +182,7 @@ class RemoteCaptioner:
         """By the server that was asked before, if it fares well; else by the least busy one, and so on."""
         tried: list[_Member] = []
         while True:
-            member = self._chosen(tried, before)
+            member = self._chosen(tried, before, request.server)
             try:
                 reply = self._reply(member, prepared, request)
             except Surroundings as trouble:
@@ -186,16 +193,20 @@ class RemoteCaptioner:
                     raise
             else:
                 member.absence_seconds = member.absent_until = 0.0
-                return self._answer(reply, request), member
+                return self._answer(reply, request, member.server.url), member
             finally:
                 with self._choosing:
                     member.asked -= 1
 
-    def _chosen(self, tried: Sequence[_Member], before: _Member | None) -> _Member:
-        """Of those that were not tried; one that is left out comes last, or once its time is over."""
+    def _chosen(self, tried: Sequence[_Member], before: _Member | None, server: str | None = None) -> _Member:
+        """Of those that were not tried; one that is left out comes last, or once its time is over.
+
+        `server`: the one that is meant, if it was not tried yet.
+        """
         with self._choosing:
             now = self._clock()
             left = [member for member in self._members if member not in tried]
+            left = [member for member in left if member.server.url == server] or left
             present = [member for member in left if member.absent_until <= now] or left
             member = before if before in present else min(present, key=_busyness)
             assert member is not None
@@ -231,7 +242,7 @@ class RemoteCaptioner:
                 advice=trouble.advice,
             )
 
-    def _answer(self, reply: Reply, request: CaptionRequest) -> Answer:
+    def _answer(self, reply: Reply, request: CaptionRequest, server: str) -> Answer:
         text = clean(reply.text)
         is_cut = reply.finish_reason == "length"
         cut = Notice("cut_off", f"the caption reached caption.max_new_tokens ({request.max_new_tokens})")
@@ -245,6 +256,8 @@ class RemoteCaptioner:
             new_tokens=count(reply.usage.get("completion_tokens")),
             finish_reason="length" if is_cut else "stop",
             notices=(cut,) if is_cut else (),
+            has_thoughts=reply.has_thoughts,
+            server=server,
         )
 
 

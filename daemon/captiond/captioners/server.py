@@ -6,14 +6,13 @@ server; trouble with this one is a verdict like any other.
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import io
 import json
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -23,7 +22,7 @@ from PIL import Image
 
 from captiond import __version__, jpeg
 from captiond.captioners import troubles, way
-from captiond.captioners.chat import Reply, has_error_inside, is_stream, read, retry_after
+from captiond.captioners.chat import Reply, body, has_error_inside, is_stream, read, retry_after
 from captiond.captioners.text import clean
 from captiond.errors import CannotStart, ExitCode, Rejected, Surroundings, TryLater, Verdict
 from captiond.records import CaptionRequest, JpegWish
@@ -39,6 +38,7 @@ REMEMBERED_FAILURES = 10_000
 KEEP_ALIVE_SECONDS = 2.0
 
 BUSY = frozenset({429, 503})
+ENOUGH_REFUSALS = 3  # of a schema; a server that says what is wrong with it needs to say so once
 
 # Ways to ask a reasoning model for its answer alone: vLLM, SGLang and llama.cpp know the first field, OpenAI
 # and Ollama the second.  Some servers refuse what they do not know, so `load` finds out which are taken.
@@ -105,6 +105,7 @@ class Server:
         self._counting = threading.Lock()
         self._requests = self._requests_in_flight = self._requests_repeated = 0
         self._answers = 0  # how many it gave
+        self._schema_refusals = 0  # one after the other, each by a server that answers without one
         self._failures: dict[bytes, int] = {}  # JPEG's digest -> `_answers` when it failed on that picture
         self.may_be_blind = False
         self.model: str | None = None  # which one answers, in its own words
@@ -206,63 +207,92 @@ class Server:
     def ask(self, picture: bytes, request: CaptionRequest) -> Reply:
         """`picture` as a JPEG.  Raises like Captioner.ask."""
         picture = self._fitted(picture)
+        if request.schema is not None:
+            return self._held_to_schema(picture, request)
         try:
-            return self._said(picture, request)
-        except troubles.TooLong as long:
-            return self._asked_smaller(picture, request, long)
-        except Rejected as refused:
-            self._must_take_others(refused)
+            return self._said_or_smaller(picture, request)
+        except (Rejected, TryLater) as verdict:
+            self._must_serve_others(verdict)
             raise
 
-    def _asked_smaller(self, picture: bytes, request: CaptionRequest, refused: Rejected) -> Reply:
+    def _held_to_schema(self, picture: bytes, request: CaptionRequest) -> Reply:
+        """Asked without the schema where the server refuses it or fails on it, before it is blamed for that.
+
+        A picture is not sent smaller for this: whoever asks can ask for less.
+        """
+        refused: Verdict | None = None
+        if self._takes_schemas:
+            try:
+                reply = self._said(picture, request)
+            except troubles.TooLong:
+                raise
+            except (Rejected, troubles.Fails) as verdict:
+                refused = verdict
+            else:
+                self._schema_refusals = 0
+                return reply
+        reply = self._said(picture, replace(request, schema=None))
+        if refused is not None:
+            self._schema_refusals += ENOUGH_REFUSALS if isinstance(refused, Rejected) else 1
+            told = {"url": self.url, "reason": refused.message, "for_good": not self._takes_schemas}
+            log.warning("the server takes no JSON schema, and is asked for JSON in words", **told)
+        return reply
+
+    @property
+    def _takes_schemas(self) -> bool:
+        return self._schema_refusals < ENOUGH_REFUSALS
+
+    def _said_or_smaller(self, picture: bytes, request: CaptionRequest) -> Reply:
         """Once at half the size: what is said to be too long otherwise is the picture's own affair."""
-        smaller = _reduced(picture, max(LEAST_SIDE, max(_size(picture)) // 2))
         try:
-            return self._said(smaller, request)
-        except troubles.TooLong:
-            self._must_take_others(refused)
-            raise refused from None
+            return self._said(picture, request)
+        except troubles.TooLong as refused:
+            smaller = _reduced(picture, max(LEAST_SIDE, max(_size(picture)) // 2))
+            try:
+                return self._said(smaller, request)
+            except troubles.TooLong:
+                raise refused from None
 
-    def _must_take_others(self, refused: Rejected) -> None:
-        """Surroundings if it refuses a plain picture as well.
+    def _must_serve_others(self, verdict: Rejected | TryLater) -> None:
+        """Surroundings if a plain picture fares no better.
 
-        Started anew with another model, or with too little context, it would have the whole inbox set aside.
+        Started anew with another model, or with too little context, or behind a proxy that shows a page of
+        its own, it would have the whole inbox set aside.
         """
         try:
             self._said(self._plain("red"), PROBE)
-        except Rejected:
-            raise Surroundings(
-                f"the server takes no pictures any more: {refused.message}",
-                advice="Look at how the server was started; work goes on by itself.",
-            ) from refused
+        except (Rejected, TryLater):
+            raise troubles.of_every_picture(verdict) from verdict
 
     def _said(self, picture: bytes, request: CaptionRequest) -> Reply:
-        asked = self._body(picture, request)
+        asked = body(picture, request, self._asking.model_id, self._no_thinking)
         with self._in_flight:
-            status, headers, body = self._send("POST", "/chat/completions", asked)
+            status, headers, said = self._send("POST", "/chat/completions", asked)
             if status in BUSY and (seconds := retry_after(headers.get("retry-after"))) is not None:
                 log.info("the server asks to wait", url=self.url, seconds=seconds)
                 self._closing.wait(seconds)
                 with self._counting:
                     self._requests_repeated += 1
-                status, headers, body = self._send("POST", "/chat/completions", asked)
+                status, headers, said = self._send("POST", "/chat/completions", asked)
         if status != 200:
             verdict = troubles.of_status(
                 status,
                 headers,
-                body,
+                said,
                 server=self._shown,
                 model_id=self._asking.model_id,
                 secret=self._asking.api_key,
             )
-            raise self._blame(picture, verdict) if status == 500 else verdict
-        if is_stream(headers.get("content-type", ""), body):
+            is_picture_s = status == 500 and request.schema is None
+            raise self._blame(picture, verdict) if is_picture_s else verdict
+        if is_stream(headers.get("content-type", ""), said):
             raise troubles.of_stream(self._shown)
-        if has_error_inside(body):
-            verdict = troubles.of_error_inside(body, self._shown)
-            raise verdict if isinstance(verdict, Rejected) else self._blame(picture, verdict)
+        if has_error_inside(said):
+            verdict = troubles.of_error_inside(said, self._shown)
+            is_picture_s = not isinstance(verdict, Rejected) and request.schema is None
+            raise self._blame(picture, verdict) if is_picture_s else verdict
         self._answers += 1
-        reply = read(body, self.url)
+        reply = read(said, self.url)
         self.model = reply.model
         return reply
 
@@ -283,28 +313,6 @@ class Server:
         if answers_then is None or answers_then == self._answers:
             return trouble
         return TryLater(f"{trouble.message} (again, while it answers others)", advice=trouble.advice)
-
-    def _body(self, picture: bytes, request: CaptionRequest) -> bytes:
-        """What is sent, in JSON.  The picture is put in as bytes: it is long, and has nothing to escape.
-
-        It stands before the words, so that a server which keeps what it has read of a prompt (vLLM's and
-        SGLang's prefix caches) reads it once for all questions about it.
-        """
-        content = [
-            {"type": "image_url", "image_url": {"url": ""}},
-            {"type": "text", "text": request.prompt},
-        ]
-        payload = {
-            "model": self._asking.model_id,
-            "messages": [{"role": "user", "content": content}],
-            "max_tokens": request.max_new_tokens,
-            "temperature": request.temperature,
-            **({} if request.seed is None else {"seed": request.seed}),
-            **self._no_thinking,
-        }
-        # Nowhere else: a quotation mark within a text has a backslash before it.
-        before, key, after = json.dumps(payload).encode().partition(b'"url": "')
-        return b"".join((before, key, b"data:image/jpeg;base64,", base64.b64encode(picture), after))
 
     def _send(self, method: str, path: str, asked: bytes | None) -> tuple[int, httpx.Headers, bytes]:
         """One request, bounded in time and size."""

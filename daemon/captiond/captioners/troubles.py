@@ -7,7 +7,7 @@ import re
 import httpx
 
 from captiond.captioners.chat import complaint
-from captiond.errors import Rejected, Surroundings, Verdict
+from captiond.errors import Rejected, Surroundings, TryLater, Verdict
 
 ABOUT_THE_PICTURE = frozenset({400, 413, 415, 422})
 # As vLLM, SGLang, llama.cpp, Ollama and OpenAI say that a prompt does not fit.
@@ -20,6 +20,10 @@ _TOO_LONG = re.compile(
 
 class ModelNotThere(Surroundings):
     """The server does not know the model, or has no chat completions at this address."""
+
+
+class Fails(Surroundings):
+    """The server says that it met a fault of its own."""
 
 
 class TooLong(Rejected):
@@ -48,9 +52,12 @@ def of_status(
         )
     if 300 <= status < 400:
         return _redirected(status, headers.get("location"), told)
-    return Surroundings(told, advice=_ADVICE.get(status, "Look at the server's log; work goes on by itself."))
+    kind = Fails if status in _FAULTS else Surroundings
+    return kind(told, advice=_ADVICE.get(status, _LOG))
 
 
+_FAULTS = frozenset({500, 501})
+_LOG = "Look at the server's log; work goes on by itself."
 TOO_LONG_ADVICE = (
     "Start the server with a larger context (vLLM: --max-model-len, llama.cpp: -c, Ollama: num_ctx), or "
     "lower model.max_side."
@@ -116,4 +123,18 @@ def of_error_inside(body: bytes, server: str) -> Verdict:
     told = f"the server {server} answers 200 with an error inside: {said}"
     if is_too_long(said):
         return TooLong("refused_by_server", told, stage="caption", advice=TOO_LONG_ADVICE)
-    return Surroundings(told, advice="Look at the server's log; work goes on by itself.")
+    return Fails(told, advice=_LOG)
+
+
+def of_every_picture(verdict: Rejected | TryLater) -> Surroundings:
+    """What was said of one picture, and is no better for a plain one."""
+    if isinstance(verdict, Rejected):
+        return Surroundings(
+            f"the server takes no pictures any more: {verdict.message}",
+            advice="Look at how the server was started; work goes on by itself.",
+        )
+    return Surroundings(
+        f"{verdict.message}, and so it does to a plain test picture",
+        advice="Does model.base_url lead to the server itself, and is there no proxy between that answers in "
+        "its place?  Work goes on by itself.",
+    )

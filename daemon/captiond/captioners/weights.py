@@ -8,7 +8,9 @@ missing is downloaded once.  Nothing here looks into the weights, and no code fr
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterable
 from dataclasses import dataclass
+from fnmatch import fnmatch
 from pathlib import Path
 
 import structlog
@@ -22,9 +24,12 @@ from huggingface_hub.errors import (
     RevisionResolutionError,
 )
 from huggingface_hub.errors import HTTPError as NetworkError  # type: ignore[attr-defined]  # of the hub's HTTP library
+from huggingface_hub.file_download import repo_folder_name
+from huggingface_hub.hf_api import RepoSibling
 from huggingface_hub.utils.tqdm import disable_progress_bars
 
 from captiond import demo
+from captiond.captioners.downloads import Downloads
 from captiond.errors import CannotStart, ExitCode
 
 log = structlog.get_logger(__name__)
@@ -40,9 +45,17 @@ class Checkpoint:
     folder: Path
     revision: str | None  # the commit, for what came from the Hub
 
+    @property
+    def signature(self) -> str:
+        """Another one where a folder holds another checkpoint than before; names, sizes and times tell."""
+        if self.revision is not None:
+            return self.revision
+        files = sorted(file for pattern in FILES for file in self.folder.glob(pattern))
+        return " ".join(f"{file.name}:{file.stat().st_size}:{file.stat().st_mtime_ns}" for file in files)
 
-def locate(model_id: str, revision: str | None) -> Checkpoint:
-    """The folder of `model_id`, downloaded if need be.
+
+def locate(model_id: str, revision: str | None, downloads: Downloads | None = None) -> Checkpoint:
+    """The folder of `model_id`, downloaded if need be; `downloads` tells how far that is.
 
     Raises CannotStart: 78 for a folder or repository that does not exist or may not be read, 75 when the
     Hub cannot be reached.
@@ -58,7 +71,7 @@ def locate(model_id: str, revision: str | None) -> Checkpoint:
             exit_code=ExitCode.WRONG_SETTINGS,
             advice="Give the folder that holds the checkpoint's config.json, or a Hugging Face id.",
         )
-    return cached(model_id, revision) or _download(model_id, revision)
+    return cached(model_id, revision) or _download(model_id, revision, downloads or Downloads())
 
 
 def cached(model_id: str, revision: str | None) -> Checkpoint | None:
@@ -81,10 +94,18 @@ def _whole_folder(folder: Path) -> Checkpoint:
             exit_code=ExitCode.WRONG_SETTINGS,
             advice="Give the folder that holds config.json, the tokenizer and the *.safetensors files.",
         )
+    pickles = sorted(file.name for file in folder.glob("*.bin"))
+    if pickles and not any(folder.glob("*.safetensors")):
+        raise CannotStart(
+            f"model.id: {folder} holds its weights as {', '.join(pickles[:3])}, "
+            "and loading a pickle may run code",
+            exit_code=ExitCode.WRONG_SETTINGS,
+            advice="Save them as *.safetensors, as model.save_pretrained(folder) of transformers does.",
+        )
     return Checkpoint(folder, None)
 
 
-def _download(model_id: str, revision: str | None) -> Checkpoint:
+def _download(model_id: str, revision: str | None, downloads: Downloads) -> Checkpoint:
     if not sys.stderr.isatty():
         disable_progress_bars()  # a bar in a journal is a hundred lines of nothing
     try:
@@ -92,9 +113,12 @@ def _download(model_id: str, revision: str | None) -> Checkpoint:
         repository = HfApi().model_info(
             model_id, revision=revision, timeout=ANSWER_WITHIN_SECONDS, files_metadata=True
         )
-        gigabytes = sum(file.size or 0 for file in repository.siblings or ()) / 1e9
-        log.info("downloading the model", model=model_id, gigabytes=round(gigabytes, 1), to=_cache())
-        folder = Path(snapshot_download(model_id, revision=repository.sha, allow_patterns=FILES))
+        wanted = _wanted(repository.siblings or ())
+        gigabytes = round(sum(wanted.values()) / 1e9, 1)
+        log.info("downloading the model", model=model_id, gigabytes=gigabytes, to=_cache())
+        blobs = Path(_cache()) / repo_folder_name(repo_id=model_id, repo_type="model") / "blobs"
+        with downloads.told(blobs, wanted):
+            folder = Path(snapshot_download(model_id, revision=repository.sha, allow_patterns=FILES))
     except GatedRepoError as error:
         raise CannotStart(
             f"model.id: {model_id} is gated: its owner wants you to accept terms first",
@@ -106,6 +130,16 @@ def _download(model_id: str, revision: str | None) -> Checkpoint:
     except (OSError, NetworkError) as error:  # offline mode is an OSError, too
         raise _cannot_be_had(model_id, revision, error) from error
     return Checkpoint(folder, folder.name)
+
+
+def _wanted(files: Iterable[RepoSibling]) -> dict[str, int]:
+    """The names that the cache gives the files, which are their checksums, and their sizes."""
+    wanted: dict[str, int] = {}
+    for file in files:
+        name = file.lfs.sha256 if file.lfs is not None else file.blob_id
+        if name is not None and any(fnmatch(file.rfilename, pattern) for pattern in FILES):
+            wanted[name] = file.size or 0
+    return wanted
 
 
 def _no_such_model(model_id: str, revision: str | None, why: str) -> CannotStart:

@@ -15,7 +15,7 @@ and a text that comes out is a fixed point: judged again, it stays the same.  Th
 from __future__ import annotations
 
 from captiond.checking.banned import Banned, WrongPattern
-from captiond.checking.judging import judge
+from captiond.checking.judging import is_only_thoughts, judge
 from captiond.checking.records import (
     Dropped,
     Facts,
@@ -25,7 +25,7 @@ from captiond.checking.records import (
     Question,
 )
 from captiond.checking.repeats import Repeats, are_one
-from captiond.checking.together import schema, taken_apart
+from captiond.checking.together import asked_together, complaint, schema, taken_apart
 from captiond.checking.tries import Ask, answer_in, best, next_request
 from captiond.checking.vocabulary import Vocabulary, WrongVocabulary, parse
 
@@ -44,7 +44,10 @@ __all__ = [
     "WrongVocabulary",
     "answer_in",
     "are_one",
+    "asked_together",
     "best",
+    "complaint",
+    "is_only_thoughts",
     "judge",
     "next_request",
     "parse",

@@ -17,12 +17,22 @@ _MOST_ECHOES = 20
 _LOOSE: frozenset[FieldName] = frozenset(("visible_text", "keywords"))  # in which no sentences stand
 
 
-def judge(said: str, question: Question, *, finish_reason: str = "stop", facts: Facts = NO_FACTS) -> Judged:
-    """What is to be thought of `said`, and what is left of it.  Never raises."""
+def judge(
+    said: str,
+    question: Question,
+    *,
+    finish_reason: str = "stop",
+    facts: Facts = NO_FACTS,
+    has_thoughts: bool = False,
+) -> Judged:
+    """What is to be thought of `said`, and what is left of it.  Never raises.
+
+    `has_thoughts`: the model's thoughts came apart from it.
+    """
     text, is_cut = fixing.fixed(said, question.field)
     is_cut = is_cut or finish_reason == "length"
-    if not text and (question.field != "visible_text" or _is_only_thoughts(said)):
-        return _empty(said, question)
+    if not text and (question.field != "visible_text" or is_only_thoughts(said, has_thoughts=has_thoughts)):
+        return _empty(said, question, has_thoughts=has_thoughts, is_cut=is_cut)
     if question.field == "keywords":
         return _judged_keywords(text, question, is_cut=is_cut)
     if not text:
@@ -50,17 +60,29 @@ def _again(judged: Judged, question: Question, code: Code, message: str, again: 
     return replace(judged, findings=found, again=judged.again or again)
 
 
-def _empty(said: str, question: Question) -> Judged:
+def _empty(said: str, question: Question, *, has_thoughts: bool, is_cut: bool) -> Judged:
     message = "the model said nothing"
-    if _is_only_thoughts(said):
-        message = "the model only thought, and gave no answer: allow it more tokens, or turn its thinking off"
+    if is_only_thoughts(said, has_thoughts=has_thoughts):
+        message = f"the model only thought, and gave no answer: {_against_thoughts(question.field, is_cut)}"
     elif said.strip():
         message = "nothing was left of what the model said"
     return replace(_again(Judged(""), question, "empty", message), is_usable=False)
 
 
-def _is_only_thoughts(said: str) -> bool:
-    return bool(said.strip()) and not turns.without_thoughts(said).strip()
+def is_only_thoughts(said: str, *, has_thoughts: bool = False) -> bool:
+    """Whether the model thought, before `said` or apart from it, and said no more."""
+    rest = turns.without_thoughts(said).strip()
+    if has_thoughts:  # the end of its turn may be all that is left
+        rest = turns.first_turn(rest, by_names=False).strip()
+    return (has_thoughts or bool(said.strip())) and not rest
+
+
+def _against_thoughts(field: FieldName, is_cut: bool) -> str:
+    """What to set; thoughts that ended by themselves may be an answer that the server took for them."""
+    if not is_cut:
+        return "turn its thinking off, or start the server without its reasoning parser"
+    key = "caption.max_new_tokens" if field == "caption" else f"fields.{field}_max_new_tokens"
+    return f"raise {key}, or turn its thinking off"
 
 
 def _worth_asking_again(judged: Judged, question: Question, *, is_cut: bool) -> Judged:

@@ -7,6 +7,7 @@ comes back is not guessed at, since asking separately gives the same texts.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable
 from typing import Any
 
@@ -14,6 +15,11 @@ from captiond.checking import markup, turns
 from captiond.records import FieldName
 
 LONGEST = 100_000  # characters of an answer that are read
+_BLANKS = 60  # in a row: a model that may say nothing but white space at some place can go on so for ever
+_INTRODUCTION = (
+    "Answer with one compact JSON object on one line, without line breaks, code fence or other words. "
+    "It has these keys, and the value of each is one string:"
+)
 
 
 def schema(fields: Iterable[FieldName]) -> dict[str, Any]:
@@ -25,6 +31,25 @@ def schema(fields: Iterable[FieldName]) -> dict[str, Any]:
         "required": names,
         "additionalProperties": False,
     }
+
+
+def asked_together(questions: Iterable[tuple[FieldName, str]]) -> str:
+    """The prompt that asks for the answers to all of these at once."""
+    return "\n".join((_INTRODUCTION, *(f'"{field}": {prompt.strip()}' for field, prompt in questions)))
+
+
+def complaint(said: str, fields: Iterable[FieldName]) -> str:
+    """What is wrong with an answer that cannot be taken apart."""
+    if re.search(rf"\s{{{_BLANKS}}}", said[:LONGEST]):
+        return "it went on in white space"
+    try:
+        found = json.loads(markup.unfenced(said[:LONGEST]))
+    except (ValueError, RecursionError):
+        return "it is no JSON"
+    if not isinstance(found, dict):
+        return "it is no JSON object"
+    missing = [name for name in fields if not isinstance(found.get(name), str)]
+    return f"it has no text for {', '.join(missing)}" if missing else "it is no JSON object of texts"
 
 
 def taken_apart(said: str, fields: Iterable[FieldName]) -> dict[FieldName, str] | None:

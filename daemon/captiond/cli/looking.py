@@ -49,7 +49,7 @@ def status(config: Path | None, as_json: bool, watch: bool) -> ExitCode:
 def explain(path: Path, config: Path | None, as_json: bool) -> ExitCode:
     """Say why a file is still in the inbox, or where it went.
 
-    PATH lies in one of the folders, or is a path beneath the inbox.
+    PATH lies in one of the folders or in a library, or is a path beneath the inbox.
     """
     from captiond.commands import inspect
 

@@ -46,7 +46,8 @@ def caption(files: tuple[Path, ...], config: Path | None, model: str | None, as_
 def retry(paths: tuple[str, ...], config: Path | None) -> ExitCode:
     """Put failed images back into the inbox: all, or those named.
 
-    PATH is a file in the failed folder, or its path beneath it.  The daemon may run meanwhile.
+    PATH is a file in the failed folder, or its path beneath it; or one in a library, which is tried again
+    where it lies.  The daemon may run meanwhile.
     """
     from captiond.commands import retry
 
@@ -94,6 +95,9 @@ def bench(
     as_json: bool,
 ) -> ExitCode:
     """Measure pictures and tokens a second of the configured model on this machine."""
+    from captiond.captioners.installed import need_local_models
+
+    need_local_models()
     from captiond.commands import bench
 
     settings = settings_of(config, model)

@@ -68,13 +68,14 @@ def _captioned(settings: Settings, files: Sequence[Path]) -> Generator[Look, Non
     from captiond.service.build import captioner_of, decoders_of
     from captiond.service.rules import RuleBook
 
-    captioner, rules = captioner_of(settings), RuleBook(settings, Exiftool()).of("")
+    exiftool = Exiftool()
+    captioner, rules = captioner_of(settings), RuleBook(settings, exiftool).of("")
     captioner.load()
     decoders = decoders_of(settings)
-    preparing = Preparing(captioner, decoders)
+    preparing = Preparing(captioner, decoders, preview_of=exiftool.preview)
 
-    def prepare(data: bytes) -> Ready[Any]:
-        return preparing.of(data, max_pixels=rules.max_pixels)
+    def prepare(data: bytes, file: Path) -> Ready[Any]:
+        return preparing.of(data, max_pixels=rules.max_pixels, name=file.name)
 
     def look(file: Path) -> Look:
         try:
@@ -82,7 +83,7 @@ def _captioned(settings: Settings, files: Sequence[Path]) -> Generator[Look, Non
         except (Rejected, TryLater) as error:
             return Look(str(file), error=error)
 
-    with closing(captioner), decoders, ThreadPoolExecutor(captioner.capacity) as callers:
+    with closing(captioner), closing(exiftool), decoders, ThreadPoolExecutor(captioner.capacity) as callers:
         yield from callers.map(look, files)
 
 
@@ -105,12 +106,12 @@ def _lost(file: Path, max_file_bytes: int) -> Look | None:
 def _answer(
     file: Path,
     captioner: Captioner[Any],
-    prepare: Callable[[bytes], Ready[Any]],
+    prepare: Callable[[bytes, Path], Ready[Any]],
     rules: Rules,
 ) -> dict[str, Any]:
     started = time.monotonic()
     data, found = _read(file, rules.max_file_bytes)
-    ready = prepare(data)
+    ready = prepare(data, file)
     decoded, facts = time.monotonic(), ready.facts
     said = said_about(ready, captioner, rules)
     timings = Timings(0.0, decoded - started, time.monotonic() - decoded, 0.0)

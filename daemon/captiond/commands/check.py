@@ -14,12 +14,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from captiond import exiftool
-from captiond.commands import check_folders, check_host
+from captiond.commands import check_folders, check_formats, check_host
 from captiond.commands.check_result import CheckResult, size, wrong
 from captiond.errors import CannotStart, ExitCode, Verdict
 from captiond.inbox import mounts
 from captiond.settings import Settings
 from captiond.settings.schema import Model, Notify, Watch
+from captiond.support.cores import cores
 
 LEAST_FREE_BYTES = 100_000_000
 LEAST_FREE_INODES = 1_000
@@ -29,12 +30,15 @@ INOTIFY_LIMIT = Path("/proc/sys/fs/inotify/max_user_watches")
 def checks(settings: Settings) -> Iterator[CheckResult]:
     """Every check that these settings call for, the cheap ones first."""
     yield _settings(settings)
-    yield _clock(datetime.now(UTC))
-    yield check_folders.nesting(settings.folders)
+    yield clock(datetime.now(UTC))
+    yield check_folders.nesting(settings.folders, settings.libraries)
     for name, folder in check_folders.named(settings.folders):
         yield check_folders.folder(name, folder)
+    yield from map(check_folders.library, settings.libraries)
     yield from _disks(settings)
     yield _watcher(settings.watch, settings.folders.inbox)
+    if (unserved := check_formats.unserved_in(settings)) is not None:
+        yield unserved
     if settings.notify.url is not None:
         yield _webhook(settings.notify)
     blocks = settings.output.metadata
@@ -46,7 +50,7 @@ def checks(settings: Settings) -> Iterator[CheckResult]:
         yield _model(settings.model)
         if settings.model.quantization != "none":
             yield _quantization(settings.model)
-        yield _device(settings.model)
+        yield device(settings.model)
 
 
 def _webhook(notify: Notify) -> CheckResult:
@@ -68,7 +72,8 @@ def _settings(settings: Settings) -> CheckResult:
     return CheckResult("settings", True, where)
 
 
-def _clock(now: datetime) -> CheckResult:
+def clock(now: datetime) -> CheckResult:
+    """Whether times in sidecars will be true."""
     if trouble := check_host.clock_trouble(now):
         return CheckResult("clock", None, *trouble)
     return CheckResult("clock", True, f"{now:%Y-%m-%d %H:%M} UTC")
@@ -246,7 +251,8 @@ def _quantization(model: Model) -> CheckResult:
     return CheckResult("quantization", True, f"{model.quantization} by bitsandbytes")
 
 
-def _device(model: Model) -> CheckResult:
+def device(model: Model) -> CheckResult:
+    """Whether the device of the settings is there, and what it is."""
     try:
         import torch
     except ImportError as error:
@@ -280,8 +286,7 @@ def _device(model: Model) -> CheckResult:
         )
     if model.device == "mps" or (model.device == "auto" and has_mps):
         return CheckResult("device", True, "mps")
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    message = f"cpu, {cores} cores"
+    message = f"cpu, {cores()} cores"
     if model.device == "cpu" or model.id == "demo":
         return CheckResult("device", True, message)
     why, advice = _why_no_gpu(torch.version.cuda)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import pwd
 import stat
+from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
@@ -16,9 +17,11 @@ from captiond.commands.check_result import CheckResult, wrong
 from captiond.delivery.nesting import refuse_nested
 from captiond.errors import CannotStart, Surroundings
 from captiond.inbox import mounts
+from captiond.libraries import Place
 from captiond.names import OWN_FOLDER
 from captiond.records import Notice
-from captiond.settings.schema import Folders
+from captiond.service.build import places_of
+from captiond.settings.schema import Folders, Library
 from captiond.support import openat, own
 
 
@@ -26,12 +29,29 @@ def named(folders: Folders) -> list[tuple[str, Path]]:
     return [(f"folders.{name}", getattr(folders, name)) for name in ("inbox", "done", "failed", "state")]
 
 
-def nesting(folders: Folders) -> CheckResult:
+def nesting(folders: Folders, libraries: Iterable[Library] = ()) -> CheckResult:
     try:
-        refuse_nested(folders.inbox, folders.done, folders.failed, folders.state)
+        refuse_nested(folders.inbox, folders.done, folders.failed, folders.state, **places_of(libraries))
     except CannotStart as verdict:
         return wrong("folders", verdict)
     return CheckResult("folders", True, "side by side")
+
+
+def library(library: Library) -> CheckResult:
+    """Whether it can be seen, is marked, and can be described."""
+    name = f"library {library.name}"
+    place = Place(library.name, library.path, library.mirror)
+    try:
+        with place.opened() as root:
+            place.marker(root)
+            with place.written_into(root) as target:
+                if not os.access(".", os.W_OK | os.X_OK, dir_fd=target):
+                    where = library.mirror or library.path
+                    advice = f"Let {user()} write into {where}, or set `sidecars` to another folder."
+                    return CheckResult(name, False, "nothing can be written there", advice)
+    except Surroundings as trouble:
+        return CheckResult(name, False, trouble.message, trouble.advice)
+    return CheckResult(name, True, str(library.path))
 
 
 def folder(name: str, folder: Path) -> CheckResult:

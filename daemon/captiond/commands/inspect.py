@@ -10,29 +10,31 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from captiond import sidecar
+from captiond.commands import library_files
 from captiond.commands.folders import refuse_missing
 from captiond.commands.status import duration, moment, of
 from captiond.delivery import folders as delivery_folders
 from captiond.delivery import retry
 from captiond.errors import Surroundings
+from captiond.formats import raw
 from captiond.history import Entry, Looking, looked_into
-from captiond.inbox import Inbox, root, scan
-from captiond.inbox.ignore import IMAGE_EXTENSIONS
-from captiond.names import shown
+from captiond.inbox import Inbox, root, scan, unserved
+from captiond.names import shown, utc_text
 from captiond.service import client
+from captiond.service.resting import resting_of
 from captiond.service.rules import ignore_of
-from captiond.sidecar.companions import pictures_of
+from captiond.sidecar.companions import Names, pictures_among, pictures_of
 from captiond.status import Standing, Status, Where
 from captiond.support import openat, wire
 
 if TYPE_CHECKING:
     from captiond.settings import Settings
-    from captiond.settings.schema import Folders
+    from captiond.settings.schema import Folders, Library
 
 Answer = TypeVar("Answer")
 _LONGEST_RECORD_BYTES = 16 * 1024 * 1024
@@ -62,8 +64,10 @@ def status(settings: Settings) -> Status:
     except client.NotRunning:
         refuse_missing(settings, "inbox")
         _refuse_silent(folders.inbox)
+    rules = ignore_of(settings)
     with root.opened(folders.inbox) as descriptor:
-        images, ignored = scan.count(descriptor, ignore_of(settings))
+        images, ignored = scan.count(descriptor, rules)
+        pictures = unserved.beneath(descriptor, rules, lambda _: bool(settings.output.text_sidecar))
     counts = {
         "waiting": images,
         "settling": 0,
@@ -71,15 +75,20 @@ def status(settings: Settings) -> Status:
         "held": 0,
         "in_work": 0,
         "duplicates": 0,
+        "needs_look": 0,
+        "cached": 0,
         **(_remembered(settings, Looking.counts) or _lying(folders)),
         "ignored": ignored,
         "unreadable": 0,
         "missed_events": 0,
     }
+    rest = resting_of(settings).look()
     return Status(
         state="stopped",
-        pause_reason=None,
-        pause_advice=None,
+        pause_reason=rest.reason if rest is not None else None,
+        pause_advice=rest.advice if rest is not None else None,
+        pause_wanted=rest is not None,
+        pause_until=utc_text(rest.until) if rest is not None and rest.until is not None else None,
         counts=counts,
         rate_per_second=0.0,
         seconds_to_finish=None,
@@ -89,6 +98,8 @@ def status(settings: Settings) -> Status:
         started_at=None,
         process=None,
         hanging=None,
+        libraries=library_files.at_rest(settings),
+        unserved=pictures,
     )
 
 
@@ -104,10 +115,26 @@ def explain(settings: Settings, path: Path, cwd: Path) -> Explanation:
         if absolute.is_relative_to(folder):
             refuse_missing(settings, name)
             return _in_results(settings, name, str(absolute.relative_to(folder)).removesuffix(suffix))
+    found = library_files.within(settings, absolute)
+    if found is not None:
+        return _in_library(settings, *found)
     inside = str(absolute.relative_to(folders.inbox)) if absolute.is_relative_to(folders.inbox) else str(path)
     explained = _in_inbox(settings, inside)
+    if explained is None and (found := library_files.named(settings, path)) is not None:
+        return _in_library(settings, *found)
+    if explained is not None and raw.has_ending(inside):
+        explained = replace(explained, message=explained.message + _its_shot(folders, inside))
     return (
         explained or _left(settings, inside) or Explanation(f"{shown(str(path))} is not known", None, False)
+    )
+
+
+def _its_shot(folders: Folders, path: str) -> str:
+    """What is to be said of a RAW whose JPEG was delivered before it came."""
+    lies = (one for picture in _pictures_of(path) for one in _delivered_as(folders, "done", picture))
+    found = next(lies, None)
+    return (
+        f" The picture of its shot was delivered before it: {folders.done / shown(found)}." if found else ""
     )
 
 
@@ -127,27 +154,49 @@ def _in_inbox(settings: Settings, path: str) -> Explanation | None:
     return _explained(standing, of(answer, folders.inbox))
 
 
+def _in_library(settings: Settings, library: Library, path: str) -> Explanation:
+    """Of a picture that lies in a library, whether it was described or not."""
+    standing, status = library_files.asked(settings, library, path)
+    if standing.state == "failed":
+        advice = "It is tried again when it changes, or by `captiond retry`."
+        return Explanation(f"It failed where it lies: {standing.reason}", advice, standing=standing)
+    if standing.state == "described":
+        said = library_files.caption_of(library, path)
+        return Explanation(f"It is described where it lies: {said}", standing=standing)
+    explained = _explained(standing, status)
+    where = f"there is no {shown(path)} in {library.path}"
+    return explained if explained is not None else Explanation(where, None, False)
+
+
 def _explained(standing: Standing, status: Status | None) -> Explanation | None:
     """Where a file stands in the inbox of a daemon that fares so; None if it is not in the inbox."""
     if standing.state == "not_there":
         return None
     if standing.state == "unseen":
         raise Surroundings(standing.reason or "the inbox cannot be seen", advice="captiond check says more.")
-    is_left_alone = standing.state == "ignored"
+    is_alone = standing.state == "companion" and standing.companion_of is None
+    is_left_alone = standing.state in ("ignored", "unserved") or is_alone
     said = f"It is {sentence(standing)}"
     if status is None:
         if is_left_alone:
             return Explanation(f"{said}.", "captiond is not running either.", standing=standing)
         return Explanation(f"{said}; captiond is not running.", "Start it: captiond run", standing=standing)
     if is_left_alone:
-        advice = "It stays untouched; rename it if it is an image after all."
-        return Explanation(f"{said}.", advice, standing=standing)
+        return Explanation(f"{said}.", _LEFT_ALONE[standing.state], standing=standing)
     if status.state == "starting":
         return Explanation(f"{said}; captiond is starting and loads its model.", standing=standing)
     if status.pause_reason is not None:
-        why = f"{said}; all work is paused: {status.pause_reason}"
+        until = f" (until {moment(status.pause_until)})" if status.pause_until is not None else ""
+        why = f"{said}; all work is paused: {status.pause_reason}{until}"
         return Explanation(why, status.pause_advice, standing=standing)
     return Explanation(f"{said}.", standing=standing)
+
+
+_LEFT_ALONE: dict[Where, str] = {
+    "ignored": "It stays untouched; rename it if it is an image after all.",
+    "unserved": "It stays untouched until then; afterwards, start captiond anew.",
+    "companion": "It stays untouched until its picture comes.",
+}
 
 
 def sentence(standing: Standing) -> str:
@@ -184,13 +233,14 @@ def _companion(standing: Standing) -> str:
 _SENTENCES: dict[Where, Callable[[Standing], str]] = {
     "not_there": lambda standing: "not there",
     "ignored": lambda standing: f"ignored: {standing.reason}",
+    "unserved": lambda standing: str(standing.reason),
     "companion": _companion,
     "unlooked": lambda standing: "complete, and not looked at yet",
     "changing": lambda standing: "being written just now",
     "settling": lambda standing: f"settling for {standing.wait_seconds or 0:.1f} s more",
     "untold": lambda standing: (
         f"settling for {standing.wait_seconds or 0:.1f} s more: "
-        "nobody can tell whether a program still writes it"
+        f"{standing.reason or 'nobody can tell whether a program still writes it'}"
     ),
     "waiting": _waiting,
     "held": lambda standing: "held by a writer: a program still has it open for writing",
@@ -202,6 +252,11 @@ _SENTENCES: dict[Where, Callable[[Standing], str]] = {
     "deferred": _deferred,
     "in_work": lambda standing: "in work",
     "unseen": lambda standing: f"out of sight: {standing.reason}",
+    "described": lambda standing: "described",
+    "failed": lambda standing: f"failed: {standing.reason}",
+    "existing": lambda standing: (
+        "left as it is: it lay there when the library was added, and only what comes later is described"
+    ),
 }
 
 
@@ -214,7 +269,7 @@ def _left(settings: Settings, path: str) -> Explanation | None:
     for name in sidecar.SUFFIXES:
         for candidate in _delivered_as(folders, name, path):
             return _lies(folders, name, candidate)
-    for picture in _pictures_of(path):
+    for picture in (*_pictures_of(path), *_delivered_beside(folders, path)):
         for candidate in _delivered_as(folders, "done", picture):
             told = _record(folders, "done", candidate)
             if told is not None and openat.split(path)[1] in {one.name for one in told.companions}:
@@ -245,7 +300,20 @@ def _was(entry: Entry, folders: Folders) -> Explanation:
 
 
 def _pictures_of(path: str) -> Iterator[str]:
-    return pictures_of(path, IMAGE_EXTENSIONS, text=True)
+    return pictures_of(path, text=True)
+
+
+def _delivered_beside(folders: Folders, path: str) -> list[str]:
+    """The delivered pictures that take the file along, but whose names its own does not tell."""
+    inner, base = openat.split(path)
+    try:
+        names = os.listdir(folders.done / inner)
+    except OSError:
+        return []
+    suffix = sidecar.CAPTION_SUFFIX
+    pictures = [name.removesuffix(suffix) for name in names if name.endswith(suffix)]
+    prefix = f"{inner}/" if inner else ""
+    return [prefix + picture for picture in pictures_among(base, Names(pictures))]
 
 
 def _remembered(settings: Settings, ask: Callable[[Looking], Answer]) -> Answer | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 
 import click
 
@@ -62,15 +63,22 @@ def page(app: click.Group) -> str:
         "[OPTIONS] [ARGUMENTS]",
         ".SH COMMANDS",
     ]
-    for name in app.list_commands(context):
-        command = app.get_command(context, name)
-        if command is not None and not command.hidden:
-            lines += _command(name, command, context)
+    lines += _commands(app, context)
     lines += [".SH FILES"]
     for path, meaning in FILES:
         lines += [".TP", f".I {_text(path)}", _text(meaning)]
     lines += [".SH NOTES", _text(app.epilog or "")]
     return "\n".join(lines) + "\n"
+
+
+def _commands(group: click.Group, context: click.Context, before: str = "") -> Iterator[str]:
+    """Each command; of one that has commands of its own, these."""
+    for name in group.list_commands(context):
+        command = group.get_command(context, name)
+        if isinstance(command, click.Group):
+            yield from _commands(command, click.Context(command, parent=context), f"{before}{name} ")
+        elif command is not None and not command.hidden:
+            yield from _command(before + name, command, context)
 
 
 def _command(name: str, command: click.Command, parent: click.Context) -> list[str]:

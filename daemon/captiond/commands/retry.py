@@ -7,13 +7,16 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from captiond.commands import library_files
 from captiond.commands.folders import refuse_missing
 from captiond.delivery import retry
 from captiond.delivery.not_understood import Tell
 from captiond.errors import NotThere
+from captiond.libraries.index import forget_failure
 
 if TYPE_CHECKING:
     from captiond.settings import Settings
+    from captiond.settings.schema import Library
 
 
 def put_back(
@@ -21,19 +24,34 @@ def put_back(
 ) -> Iterator[tuple[str, Path | None]]:
     """All that failed, or what is named: each path, and where it lies now; None if nothing failed there.
 
+    What failed in a library lies there still, and is tried again at the next look through it.
+
     `tell`: hears of what an earlier retry left, and cannot be understood or finished.
     Raises Surroundings if a folder is missing or does not let us.
     """
     refuse_missing(settings, "inbox", "failed")
     folders = settings.folders
-    wanted = [beneath(path, folders.failed, cwd) for path in named] or retry.failures(folders.failed)
+    wanted = [beneath(path, folders.failed, cwd) for path in named] or [
+        *retry.failures(folders.failed),
+        *library_files.failures(settings),
+    ]
     for path in wanted:
+        absolute = Path(os.path.abspath(cwd / path))  # noqa: PTH100 - resolve would follow links
+        found = library_files.within(settings, absolute)
         try:
-            back = retry.put_back(path, inbox=folders.inbox, failed=folders.failed, tell=tell)
+            if found is None:
+                back = retry.put_back(path, inbox=folders.inbox, failed=folders.failed, tell=tell)
+                yield path, folders.inbox / back
+                continue
         except NotThere:
-            yield path, None
-        else:
-            yield path, folders.inbox / back
+            found = library_files.named(settings, Path(path))
+        yield path, _tried_again(settings, *found) if found is not None else None
+
+
+def _tried_again(settings: Settings, library: Library, path: str) -> Path | None:
+    """Where the picture lies, if it had failed."""
+    is_known = forget_failure(settings.folders.state, library.name, path)
+    return library.path / path if is_known else None
 
 
 def beneath(path: str, folder: Path, cwd: Path) -> str:

@@ -51,6 +51,8 @@ def serve(
     """
     from captiond.service.daemon import Daemon
 
+    if once:
+        _heed_pause(settings)
     daemon = Daemon(settings, reread=reread)
     with progress.shown(daemon, screen, wanted=once):
         daemon.run(once=once, patience_seconds=patience_seconds)
@@ -60,3 +62,14 @@ def serve(
     if left:
         log.warning("left in the inbox, since they are not whole", files=left)
     return ExitCode.SOME_FAILED if left or daemon.rooms.tally.failed else ExitCode.OK
+
+
+def _heed_pause(settings: Settings) -> None:
+    """Raises Surroundings in a wanted pause; in closed hours it says so, since somebody asks for it now."""
+    from captiond.commands import pause
+    from captiond.service.resting import resting_of
+
+    pause.refuse_while_on(settings)
+    closed = resting_of(settings).look()
+    if closed is not None:
+        log.info("the hours are closed, and --once works all the same", reason=closed.reason)

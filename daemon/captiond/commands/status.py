@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from captiond.service import client
-from captiond.status import Status
+from captiond.status import LibraryStatus, Status, Unserved, downloading
 from captiond.support import settings_file, wire
 
 Answer = TypeVar("Answer")
@@ -68,21 +68,46 @@ def _rows(found: Status) -> Iterator[tuple[str, str]]:
     model, counts = found.model, Counter(found.counts)
     yield "state", found.state if found.process is None else f"{found.state} (process {found.process})"
     if found.pause_reason is not None:
-        yield "paused", " ".join(filter(None, (found.pause_reason, found.pause_advice)))
+        until = f"(until {moment(found.pause_until)})" if found.pause_until is not None else None
+        yield "paused", " ".join(filter(None, (found.pause_reason, until, found.pause_advice)))
     yield "inbox", ", ".join(_inbox(counts, found.gives_up_seconds))
+    if found.unserved:
+        yield "unserved", ", ".join(map(unserved, found.unserved))
     since = f" since {moment(found.started_at)}" if found.started_at is not None else " in all"
     again = f", {counts['duplicates']} sent again" if counts["duplicates"] else ""
-    yield "so far", f"{counts['done']} done, {counts['failed']} failed{again}{since}"
+    look = f" ({counts['needs_look']} to be looked at)" if counts["needs_look"] else ""
+    cached = f" ({counts['cached']} as copies of others)" if counts["cached"] else ""
+    yield "so far", f"{counts['done']} done{cached}{look}, {counts['failed']} failed{again}{since}"
     if found.process is not None:
         left = f", {duration(found.seconds_to_finish)} left" if found.seconds_to_finish else ""
         yield "speed", f"{found.rate_per_second:.2f} pictures a second{left}"
     where = f"loaded, on {model['device']}" if model.get("device") else "loaded"
-    yield "model", f"{model.get('id')}, {where if model.get('loaded') else 'not loaded'}"
+    if found.download is not None:
+        where = downloading(found.download)
+    elif not model.get("loaded"):
+        where = "not loaded"
+    yield "model", f"{model.get('id')}, {where}"
     yield "watch", " ".join(filter(None, (found.watch.get("method"), found.watch.get("degraded"))))
+    for library in found.libraries:
+        yield "library", ", ".join(_library(library))
     if counts["missed_events"]:
         yield "missed", f"{counts['missed_events']} events; the scan found these files"
     if found.last_error is not None:
         yield "trouble", found.last_error
+
+
+def _library(library: LibraryStatus) -> Iterator[str]:
+    """What is known of one library; last why it is away, if it is."""
+    state = "" if library.state == "unknown" else f" {library.state}"
+    yield f"{library.name}:{state}, {library.described} of {library.pictures} described".replace(":,", ":")
+    if library.state != "unknown":
+        yield f"{library.waiting} waiting"
+    if library.failed:
+        yield f"{library.failed} failed"
+    if library.left_behind:
+        yield f"{library.left_behind} sidecars left behind"
+    if library.reason is not None:
+        yield " ".join(filter(None, (library.reason, library.advice)))
 
 
 def _inbox(counts: Mapping[str, int], gives_up_seconds: float | None) -> Iterator[str]:
@@ -97,6 +122,11 @@ def _inbox(counts: Mapping[str, int], gives_up_seconds: float | None) -> Iterato
     yield f"{counts['ignored']} ignored"
     if counts["unreadable"]:
         yield f"{counts['unreadable']} unreadable"
+
+
+def unserved(one: Unserved) -> str:
+    """`63 RAW (pip install 'captiond[raw]')`."""
+    return f"{one.files:,} {one.kind} ({one.advice})"
 
 
 def not_whole(count: int, gives_up_seconds: float | None) -> str:

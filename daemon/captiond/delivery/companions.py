@@ -10,17 +10,18 @@ import errno
 import os
 import stat
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
 from threading import Lock
 
+from captiond import formats
 from captiond.delivery.files import NO_FILE, allocated, contents
-from captiond.delivery.folders import Folder
+from captiond.delivery.folders import Beneath
 from captiond.errors import TryLater
 from captiond.names import shown
-from captiond.records import NO_NOTES, Fingerprint, Notes, Rules
+from captiond.records import NO_NOTES, Fingerprint, Notes, RawNote, Rules
 from captiond.sidecar.companions import (
     C2PA,
     EDITED,
@@ -29,11 +30,12 @@ from captiond.sidecar.companions import (
     XMP,
     Names,
     Tail,
+    is_raw,
     names_of,
     notes_of,
     original_of,
-    tails,
     tails_in,
+    tails_of,
 )
 from captiond.support.lease import is_held_by_writer
 from captiond.support.openat import open_file, split
@@ -65,7 +67,7 @@ class Companion:
         return "" if is_named_like_it else self.tail.suffix.lower()
 
     @contextmanager
-    def opened(self, inbox: Folder) -> Iterator[int]:
+    def opened(self, inbox: Beneath) -> Iterator[int]:
         """Open for reading, and what was seen, before as after; else TryLater."""
         try:
             file = open_file(inbox.root, self.path)
@@ -121,6 +123,13 @@ class Company:
     def first(self, kind: str) -> Companion | None:
         return next((companion for companion in self.companions if companion.kind == kind), None)
 
+    @property
+    def xmp_of_raw(self) -> Companion | None:
+        """The .xmp of the RAW that travels along: under its whole name, or under the stem."""
+        if self.notes.raw is None:
+            return None
+        return _xmp_of_raw(self.companions, self.notes.raw.suffix)
+
 
 class Takers:
     """Which delivery each companion goes with, from the first that asks until that one is over."""
@@ -132,15 +141,15 @@ class Takers:
         self._jobs: dict[str, str] = {}
         self._listed: tuple[float, str, Names] = (0.0, "", Names(()))
 
-    def look(self, inbox: Folder, path: str, rules: Rules) -> Company:
+    def look(self, inbox: Beneath, path: str, rules: Rules) -> Company:
         """What would travel with the picture now; TryLater if some of it is being written."""
         return self._look(inbox, path, rules, self._are_without)
 
-    def take(self, inbox: Folder, path: str, rules: Rules, job: str) -> Company:
+    def take(self, inbox: Beneath, path: str, rules: Rules, job: str) -> Company:
         """The same, kept for this job from now on."""
         return self._look(inbox, path, rules, lambda beside: self.keep(beside, job))
 
-    def _look(self, inbox: Folder, path: str, rules: Rules, may_take: Callable[[str], bool]) -> Company:
+    def _look(self, inbox: Beneath, path: str, rules: Rules, may_take: Callable[[str], bool]) -> Company:
         return look(
             inbox,
             path,
@@ -180,7 +189,7 @@ class Takers:
 
 
 def look(
-    inbox: Folder,
+    inbox: Beneath,
     path: str,
     *,
     text: bool,
@@ -191,6 +200,7 @@ def look(
 ) -> Company:
     """What travels with the picture `path`, all of it quiet; TryLater if some of it is not."""
     companions: list[Companion] = []
+    xmps: dict[str, bytes] = {}  # by path
     noted: dict[str, bytes | None] = {}  # by kind; None: too large
     jsons: list[bytes] = []
     is_signed = False
@@ -200,20 +210,41 @@ def look(
             continue
         with companion.opened(inbox) as file:
             companion.must_be_quiet(file, settle_seconds, now)
+            if companion.kind.endswith(XMP) and companion.fingerprint.size <= MOST_NOTE_BYTES:
+                xmps[companion.path] = contents(file, companion.fingerprint.size)
             if companion.kind in (XMP, TEXT) and companion.kind not in noted:
                 size = companion.fingerprint.size
-                noted[companion.kind] = contents(file, size) if size <= MOST_NOTE_BYTES else None
+                there = xmps.get(companion.path)
+                noted[companion.kind] = there or (contents(file, size) if size <= MOST_NOTE_BYTES else None)
             if companion.kind.endswith(JSON) and companion.fingerprint.size <= _MOST_JSON_BYTES:
                 jsons.append(contents(file, companion.fingerprint.size))
         if not companion.is_lent:
             companions.append(companion)
     unread = frozenset(kind[1:] for kind, content in noted.items() if content is None)
-    notes = Notes(noted.get(XMP), noted.get(TEXT), unread, tuple(jsons), path, is_signed)
+    raw = _raw_note(companions, xmps)
+    notes = Notes(noted.get(XMP), noted.get(TEXT), unread, tuple(jsons), path, is_signed, raw)
     return Company(tuple(companions), notes)
 
 
+def _raw_note(companions: Sequence[Companion], xmps: Mapping[str, bytes]) -> RawNote | None:
+    """Of the RAW that travels along, if RAW files are pictures here."""
+    raw = next((one for one in companions if is_raw(one.tail)), None)
+    if raw is None or not formats.is_served(formats.RAW):
+        return None
+    own = _xmp_of_raw(companions, raw.tail.suffix)
+    if own is None:
+        return RawNote(raw.tail.suffix)
+    first = next(one for one in companions if one.kind == XMP) if own.kind == XMP else None
+    return RawNote(raw.tail.suffix, xmps.get(own.path), shares=own is first)
+
+
+def _xmp_of_raw(companions: Sequence[Companion], suffix: str) -> Companion | None:
+    on_stem = {one.tail.suffix: one for one in reversed(companions) if one.tail.on_stem}
+    return on_stem.get(suffix + XMP) or on_stem.get(XMP) or on_stem.get(XMP.upper())
+
+
 def _found(
-    inbox: Folder, path: str, names_of_many: Callable[[int, str], Names], *, text: bool
+    inbox: Beneath, path: str, names_of_many: Callable[[int, str], Names], *, text: bool
 ) -> list[Companion]:
     """The regular files that may travel with it.  Of two names that differ in case only, the first."""
     folder_name, name = split(path)
@@ -246,7 +277,7 @@ def _there(
         if len(names) < _FEW_NAMES:
             return tails_in(Names(names), name, text=text)
     found = {tail.of(name): tail for tail in tails_in(names_of_many(folder, path), name, text=text)}
-    possible = tails(text=text)
+    possible = tails_of(name, text=text)
     for tail, beside in zip(possible, names_of(name, possible), strict=True):
         # Half the cost of a stat, which raises for each name that is not there.
         if beside != name and beside not in found and os.access(beside, os.F_OK, dir_fd=folder):

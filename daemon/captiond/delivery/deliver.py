@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from captiond import sidecar
-from captiond.delivery import duplicates, originals
+from captiond.delivery import duplicates, late, originals
 from captiond.delivery.attempts import Attempts
 from captiond.delivery.attributes import Attributes
 from captiond.delivery.companions import Takers
@@ -137,7 +137,7 @@ class Delivery:
             with ours(f"looking at what lies beside {shown(path)}"):
                 beside = self._takers.look(inbox, path, rules)
             attempt = self._attempts.begin(path, fingerprint)
-            _refuse(settled, attempt, rules)
+            refuse(settled, attempt, rules)
             try:
                 with ours(f"reading {shown(path)}"):
                     self._attributes[path] = Attributes.of(file)
@@ -155,7 +155,8 @@ class Delivery:
                     claimed_at=self._clock(),
                     rules=rules,
                     notes=beside.notes,
-                    notices=settled.notices,
+                    notices=(*settled.notices, *late.notices_of(self._folders["done"], path)),
+                    folder=rules.folder_of(path, data, fingerprint.modified_ns),
                 )
                 earlier = self._finishing.earlier(path, {"done": sha256, "failed": identity(fingerprint)})
                 return earlier or self._taken_away(claimed) or claimed
@@ -169,7 +170,7 @@ class Delivery:
             return None
         steps = self._finishing.steps("done", job.id)
         with ours(f"looking for {shown(job.path)}"), of_one_picture(steps.target, job.path):
-            if not duplicates.has_twin(steps, job.path, job.sha256):
+            if not duplicates.has_twin(steps, job):
                 return None
             with self._finishing.working(steps):
                 beside = self._takers.take(steps.inbox, job.path, job.rules, job.id)
@@ -211,7 +212,7 @@ class Delivery:
                 described = job.rules.describe(job.data, format, record.texts, notes=beside.notes)
                 record = record.described(described)
                 steps.trace.write_record(record, attributes.give_record)
-            return stage(steps, record, original, attributes, beside, described, job.rules)
+            return stage(steps, record, original, attributes, beside, described, job.rules, job.folder)
 
     def _attributes_of(self, steps: Steps, job: Job) -> Attributes:
         """The original's as they are now, or were when it was claimed; its time is that of what was read."""
@@ -243,8 +244,12 @@ class Delivery:
         self._attributes.pop(path, None)
         return set_aside
 
-    def edit(self, path: str, words: str | Change, at: datetime, *, was: str | None = None) -> Delivered:
+    def edit(
+        self, path: str, words: str | Change, at: datetime, *, was: str | None = None, by: str | None = None
+    ) -> Delivered:
         """A person's texts for the image done/`path`: a new caption, or what becomes of all that is said.
+
+        `by`: the person's name, if it is known.
 
         Raises what `rewrite` raises, Overtaken if the caption is not any more what it `was`, and what the
         change raises.
@@ -256,7 +261,7 @@ class Delivery:
                 raise Overtaken(path, texts.caption)
             return new
 
-        return self.rewrite(path, by_person(change, self._rules_of, at), at)[0]
+        return self.rewrite(path, by_person(change, self._rules_of, at, by), at)[0]
 
     def rewrite(self, path: str, revise: Revise, at: datetime) -> tuple[Delivered, Record]:
         """Other texts for the image done/`path`, in it, in its sidecar, and beside it; see the module `edit`.
@@ -294,18 +299,18 @@ class Delivery:
         return sidecar.outcome(record, delivered, datetime.now(UTC))
 
 
-def by_person(change: Change, rules_of: RulesOf, at: datetime) -> Revise:
+def by_person(change: Change, rules_of: RulesOf, at: datetime, by: str | None = None) -> Revise:
     """What a person's change makes of a record; the same where it changes no text."""
 
     def revise(record: Record) -> Record:
         assert record.texts is not None
         new = change(record.texts, rules_of(record.path).limits)
-        return record if new == record.texts else edited(record, new, at)
+        return record if new == record.texts else edited(record, new, at, by)
 
     return revise
 
 
-def _refuse(settled: SettledFile, attempt: int, rules: Rules) -> None:
+def refuse(settled: SettledFile, attempt: int, rules: Rules) -> None:
     """What can be told without reading the file."""
     size = settled.fingerprint.size
     if (fault := settled.fault) is not None:

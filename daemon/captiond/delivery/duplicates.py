@@ -30,14 +30,14 @@ from captiond.support.openat import split
 _MOST_NAMES = 100
 
 
-def has_twin(steps: Steps, path: str, sha256: str) -> bool:
+def has_twin(steps: Steps, job: Job) -> bool:
     """Whether done/ has a sidecar of this very file; cheap if the name is free."""
-    return _twin(steps, path, sha256) is not None
+    return _twin(steps, job) is not None
 
 
 def claim_of(steps: Steps, job: Job, beside: Company) -> Claim | None:
     """What is to be taken away; None if the file, or what lies beside it, is not the same as in done/."""
-    twin = _twin(steps, job.path, job.sha256)
+    twin = _twin(steps, job)
     if twin is None:
         return None
     name, record = twin
@@ -59,10 +59,11 @@ def stands(steps: Steps, claim: Claim) -> bool:
         return all(holds(folder, piece.tail.of(name), piece) for piece in claim.pieces)
 
 
-def _twin(steps: Steps, path: str, sha256: str) -> tuple[str, Record] | None:
+def _twin(steps: Steps, job: Job) -> tuple[str, Record] | None:
     """The path in done/, and the sidecar, of what was made of this very file."""
-    dropped_in, dropped = split(path)
-    folder_name = steps.target.find_folder(dropped_in)
+    dropped_in, dropped = split(job.path)
+    path, sha256 = job.path, job.sha256
+    folder_name = steps.target.find_folder(dropped_in if job.folder is None else job.folder)
     if folder_name is None:
         return None
     with steps.target.folder(folder_name) as folder:
@@ -125,6 +126,8 @@ def _same(
     if told.action != "moved":
         made = {} if described is None else {XMP: described.xmp, TEXT: described.text}
         content = made.get(companion.kind) if companion is beside.first(companion.kind) else None
+        if companion is beside.xmp_of_raw and described is not None and described.raw_xmp is not None:
+            content = described.raw_xmp
         published = "" if content is None else hashlib.sha256(content).hexdigest()
     if published != told.sha256:
         return None

@@ -58,15 +58,17 @@ from captiond.delivery.moves import Move
 from captiond.delivery.not_understood import Tell, put_by
 from captiond.delivery.troubles import of_one_picture
 from captiond.errors import NotThere, TryLater
+from captiond.formats import raw
 from captiond.names import checked_path, job_id, shown
-from captiond.records import Delivered, Fingerprint, Notes, RulesOf, Texts
+from captiond.records import Delivered, Fingerprint, Notes, RawNote, RulesOf, Texts
 from captiond.sidecar import Record
-from captiond.sidecar.companions import TEXT, XMP, Tail, credentials_of, tails
+from captiond.sidecar.companions import TEXT, XMP, Tail, credentials_of, notes_of, raw_endings, tails
 from captiond.support.lease import is_held_by_writer
 from captiond.support.openat import FILE, split, sync_folder
 
 _OURS = re.compile(r"([0-9a-f]{24})\..*", re.DOTALL)
 _REVISE = "revise"
+_OF_RAW = "raw.xmp"  # the .xmp of a RAW that came along
 
 
 # What the record shall say, by what it says; the same record: nothing is to change.  It may raise a verdict.
@@ -193,10 +195,11 @@ class Edits:
             raise Changed(path)
         xmp, text = (beside[kind][1].data if kind in beside else None for kind in (XMP, TEXT))
         describe, format = self._rules_of(told.path).describe, told.source.format or ""
-        notes = Notes(xmp, text, name=told.path, is_signed=is_signed)
+        of_raw = RawNote("", beside[_OF_RAW][1].data) if _OF_RAW in beside else None
+        notes = Notes(xmp, text, name=told.path, is_signed=is_signed, raw=of_raw)
         described = describe(image.data, format, texts, notes=notes, own=ours(old.record, old.texts))
         files, contents, merged = [image], [described.data], {}
-        for kind, content in ((XMP, described.xmp), (TEXT, described.text)):
+        for kind, content in ((XMP, described.xmp), (TEXT, described.text), (_OF_RAW, described.raw_xmp)):
             if content is not None and kind in beside and content != beside[kind][1].data:
                 tail, file = beside[kind]
                 files.append(file.at(at))
@@ -264,11 +267,15 @@ class _File:
 
 
 def _beside(folder: int, name: str) -> dict[str, tuple[Tail, _File]]:
-    """The .xmp and the .txt beside an image, if they are there; of several the better known."""
+    """The .xmp and the .txt beside an image, if they are there; of several the better known.
+
+    And the .xmp of a RAW that came along.
+    """
     found: dict[str, tuple[Tail, _File]] = {}
-    for tail in tails(text=True):
-        kind = tail.suffix.lower()
-        if kind in (XMP, TEXT) and kind not in found:
+    kinds = ((tail, tail.suffix.lower()) for tail in tails(text=True))
+    of_raw = ((notes, _OF_RAW) for notes in map(notes_of, raw_endings()) if notes is not None)
+    for tail, kind in kinds if raw.has_ending(name) else (*kinds, *of_raw):
+        if kind in (XMP, TEXT, _OF_RAW) and kind not in found:
             try:
                 found[kind] = tail, _File.read(folder, tail.of(name), most_bytes=MOST_NOTE_BYTES)
             except OSError as error:

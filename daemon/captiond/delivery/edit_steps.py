@@ -8,14 +8,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from captiond import sidecar
-from captiond.delivery.files import exists, names_in, remove, sha256_at, sha256_of
+from captiond.delivery.files import exists, names_in, remove, sha256_at
 from captiond.delivery.folders import Folder
-from captiond.delivery.moves import REFUSES_FLAG, Move, drop_reservations, move_beside
+from captiond.delivery.moves import Move, drop_reservations, move_beside
+from captiond.delivery.swap import swap
 from captiond.names import checked_name, checked_path
 from captiond.sidecar import checked
 from captiond.sidecar.decode import read_json
-from captiond.support.lease import is_held_by_writer
-from captiond.support.openat import FILE, split, sync_folder
+from captiond.support.openat import split, sync_folder
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,22 +119,7 @@ class Edit:
     def _swap(self, folder: int, number: int) -> bool:
         """Step 3, if what it takes is the very file whose checksum is the old one; else it is undone."""
         piece, staged = self.claim.pieces[number], self._staged(number)
-        file = os.open(piece.name, FILE, dir_fd=folder)
-        try:
-            try:
-                self.exchange(self.work, staged, folder, piece.name)
-            except OSError as error:
-                if error.errno not in REFUSES_FLAG:
-                    raise
-                is_ours = _is_still(folder, piece.name, file, piece.old)
-                if is_ours:
-                    os.rename(staged, piece.name, src_dir_fd=self.work, dst_dir_fd=folder)
-            else:
-                is_ours = _is_still(self.work, staged, file, piece.old)
-                if not is_ours:
-                    self.exchange(self.work, staged, folder, piece.name)
-        finally:
-            os.close(file)
+        is_ours = swap(self.work, staged, folder, piece.name, piece.old, exchange=self.exchange)
         sync_folder(folder)
         sync_folder(self.work)
         return is_ours
@@ -154,13 +139,6 @@ class Edit:
             )
             sync_folder(folder)
         remove_all(self.work, self.job)
-
-
-def _is_still(folder: int, name: str, file: int, sha256: str) -> bool:
-    """Whether the name leads to this very file, and nobody has written or writes into it."""
-    there = os.stat(name, dir_fd=folder, follow_symlinks=False)
-    is_same = os.path.samestat(there, os.fstat(file))
-    return is_same and not is_held_by_writer(file) and sha256_of(file) == sha256
 
 
 def claim_from(text: bytes) -> Claim:

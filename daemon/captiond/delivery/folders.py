@@ -13,10 +13,11 @@ import os
 import secrets
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from errno import EACCES, EILSEQ, EINVAL, ELOOP, ENAMETOOLONG, ENODATA, ENOENT, ENOTDIR
 from pathlib import Path
+from typing import Protocol
 
 from captiond.delivery import access
 from captiond.delivery.files import enter
@@ -31,6 +32,15 @@ _LOCK = "lock"
 
 # What a file system says to a name that it cannot hold.
 REFUSED_NAMES = {EINVAL, EILSEQ, ENAMETOOLONG}
+
+
+class Beneath(Protocol):
+    """An opened folder, and those in it."""
+
+    @property
+    def root(self) -> int: ...
+
+    def folder(self, folder: str) -> AbstractContextManager[int]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,9 +65,8 @@ class Folder:
                 undo.callback(os.close, root)
                 if not os.access(path, os.W_OK | os.X_OK):
                     raise PermissionError(EACCES, "it is not writable", str(path))
-                opened = own.enter(root, path)
+                opened, lock = _enter_and_lock(path, root, token)
                 undo.callback(os.close, opened.descriptor)
-                lock = _take_lock(path, opened.descriptor, token)
             except Surroundings as trouble:
                 raise CannotStart(
                     trouble.message, exit_code=ExitCode.TRY_AGAIN, advice=trouble.advice
@@ -276,6 +285,22 @@ def lock_holder(path: Path) -> str | None:
 
 def _holder(lock: int) -> str:
     return os.pread(lock, 100, 0).decode("ascii", "replace").partition("\n")[0] or "unknown"
+
+
+def _enter_and_lock(path: Path, root: int, token: str) -> tuple[own.Own, int]:
+    for attempt in range(own.SWEEPS):
+        opened = own.enter(root, path)
+        try:
+            return opened, _take_lock(path, opened.descriptor, token)
+        except FileNotFoundError:
+            # A program that mirrors into the folder (rclone sync) removed `.captiond/` just now.
+            os.close(opened.descriptor)
+            if attempt == own.SWEEPS - 1:
+                raise
+        except BaseException:
+            os.close(opened.descriptor)
+            raise
+    raise AssertionError
 
 
 def _take_lock(path: Path, work: int, token: str) -> int:

@@ -39,7 +39,7 @@ from captiond.records import Fingerprint
 from captiond.sidecar import Record, checked
 from captiond.sidecar.companions import FORMS, Tail
 from captiond.sidecar.decode import read_json
-from captiond.support.openat import split, sync_folder
+from captiond.support.openat import FILE, split, sync_folder
 
 _OURS = re.compile(r"([0-9a-f]{24})\.(?:json|img|[0-9]{1,6}|claim|delivered)(?:\.new)?")
 
@@ -72,6 +72,7 @@ class Claim:
     pieces: tuple[Piece, ...]  # the picture first
     by_rename: bool = False  # the picture goes there itself, and no copy of it
     is_duplicate: bool = False  # it lies there since an earlier delivery
+    folder: str | None = None  # that was chosen for it; None: the one that it was dropped in
 
     @property
     def original(self) -> Original:
@@ -84,6 +85,11 @@ class Claim:
     @property
     def path(self) -> str:
         return self.original.path
+
+    @property
+    def wanted_folder(self) -> str:
+        """What its folder is to be called, if nothing is in the way."""
+        return split(self.path)[0] if self.folder is None else self.folder
 
     @property
     def published_sha256(self) -> str:
@@ -166,6 +172,13 @@ class Trace:
     def has_piece(self, number: int) -> bool:
         return exists(self.work, self.piece(number))
 
+    def open_image(self) -> int | None:
+        """A descriptor of the image, if it is there."""
+        try:
+            return os.open(self.image, FILE, dir_fd=self.work)
+        except FileNotFoundError:
+            return None
+
     def is_empty(self) -> bool:
         return not any(exists(self.work, name) for name in (self.record, self._claim, self._delivered))
 
@@ -206,7 +219,10 @@ def claim_from(text: bytes) -> Claim:
         told = read_json(text)
         pieces = tuple(_piece_from(piece) for piece in told["pieces"])
         kinds = told.get("by_rename") is True, told.get("is_duplicate") is True
-        claim = Claim(checked_path(told["name"]), pieces, *kinds)
+        folder = told.get("folder")
+        claim = Claim(
+            checked_path(told["name"]), pieces, *kinds, None if folder is None else checked_path(folder)
+        )
     except (KeyError, TypeError) as error:
         raise ValueError(f"not a claim of ours: {error!r}") from error
     if not pieces or pieces[0].tail != PICTURE or pieces[0].original is None:

@@ -14,25 +14,26 @@ from pathlib import Path
 from captiond.errors import CannotStart, ExitCode
 
 
-def refuse_nested(inbox: Path, done: Path, failed: Path, state: Path) -> None:
+def refuse_nested(inbox: Path, done: Path, failed: Path, state: Path, **others: Path) -> None:
     """Raise CannotStart if two of the folders are the same or one lies inside another.
 
-    A daemon whose `done` lies in its inbox would caption its own results for ever.
+    A daemon whose `done` lies in its inbox would caption its own results for ever.  `others`: libraries and
+    where their sidecars go, by what a person calls them.
     """
-    folders = {"inbox": inbox, "done": done, "failed": failed, "state": state}
+    ours = {"inbox": inbox, "done": done, "failed": failed, "state": state}
+    folders = {f"folders.{name}": path for name, path in ours.items()} | others
     chains = {name: _chain(path) for name, path in folders.items()}
     for inner, outer in permutations(folders, 2):
         if not chains[inner] & _itself(folders[outer]):
             continue
         if chains[outer] & _itself(folders[inner]):
-            what = f"folders.{inner} and folders.{outer} are the same folder ({folders[inner]})"
+            what = f"{inner} and {outer} are the same folder ({folders[inner]})"
         else:
-            what = f"folders.{inner} ({folders[inner]}) lies inside folders.{outer} ({folders[outer]})"
-        raise CannotStart(
-            what,
-            exit_code=ExitCode.WRONG_SETTINGS,
-            advice="Give inbox, done, failed and state a folder each, side by side.",
-        )
+            what = f"{inner} ({folders[inner]}) lies inside {outer} ({folders[outer]})"
+        advice = "Give inbox, done, failed and state a folder each, side by side."
+        if {inner, outer} & others.keys():
+            advice = "Libraries, their sidecars and the four folders lie side by side."
+        raise CannotStart(what, exit_code=ExitCode.WRONG_SETTINGS, advice=advice)
 
 
 def _itself(path: Path) -> set[object]:

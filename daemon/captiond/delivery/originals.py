@@ -14,7 +14,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
 from captiond.delivery.files import NO_FILE, enter, exists, is_regular, sha256_of
-from captiond.delivery.folders import WORK, Folder
+from captiond.delivery.folders import WORK, Beneath, Folder
 from captiond.delivery.journal import Claim, Original, looks_like
 from captiond.delivery.moves import Move, move_beside
 from captiond.errors import Surroundings, TryLater, as_surroundings
@@ -27,7 +27,7 @@ FORBIDDEN_RETRY_SECONDS = 60.0
 
 
 @contextmanager
-def opened(inbox: Folder, path: str, fingerprint: Fingerprint) -> Iterator[int]:
+def opened(inbox: Beneath, path: str, fingerprint: Fingerprint) -> Iterator[int]:
     """The settled file, open for reading and certainly the one that settled; else TryLater."""
     if WORK in path.split("/"):
         raise TryLater(f"{WORK} is the daemon's own", after_seconds=FORBIDDEN_RETRY_SECONDS)

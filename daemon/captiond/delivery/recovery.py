@@ -124,14 +124,15 @@ class Recovery:
         if claim is None or claim.published_sha256 != record.published_sha256 or not steps.is_whole(claim):
             if claim is not None:
                 steps.hide(claim)
-            claim = self._staged_anew(steps, record)
+            claim = self._staged_anew(steps, record, claim)
             if claim is None:
                 return None
         steps.drop_reservations(claim)
         return steps.commit(claim)
 
-    def _staged_anew(self, steps: Steps, record: Record) -> Claim | None:
-        """Back to the end of step 2, from the original and the record's caption.
+    def _staged_anew(self, steps: Steps, record: Record, former: Claim | None) -> Claim | None:
+        """Back to the end of step 2, from the original and the record's caption; to the folder of the
+        `former` claim.
 
         None, and the traces stay, if neither original nor image is there.  None, and the traces go, if
         the original had better take the ordinary way: an image without a caption is rejected again, and one
@@ -139,8 +140,9 @@ class Recovery:
         """
         rules = self._rules_of(record.path)
         with _original(steps.inbox, record) as (file, original):
+            folder = _folder(steps, record, former, file, rules)
             if file is None or record.texts is None:
-                return self._staged_as_it_lies(steps, record, original, file, rules)
+                return self._staged_as_it_lies(steps, record, original, file, rules, folder)
             beside = self._takers.take(steps.inbox, record.path, rules, steps.trace.job)
             described = self._described(record, file, beside.notes, rules)
             if described is None:
@@ -149,13 +151,19 @@ class Recovery:
             attributes = Attributes.of(file)
             try:
                 record = _rewritten(steps, record, record.described(described).accompanied(()), attributes)
-                return stage(steps, record, original, attributes, beside, described, rules)
+                return stage(steps, record, original, attributes, beside, described, rules, folder)
             except (TryLater, OSError):
                 self._attempts.forgive(record.path, original.fingerprint)
                 raise
 
     def _staged_as_it_lies(
-        self, steps: Steps, record: Record, original: Original, file: int | None, rules: Rules
+        self,
+        steps: Steps,
+        record: Record,
+        original: Original,
+        file: int | None,
+        rules: Rules,
+        folder: str | None,
     ) -> Claim | None:
         """If nothing can be made anew: the image that lies in `.captiond/`, if it is whole."""
         trace = steps.trace
@@ -168,7 +176,7 @@ class Recovery:
         if record.texts is not None:
             beside = self._takers.take(steps.inbox, record.path, rules, trace.job)
             record = _rewritten(steps, record, record.accompanied(()), attributes)
-        return stage(steps, record, original, attributes, beside, None, rules)
+        return stage(steps, record, original, attributes, beside, None, rules, folder)
 
     def _described(self, record: Record, file: int, notes: Notes, rules: Rules) -> Described | None:
         fingerprint = Fingerprint.of(os.fstat(file))
@@ -220,6 +228,23 @@ def _of_piece(trace: Trace) -> Attributes:
         return Attributes.of(image)
     finally:
         os.close(image)
+
+
+def _folder(steps: Steps, record: Record, former: Claim | None, file: int | None, rules: Rules) -> str | None:
+    """Where it goes: what was chosen is kept; else by what the original says, or the image made of it."""
+    if former is not None:
+        return former.folder
+    if record.texts is None:
+        return None  # failed/ is as the inbox
+    source = file if file is not None else steps.trace.open_image()
+    if source is None:
+        return None
+    try:
+        there = os.fstat(source)
+        return rules.folder_of(record.path, contents(source, there.st_size), there.st_mtime_ns)
+    finally:
+        if source is not file:
+            os.close(source)
 
 
 def _rewritten(steps: Steps, old: Record, new: Record, attributes: Attributes) -> Record:

@@ -7,7 +7,7 @@ and a copy counts only if nobody touched the file meanwhile.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 from captiond.delivery.attributes import Attributes
@@ -31,8 +31,12 @@ def stage(
     beside: Company,
     described: Described | None,
     rules: Rules,
+    folder: str | None,
 ) -> Claim:
-    """Write everything but the record, which lies there; without `described` the image does, too."""
+    """Write everything but the record, which lies there; without `described` the image does, too.
+
+    `folder`: in done/; None: the one that it was dropped in.
+    """
     trace = steps.trace
     if described is not None:
         with room_for(steps.target, original.path, len(described.data)):
@@ -40,27 +44,42 @@ def stage(
     pieces = [Piece(PICTURE, record.published_sha256, original)]
     told = []
     made = {} if described is None else {XMP: described.xmp, TEXT: described.text}
+    raw_xmp, its_own = described.raw_xmp if described is not None else None, beside.xmp_of_raw
     for companion in beside.companions:
         is_noted = companion is beside.first(companion.kind)
         content = made.pop(companion.kind, None) if is_noted else None
+        if companion is its_own and raw_xmp is not None:
+            content = raw_xmp
         if companion.kind[1:] in beside.notes.unread:
             content = None
         with of_one_picture(steps.target, companion.path):
             piece = _beside(steps, len(pieces), companion, content)
         pieces.append(piece)
         told.append(_told(piece, companion, content))
-    for kind, content in made.items():
-        if content is not None:
-            trace.write_piece(len(pieces), [content], attributes.give_record)
-            tail = Tail(kind, on_stem=kind == TEXT or rules.xmp_on_stem)
-            pieces.append(Piece(tail, hashlib.sha256(content).hexdigest()))
+    for tail, content in _made(made, raw_xmp if its_own is None else None, beside, rules).items():
+        trace.write_piece(len(pieces), [content], attributes.give_record)
+        pieces.append(Piece(tail, hashlib.sha256(content).hexdigest()))
     if told:
         trace.write_record(record.accompanied(tuple(told)), attributes.give_record)
         trace.sync()  # or the claim may outlive it
-    claim = steps.claim_for(pieces)
+    claim = steps.claim_for(pieces, folder=folder)
     trace.write_claim(claim)
     trace.sync()
     return claim
+
+
+def _made(
+    made: Mapping[str, bytes | None], raw_xmp: bytes | None, beside: Company, rules: Rules
+) -> dict[Tail, bytes]:
+    """What did not come along, by its name; where a RAW and its picture share an .xmp, that is one."""
+    new = {
+        Tail(kind, on_stem=kind == TEXT or rules.xmp_on_stem): content
+        for kind, content in made.items()
+        if content is not None
+    }
+    if raw_xmp is not None and (raw := beside.notes.raw) is not None:
+        new.setdefault(Tail(XMP if rules.xmp_on_stem else raw.suffix + XMP, on_stem=True), raw_xmp)
+    return new
 
 
 @contextmanager

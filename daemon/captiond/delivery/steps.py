@@ -33,9 +33,11 @@ class Steps:
     def suffix(self) -> str:
         return sidecar.SUFFIXES[self.target.name]
 
-    def claim_for(self, pieces: Sequence[Piece], *, by_rename: bool = False) -> Claim:
-        """A claim with the best name that is free just now."""
-        claim = Claim("", tuple(pieces), by_rename)
+    def claim_for(
+        self, pieces: Sequence[Piece], *, by_rename: bool = False, folder: str | None = None
+    ) -> Claim:
+        """A claim with the best name that is free just now, in that folder."""
+        claim = Claim("", tuple(pieces), by_rename, folder=folder)
         return replace(claim, name=self._first_name(claim))
 
     def commit(self, claim: Claim) -> Claim:
@@ -190,7 +192,7 @@ class Steps:
 
     def _free_names(self, claim: Claim, call: str) -> Iterator[str]:
         """The delivered paths of the picture, from the best, with which every name is free."""
-        folder_name = self.target.make_folder(split(claim.path)[0])
+        folder_name = self.target.make_folder(claim.wanted_folder)
         tails = [*(piece.tail for piece in claim.pieces), Tail(self.suffix)]
         longest_suffix = max((tail.suffix for tail in tails if not tail.on_stem), key=len)
         with self.target.folder(folder_name) as folder:

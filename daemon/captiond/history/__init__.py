@@ -11,7 +11,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -22,14 +22,21 @@ from captiond.history.find import CHOICES, MOST_CHOICES, Wanted, finding, has_wo
 from captiond.history.rows import (
     BY_DELIVERED,
     COLUMNS,
+    COUNT_NEEDING_A_LOOK,
     COUNTS,
+    DAYS,
     INSERT,
+    KINDS,
+    MARK,
     PROBE,
     RESTORE,
     REVISE,
     WORDS_ADD,
     WORDS_REMOVE,
     Entry,
+    Numbers,
+    as_if_prepared,
+    day_of,
     entry_of,
     instant,
     name_of,
@@ -42,7 +49,7 @@ from captiond.records import Outcome
 from captiond.support import database
 from captiond.support.background import Aside
 
-__all__ = ["Entry", "History", "Looking", "Wanted", "looked_into"]
+__all__ = ["Entry", "History", "Looking", "Numbers", "Wanted", "looked_into"]
 
 log = structlog.get_logger(__name__)
 
@@ -115,8 +122,25 @@ class Looking:
         return self._one("delivered = ? AND folder = ? ORDER BY id DESC LIMIT 1", stored(delivered), folder)
 
     def counts(self) -> dict[str, int]:
-        found = dict(self._do(lambda connection: connection.execute(COUNTS).fetchall()))
-        return {"done": found.get("done", 0), "failed": found.get("failed", 0)}
+        """How many were captioned, how many failed, and how many of them a person should look at."""
+
+        def act(connection: sqlite3.Connection) -> tuple[dict[str, int], int]:
+            (needing,) = connection.execute(COUNT_NEEDING_A_LOOK).fetchone()
+            return dict(connection.execute(COUNTS).fetchall()), needing
+
+        found, needing = self._do(act)
+        return {"done": found.get("done", 0), "failed": found.get("failed", 0), "needs_look": needing}
+
+    def numbers(self, since: datetime, ahead: timedelta) -> Numbers:
+        """What became of the pictures of each day; `ahead`: by whose clock, as it is ahead of UTC."""
+        asked = {"since": instant(since), "ahead": ahead // timedelta(microseconds=1)}
+
+        def act(connection: sqlite3.Connection) -> Numbers:
+            days = connection.execute(DAYS, asked).fetchall()
+            kinds = connection.execute(KINDS, asked).fetchall()
+            return Numbers(tuple(day_of(row) for row in days), dict(kinds))
+
+        return self._do(act)
 
     def _one(self, where: str, *values: object) -> Entry | None:
         query = f"SELECT {COLUMNS} FROM pictures WHERE {where}"
@@ -150,7 +174,7 @@ class History(Looking):
         return self._aside.flush(seconds)
 
     def revise(self, id: int, caption: str, at: datetime) -> Entry | None:
-        """A person's caption in place of the one there; None if there is no such entry."""
+        """A person's caption, which needs no look, in place of the one there; None without such an entry."""
         caption = well_formed(caption)
         return self._change(id, caption, REVISE, (caption, instant(at), id))
 
@@ -171,6 +195,15 @@ class History(Looking):
                     path = shown(name_of(row[1]))
                     connection.execute(WORDS_REMOVE, (id, row[0], path))
                     connection.execute(WORDS_ADD, (id, caption, path))
+
+        self._do(act)
+        return self.entry(id)
+
+    def mark(self, id: int, *, needs_look: bool) -> Entry | None:
+        """Whether a person should look at its texts; None if there is no such entry."""
+
+        def act(connection: sqlite3.Connection) -> None:
+            connection.execute(MARK, (needs_look, id))
 
         self._do(act)
         return self.entry(id)
@@ -200,7 +233,15 @@ class History(Looking):
 def looked_into(folder: Path) -> Iterator[Looking | None]:
     """The history as another process left or writes it; None if there is none.  Creates nothing."""
     with database.looked_into(folder, NAME, probe=PROBE) as connection:
-        yield None if connection is None else Looking(folder, lambda act: act(connection))
+        try:
+            if connection is not None:
+                as_if_prepared(connection)
+        except sqlite3.Error:
+            connection = None
+        if connection is None:
+            yield None
+            return
+        yield Looking(folder, lambda act: act(connection))
 
 
 def _insert(connection: sqlite3.Connection, outcomes: list[Outcome]) -> None:

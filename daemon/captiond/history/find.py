@@ -43,6 +43,7 @@ class Wanted:
     since: datetime | None = None
     until: datetime | None = None  # not itself
     is_edited: bool | None = None
+    needs_look: bool | None = None
     before: int | None = None  # older than this line
     after: int | None = None  # newer than this line
 
@@ -102,6 +103,9 @@ def _facts(wanted: Wanted) -> list[tuple[str, object]]:
         conditions.append(("at < ?", instant(wanted.until)))
     if wanted.is_edited is not None:
         conditions.append(("(edited_at IS NOT NULL) = ?", wanted.is_edited))
+    if wanted.needs_look is not None:
+        # So that the index of the few that need one is used.
+        conditions.append(("needs_look AND ?" if wanted.needs_look else "NOT needs_look AND ?", True))
     return conditions
 
 

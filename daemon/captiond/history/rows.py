@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 from captiond.names import is_utf8, shown
@@ -20,7 +20,7 @@ _MICROSECOND = timedelta(microseconds=1)
 
 COLUMNS = (
     "id, at, folder, path, delivered, sha256, caption, model, kind, message, advice, format, width, height, "
-    "queued, decode, asked, publish, attempts, edited_at, first_caption"
+    "queued, decode, asked, publish, attempts, edited_at, first_caption, needs_look"
 )
 _TABLES = (
     """CREATE TABLE IF NOT EXISTS pictures (
@@ -28,7 +28,7 @@ _TABLES = (
         sha256 BLOB, caption TEXT, model TEXT, kind TEXT, message TEXT, advice TEXT,
         format TEXT, width INTEGER, height INTEGER,
         queued REAL, decode REAL, asked REAL, publish REAL, attempts INTEGER,
-        edited_at INTEGER, first_caption TEXT
+        edited_at INTEGER, first_caption TEXT, needs_look INTEGER NOT NULL DEFAULT 0
     )""",
     "CREATE INDEX IF NOT EXISTS by_path ON pictures (path)",
     "CREATE INDEX IF NOT EXISTS by_folder ON pictures (folder)",
@@ -43,21 +43,40 @@ _WORDS = (
     "CREATE VIRTUAL TABLE IF NOT EXISTS words "
     "USING fts5(says, called, content = '', tokenize = 'unicode61 remove_diacritics 2')"
 )
-PROBE = f"SELECT {COLUMNS} FROM pictures LIMIT 1"
+# What came to a table of an earlier version, and what its lines say there.
+_LATER = {"needs_look": "0"}
+# Few lines need a look: those indexes are small, and who asks for the newest of them reads no others.
+_BY_LOOK = (
+    "CREATE INDEX IF NOT EXISTS by_look ON pictures (id) WHERE needs_look",
+    "CREATE INDEX IF NOT EXISTS by_look_in ON pictures (folder) WHERE needs_look",
+)
+PROBE = "SELECT id, at, folder, path, delivered, caption, first_caption FROM pictures LIMIT 1"
 
 # A start may find once more what the last run had delivered and told already.
 INSERT = """
 INSERT INTO pictures (at, folder, path, delivered, sha256, caption, model, kind, message, advice,
-    format, width, height, queued, decode, asked, publish, attempts)
+    format, width, height, queued, decode, asked, publish, attempts, needs_look)
 SELECT :at, :folder, :path, :delivered, :sha256, :caption, :model, :kind, :message, :advice,
-    :format, :width, :height, :queued, :decode, :asked, :publish, :attempts
+    :format, :width, :height, :queued, :decode, :asked, :publish, :attempts, :needs_look
 WHERE NOT EXISTS (
     SELECT 1 FROM pictures
     WHERE delivered = :delivered AND folder = :folder AND path = :path AND at = :at AND sha256 IS :sha256
 )
 """
 REVISE = """
-UPDATE pictures SET first_caption = coalesce(first_caption, caption), caption = ?, edited_at = ? WHERE id = ?
+UPDATE pictures
+SET first_caption = coalesce(first_caption, caption), caption = ?, edited_at = ?, needs_look = 0
+WHERE id = ?
+"""
+# By days of whoever asks, whose clock is so many microseconds ahead of UTC.
+DAYS = """
+SELECT (at + :ahead) / 86400000000, sum(folder = 'done'), sum(folder = 'failed'),
+    avg(decode + asked + publish)
+FROM pictures WHERE at >= :since GROUP BY 1 ORDER BY 1
+"""
+KINDS = """
+SELECT coalesce(kind, ''), count(*) FROM pictures WHERE folder = 'failed' AND at >= :since
+GROUP BY 1 ORDER BY 2 DESC, 1
 """
 # Nobody's edit any more: a model said it, now or before.
 RESTORE = """
@@ -67,7 +86,9 @@ WHERE id = ?
 BY_DELIVERED = """
 SELECT id, caption FROM pictures WHERE delivered = ? AND folder = 'done' AND path = ? ORDER BY id DESC LIMIT 1
 """
+MARK = "UPDATE pictures SET needs_look = ? WHERE id = ?"
 COUNTS = "SELECT folder, pictures FROM totals"
+COUNT_NEEDING_A_LOOK = "SELECT count(*) FROM pictures WHERE needs_look"
 WORDS_ADD = "INSERT INTO words (rowid, says, called) VALUES (?, ?, ?)"
 WORDS_REMOVE = "INSERT INTO words (words, rowid, says, called) VALUES ('delete', ?, ?, ?)"
 _LAST_WITH_WORDS = "SELECT coalesce(max(id), 0) FROM words_docsize"
@@ -82,16 +103,56 @@ class Entry(Outcome):
     first_caption: str | None = None  # what the model said, if a person changed it
 
 
+@dataclass(frozen=True, slots=True)
+class Day:
+    """What left the inbox on one day."""
+
+    day: date
+    captioned: int
+    failed: int
+    seconds: float | None  # that a captioned picture took, on average, without its wait
+
+
+@dataclass(frozen=True, slots=True)
+class Numbers:
+    days: tuple[Day, ...]  # those on which there was anything, in order
+    failures: Mapping[str, int]  # by kind, the most frequent first
+
+
+def day_of(row: Sequence[Any]) -> Day:
+    number, captioned, failed, seconds = row
+    return Day((_EPOCH + timedelta(days=number)).date(), captioned, failed, seconds)
+
+
 def prepare(connection: sqlite3.Connection) -> None:
     """Make what is missing.  A power cut may cost the last lines: nobody waits for the disk here."""
     connection.execute("PRAGMA synchronous = NORMAL")
     for statement in _TABLES:
+        connection.execute(statement)
+    for column in _missing(connection):
+        connection.execute(
+            f"ALTER TABLE pictures ADD COLUMN {column} INTEGER NOT NULL DEFAULT {_LATER[column]}"
+        )
+    for statement in _BY_LOOK:
         connection.execute(statement)
     try:
         connection.execute(_WORDS)
     except sqlite3.OperationalError:
         return  # this SQLite was built without FTS5
     _index_what_is_not(connection)
+
+
+def as_if_prepared(connection: sqlite3.Connection) -> None:
+    """For whoever only looks: what a table of an earlier version lacks is there, and nothing is written."""
+    missing = _missing(connection)
+    if missing:
+        added = ", ".join(f"{_LATER[column]} AS {column}" for column in missing)
+        connection.execute(f"CREATE TEMP VIEW pictures AS SELECT *, {added} FROM main.pictures")
+
+
+def _missing(connection: sqlite3.Connection) -> list[str]:
+    there = {row[1] for row in connection.execute("PRAGMA main.table_info(pictures)")}
+    return [column for column in _LATER if column not in there]
 
 
 def _index_what_is_not(connection: sqlite3.Connection) -> None:
@@ -124,6 +185,7 @@ def row_of(outcome: Outcome) -> dict[str, object]:
         "asked": timings.caption if timings else None,
         "publish": timings.publish if timings else None,
         "attempts": outcome.attempts,
+        "needs_look": outcome.needs_look,
     }
 
 
@@ -131,6 +193,7 @@ def entry_of(row: Sequence[Any]) -> Entry:
     (
         id, at, folder, path, delivered, sha256, caption, model, kind, message, advice,
         format, width, height, queued, decode, asked, publish, attempts, edited_at, first_caption,
+        needs_look,
     ) = row  # fmt: skip
     return Entry(
         id=id,
@@ -151,6 +214,7 @@ def entry_of(row: Sequence[Any]) -> Entry:
         attempts=attempts,
         edited_at=_moment(edited_at) if edited_at is not None else None,
         first_caption=first_caption,
+        needs_look=bool(needs_look),
     )
 
 

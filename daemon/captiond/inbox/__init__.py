@@ -11,33 +11,41 @@ from __future__ import annotations
 import errno
 import math
 import os
-import stat
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from captiond.errors import Surroundings, as_surroundings
-from captiond.inbox import mounts
+from captiond.inbox import mounts, unserved
 from captiond.inbox import root as root_folder
-from captiond.inbox.ignore import IMAGE_EXTENSIONS, NOT_AN_IMAGE, Ignore
+from captiond.inbox.ignore import Ignore
 from captiond.inbox.look import look_into
-from captiond.inbox.neighbours import calls_of
-from captiond.inbox.settle import SETTLE_UNTOLD_SECONDS, Book, Kind
+from captiond.inbox.settle import SETTLE_UNTOLD_SECONDS, Book
+from captiond.inbox.shots import pictures_beside, seen_with_its_shot
+from captiond.inbox.standing import found_by_looking
 from captiond.inbox.survey import Survey
 from captiond.inbox.watch import Watcher, WatchState
-from captiond.records import Fingerprint, SettledFile
+from captiond.records import SettledFile
 from captiond.sidecar.companions import pictures_of
-from captiond.status import Standing, Where
-from captiond.support import openat
+from captiond.status import Standing, Unserved
 
 __all__ = ["Inbox", "InboxCounts", "WatchState"]
 
 _TICK_SECONDS = 0.1  # how long a stop may go unnoticed
 _BREATH_SECONDS = 0.05  # between two looks at hints, so that a busy writer does not keep us busy
 _TEND_SECONDS = 1.0
+
+
+def _nothing(_: int) -> None:
+    pass
+
+
+def _never() -> bool:
+    return False
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,9 +79,19 @@ class Inbox:
         poll_interval_seconds: float,
         method: str = "auto",
         ignore: Ignore | None = None,
+        is_urgent: Callable[[str], bool] | None = None,
         clock: Callable[[], float] = time.monotonic,
+        place: root_folder.Root | None = None,
+        book: Book | None = None,
+        on_scanned: Callable[[int], None] = _nothing,
     ) -> None:
+        """`place`, `book`: for another folder than an inbox, how it is known and which files of it count.
+
+        `on_scanned`: is given the opened folder after each full scan.
+        """
         self._path = root.absolute()
+        self._root = place if place is not None else root_folder.InboxRoot(self._path)
+        self._on_scanned = on_scanned
         self._rescan_seconds = rescan_seconds
         self._poll_interval_seconds = poll_interval_seconds
         self._clock = clock
@@ -85,12 +103,15 @@ class Inbox:
         self._recognizing = threading.Lock()  # a pause is ended by another thread than the one that looks
 
         self._lock = threading.Lock()  # for the book and the survey's counts
-        self._book = Book(
+        self._book = book or Book(
             settle_seconds=settle_seconds,
             incomplete_after_seconds=incomplete_after_seconds,
             settle_untold_seconds=settle_untold_seconds,
         )
+        if is_urgent is not None:
+            self._book.prefer(is_urgent)
         self._survey = Survey(self._book, self._lock, self._ignore, clock)
+        self._strangers = unserved.Strangers()
         self._tend_at = -math.inf
         self._hints_at = -math.inf
         self.looked_at = clock()  # when somebody who iterates looked last
@@ -111,26 +132,46 @@ class Inbox:
         """From the next look on these patterns count; everything is looked at again for it."""
         self._next_ignore = rules
 
+    def wake(self) -> None:
+        """Whoever waits in `settled` looks again at once."""
+        self._watcher.bell.set()
+
+    def prefer(self, is_urgent: Callable[[str], bool]) -> None:
+        """From now on these paths go before all others."""
+        with self._lock:
+            self._book.prefer(is_urgent)
+
     def settled(
-        self, stop: threading.Event, *, once: bool = False, patience_seconds: float | None = None
+        self,
+        stop: threading.Event,
+        *,
+        once: bool = False,
+        patience_seconds: float | None = None,
+        is_held: Callable[[], bool] = _never,
+        otherwise: Callable[[], SettledFile | None] = lambda: None,
+        are_others_at_rest: Callable[[], bool] = lambda: True,
     ) -> Iterator[SettledFile]:
         """Files as they become complete: each `next` gives the one whose turn it is then.
 
         Waits while there is none.  Ends when `stop` is set; with `once`, also when nothing waits, settles or
         is in work (what may not be read holds nothing up, nor what has long been called unfinished, nor what
-        is not whole `patience_seconds` after it settled).  Raises Surroundings when the inbox cannot be seen;
-        called again, it goes on.
+        is not whole `patience_seconds` after it settled).  While `is_held` says so the inbox is looked at and
+        nothing is handed out.  Raises Surroundings when the inbox cannot be seen; called again, it goes on.
+        `otherwise`: what to hand out instead when nothing of the inbox waits; `are_others_at_rest`: whether
+        there will be no more of that, which `once` waits for.
         """
         is_last_look = False
         while not stop.is_set():
             with self._opened() as descriptor:
                 self._look(descriptor, stop)
-                settled = self._pick(descriptor, stop)
+                settled = None if is_held() else self._pick(descriptor, stop)
             self.looked_at = self._clock()
-            if settled is not None:
+            if settled is None and (settled := otherwise()) is not None:
+                yield settled
+            elif settled is not None:
                 is_last_look = False
                 yield settled
-            elif once and self._is_empty(patience_seconds):
+            elif once and are_others_at_rest() and self._is_empty(patience_seconds):
                 if is_last_look:
                     return
                 is_last_look = True
@@ -182,6 +223,21 @@ class Inbox:
             news = [(path, self._book.standing(path, now)) for path in self._book.newly_not_whole()]
         return [(path, standing) for path, standing in news if standing is not None]
 
+    def look_for_unserved(self, takes_text: Callable[[str], bool], *, is_last: bool = False) -> None:
+        """Look at what is ignored: to be called now and then by one thread, and once more at the end."""
+        with self._lock:
+            ignored = self._survey.ignored_paths(None)
+        try:
+            with root_folder.opened(self._path) as descriptor:
+                self._strangers.round(descriptor, ignored, self._ignore, takes_text, is_last=is_last)
+        except Surroundings:
+            pass  # whoever looks for pictures meets it too, and tells
+
+    @property
+    def unserved(self) -> tuple[Unserved, ...]:
+        """Pictures among the ignored files, by kind, as far as they were looked at."""
+        return self._strangers.counts()
+
     def gives_up_seconds(self) -> float | None:
         """How long until the first file that is not whole is handed out to be set aside, if one is."""
         with self._lock:
@@ -194,9 +250,13 @@ class Inbox:
         `takes_text`: whether `photo.txt` of this path travels with `photo.jpg`.
         """
         with self._lock:
-            found = self._book.listing(self._clock(), most)
-            ignored = self._survey.ignored_paths(most - len(found))
-        return found + [(path, self.standing(path, takes_text=takes_text(path))) for path in ignored]
+            known = self._book.listing(self._clock(), most)
+            ignored = self._survey.ignored_paths(most)
+        first = self._strangers.paths()
+        told = dict.fromkeys([*first, *ignored])
+        aside = [(path, self.standing(path, takes_text=takes_text(path))) for path in list(told)[:most]]
+        pictures = [one for one in aside if one[1].state == "unserved"]
+        return [*pictures, *known, *(one for one in aside if one[1].state != "unserved")][:most]
 
     def standing(self, path: str, *, takes_text: bool = False) -> Standing:
         """Where the file `path` (relative to the inbox) stands, or that it is not there.
@@ -208,8 +268,12 @@ class Inbox:
         if standing is not None and standing.state == "in_work":
             return standing
         try:
-            with root_folder.opened(self._path) as descriptor:
-                return self._standing_by_looking(descriptor, path, standing, takes_text)
+            with self._root.opened() as descriptor:
+                trust_leases = self._tells_of_writers()
+                companion = partial(self._companion, descriptor, path, takes_text)
+                return found_by_looking(
+                    descriptor, path, standing, self._ignore, companion, trust_leases=trust_leases
+                )
         except (FileNotFoundError, NotADirectoryError, ValueError):
             return Standing("not_there")
         except Surroundings as trouble:
@@ -219,33 +283,11 @@ class Inbox:
                 return Standing("not_there")
             return Standing("unreadable", f"cannot be looked at: {error.strerror}")
 
-    def _standing_by_looking(
-        self, root: int, path: str, standing: Standing | None, takes_text: bool
-    ) -> Standing:
-        with openat.folder_of(root, path) as (folder, name):
-            if name in ("", ".", ".."):
-                return Standing("not_there")  # no name of a file
-            found = os.stat(name, dir_fd=folder, follow_symlinks=False)
-            if not stat.S_ISREG(found.st_mode):
-                return Standing("ignored", _kind(found.st_mode))
-            if rule := self._ignore.rule(path):
-                may_travel = rule == NOT_AN_IMAGE and not self._ignore.is_asked_for(path)
-                of_picture = self._companion(path, takes_text) if may_travel else None
-                return of_picture or Standing("ignored", rule)
-            if standing is not None:
-                return standing
-            trust, beside = self._tells_of_writers(), calls_of(folder, name)
-        finding = look_into(root, path, Fingerprint.of(found), trust_leases=trust, beside=beside)
-        is_given_up = finding.kind is Kind.PARTIAL and finding.certain
-        return Standing(_UNKNOWN[finding.kind], finding.reason or None, is_given_up=is_given_up)
-
-    def _companion(self, path: str, takes_text: bool) -> Standing | None:
+    def _companion(self, root: int, path: str, takes_text: bool) -> Standing | None:
         pictures = [
-            picture
-            for picture in pictures_of(path, IMAGE_EXTENSIONS, text=takes_text)
-            if self._ignore.rule(picture) is None
+            picture for picture in pictures_of(path, text=takes_text) if self._ignore.rule(picture) is None
         ]
-        for picture in pictures:
+        for picture in (*pictures, *pictures_beside(root, path, self._ignore)):
             standing = self.standing(picture)
             if standing.state != "not_there":
                 return Standing("companion", companion_of=picture, picture=standing)
@@ -257,7 +299,7 @@ class Inbox:
     def _opened(self) -> Iterator[int]:
         """The inbox, if it can be seen and is the right one."""
         try:
-            with root_folder.opened(self._path) as descriptor:
+            with self._root.opened() as descriptor:
                 self._recognize(descriptor)
                 yield descriptor
         except OSError as error:
@@ -270,11 +312,7 @@ class Inbox:
     def _recognize(self, descriptor: int) -> None:
         with self._recognizing:
             known = self._known
-            if not root_folder.has_marker(descriptor):
-                # Programs that mirror a folder (rsync --delete) also remove what they did not bring.
-                if known and not known.is_it(descriptor):
-                    raise root_folder.unmounted(self._path)
-                root_folder.write_marker(self._path, descriptor)
+            self._root.must_be_it(descriptor, known)
             if known.is_it(descriptor):
                 return
             is_another = bool(known)
@@ -303,6 +341,7 @@ class Inbox:
         interval_seconds = self._rescan_seconds if sees_all else self._poll_interval_seconds
         if self._survey.look(descriptor, hints, stop, interval_seconds=interval_seconds):
             self._watcher.compare(self._survey.folders)
+            self._on_scanned(descriptor)
 
     def _pick(self, descriptor: int, stop: threading.Event) -> SettledFile | None:
         """The first of the waiting files that a look inside finds complete."""
@@ -317,6 +356,7 @@ class Inbox:
             try:
                 beside = self._survey.unfinished_beside(path)
                 finding = look_into(descriptor, path, fingerprint, trust_leases=trust, beside=beside)
+                finding = seen_with_its_shot(descriptor, path, finding, self._ignore)
             except Surroundings:
                 with self._lock:
                     self._book.put_back(path)
@@ -336,34 +376,12 @@ class Inbox:
         if self._watcher.bell.wait(min(max(left, 0.0), _TICK_SECONDS)):
             stop.wait(min(max(self._hints_at + _BREATH_SECONDS - self._clock(), 0.0), _BREATH_SECONDS))
 
+    @property
+    def has_looked_everywhere(self) -> bool:
+        """Whether every folder was looked into since the start."""
+        return self._survey.is_complete
+
     def _is_empty(self, patience_seconds: float | None) -> bool:
         with self._lock:
             is_at_rest = self._book.is_at_rest(self._clock(), patience_seconds)
-        return is_at_rest and self._survey.is_complete
-
-
-# Of a file that is in no book: what a look at it says.
-_UNKNOWN: dict[Kind, Where] = {
-    Kind.WHOLE: "unlooked",
-    Kind.PARTIAL: "partial",
-    Kind.FAULTY: "faulty",
-    Kind.UNFINISHED: "unfinished",
-    Kind.HELD: "held",
-    Kind.CHANGED: "changing",
-    Kind.UNREADABLE: "unreadable",
-    Kind.GONE: "not_there",
-}
-
-
-def _kind(mode: int) -> str:
-    return next((name for is_kind, name in _KINDS if is_kind(mode)), "not a regular file")
-
-
-_KINDS: tuple[tuple[Callable[[int], bool], str], ...] = (
-    (stat.S_ISLNK, "a link, and links are never followed"),
-    (stat.S_ISDIR, "a folder"),
-    (stat.S_ISFIFO, "a FIFO"),
-    (stat.S_ISSOCK, "a socket"),
-    (stat.S_ISCHR, "a device"),
-    (stat.S_ISBLK, "a device"),
-)
+        return is_at_rest and self.has_looked_everywhere

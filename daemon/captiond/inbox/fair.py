@@ -1,4 +1,4 @@
-"""Who is next: the oldest first within a top-level folder, the folders by turns.
+"""Who is next: first what is urgent, then the oldest first within a top-level folder, the folders by turns.
 
 So a dump of 50,000 pictures into one folder does not hold up the one picture dropped into another.
 Pure; whoever asks says which entries still count, since a queue cannot forget what lies in its middle.
@@ -34,6 +34,16 @@ class FairQueue:
                 return path
         return None
 
+    def emptied(self) -> list[tuple[int, str]]:
+        """All that is in it, and it is empty then."""
+        queued = [one for heap in self._groups.values() for one in heap]
+        self._groups.clear()
+        return queued
+
+    def length(self, counts: Callable[[str], bool]) -> int:
+        """How many still count."""
+        return sum(len(_distinct(heap, counts)) for heap in self._groups.values())
+
     def ahead_of(self, path: str, counts: Callable[[str], bool]) -> int:
         """How many that still count will be handed out before `path`, if nothing else comes."""
         group = group_of(path)
@@ -47,6 +57,32 @@ class FairQueue:
             else:
                 ahead += min(len(line), before + (0 if passed else 1))
         return ahead
+
+
+class Line:
+    """Two such queues: whoever is urgent goes before all others."""
+
+    def __init__(self) -> None:
+        self._urgent, self._others = FairQueue(), FairQueue()
+        self._is_urgent: Callable[[str], bool] = lambda _: False
+
+    def prefer(self, is_urgent: Callable[[str], bool]) -> None:
+        """From now on these; whoever stands in line already changes places."""
+        self._is_urgent = is_urgent
+        for modified_ns, path in self._others.emptied() + self._urgent.emptied():
+            self.push(path, modified_ns)
+
+    def push(self, path: str, modified_ns: int) -> None:
+        (self._urgent if self._is_urgent(path) else self._others).push(path, modified_ns)
+
+    def pop(self, counts: Callable[[str], bool]) -> str | None:
+        return self._urgent.pop(counts) or self._others.pop(counts)
+
+    def ahead_of(self, path: str, counts: Callable[[str], bool]) -> int:
+        """As `FairQueue.ahead_of`."""
+        if self._is_urgent(path):
+            return self._urgent.ahead_of(path, counts)
+        return self._urgent.length(counts) + self._others.ahead_of(path, counts)
 
 
 def _pop(heap: list[tuple[int, str]], counts: Callable[[str], bool]) -> str | None:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from captiond import formats
 from captiond.support.patterns import Patterns
 
-IMAGE_EXTENSIONS = formats.ENDINGS
+IMAGE_EXTENSIONS = formats.served_endings()
 
 NOT_AN_IMAGE = "not an image by its name"
 
@@ -81,13 +81,19 @@ class Ignore:
     """The built-in rules, and those of the settings.
 
     `patterns` are a .gitignore's; `skips` names the rule by which the settings leave a file alone otherwise.
+    `beneath`: what the settings know every path by, before its own beginning.
     """
 
     def __init__(
-        self, patterns: Sequence[str] = (), skips: Callable[[str], str | None] | None = None
+        self,
+        patterns: Sequence[str] = (),
+        skips: Callable[[str], str | None] | None = None,
+        *,
+        beneath: str = "",
     ) -> None:
         self._patterns = Patterns(patterns)
         self._skips = skips
+        self._beneath = beneath
 
     def file(self, name: str, path: str) -> str | None:
         """The rule that leaves the file `path` alone, whose last part is `name`."""
@@ -126,10 +132,12 @@ class Ignore:
         return self.folders_above(path) or self.file(path.rpartition("/")[2], path)
 
     def _by_settings(self, path: str) -> str | None:
-        return self._by_pattern(path) or (self._skips(path) if self._skips is not None else None)
+        if pattern := self._by_pattern(path):
+            return pattern
+        return self._skips(self._beneath + path) if self._skips is not None else None
 
     def _by_pattern(self, path: str) -> str | None:
-        pattern = self._patterns.match(path) if self._patterns else None
+        pattern = self._patterns.match(self._beneath + path) if self._patterns else None
         return None if pattern is None else f"your pattern {pattern!r}"
 
 

@@ -11,8 +11,10 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 from captiond.errors import Surroundings, as_surroundings
 from captiond.inbox import mounts
@@ -43,6 +45,34 @@ def opened(inbox: Path) -> Iterator[int]:
         yield descriptor
     finally:
         os.close(descriptor)
+
+
+class Root(Protocol):
+    """A folder that is looked into: how it is opened, and told from what lies at its path instead."""
+
+    def opened(self) -> AbstractContextManager[int]:
+        """Raises Surroundings if there is none."""
+
+    def must_be_it(self, descriptor: int, known: Known) -> None:
+        """Raises Surroundings if the opened folder is not the one meant; `known`: which was, before."""
+
+
+@dataclass(frozen=True, slots=True)
+class InboxRoot:
+    """The inbox, which is marked when it is first seen."""
+
+    path: Path
+
+    def opened(self) -> AbstractContextManager[int]:
+        return opened(self.path)
+
+    def must_be_it(self, descriptor: int, known: Known) -> None:
+        if has_marker(descriptor):
+            return
+        # Programs that mirror a folder (rsync --delete) also remove what they did not bring.
+        if known and not known.is_it(descriptor):
+            raise unmounted(self.path)
+        write_marker(self.path, descriptor)
 
 
 class Known:
@@ -93,7 +123,14 @@ def write_marker(inbox: Path, root: int) -> None:
             f"The inbox {inbox} lies on a volume of /etc/fstab that is not mounted.",
             advice="Mount it; work goes on by itself.",
         )
-    folder = own.enter(root, inbox).descriptor
+    for _ in range(own.SWEEPS - 1):
+        with suppress(FileNotFoundError):  # swept once more, before the marker was in it
+            _write_into(own.enter(root, inbox).descriptor)
+            return
+    _write_into(own.enter(root, inbox).descriptor)
+
+
+def _write_into(folder: int) -> None:
     try:
         _write(folder)
     except FileExistsError:

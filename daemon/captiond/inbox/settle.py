@@ -10,10 +10,11 @@ from __future__ import annotations
 import heapq
 import math
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum, auto
 
-from captiond.inbox.fair import FairQueue
+from captiond.inbox.fair import Line
 from captiond.records import Fault, Fingerprint, Notice, SettledFile
 from captiond.status import Standing
 
@@ -30,12 +31,13 @@ class Phase(Enum):
     FORSAKEN = auto()  # the same, and nothing happened to it for long
     PARTIAL = auto()  # quiet, but its container is not whole
     UNREADABLE = auto()  # quiet, but it may not be read
+    TRAVELLING = auto()  # quiet; it goes with another picture, as long as that one is here
     DEFERRED = auto()  # given back, not to be offered before a time
     IN_WORK = auto()  # handed out
 
 
 # In which order they are listed; all others come first.
-_LISTED = {Phase.IN_WORK: 1, Phase.SETTLING: 2, Phase.WAITING: 3}
+_LISTED = {Phase.IN_WORK: 1, Phase.SETTLING: 2, Phase.WAITING: 3, Phase.TRAVELLING: 4}
 
 
 class Kind(Enum):
@@ -48,6 +50,7 @@ class Kind(Enum):
     HELD = auto()
     CHANGED = auto()
     UNREADABLE = auto()
+    TRAVELS = auto()  # with the picture that `reason` names
     GONE = auto()
 
 
@@ -91,10 +94,15 @@ class Book:
         self._patience_seconds = max(incomplete_after_seconds, settle_seconds)
         self._entries: dict[str, _Entry] = {}
         self._phases: Counter[Phase] = Counter()
-        self._queue = FairQueue()
+        self._queue = Line()
         self._due: list[tuple[float, str]] = []
         self._unwhole: set[str] = set()  # the paths that are in one of the phases _NOT_WHOLE
+        self._travelling: dict[str, str] = {}  # the paths that are in this phase, and their pictures
         self._sweep = 0
+
+    def prefer(self, is_urgent: Callable[[str], bool]) -> None:
+        """Whose turn comes before that of all others."""
+        self._queue.prefer(is_urgent)
 
     # What was seen
 
@@ -125,6 +133,9 @@ class Book:
         elif hinted and entry.phase in _LOOKED_INTO_WHEN_HINTED:
             self._wait(path, entry)
         return False
+
+    def has(self, path: str) -> bool:
+        return path in self._entries
 
     def forget(self, path: str) -> None:
         """The file is not there; what is in work stays until it is given back."""
@@ -194,6 +205,9 @@ class Book:
         elif finding.kind is Kind.UNFINISHED:
             is_forsaken = quiet >= self._patience_seconds
             self._enter(path, entry, Phase.FORSAKEN if is_forsaken else Phase.UNFINISHED, soon)
+        elif finding.kind is Kind.TRAVELS:
+            self._enter(path, entry, Phase.TRAVELLING, soon)
+            self._travelling[path] = finding.reason
         elif finding.kind is Kind.UNREADABLE:
             self._enter(path, entry, Phase.UNREADABLE, now + UNREADABLE_RETRY_SECONDS)
         elif now < (served_at := entry.since + self._wait_seconds(finding)):
@@ -216,6 +230,8 @@ class Book:
         """It left the inbox; a file that lies there now under its name is another one."""
         if path in self._entries:
             self._remove(path)
+        for other in [one for one, picture in self._travelling.items() if picture == path]:
+            self._wait(other, self._entries[other])
 
     def release(self, path: str, not_before: float, reason: str = "") -> None:
         """It stays, and is offered again, not before that time; if it changed, it settles anew."""
@@ -300,7 +316,7 @@ class Book:
             case Phase.WAITING:
                 return Standing("waiting", behind=self._queue.ahead_of(path, self._is_waiting))
             case Phase.UNTOLD:
-                return Standing("untold", wait_seconds=left)
+                return Standing("untold", finding.reason or None, wait_seconds=left)
             case Phase.HELD:
                 return Standing("held")
             case Phase.UNFINISHED:
@@ -309,6 +325,9 @@ class Book:
                 return Standing("forsaken", finding.reason)
             case Phase.PARTIAL:
                 return Standing("partial", finding.reason, wait_seconds=left, is_given_up=finding.certain)
+            case Phase.TRAVELLING:
+                picture = self.standing(finding.reason, now) or Standing("unlooked")
+                return Standing("companion", companion_of=finding.reason, picture=picture)
             case Phase.UNREADABLE:
                 return Standing("unreadable", finding.reason)
             case Phase.DEFERRED:
@@ -348,6 +367,7 @@ class Book:
         self._phases[phase] += 1
         entry.phase = phase
         (self._unwhole.add if phase in _NOT_WHOLE else self._unwhole.discard)(path)
+        self._travelling.pop(path, None)
         self._wake(path, entry, due_at)
 
     def _wake(self, path: str, entry: _Entry, due_at: float) -> None:
@@ -363,6 +383,7 @@ class Book:
     def _remove(self, path: str) -> None:
         self._phases[self._entries.pop(path).phase] -= 1
         self._unwhole.discard(path)
+        self._travelling.pop(path, None)
 
     def _is_waiting(self, path: str) -> bool:
         entry = self._entries.get(path)

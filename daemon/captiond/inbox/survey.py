@@ -69,8 +69,8 @@ class Survey:
         """Whether everything was looked at since `start_over`."""
         return self._scan.is_over and self._scan.due_at > -math.inf
 
-    def ignored_paths(self, most: int) -> list[str]:
-        """Some of the files that are ignored."""
+    def ignored_paths(self, most: int | None) -> list[str]:
+        """Some of the files that are ignored, or all."""
         paths = (
             f"{folder}/{name}" if folder else name
             for folder in sorted(self._folders)

@@ -11,8 +11,10 @@ import errno
 import os
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from watchdog.events import (
     DirCreatedEvent,
@@ -40,6 +42,8 @@ _EVENTS: list[type[FileSystemEvent]] = [
 ]
 _MANY_HINTS = 50_000
 _RETRY_SECONDS = 60.0
+_LOST_FOLDERS = 1000  # more than anybody makes and removes before the watcher is started again
+_END_SECONDS = 5.0
 _DEATHS_TOLERATED = 3
 
 
@@ -127,7 +131,7 @@ class Watcher:
         """After a full scan that found so many folders: does the kernel watch all of them?"""
         if self._observer is None:
             return
-        watched = _watched_folders()
+        watched = watched_folders()
         is_short = watched is not None and watched < folders
         # Folders made a moment ago are found by the scan before they are watched.
         self._short_sweeps = self._short_sweeps + 1 if is_short else 0
@@ -177,7 +181,7 @@ class Watcher:
         except (OSError, RuntimeError) as error:  # RuntimeError: no more threads
             if observer is not None:
                 _stop(observer)
-            self._trouble = _why_not(error)
+            self._trouble = why_not(error)
         else:
             self._observer = observer
             self._trouble = None
@@ -215,12 +219,37 @@ def _is_alive(observer: BaseObserver) -> bool:
 
 
 def _stop(observer: BaseObserver) -> None:
+    """End its threads and give its inotify instance back; nobody waits for long."""
+    ending = threading.Thread(target=_end, args=(observer,), name="end of the watcher", daemon=True)
+    ending.start()
+    ending.join(_END_SECONDS)
+
+
+def _end(observer: BaseObserver) -> None:
+    for emitter in observer.emitters:
+        _forget_folders(getattr(emitter, "_inotify", None))  # watchdog has no public name for it
     observer.stop()
     if observer.is_alive():
-        observer.join(5.0)
+        observer.join(_END_SECONDS)
 
 
-def _why_not(error: Exception) -> str:
+def _forget_folders(watched: Any) -> None:
+    """Let watchdog forget its folders, also those that it has lost count of.
+
+    Version 7.1 does so with a folder that is made, removed and made again faster than it reads: its thread
+    ends with a KeyError (`tend` starts another), and so would `stop`, with the rest of its threads left
+    behind; each further call gets past one lost folder.
+    """
+    if not hasattr(watched, "deactivate"):
+        return
+    for _ in range(_LOST_FOLDERS):
+        with suppress(KeyError):
+            watched.deactivate()
+            return
+
+
+def why_not(error: Exception) -> str:
+    """What to say of a watcher that cannot start, with what to type."""
     number = error.errno if isinstance(error, OSError) else None
     if number == errno.ENOSPC:
         return f"inotify watches are used up: {_raise('max_user_watches', 524_288)}; polling instead"
@@ -250,7 +279,7 @@ def _may_open_more() -> bool:
     return True
 
 
-def _watched_folders() -> int | None:
+def watched_folders() -> int | None:
     """How many inotify watches this process has, by the kernel's count; None if it does not tell."""
     count = None
     for descriptor in Path("/proc/self/fd").iterdir():

@@ -98,6 +98,14 @@ def compose(
     return Beside(new_xmp, new_text, tuple(written), policy.together(*previous))
 
 
+def of_raw(wish: Wish, existing: bytes | None) -> tuple[bytes | None, tuple[Written, ...]]:
+    """The .xmp of a RAW that travels with the picture, given the one that came along.  Never raises."""
+    content, made = _xmp_file(wish, existing)
+    return content, tuple(
+        Written(f"raw-sidecar:{name}", one.action, one.reason) for name, one in made.items()
+    )
+
+
 def said(notes: Notes) -> tuple[Said, ...]:
     """What lies beside a picture and says something about it.  Never raises.
 
@@ -106,7 +114,8 @@ def said(notes: Notes) -> tuple[Said, ...]:
     fields = (CAPTION, policy.TITLE, policy.ALT_TEXT)
     unread = [Said("xmp-sidecar", None, field) for field in fields if "xmp" in notes.unread]
     jsons = (one for content in notes.takeout for one in in_takeout(content))
-    return (*unread, *said_in_xmp(notes.xmp), *jsons)
+    of_raw = said_in_xmp(notes.raw.xmp if notes.raw is not None else None)
+    return (*unread, *said_in_xmp(notes.xmp), *of_raw, *jsons)
 
 
 def said_in_xmp(existing_xmp: bytes | None) -> tuple[Said, ...]:

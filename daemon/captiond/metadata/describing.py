@@ -9,14 +9,15 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, replace
 
-from captiond import metadata
+from captiond import formats, metadata
+from captiond.formats import raw
 from captiond.metadata import beside, policy
 from captiond.metadata.beside import Wish
 from captiond.metadata.heif import Place
 from captiond.metadata.policy import ALT_TEXT, CAPTION, KEYWORDS, LISTS, TITLE, Said, together
 from captiond.metadata.targets import AUTO
 from captiond.metadata.xmp_words import names_remote_credentials
-from captiond.records import NO_NOTES, Described, Notes, Texts
+from captiond.records import NO_NOTES, Described, Notes, RawNote, Texts, Written
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +42,11 @@ class Describing:
         notes: Notes = NO_NOTES,
         own: Texts | None = None,
     ) -> Described:
-        """`own`: former texts of ours.  They make way wherever they are said, and no new file is made."""
+        """`own`: former texts of ours.  They make way wherever they are said, and no new file is made.
+
+        What a camera calls a RAW is never written into, whatever it was decoded as.
+        """
+        format = formats.RAW.name if raw.has_ending(notes.name) else format
         judged = metadata.judge(
             data,
             format,
@@ -64,8 +69,10 @@ class Describing:
             title_as=self.title_as,
             judged=judged,
         )
+        wish = Wish(texts, own, self.replaces, judged.kept, judged.union, self.title_as)
+        raw_xmp, raw_written = self._of_raw(wish, notes.raw)
         made = beside.compose(
-            Wish(texts, own, self.replaces, judged.kept, judged.union, self.title_as),
+            wish,
             described,
             xmp=self._when_xmp(judged, described, notes, texts, own),
             text=self._kind_of_text(notes, own),
@@ -74,12 +81,22 @@ class Describing:
         )
         return replace(
             described,
-            written=described.written + made.written,
+            written=described.written + made.written + raw_written,
             previous_description=together(described.previous_description, made.previous_description),
             xmp=made.xmp,
             text=made.text,
+            raw_xmp=raw_xmp,
             shared_keywords=judged.union.shared,
         )
+
+    def _of_raw(self, wish: Wish, note: RawNote | None) -> tuple[bytes | None, tuple[Written, ...]]:
+        """The .xmp of the RAW that travels along, if it has one of its own or is to have one."""
+        if note is None or note.shares or self.xmp == "never":
+            return None, ()
+        said = [one for one in beside.said_in_xmp(note.xmp) if not one.is_blank()]
+        if wish.own is not None and not _is_said(wish.own, said):
+            return None, ()
+        return beside.of_raw(wish, note.xmp)
 
     def _when_xmp(
         self, judged: metadata.Judged, described: Described, notes: Notes, texts: Texts, own: Texts | None
@@ -91,6 +108,8 @@ class Describing:
         if own is not None and notes.xmp is None:
             return "never"
         if own is not None and _is_said(own, said):
+            return "always"
+        if own is None and self.xmp == "auto" and notes.raw is not None and notes.raw.shares:
             return "always"
         if self.xmp != "auto" or self.blocks != AUTO:
             return self.xmp

@@ -26,6 +26,14 @@ XP_TITLE, XP_COMMENT, XP_KEYWORDS = 0x9C9B, 0x9C9C, 0x9C9E  # Windows' own, in U
 _EXIF_WORDS = frozenset({tiff.IMAGE_DESCRIPTION, XP_TITLE, XP_COMMENT, XP_KEYWORDS})
 _TIFF_BLOCKS = frozenset({tiff.XMP, TIFF_IPTC, TIFF_PHOTOSHOP})
 
+_STARTS = (
+    (re.compile(rb"\xff\xd8\xff"), "JPEG"),
+    (re.compile(rb"\x89PNG\r\n\x1a\n"), "PNG"),
+    (re.compile(rb"RIFF....WEBP", re.DOTALL), "WEBP"),
+    (re.compile(rb"II\*\0|MM\0\*|II\+\0|MM\0\+"), "TIFF"),
+    (re.compile(rb"....ftyp", re.DOTALL), "HEIF"),
+)
+
 _EXIF_HEADER = b"Exif\0\0"
 _LONGEST_INFLATED = 1 << 24  # bytes that all compressed texts of a picture may grow to, together
 _LONGEST_WORDS = 1 << 20
@@ -62,6 +70,12 @@ def look(data: bytes, format: str) -> Seen:
     except (Refused, *MISTAKES):  # as far as it could be followed
         pass
     return Seen(tuple(said), is_signed)
+
+
+def exif_blocks(data: bytes) -> Iterator[bytes]:
+    """Of a file of whatever format, by how it begins, as far as it can be followed."""
+    parts = next((_PARTS[name] for start, name in _STARTS if start.match(data)), _by_signature)
+    yield from (block for kind, block in parts(data) if kind == "exif" and block is not None)
 
 
 def _said(kind: str, block: bytes | None) -> Iterator[Said]:
@@ -192,6 +206,11 @@ def _of_heif(data: bytes) -> Iterator[Part]:
         yield from _by_signature(data)
 
 
+def _of_raw(data: bytes) -> Iterator[Part]:
+    is_tiff = data[:4] in (b"II*\0", b"MM\0*")
+    yield from _of_tiff(data) if is_tiff else _by_signature(data)
+
+
 def _by_signature(data: bytes) -> Iterator[Part]:
     """EXIF and XMP in a file of whatever kind, by how they begin."""
     for found in islice(_EXIF_START.finditer(data), _MOST_PACKETS):
@@ -218,6 +237,7 @@ _PARTS: Mapping[str, Callable[[bytes], Iterator[Part]]] = {
     "PNG": _of_png,
     "WEBP": _of_webp,
     "TIFF": _of_tiff,
+    "RAW": _of_raw,
     "HEIF": _of_heif,
     "AVIF": _of_heif,
 }

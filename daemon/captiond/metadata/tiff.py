@@ -271,12 +271,16 @@ def _integers(data: bytes, fields: Fields, entry: Entry) -> tuple[int, ...]:
     return unpack_from(layout, data, fields.offset.unpack(entry.field)[0])
 
 
-def glimpse(data: bytes, tags: Collection[int]) -> Iterator[tuple[int, bytes]]:
-    """What these tags of IFD0 hold in a block that may be damaged in any way: as much of it as is there."""
+def glimpse(data: bytes, tags: Collection[int], *, at: int | None = None) -> Iterator[tuple[int, bytes]]:
+    """What these tags of IFD0 hold in a block that may be damaged in any way: as much of it as is there.
+
+    `at`: of the IFD that lies there.
+    """
     fields = _HEADERS.get(data[:4]) or _HEADERS.get(data[:8])
     if fields is None or len(data) < fields.pointer_at + fields.offset.size:
         return
-    (at,) = fields.offset.unpack_from(data, fields.pointer_at)
+    if at is None:
+        (at,) = fields.offset.unpack_from(data, fields.pointer_at)
     if at + fields.number.size > len(data):
         return
     (count,) = fields.number.unpack_from(data, at)

@@ -10,6 +10,8 @@ import re
 from dataclasses import dataclass
 from typing import Self
 
+from captiond.formats import raw
+
 from . import tiff
 from .refusal import Refused
 
@@ -37,8 +39,9 @@ class TiffFile:
 
     @classmethod
     def read(cls, data: bytes) -> Self:
-        if data[8:10] == b"CR" and data[:2] in (b"II", b"MM"):
-            raise Refused("it is a CR2, whose IFD0 has a fixed place")
+        if (kind := raw.kind_in(data)) is not None:
+            exactly = f" ({kind})" if kind != "RAW" else ""
+            raise Refused(f"it is a camera's RAW file{exactly}, into which nothing is ever written")
         if _TRAILER.search(data, max(0, len(data) - _LONGEST_FOOTER)):
             raise Refused("it has a trailer that must stay at its end")
         file = cls(tiff.parse(data))

@@ -16,6 +16,7 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 import torch
 
 from captiond.phi3v.graphs import StepGraphs
+from captiond.phi3v.layers import normed, signed
 from captiond.phi3v.modeling import Phi3VForCausalLM
 from captiond.phi3v.requests import Request, Said
 from captiond.phi3v.rows import Beginning, Row, groups, one_of_each
@@ -26,9 +27,11 @@ from captiond.phi3v.slots import SlotCache
 PREFILL_TOKENS = 4096
 # Steps between two looks at the new tokens: a row that has ended costs its neighbours a few steps at most.
 CHECK_EVERY = 4
-# Cache lengths and, for CUDA graphs, lengths that attention sees are multiples of these.
+# Cache lengths and, on a GPU, lengths that attention sees are multiples of these.
 CACHE_STEP, SEEN_STEP = 128, 256
-# Rows of a mask begin where a GPU reads well.
+# On a GPU a step has a multiple of so many rows; fewer are a power of two.
+ROW_STEP = 8
+# Elsewhere a mask's rows begin where they are read well.
 MASK_STEP = 8
 
 
@@ -46,8 +49,12 @@ class Decoder:
         prefill_tokens: int = PREFILL_TOKENS,
         check_every: int = CHECK_EVERY,
         with_graphs: bool | None = None,
+        with_round_shapes: bool | None = None,
     ) -> None:
         """`with_graphs` None: where the model lies on a CUDA device, and its weights are whole.
+
+        `with_round_shapes` None: on every CUDA device, since cuDNN plans anew for each shape that it meets,
+        for up to half a second; with graphs always.
 
         Raises ValueError for a model that `can_decode` refuses.
         """
@@ -61,6 +68,10 @@ class Decoder:
         # Squeezed matrices ask the GPU for numbers in the middle of a step, which no recorded graph may do.
         may_record = model.device.type == "cuda" and not getattr(model, "is_quantized", False)
         self._with_graphs = may_record if with_graphs is None else with_graphs
+        is_gpu = model.device.type == "cuda"
+        self._with_round_shapes = self._with_graphs or (
+            is_gpu if with_round_shapes is None else with_round_shapes
+        )
         config = model.config
         is_long = model.model.rotary_emb.rope_type == "longrope"
         self._short_limit = config.original_max_position_embeddings if is_long else None
@@ -211,11 +222,12 @@ class Decoder:
         positions = self._sent(torch.minimum(places, ends[:, None] - 1))
         mask = None
         if any(row.shared for row in group):
-            seen = min(_rounded(int(ends.max()), MASK_STEP), self._cache.length)
+            step = SEEN_STEP if self._with_round_shapes else MASK_STEP
+            seen = min(_rounded(int(ends.max()), step), self._cache.length)
             # Padding is written behind the row, where its next tokens will be.
             behind = self._sent(places.clamp(max=self._cache.length - 1))
             self._cache.extend(first, behind, seen)
-            mask = (self._places[:seen] <= positions[..., None])[:, None]
+            mask = self._mask(positions, seen, hidden.dtype)
         else:
             self._cache.prefill(first, len(group))
         hidden = self._through_layers(hidden, positions, mask)
@@ -250,8 +262,8 @@ class Decoder:
         assert self._cache is not None
         steps = min(self._check_every, *(self._steps_left(row) for row in rows))
         count, seen = len(rows), max(row.length for row in rows) + steps
-        if self._with_graphs:  # few shapes, so that few graphs are recorded
-            count = min(1 << (count - 1).bit_length(), self._cache.slots)
+        if self._with_round_shapes:  # few of them: few are planned, and few graphs recorded
+            count = min(_round_rows(count), self._cache.slots)
             seen = min(_rounded(seen, SEEN_STEP), self._cache.length)
         for step in range(steps):
             self._step(count, seen)
@@ -275,17 +287,26 @@ class Decoder:
         positions = self._position[:rows]
         self._cache.extend(0, positions[:, None], seen)
         hidden = self._model.model.embed_tokens(self._last[:rows, None])
-        mask = (self._places[:seen] <= positions[:, None])[:, None, None, :]
+        mask = self._mask(positions[:, None], seen, hidden.dtype)
         hidden = self._through_layers(hidden, positions[:, None], mask)
         self._last[:rows] = self._scored(hidden[:, 0], self._scores[:rows]).argmax(dim=-1)
         # A slot without a row goes on counting; it must not count out of the cache.
         positions.add_(1).clamp_(max=self._cache.length - 1)
 
+    def _mask(self, positions: torch.Tensor, seen: int, dtype: torch.dtype) -> torch.Tensor:
+        """[rows, 1, positions, seen], added to the scores: made once, where true and false would be made so
+        in each layer."""
+        is_behind = self._places[:seen] > positions[:, None, :, None]
+        return torch.zeros(is_behind.shape, dtype=dtype, device=self._device).masked_fill_(
+            is_behind, -torch.inf
+        )
+
     def _through_layers(
         self, hidden: torch.Tensor, positions: torch.Tensor, mask: torch.Tensor | None
     ) -> torch.Tensor:
         model = self._model.model
-        turns = model.rotary_emb(hidden, position_ids=positions)
+        cosine, sine = model.rotary_emb(hidden, position_ids=positions)
+        turns = (cosine, signed(sine))
         for layer in model.layers:
             hidden = layer(
                 hidden,
@@ -298,7 +319,7 @@ class Decoder:
 
     def _scored(self, hidden: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
         """The scores [rows, vocabulary] of the next token, written to where they stay."""
-        return scores.copy_(self._model.lm_head(self._model.model.norm(hidden)))
+        return scores.copy_(self._model.lm_head(normed(hidden, self._model.model.norm)))
 
     @torch.inference_mode()
     def _draw(self, rows: list[Row], first: int) -> None:
@@ -316,6 +337,10 @@ def can_decode(model: Phi3VForCausalLM) -> bool:
     config = model.config
     places = {parameter.device for parameter in model.parameters()}
     return config._attn_implementation == "sdpa" and config.sliding_window is None and len(places) == 1
+
+
+def _round_rows(count: int) -> int:
+    return 1 << (count - 1).bit_length() if count < ROW_STEP else _rounded(count, ROW_STEP)
 
 
 def _rounded(number: int, step: int) -> int:

@@ -119,15 +119,17 @@ class Phi3VImageProcessor(BaseImageProcessor):
         if len(budgets) != len(pictures):
             raise ValueError(f"{len(budgets)} budgets for {len(pictures)} pictures")
         slots = max(budgets, default=0) + 1
-        pixel_values = torch.zeros(len(pictures), slots, 3, self.crop_size, self.crop_size)
+        pixel_values = torch.empty(len(pictures), slots, 3, self.crop_size, self.crop_size)
         image_sizes = torch.zeros(len(pictures), 2, dtype=torch.int64)
         counts = torch.zeros(len(pictures), dtype=torch.int64)
         for index, (picture, budget) in enumerate(zip(pictures, budgets, strict=True)):
-            pixels = self._normalised(self._fitted(picture.convert("RGB"), budget))
+            in_colour = picture if picture.mode == "RGB" else picture.convert("RGB")
+            pixels = self._normalised(self._fitted(in_colour, budget))
             height, width = pixels.shape[-2:]
             rows, columns = height // self.crop_size, width // self.crop_size
             pixel_values[index, 0] = self._global_view(pixels)
-            pixel_values[index, 1 : rows * columns + 1] = self._cut(pixels, rows, columns)
+            self._cut(pixels, pixel_values[index, 1 : rows * columns + 1], columns)
+            pixel_values[index, rows * columns + 1 :] = 0
             image_sizes[index, 0], image_sizes[index, 1] = height, width
             counts[index] = image_token_count(rows, columns, self.merged_side)
         return BatchFeature(
@@ -175,10 +177,11 @@ class Phi3VImageProcessor(BaseImageProcessor):
         side = (self.crop_size, self.crop_size)
         return torch.nn.functional.interpolate(pixels[None], size=side, mode="bicubic")[0]
 
-    def _cut(self, pixels: torch.Tensor, rows: int, columns: int) -> torch.Tensor:
+    def _cut(self, pixels: torch.Tensor, crops: torch.Tensor, columns: int) -> None:
+        """Lay the picture into `crops` [rows * columns, 3, side, side], row by row."""
         side = self.crop_size
-        grid = pixels.reshape(3, rows, side, columns, side)
-        return grid.permute(1, 3, 0, 2, 4).reshape(rows * columns, 3, side, side)
+        grid = pixels.view(3, -1, side, columns, side).permute(1, 3, 0, 2, 4)
+        crops.view(grid.shape).copy_(grid)
 
 
 def checked_budget(num_crops: int) -> int:

@@ -50,10 +50,12 @@ def load(
     num_crops: int | None = None,
     local_files_only: bool = True,
     revision: str = "main",
+    use_safetensors: bool = True,
 ) -> tuple[Phi3VForCausalLM, Phi3VProcessor]:
     """The network, in eval mode and with its stop ids set, and the processor that feeds it.
 
-    `dtype="auto"` is the checkpoint's own; `num_crops` overrides the folder's budget.  Raises OSError if
+    `dtype="auto"` is the checkpoint's own; `num_crops` overrides the folder's budget.  Weights in other files
+    than safetensors are refused unless `use_safetensors` is false: a pickle may run code.  Raises OSError if
     files are missing, TokenizerMismatch for a wrong tokenizer, ValueError for a configuration that this
     network does not implement, for weights that are not there (the library would make them up and only warn),
     and for crops of another size than the tower's.
@@ -68,6 +70,7 @@ def load(
         attn_implementation=attn_implementation,
         quantization_config=quantization_config,
         output_loading_info=True,
+        use_safetensors=use_safetensors,
         **places,
     )
     model: Phi3VForCausalLM = loaded[0]

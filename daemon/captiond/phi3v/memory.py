@@ -10,7 +10,7 @@ from typing import Any
 from captiond.phi3v.configuration import Phi3VConfig
 from captiond.phi3v.generation import CACHE_STEP, PREFILL_TOKENS
 from captiond.phi3v.image_processing import image_token_count
-from captiond.phi3v.modeling import CROPS_TOGETHER
+from captiond.phi3v.tower import CROPS_TOGETHER
 
 # The published checkpoint, as far as sizes go; what is missing here is the library's default for Phi-3.
 PUBLISHED: dict[str, Any] = {

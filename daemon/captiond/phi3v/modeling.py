@@ -1,11 +1,10 @@
 """The network: pictures and token ids in, logits out.
 
-The decoder and the tower are the library's Phi3Model and CLIPVisionModel; this room adds how crops become
-prompt positions, which rotary frequencies a row gets, and what `generate` has to pass on at each step.
-Module names are those of the published checkpoint, so its weights load and save under their own names.  It
-prepares no pictures and knows no words.
+The decoder is the library's Phi3Model; this room adds which rotary frequencies a row gets, and what
+`generate` has to pass on at each step.  Module names are those of the published checkpoint, so its weights
+load and save under their own names.  It prepares no pictures and knows no words.
 
-Shapes: B prompts, L positions, n pictures, H the decoder's width, C the tower's, k grid rows per crop.
+Shapes: B prompts, L positions, H the decoder's width.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ from typing import Any
 
 import torch
 from torch import nn
-from transformers import CLIPVisionModel, GenerationMixin, Phi3Model, PreTrainedModel
+from transformers import GenerationMixin, Phi3Model, PreTrainedModel
 from transformers import initialization as init
 from transformers.cache_utils import Cache
 from transformers.modeling_outputs import BaseModelOutputWithPast, CausalLMOutputWithPast
@@ -25,11 +24,8 @@ from transformers.models.phi3.modeling_phi3 import Phi3RotaryEmbedding
 
 from captiond.phi3v.configuration import Phi3VConfig
 from captiond.phi3v.image_processing import image_token_count
-
-# Crops that pass the tower together: enough to keep a GPU busy, and half a GB of activations at full size.
-CROPS_TOGETHER = 32
-# Every so many numbers of a crop are compared before all of them are.
-SAMPLE_STRIDE = 4001
+from captiond.phi3v.layers import Phi3VDecoderLayer
+from captiond.phi3v.tower import Phi3VImageEmbedding, layouts_of
 
 
 class Phi3VRotaryEmbedding(Phi3RotaryEmbedding):
@@ -67,100 +63,6 @@ class Phi3VRotaryEmbedding(Phi3RotaryEmbedding):
         return self._frequencies[device]
 
 
-class Phi3VImageEmbedding(nn.Module):
-    """Crops to prompt positions: tower, 2x2 merge, separators, projector."""
-
-    def __init__(self, config: Phi3VConfig) -> None:
-        super().__init__()
-        tower = config.vision_config
-        merged_width = 4 * tower.hidden_size
-        self.merged_side = config.merged_side
-        self.crop_size = tower.image_size
-        self.img_processor = CLIPVisionModel._from_config(tower)  # type: ignore[no-untyped-call]
-        self.glb_GN = nn.Parameter(torch.zeros(1, 1, merged_width))
-        self.sub_GN = nn.Parameter(torch.zeros(1, 1, 1, merged_width))
-        self.img_projection = nn.Sequential(
-            nn.Linear(merged_width, config.hidden_size),
-            nn.GELU(),
-            nn.Linear(config.hidden_size, config.hidden_size),
-        )
-
-    def forward(self, pixel_values: torch.Tensor, image_sizes: torch.Tensor) -> torch.Tensor:
-        """`pixel_values` [n, slots, 3, crop, crop] and `image_sizes` [n, 2] -> [all positions, H].
-
-        Raises ValueError for crops of another size than the tower's, or sizes that the slots do not hold.
-        """
-        layouts = self._checked_layouts(pixel_values, image_sizes)
-        crops: list[torch.Tensor] = []
-        orders: list[list[int]] = []
-        for picture, (rows, columns) in zip(pixel_values, layouts, strict=True):
-            distinct, order = distinct_crops(picture[: rows * columns + 1])
-            orders.append([len(crops) + index for index in order])
-            crops += distinct
-        return self.vectors(torch.stack(crops), orders, layouts)
-
-    def vectors(
-        self, crops: torch.Tensor, orders: list[list[int]], layouts: list[tuple[int, int]]
-    ) -> torch.Tensor:
-        """`crops` [m, 3, crop, crop], each once; `orders`: for each picture which of them are its global view
-        and its crops, row by row -> [all positions, H]."""
-        # A separator's dtype, because a quantised layer's weight is int8.
-        crops = crops.to(self.sub_GN.device, self.sub_GN.dtype, non_blocking=True)
-        parts = torch.split(crops, CROPS_TOGETHER)
-        features = torch.cat([self._second_to_last_layer(part) for part in parts])
-        newline, separator = self.sub_GN.flatten(), self.glb_GN.flatten()
-        pieces: list[torch.Tensor] = []
-        for (rows, columns), (whole, *details) in zip(layouts, orders, strict=True):
-            # Slices and single views, where an index tensor would make the GPU wait for its copy.
-            views = torch.stack([features[index] for index in details])
-            pieces += [
-                self._with_newlines(views, rows, columns, newline),
-                separator[None],
-                self._with_newlines(features[whole : whole + 1], 1, 1, newline),
-            ]
-        projected: torch.Tensor = self.img_projection(torch.cat(pieces))
-        return projected
-
-    def _checked_layouts(
-        self, pixel_values: torch.Tensor, image_sizes: torch.Tensor
-    ) -> list[tuple[int, int]]:
-        if pixel_values.ndim != 5 or tuple(pixel_values.shape[-2:]) != (self.crop_size, self.crop_size):
-            raise ValueError(
-                f"pixel_values are {tuple(pixel_values.shape)}; the tower takes "
-                f"[pictures, slots, 3, {self.crop_size}, {self.crop_size}]"
-            )
-        if len(image_sizes) != len(pixel_values):
-            raise ValueError(f"{len(pixel_values)} pictures, but {len(image_sizes)} image_sizes")
-        layouts = layouts_of(image_sizes, self.crop_size)
-        slots = pixel_values.shape[1]
-        for rows, columns in layouts:
-            if not 1 <= rows * columns < slots:
-                raise ValueError(f"{rows}x{columns} crops do not fit {slots} slots, the first of them global")
-        return layouts
-
-    def _second_to_last_layer(self, crops: torch.Tensor) -> torch.Tensor:
-        """What `hidden_states[-2][:, 1:]` would be, without running the last layer or keeping the others."""
-        hidden = self.img_processor.pre_layrnorm(self.img_processor.embeddings(crops))
-        for layer in self.img_processor.encoder.layers[:-1]:
-            hidden = layer(hidden, attention_mask=None)
-        patches: torch.Tensor = hidden[:, 1:]
-        return patches
-
-    def _with_newlines(
-        self, views: torch.Tensor, rows: int, columns: int, newline: torch.Tensor
-    ) -> torch.Tensor:
-        """Lay crops [rows * columns, (2k)^2, C] out as one grid of merged patches, a newline after each row.
-
-        Returns [rows * k * (columns * k + 1), 4C].  Grid rows run through all crops of a crop row; the four
-        patches of a merge are stacked row by row.
-        """
-        k = self.merged_side
-        grid = views.reshape(rows, columns, k, 2, k, 2, -1).permute(0, 2, 1, 4, 3, 5, 6)
-        grid = grid.reshape(rows * k, columns * k, -1)
-        newlines = newline.to(grid.dtype).expand(rows * k, 1, -1)
-        return torch.cat((grid, newlines), dim=1).flatten(0, 1)
-
-
 class Phi3VModel(Phi3Model):  # type: ignore[no-untyped-call]  # its __init_subclass__ is untyped
     """The decoder with pictures laid into its embeddings."""
 
@@ -169,6 +71,8 @@ class Phi3VModel(Phi3Model):  # type: ignore[no-untyped-call]  # its __init_subc
     def __init__(self, config: Phi3VConfig) -> None:
         super().__init__(config)
         self.rotary_emb = Phi3VRotaryEmbedding(config)
+        for layer in self.layers:  # not made anew: the weights of the largest part would be made twice
+            layer.__class__ = Phi3VDecoderLayer
         self.vision_embed_tokens = Phi3VImageEmbedding(config)
         self.post_init()  # type: ignore[no-untyped-call]
 
@@ -248,7 +152,7 @@ class Phi3VForCausalLM(PreTrainedModel, GenerationMixin):  # type: ignore[no-unt
     main_input_name = "input_ids"
     supports_gradient_checkpointing = True
     # Not ClassVar: the base declares them as instance variables.
-    _no_split_modules = ["Phi3DecoderLayer", "CLIPEncoderLayer", "Phi3VImageEmbedding"]  # noqa: RUF012
+    _no_split_modules = ["Phi3VDecoderLayer", "CLIPEncoderLayer", "Phi3VImageEmbedding"]  # noqa: RUF012
     _tied_weights_keys = {}  # noqa: RUF012
     _skip_keys_device_placement = ["past_key_values"]  # noqa: RUF012
     _supports_sdpa = True
@@ -383,33 +287,6 @@ class Phi3VForCausalLM(PreTrainedModel, GenerationMixin):  # type: ignore[no-unt
         row_ends = (types == 1).sum(dim=-1).cumsum(-1).tolist()
         borders = [0, *(bisect_right(ends, end) for end in row_ends)]
         return [list(range(first, last)) for first, last in pairwise(borders)]
-
-
-def distinct_crops(views: torch.Tensor) -> tuple[list[torch.Tensor], list[int]]:
-    """The different ones among a picture's views, and for each view which of them it is.
-
-    A picture of one crop often is its own global view (336 to 336 bicubic is the identity), and flat parts
-    repeat; each passes the tower once.
-    """
-    samples = views.flatten(1)[:, ::SAMPLE_STRIDE].tolist()
-    firsts: list[int] = []
-    order: list[int] = []
-    for index, sample in enumerate(samples):
-        twins = (
-            place
-            for place, first in enumerate(firsts)
-            if samples[first] == sample and torch.equal(views[first], views[index])
-        )
-        place = next(twins, len(firsts))
-        if place == len(firsts):
-            firsts.append(index)
-        order.append(place)
-    return [views[first] for first in firsts], order
-
-
-def layouts_of(image_sizes: torch.Tensor, crop_size: int) -> list[tuple[int, int]]:
-    """(rows, columns) of crops for each [padded height, padded width]."""
-    return [(height // crop_size, width // crop_size) for height, width in image_sizes.tolist()]
 
 
 def _positions(attention_mask: torch.Tensor | None, length: int) -> torch.Tensor | None:

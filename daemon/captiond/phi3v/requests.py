@@ -13,7 +13,7 @@ import torch
 from transformers import BatchFeature
 
 from captiond.phi3v.image_processing import image_token_count
-from captiond.phi3v.modeling import distinct_crops, layouts_of
+from captiond.phi3v.tower import distinct_crops, layouts_of
 
 
 @dataclass(slots=True, eq=False, weakref_slot=True)
@@ -39,7 +39,9 @@ class Seen:
             distinct, order = distinct_crops(picture[: down * across + 1])
             orders.append([len(crops) + index for index in order])
             crops += distinct
-        stacked = torch.stack(crops).to(dtype)
+        stacked = torch.empty(len(crops), *pixels.shape[2:], dtype=dtype)
+        for index, crop in enumerate(crops):  # not stacked in full precision on the way
+            stacked[index] = crop
         return cls(pinned(stacked) if pin else stacked, orders, layouts)
 
     def token_counts(self, merged_side: int) -> list[int]:

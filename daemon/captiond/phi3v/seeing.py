@@ -9,8 +9,8 @@ from collections.abc import Sequence
 
 import torch
 
-from captiond.phi3v.modeling import Phi3VImageEmbedding
 from captiond.phi3v.requests import Seen, pinned
+from captiond.phi3v.tower import Phi3VImageEmbedding
 
 
 def vectors_of(
@@ -36,7 +36,7 @@ def _looked_at(
         crops.append(seen.crops.to(device, non_blocking=True))
         count += len(seen.crops)
     layouts = [layout for seen in pictures for layout in seen.layouts]
-    vectors = tower.vectors(torch.cat(crops), orders, layouts).to(dtype)
+    vectors = tower.vectors(torch.cat(crops), orders, layouts, True).to(dtype)
     lengths = [sum(seen.token_counts(tower.merged_side)) for seen in pictures]
     found = dict(zip(pictures, torch.split(vectors, lengths), strict=True))
     for seen, own in found.items():

@@ -7,18 +7,13 @@ never asks the device for a number.
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 
 from captiond.phi3v.configuration import Phi3VConfig
 
 
 class SlotCache:
-    """What the decoder's layers take for a cache.
-
-    `prefill` and `extend` say what the coming `update` calls write, and how much of it attention sees.
-    """
+    """`prefill` and `extend` say what the coming `store` calls write, and how much of it attention sees."""
 
     def __init__(
         self, config: Phi3VConfig, slots: int, length: int, *, device: torch.device, dtype: torch.dtype
@@ -49,19 +44,15 @@ class SlotCache:
         """More comes for the slots from `first` on, to `places` [rows, new]; it may see `seen` places."""
         self._first, self._count, self._places, self._seen = first, len(places), places, seen
 
-    def update(
-        self, keys: torch.Tensor, values: torch.Tensor, layer_idx: int, *_: Any, **__: Any
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Keys and values [rows, heads, new, width] in; those that attention sees out."""
-        stored = self._data[layer_idx]
+    def store(self, both: torch.Tensor, layer: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """Keys and values [rows, new, 2, heads, width] in; those that attention sees out, each
+        [rows, heads, places, width]."""
+        stored = self._data[layer]
         slots = slice(self._first, self._first + self._count)
         if self._places is None:
-            stored[0, slots, :, : keys.shape[2]] = keys
-            stored[1, slots, :, : values.shape[2]] = values
-            return keys, values
-        rows = self._rows[slots, None]
-        stored[0][rows, :, self._places] = keys.transpose(1, 2)
-        stored[1][rows, :, self._places] = values.transpose(1, 2)
+            stored[:, slots, :, : both.shape[1]] = both.permute(2, 0, 3, 1, 4)
+            return both[:, :, 0].transpose(1, 2), both[:, :, 1].transpose(1, 2)
+        stored[:, self._rows[slots, None], :, self._places] = both
         return stored[0, slots, :, : self._seen], stored[1, slots, :, : self._seen]
 
     def move(self, source: int, target: int, length: int) -> None:

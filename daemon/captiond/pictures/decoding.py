@@ -12,7 +12,7 @@ import mmap
 import struct
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import IO, cast
 
@@ -21,7 +21,8 @@ from PIL import AvifImagePlugin, ExifTags, Image, ImageStat, UnidentifiedImageEr
 
 from captiond import formats
 from captiond.errors import Rejected
-from captiond.pictures import converting, png, tiff_kind
+from captiond.formats import extras, raw
+from captiond.pictures import by_extra, converting, png, tiff_kind
 from captiond.pictures.header import Header, NeededSide, at_full_size, refuse_too_many_pixels, scale_of
 from captiond.records import Notice, Picture, PictureFacts
 
@@ -40,6 +41,10 @@ _UNREADABLE = (
     Image.DecompressionBombError,
 )  # fmt: skip
 
+
+_FOR_TIFF = "It need not be damaged.  Export it with 8 bits a channel, as TIFF, PNG or JPEG."
+if extras.why_not("tiff") is not None:
+    _FOR_TIFF = f"{_FOR_TIFF}  Or {extras.advice('tiff')}, which reads most kinds."
 
 _SAMPLES = 128  # in each direction: exact enough, and the same cost for every picture
 _TOO_LONG = Notice(
@@ -96,34 +101,87 @@ class Reading:
     for a sound one of a kind that nobody here decodes.
     """
 
-    def __init__(self, data: bytes | mmap.mmap) -> None:
+    def __init__(self, data: bytes | mmap.mmap, *, called_raw: bool = False) -> None:
+        """`called_raw`: it is a camera's RAW by its name, which some TIFFs do not tell otherwise."""
+        found = formats.kind_of(lambda at, count: data[at : at + count])
+        if found is not None and not formats.is_served(found):
+            raise _not_served(found, raw.kind_in(data))
         self._names = [one.name for one in formats.formats_of(data[: formats.HEAD_BYTES])]
         self._data = png.without_extras(data) if self._names == ["PNG"] else data
+        self._opened: Image.Image | None = None
+        self._other = self._read_by_extra(found, called_raw=called_raw)
+        self.header = self._pillows_header() if self._other is None else self._header_of(self._other)
+
+    def _read_by_extra(self, found: formats.Format | None, *, called_raw: bool) -> by_extra.Picture | None:
+        """What is not Pillow's."""
+        if called_raw and self._names == ["TIFF"] and formats.is_served(formats.RAW):
+            with suppress(*_UNREADABLE):  # then it is a TIFF with a strange name
+                raw_file = by_extra.raw_of(self._data)
+                self._names = ["RAW"]
+                return raw_file
+        if found is None or found.extra is None:
+            return None
+        self._names = [found.name]
+        with self._reading():
+            return by_extra.raw_of(self._data) if found is formats.RAW else by_extra.jxl_of(self._data)
+
+    def _header_of(self, other: by_extra.Picture) -> Header:
+        return Header(self._names[0], other.mode, *other.size, file_bytes=len(self._data))
+
+    def _pillows_header(self) -> Header:
         # Its reader takes memory for the whole canvas as soon as it is opened.
-        webp_size = _webp_size(data) if self._names == ["WEBP"] else None
-        self._opened = None if webp_size is not None else self._open()
-        if self._opened is None:
-            self.header = Header("WEBP", "RGBA", *(webp_size or (0, 0)), file_bytes=len(data))
-        else:
-            self.header = Header(
-                "JPEG" if self._opened.format == "MPO" else (self._opened.format or ""),
-                self._opened.mode,
-                *self._opened.size,
-                is_progressive=bool(self._opened.info.get("progressive")),
-                file_bytes=len(data),
-            )
+        if self._names == ["WEBP"] and (size := _webp_size(self._data)):
+            return Header("WEBP", "RGBA", *size, file_bytes=len(self._data))
+        try:
+            if self._names == ["TIFF"] and (kind := tiff_kind.misread_kind_of(self._data)):
+                raise _unsupported(kind)
+            self._opened = self._open()
+        except Rejected as rejected:
+            self._other = self._instead(rejected)
+            return self._header_of(self._other)
+        return Header(
+            "JPEG" if self._opened.format == "MPO" else (self._opened.format or ""),
+            self._opened.mode,
+            *self._opened.size,
+            is_progressive=bool(self._opened.info.get("progressive")),
+            file_bytes=len(self._data),
+        )
+
+    def _instead(self, rejected: Rejected) -> by_extra.Picture:
+        """What reads a TIFF that Pillow does not; raises what Pillow's reader was rejected with."""
+        if rejected.kind != "unsupported":
+            raise rejected
+        try:
+            other = by_extra.tiff_of(self._data)
+        except _UNREADABLE:
+            other = None
+        if other is None:
+            raise rejected
+        return other
 
     def decode(self, scale: int) -> Decoded:
         """All of it, by `scale` smaller where it is a JPEG.  To be called once."""
+        image, orientation, notices = self._loaded(scale)
+        if converting.framed_size(image.size) != image.size:
+            notices = (*notices, _TOO_LONG)
+        return Decoded(image, orientation, notices)
+
+    def _loaded(self, scale: int) -> by_extra.Loaded:
+        if self._other is None:
+            try:
+                return self._loaded_by_pillow(scale)
+            except Rejected as rejected:
+                self._other = self._instead(rejected)
+        with self._reading():
+            return self._other.load()
+
+    def _loaded_by_pillow(self, scale: int) -> by_extra.Loaded:
         image = self._opened or self._open()
         with self._reading(is_opened=True):
             if scale > 1:
                 image.draft(None, (image.width // scale, image.height // scale))
             image.load()
-        orientation, notices = _orientation(image)
-        if converting.framed_size(image.size) != image.size:
-            notices = (*notices, _TOO_LONG)
-        return Decoded(image, orientation, notices)
+        return (image, *_orientation(image))
 
     def _open(self) -> Image.Image:
         with self._reading():
@@ -133,7 +191,7 @@ class Reading:
 
     @contextmanager
     def _reading(self, *, is_opened: bool = False) -> Iterator[None]:
-        """Whatever Pillow raises in here, it raises about the file.  Around Pillow's calls alone."""
+        """Whatever a library raises in here, it raises about the file.  Around their calls alone."""
         try:
             yield
         except _UNREADABLE as error:
@@ -142,12 +200,15 @@ class Reading:
             raise (_unsupported(kind) if kind else _unreadable(error, self._shown())) from error
 
     def _shown(self) -> str | None:
-        return next((one.shown for one in formats.FORMATS if [one.name] == self._names[:1]), None)
+        known = (*formats.FORMATS, *formats.BY_EXTRA)
+        return next((one.shown for one in known if [one.name] == self._names[:1]), None)
 
 
-def decode(data: bytes, *, max_pixels: int, needed_side: NeededSide = at_full_size) -> Picture:
+def decode(
+    data: bytes, *, max_pixels: int, needed_side: NeededSide = at_full_size, called_raw: bool = False
+) -> Picture:
     """The picture in `data`, in this very process: for pictures of our own making, and for tests."""
-    reading = Reading(data)
+    reading = Reading(data, called_raw=called_raw)
     header = reading.header
     refuse_too_many_pixels(header, max_pixels)
     decoded = reading.decode(scale_of(header, needed_side(header.width, header.height)))
@@ -155,6 +216,18 @@ def decode(data: bytes, *, max_pixels: int, needed_side: NeededSide = at_full_si
     image.info = {"icc_profile": decoded.profile} if decoded.profile else {}
     facts = PictureFacts(header.format, header.width, header.height, decoded.notices, *decoded.luminance())
     return Picture(image, facts)
+
+
+def _not_served(one: formats.Format, kind: str | None) -> Rejected:
+    """Most RAW files are TIFFs to Pillow, which would show their thumbnail."""
+    assert one.extra is not None
+    exactly = f" ({kind})" if kind not in (None, one.shown) else ""
+    return Rejected(
+        "unsupported",
+        f"it is a {one.shown} file{exactly}, which is not read here: {extras.why_not(one.extra)}",
+        stage="decode",
+        advice=f"{extras.advice(one.extra)}, start captiond anew, and run `captiond retry`.",
+    )
 
 
 def _unreadable(error: BaseException, shown: str | None) -> Rejected:
@@ -171,7 +244,7 @@ def _unsupported(kind: str) -> Rejected:
         "unsupported",
         f"a kind of TIFF that is not supported: {kind}",
         stage="decode",
-        advice="It need not be damaged.  Export it with 8 bits a channel, as TIFF, PNG or JPEG.",
+        advice=_FOR_TIFF,
     )
 
 

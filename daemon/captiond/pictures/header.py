@@ -23,7 +23,7 @@ REDUCED_MARGIN = 2
 _STORED = {"1": 1, "L": 1, "P": 1, "I;16": 2, "I;16L": 2, "I;16B": 2, "I;16N": 2}
 _STORED_OTHERWISE = 4
 # Bytes that a decoder takes beside that for each pixel: planes, canvases and copies of its own.
-_BESIDE = {"WEBP": 16, "HEIF": 16, "AVIF": 16, "JPEG2000": 20, "TIFF": 5, "BMP": 2, "DIB": 2}
+_BESIDE = {"WEBP": 16, "HEIF": 16, "AVIF": 16, "JPEG2000": 20, "TIFF": 5, "BMP": 2, "DIB": 2, "JXL": 24}
 _BESIDE_OTHERWISE = 4
 _COEFFICIENTS = 8  # of a progressive JPEG, whatever the scale: it is decoded from all of them
 _SHOWN = 4  # what comes of it: RGB, and a byte that is not used
@@ -33,7 +33,7 @@ _FIXED_BYTES = 32 << 20
 @dataclass(frozen=True, slots=True)
 class Header:
     format: str  # as Pillow names it
-    mode: str  # as Pillow names it
+    mode: str  # as Pillow names it; or how many bytes a pixel takes, as in `12 bytes`
     width: int
     height: int
     is_progressive: bool = False
@@ -77,7 +77,14 @@ def scale_of(header: Header, needed_side: int | None) -> int:
 
 def bytes_for(header: Header, scale: int) -> int:
     """How much memory decoding it is expected to take, rather too much than too little."""
-    stored = _STORED.get(header.mode, _STORED_OTHERWISE)
+    stored = _stored(header.mode)
     each = stored + _BESIDE.get(header.format, _BESIDE_OTHERWISE) + _SHOWN
     coefficients = _COEFFICIENTS * header.pixels if header.is_progressive else 0
     return header.pixels // scale**2 * each + coefficients + 2 * header.file_bytes + _FIXED_BYTES
+
+
+def _stored(mode: str) -> int:
+    number, _, unit = mode.partition(" ")
+    if unit == "bytes" and number.isdecimal():
+        return int(number)
+    return _STORED.get(mode, _STORED_OTHERWISE)

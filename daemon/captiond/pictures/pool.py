@@ -61,6 +61,7 @@ class How:
     """What holds for a picture whatever is made of it."""
 
     max_pixels: int = 200_000_000
+    called_raw: bool = False  # by its name it is a camera's RAW
     alone: bool = False  # while no other is decoded, with all the memory
     on_slow: Callable[[], None] = _go_on  # called, once or more, if it takes long: others may go before
 
@@ -183,7 +184,8 @@ class Decoders:
     def _attempt(self, order: _Order[Result], held: ExitStack, *, alone: bool) -> Result:
         with self._decoder(order.how, fresh=alone) as decoder:
             with self._memory.holding(ALONE if alone else HEADER_BYTES + 2 * order.size) as share:
-                answer, _ = self._ask(decoder, share, "header", descriptors=(order.file,))
+                words = "header", int(order.how.called_raw)
+                answer, _ = self._ask(decoder, share, *words, descriptors=(order.file,))
             header = _header(answer, order.size)
             refuse_too_many_pixels(header, order.how.max_pixels)
             scale = scale_of(header, order.needed_side(header.width, header.height))

@@ -46,6 +46,10 @@ def kind_of(data: bytes | mmap.mmap, *, is_opened: bool) -> str | None:
         return None
     if tags.get(_COMPRESSION, (1,))[0] in _USUAL_CODECS and (is_opened or _is_ordinary(tags)):
         return None
+    return _told(tags)
+
+
+def _told(tags: dict[int, tuple[int, ...]]) -> str:
     bits = sorted(set(tags.get(_BITS, (1,))))
     number = _NUMBERS.get(tags.get(_SAMPLE_FORMAT, (1,))[0], "")
     photometric = tags.get(_PHOTOMETRIC, (0,))[0]
@@ -56,6 +60,21 @@ def kind_of(data: bytes | mmap.mmap, *, is_opened: bool) -> str | None:
     planes = "in planes" if tags.get(_PLANAR, (1,))[0] == 2 else ""
     depth = "/".join(map(str, bits))
     return ", ".join(filter(None, (f"{depth}-bit {number}{colour}{alpha}", packed, planes)))
+
+
+def misread_kind_of(data: bytes | mmap.mmap) -> str | None:
+    """The kind of a TIFF that Pillow reads without a word and wrongly: 16-bit colours in planes, as they are.
+
+    Pillow 11 and 12 take every second byte of the first half of each plane.
+    """
+    try:
+        tags = _first_directory(data)
+    except struct.error:
+        return None
+    is_in_planes = tags.get(_PLANAR, (1,))[0] == 2 and tags.get(_SAMPLES, (1,))[0] > 1
+    if not is_in_planes or max(tags.get(_BITS, (1,))) != 16 or tags.get(_COMPRESSION, (1,))[0] != 1:
+        return None
+    return _told(tags)
 
 
 def _is_ordinary(tags: dict[int, tuple[int, ...]]) -> bool:

@@ -124,9 +124,9 @@ def serve(channel: socket.socket, bounds: Bounds) -> None:
             return
         try:
             match words, descriptors:
-                case ["header", memory_bytes, seconds], [file]:
+                case ["header", called_raw, memory_bytes, seconds], [file]:
                     bounds.set(int(memory_bytes), float(seconds))
-                    _serve_one(channel, _contents(file), bounds)
+                    _serve_one(channel, _contents(file), bounds, called_raw=called_raw == "1")
         except MemoryError:
             wire.send(channel, "exhausted")
         except Rejected as rejected:
@@ -147,9 +147,9 @@ def _contents(file: int) -> bytes | mmap.mmap:
         os.close(file)
 
 
-def _serve_one(channel: socket.socket, data: bytes | mmap.mmap, bounds: Bounds) -> None:
+def _serve_one(channel: socket.socket, data: bytes | mmap.mmap, bounds: Bounds, *, called_raw: bool) -> None:
     """First what its header says; then, if the daemon goes on with it, its pixels."""
-    reading = Reading(data)
+    reading = Reading(data, called_raw=called_raw)
     header = reading.header
     wire.send(
         channel, "header", header.format, header.mode, header.width, header.height, int(header.is_progressive)

@@ -10,11 +10,11 @@ room owns no folder and no device.
 from __future__ import annotations
 
 import logging
-import os
 import threading
 import time
 from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import nullcontext
 from datetime import UTC, datetime
 from functools import partial
 from typing import Generic
@@ -24,22 +24,26 @@ import structlog
 from captiond import __version__, sidecar
 from captiond.captioners import Captioner, Prepared
 from captiond.delivery import Delivery
-from captiond.errors import CannotStart, Kind, Rejected, Surroundings, TryLater
+from captiond.errors import CannotStart, Kind, LibraryAway, Rejected, Surroundings, TryLater
 from captiond.inbox import Inbox
-from captiond.pipeline.asking import said_about
 from captiond.pipeline.gate import Gate
-from captiond.pipeline.preparing import Preparing
+from captiond.pipeline.preparing import Preparing, Ready
+from captiond.pipeline.remembering import Memory, Remembering
 from captiond.pipeline.same_answer import SameAnswer
+from captiond.pipeline.sources import Elsewhere, FromInbox, Nowhere, Source, key_of
+from captiond.pipeline.turns import Turns
 from captiond.records import (
     Delivered,
     Job,
     Outcome,
+    Said,
     SettledFile,
     Stamp,
     Timings,
 )
 from captiond.status import Tally
 from captiond.support.budget import ALONE, Budget
+from captiond.support.cores import cores
 
 log = structlog.get_logger(__name__)
 
@@ -71,28 +75,36 @@ class Pipeline(Generic[Prepared]):
         tell: Callable[[Outcome], None],
         suspects: Collection[str] = (),
         same_answer_limit: int = 4,
+        libraries: Elsewhere | None = None,
+        memory: Memory | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """`tell`: is told of every picture that has left the inbox; it neither raises nor waits.
 
         `suspects`: the paths at which an earlier process may have ended.  `same_answer_limit`: so many
-        different pictures in a row with one answer are suspicious.
+        different pictures in a row with one answer are suspicious.  `libraries`: are served when nothing of
+        the inbox waits.  `memory`: of what was answered before.
         """
         self._inbox = inbox
-        self._delivery = delivery
-        self._captioner = captioner
+        self._from_inbox = FromInbox(inbox, delivery)
+        self._libraries = libraries if libraries is not None else Nowhere()
+        self._remembering = Remembering(captioner, memory)
         self._preparing = preparing
         self._same_answer = SameAnswer(captioner, same_answer_limit)
         self._gate = gate
         self._tally = tally
         self._tell = tell
         self._clock = clock
-        cores = os.cpu_count() or 1
-        self._workers = max(captioner.capacity, LEAST_BESIDE_DECODING) + cores
+        at_once = cores()
+        self._workers = max(captioner.capacity, LEAST_BESIDE_DECODING) + at_once
         # A delivery is two hundred small calls, at each of which its thread lets go of the interpreter: more
         # of them at once only hand it to and fro, which took a sixth of the whole time on two cores.
-        self._publishing = threading.BoundedSemaphore(max(cores, LEAST_PUBLISHING))
+        self._publishing = threading.BoundedSemaphore(max(at_once, LEAST_PUBLISHING))
         self._bytes = Budget(FILE_BYTES_TOGETHER)
+        self._turns = Turns(captioner.capacity)
+        # Of libraries; beside the others, so that those which wait for their turn keep nobody from working.
+        self._most_elsewhere = captioner.capacity + at_once
+        self._elsewhere = threading.BoundedSemaphore(self._most_elsewhere)
         self._suspects = set(suspects)
         self._troubled: dict[str, int] = {}  # how often a picture met trouble with the surroundings
         self._told: dict[str, str] = {}  # what a picture that waits was last said to wait for
@@ -107,16 +119,33 @@ class Pipeline(Generic[Prepared]):
         Raises CannotStart if this process cannot work on; that sets `stop`.
         """
         free = threading.BoundedSemaphore(self._workers)
-        with ThreadPoolExecutor(self._workers, thread_name_prefix="picture") as pool:
+        threads = self._workers + self._most_elsewhere
+        with ThreadPoolExecutor(threads, thread_name_prefix="picture") as pool:
             for settled in self._settled(stop, once, patience_seconds):
                 size = self._size(settled)
-                free.acquire()
+                place = free if settled.library is None else self._elsewhere
+                if settled.library is None:
+                    place.acquire()
                 held = self._bytes.take(size)
-                serving = pool.submit(self._serve, settled, stop)
-                serving.add_done_callback(partial(self._report, settled.path, held))
-                serving.add_done_callback(lambda _: free.release())
+                serving = pool.submit(self._serve_in_turn, settled, stop)
+                serving.add_done_callback(partial(self._report, settled, held))
+                serving.add_done_callback(partial(self._leave_place, place))
         if self._ending is not None:
             raise self._ending
+
+    def _leave_place(self, place: threading.BoundedSemaphore, _: Future[None]) -> None:
+        place.release()
+        if place is self._elsewhere:
+            self._inbox.wake()  # there is room for another
+
+    def _take_elsewhere(self) -> SettledFile | None:
+        """A picture of a library, if one is ready and there is a place for it."""
+        if self._is_resting() or not self._elsewhere.acquire(blocking=False):
+            return None
+        settled = self._libraries.take()
+        if settled is None:
+            self._elsewhere.release()
+        return settled
 
     def _settled(
         self, stop: threading.Event, once: bool, patience_seconds: float | None
@@ -124,15 +153,28 @@ class Pipeline(Generic[Prepared]):
         """The next file to serve, whenever one is asked for and the surroundings allow it."""
         while not stop.is_set():
             try:
-                for settled in self._inbox.settled(stop, once=once, patience_seconds=patience_seconds):
+                for settled in self._inbox.settled(
+                    stop,
+                    once=once,
+                    patience_seconds=patience_seconds,
+                    is_held=self._is_resting,
+                    otherwise=self._take_elsewhere,
+                    are_others_at_rest=lambda: self._libraries.are_at_rest,
+                ):
                     if not self._gate.wait(stop):
-                        self._inbox.release(settled.path)
+                        self._source(settled).release(settled.path)
                         return
                     yield settled
                 return
             except Surroundings as trouble:
                 self._gate.close(trouble)
                 self._await_inbox(stop)
+
+    def _source(self, work: SettledFile | Job) -> Source:
+        return self._from_inbox if work.library is None else self._libraries[work.library]
+
+    def _is_resting(self) -> bool:
+        return self._gate.look() is not None
 
     def _await_inbox(self, stop: threading.Event) -> None:
         """Until the inbox can be seen again: no picture need come through the gate to know that."""
@@ -147,19 +189,24 @@ class Pipeline(Generic[Prepared]):
 
     def _size(self, settled: SettledFile) -> float:
         """How much of the memory for files it takes; all of it where it is to be served alone."""
-        if settled.path in self._suspects:
-            self._suspects.discard(settled.path)
-            return ALONE
-        return settled.fingerprint.size
+        return ALONE if key_of(settled) in self._suspects else settled.fingerprint.size
+
+    def _serve_in_turn(self, settled: SettledFile, stop: threading.Event) -> None:
+        with self._turns.of_inbox() if settled.library is None else nullcontext():
+            self._serve(settled, stop)
 
     def _serve(self, settled: SettledFile, stop: threading.Event) -> None:
         """One picture's whole story, and where each verdict leads."""
+        if self._is_resting():  # since it was taken from its place, where it goes on waiting
+            self._source(settled).release(settled.path)
+            return
+        self._suspects.discard(key_of(settled))
         job = None
         try:
-            claimed = self._delivery.claim(settled)
+            claimed = self._source(settled).claim(settled)
             if isinstance(claimed, Delivered):
                 self._gate.open()
-                self._finished_earlier(claimed)
+                self._finished_earlier(settled, claimed)
                 return
             job = claimed
             self._deliver(job)
@@ -174,7 +221,7 @@ class Pipeline(Generic[Prepared]):
         except CannotStart as fatal:
             # Not forgiven: it may be this very picture that ends one process after the other.
             self._ending = fatal
-            self._inbox.release(settled.path)
+            self._source(settled).release(settled.path)
             log.critical("this process cannot work on", reason=fatal.message, advice=fatal.advice)
             stop.set()
         except Exception as error:
@@ -201,16 +248,17 @@ class Pipeline(Generic[Prepared]):
             self._told.clear()
         self._told[settled.path] = later.message
         log.log(logging.INFO if is_news else logging.DEBUG, "later", file=settled.path, reason=later.message)
-        self._inbox.release(settled.path, after_seconds=later.after_seconds, reason=later.message)
+        source = self._source(settled)
+        source.release(settled.path, after_seconds=later.after_seconds, reason=later.message)
 
     def _deliver(self, job: Job) -> None:
         """The main path."""
         claimed = self._clock()
-        ready = self._preparing.of(job.data, max_pixels=job.rules.max_pixels)
+        ready = self._preparing.of(job.data, max_pixels=job.rules.max_pixels, name=job.path)
         facts = ready.facts
         decoded = self._clock()
-        said = said_about(ready, self._captioner, job.rules)
-        self._same_answer.must_differ(said, job.sha256)
+        with self._turns.of_library() if job.library is not None else nullcontext():
+            said = self._said(ready, job)
         captioned = self._clock()
         described = job.rules.describe(job.data, facts.format, said.texts, notes=job.notes)
         timings = Timings(
@@ -221,11 +269,21 @@ class Pipeline(Generic[Prepared]):
         )
         record = sidecar.compose(job, facts, said, described, timings, _stamp())
         with self._publishing:
-            delivered = self._delivery.publish(job, described, record)
+            delivered = self._source(job).publish(job, described, record)
+        if said.cached_from is not None:
+            self._tally.count_cached()
         self._finish(job, record.outcome(delivered, datetime.now(UTC)), timings)
 
+    def _said(self, ready: Ready[Prepared], job: Job) -> Said:
+        with self._remembering.about(ready, job.rules, job.sha256) as about:
+            said = about.said()
+            if said.cached_from is None:  # copies have one answer, and that says nothing about the model
+                self._same_answer.must_differ(said, job.sha256)
+            about.keep()
+        return said
+
     def _finish(self, job: Job, outcome: Outcome, timings: Timings) -> None:
-        self._inbox.done(job.path)
+        self._source(job).done(job.path)
         self._troubled.pop(job.path, None)
         self._told.pop(job.path, None)
         self._gate.open()
@@ -241,20 +299,21 @@ class Pipeline(Generic[Prepared]):
             total=round(self._clock() - job.noticed_at, 2),
         )
 
-    def _finished_earlier(self, delivered: Delivered) -> None:
-        self._inbox.done(delivered.dropped)
+    def _finished_earlier(self, settled: SettledFile, delivered: Delivered) -> None:
+        source = self._source(settled)
+        source.done(delivered.dropped)
         if delivered.is_duplicate:
             self._tally.count_duplicate()
             log.info("already delivered", file=delivered.dropped, lies_in=delivered.path)
             return
-        self._tell(self._delivery.outcome(delivered))
+        self._tell(source.outcome(delivered))
         log.info("finished what an earlier run began", file=delivered.dropped, lies_in=delivered.path)
 
     def _set_aside(self, settled: SettledFile, rejected: Rejected, job: Job | None) -> None:
         """To failed/, with the reason beside it.  Where that meets trouble the image stays in the inbox."""
         attempt = job.attempt if job is not None else 0  # delivery knows what was counted
         try:
-            delivered, record = self._delivery.set_aside(
+            delivered, record = self._source(settled).set_aside(
                 settled.path, settled.fingerprint, rejected, attempt, _stamp()
             )
         except TryLater as later:
@@ -263,9 +322,9 @@ class Pipeline(Generic[Prepared]):
             self._pause(settled, trouble)
         else:
             if record is None:
-                self._finished_earlier(delivered)
+                self._finished_earlier(settled, delivered)
                 return
-            self._inbox.done(settled.path)
+            self._source(settled).done(settled.path)
             self._tell(record.outcome(delivered, datetime.now(UTC)))
             log.error(
                 "failed",
@@ -277,22 +336,25 @@ class Pipeline(Generic[Prepared]):
             )
 
     def _pause(self, settled: SettledFile, trouble: Surroundings) -> None:
-        self._gate.close(trouble)
+        if not isinstance(trouble, LibraryAway):
+            self._gate.close(trouble)
         self._tally.last_error = trouble.message
-        self._delivery.forgive(settled)
+        source = self._source(settled)
+        source.forgive(settled)
         # Whoever meets trouble again and again lets another try first: a picture on a bad block of the disk
         # would else be the only one that is ever tried.
         met = self._troubled[settled.path] = self._troubled.get(settled.path, 0) + 1
         step_back = min(2.0 ** (met - 2), LONGEST_STEP_BACK_SECONDS) if met > 1 else 0.0
-        self._inbox.release(settled.path, after_seconds=step_back, reason=trouble.message)
+        source.release(settled.path, after_seconds=step_back, reason=trouble.message)
 
-    def _report(self, path: str, held: float, serving: Future[None]) -> None:
+    def _report(self, settled: SettledFile, held: float, serving: Future[None]) -> None:
         """Where even setting aside went wrong, the image lies untouched in the inbox."""
         self._bytes.give_back(held)
         error = serving.exception()
         if error is not None:
-            log.critical("a picture could not be set aside", file=path, exc_info=error)
-            self._inbox.release(path, after_seconds=LEFT_ALONE_SECONDS, reason=repr(error))
+            log.critical("a picture could not be set aside", file=settled.path, exc_info=error)
+            source = self._source(settled)
+            source.release(settled.path, after_seconds=LEFT_ALONE_SECONDS, reason=repr(error))
 
 
 def _no_memory() -> TryLater:

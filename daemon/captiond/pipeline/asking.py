@@ -1,13 +1,16 @@
 """From a picture that is ready to what is said about it: each field asked, judged, asked again if need be.
 
 The questions of one picture are asked together, which costs little more than one (`Captioner.ask_all`); so
-are the second tries of those whose answers will not do.  What an answer is worth, and what is asked next,
+are the second tries of those whose answers will not do.  A server can be asked for all texts in one JSON
+object (`fields.ask: together`): an answer that is none is followed by the questions themselves.  What an
+answer is worth, and what is asked next,
 `checking` decides; this room asks.  The caption alone decides the picture's fate: another field that cannot
 be had is absent, with a warning.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -37,6 +40,8 @@ from captiond.records import (
 
 log = structlog.get_logger(__name__)
 
+INVALID_JSON = "invalid_json"  # the code of one answer to all questions that could not be taken apart
+_TOKENS_PER_KEY = 12  # the name of a field in JSON, and what stands around its text
 SKIPPED = "skipped"  # the code of a field that was wanted and not asked for
 
 
@@ -61,6 +66,7 @@ class Interviewing:
     others: tuple[FieldQuestion, ...] = ()
     second_tries: int = 2
     fails_unsure: bool = False
+    asks_together: bool = False  # for one JSON object that answers all questions
     skipped: tuple[FieldName, ...] = ()  # wanted, and more than this model can answer
 
     @property
@@ -71,6 +77,9 @@ class Interviewing:
         """Raises what the caption's question meets: Rejected, TryLater; and Surroundings."""
         caption = _Field(self.caption, self.second_tries)
         fields = [caption, *(_Field(one, self.second_tries) for one in self.others)]
+        notices: tuple[Notice, ...] = ()
+        if self.asks_together and len(fields) > 1:
+            notices = _asked_together(ask_all, fields, facts)
         while waiting := [one for one in fields if one.request is not None]:
             answers = ask_all([one.request for one in waiting if one.request is not None])
             for one, answer in zip(waiting, answers, strict=True):
@@ -82,7 +91,7 @@ class Interviewing:
             raise _unusable(answer, judged)
         if self.fails_unsure and judged.needs_look:
             raise _unsure(judged)
-        return self._said(fields)
+        return self._said(fields, notices)
 
     def narrowed(self, only: FieldName | None, prompt: str | None, texts: Texts) -> Interview:
         """The same questions, but about one text `only`, or with another `prompt` for the caption.
@@ -135,11 +144,12 @@ class Interviewing:
         """By text, the words that ask for it first."""
         return {one.question.field: one.question.prompt for one in (self.caption, *self.others)}
 
-    def _said(self, fields: Sequence[_Field]) -> Said:
+    def _said(self, fields: Sequence[_Field], more: tuple[Notice, ...]) -> Said:
         chosen = {one.name: one.best() for one in fields if one.tries}
         told = {name: judged for name, (_, judged) in chosen.items() if judged.is_usable}
         findings = [finding for _, judged in chosen.values() for finding in judged.findings]
         notices = [Notice(one.code, one.message, one.field if self.others else None) for one in findings]
+        notices += more
         notices += [_not_had(one) for one in fields if not one.tries]
         notices += [Notice(SKIPPED, "this model answers for captions alone", name) for name in self.skipped]
         answer, caption = chosen["caption"]
@@ -183,7 +193,13 @@ class _Field:
             self.trouble = answer
             return
         question, raw = self.asking.question, answer.text if answer.raw_output is None else answer.raw_output
-        judged = checking.judge(raw, question, finish_reason=answer.finish_reason, facts=facts)
+        judged = checking.judge(
+            raw,
+            question,
+            finish_reason=answer.finish_reason,
+            facts=facts,
+            has_thoughts=answer.has_thoughts,
+        )
         for pattern in judged.slow_patterns:
             log.warning("a pattern of checks.banned takes too long, and counts as not found", pattern=pattern)
         self.tries.append((answer, judged))
@@ -202,6 +218,39 @@ class _Field:
         raw = _raw(answer, judged.text)
         others = tuple(_told(one) for one, _ in self.tries if one is not answer)
         return Asked(self.name, replace(answer, text=judged.text, raw_output=raw), others)
+
+
+def _asked_together(ask_all: AskAll, fields: Sequence[_Field], facts: PictureFacts) -> tuple[Notice, ...]:
+    """One question for all, whose answer is given to the fields; else a notice, and they stay to be asked."""
+    asked = [(one.asking.question.field, one.asking.question.prompt) for one in fields]
+    names = [name for name, _ in asked]
+    tokens = sum(one.asking.max_new_tokens + _TOKENS_PER_KEY for one in fields)
+    schema = json.dumps(checking.schema(names))
+    (answer,) = ask_all([CaptionRequest(checking.asked_together(asked), tokens, schema=schema)])
+    if not isinstance(answer, Answer):
+        return (Notice(INVALID_JSON, f"the questions were asked one by one: {answer.message}"),)
+    raw = answer.text if answer.raw_output is None else answer.raw_output
+    told = checking.taken_apart(raw, names)
+    if told is None:
+        why = checking.complaint(raw, names)
+        return (Notice(INVALID_JSON, f"the answer to all questions at once was not used: {why}"),)
+    for one in fields:
+        one.take(_part(answer, told[one.name], one.request), _known(facts, fields[0]))
+    return ()
+
+
+def _part(answer: Answer, text: str, request: CaptionRequest | None) -> Answer:
+    """What one answer to all questions says to one of them.  How many of its tokens, nobody knows."""
+    return replace(
+        answer,
+        text=text,
+        raw_output=None,
+        request=request or answer.request,
+        new_tokens=None,
+        finish_reason="stop",  # a whole object, whatever came behind it
+        notices=(),
+        has_thoughts=False,
+    )
 
 
 def _known(facts: PictureFacts, caption: _Field) -> Facts:
@@ -242,14 +291,24 @@ def _unusable(answer: Answer, judged: Judged) -> Rejected:
     is_cut = answer.finish_reason == "length"
     limit = answer.request.max_new_tokens
     why = "; ".join(finding.message for finding in judged.findings) or "the model had nothing to say"
+    advice = "Look at the picture; another prompt or model may have words for it."
+    if is_cut:
+        advice = f"It was cut off after {limit} tokens; raise caption.max_new_tokens."
+    if checking.is_only_thoughts(answer.raw_output or answer.text, has_thoughts=answer.has_thoughts):
+        advice = f"{advice if is_cut else ''} {_THINKING_OFF}".strip()
     return Rejected(
         "empty_caption",
         f"the model has no caption for this picture: {why}",
         stage="caption",
-        advice=f"It was cut off after {limit} tokens; raise caption.max_new_tokens."
-        if is_cut
-        else "Look at the picture; another prompt or model may have words for it.",
+        advice=advice,
     )
+
+
+_THINKING_OFF = (
+    "It only thought: turn that off where the model is served (llama.cpp: --reasoning-budget 0; vLLM: "
+    "--default-chat-template-kwargs '{\"enable_thinking\": false}', and no --reasoning-parser), or take a "
+    "model that does not think."
+)
 
 
 def _unsure(judged: Judged) -> Rejected:

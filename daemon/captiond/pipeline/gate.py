@@ -1,8 +1,11 @@
-"""The one place where the work pauses.
+"""The one place where the work pauses: in trouble by itself, and because somebody wants it to.
 
 The gate closes when the surroundings do not let anybody work, and then lets one picture through now and
 then: if that one is delivered the gate opens, if it meets the same trouble the next waits twice as long.
 Where no picture waits, somebody else may take the turn to try.  No image is judged here and none is charged.
+
+A wanted pause, or closed hours, is told apart: nothing is wrong and nothing is tried.  What is in work ends,
+and nothing new is taken from the inbox meanwhile (`look`).
 """
 
 from __future__ import annotations
@@ -14,6 +17,8 @@ from collections.abc import Callable
 import structlog
 
 from captiond.errors import Surroundings
+from captiond.names import utc_text
+from captiond.status import Rest
 
 log = structlog.get_logger(__name__)
 
@@ -22,9 +27,18 @@ LONGEST_WAIT_SECONDS = 30.0
 LONGEST_SLEEP_SECONDS = 0.5  # somebody else may open the gate meanwhile
 
 
+def _never() -> Rest | None:
+    return None
+
+
 class Gate:
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, clock: Callable[[], float] = time.monotonic, resting: Callable[[], Rest | None] = _never
+    ) -> None:
+        """`resting`: whether, and why, nothing new is to begin now; it may look at a disk."""
         self._clock = clock
+        self._resting = resting
+        self._rest: Rest | None = None
         self._changing = threading.Lock()
         self._trouble: Surroundings | None = None
         self._wait_seconds = FIRST_WAIT_SECONDS
@@ -36,6 +50,23 @@ class Gate:
     def trouble(self) -> Surroundings | None:
         """Why the work pauses, if it does."""
         return self._trouble
+
+    @property
+    def rest(self) -> Rest | None:
+        """Why nothing new begins though nothing is wrong, if so; as it was last looked at."""
+        return self._rest
+
+    def look(self) -> Rest | None:
+        """Likewise, as it is now."""
+        rest = self._resting()
+        with self._changing:
+            former, self._rest = self._rest, rest
+        if rest is not None and rest != former:
+            until = utc_text(rest.until) if rest.until is not None else None
+            log.info("nothing new begins", reason=rest.reason, until=until)
+        elif rest is None and former is not None:
+            log.info("pictures are taken again")
+        return rest
 
     def close(self, trouble: Surroundings) -> None:
         """Pause.  Pictures that were under way together report the same trouble, which counts once."""

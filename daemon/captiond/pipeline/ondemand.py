@@ -5,7 +5,6 @@ It touches no folder and closes no gate: the next picture of the inbox meets the
 
 from __future__ import annotations
 
-import threading
 from typing import Any
 
 from captiond.captioners import Captioner
@@ -19,32 +18,32 @@ from captiond.records import RulesOf, Said
 class Answering:
     """Safe to call from many threads."""
 
-    def __init__(
-        self, captioner: Captioner[Any], preparing: Preparing[Any], rules_of: RulesOf, gate: Gate
-    ) -> None:
+    def __init__(self, rules_of: RulesOf, gate: Gate) -> None:
         """`rules_of`: of a picture without a path, those of the inbox itself."""
-        self._captioner = captioner
-        self._preparing = preparing
         self._rules_of = rules_of
         self._gate = gate
-        self._ready = threading.Event()
+        self._model: tuple[Captioner[Any], Preparing[Any]] | None = None
 
-    def begin(self) -> None:
+    def begin(self, captioner: Captioner[Any], preparing: Preparing[Any]) -> None:
         """From here on the model answers."""
-        self._ready.set()
+        self._model = captioner, preparing
 
     def trouble(self) -> str | None:
         """Why nobody can be answered at present, if so."""
         trouble = self._gate.trouble
         if trouble is not None:
             return trouble.message
-        return None if self._ready.is_set() else "the model is being loaded"
+        rest = self._gate.rest
+        if rest is not None:
+            return f"the work is paused: {rest.reason}"
+        return "the model is being loaded" if self._model is None else None
 
     def said(self, data: bytes) -> Said:
         """Raises Surroundings if nobody is answered, and whatever decoding and the captioner raise."""
         reason = self.trouble()
-        if reason is not None:
-            raise Surroundings(reason)
+        if reason is not None or self._model is None:
+            raise Surroundings(reason or "the model is being loaded")
+        captioner, preparing = self._model
         rules = self._rules_of("")
-        ready = self._preparing.of(data, max_pixels=rules.max_pixels)
-        return said_about(ready, self._captioner, rules)
+        ready = preparing.of(data, max_pixels=rules.max_pixels)
+        return said_about(ready, captioner, rules)

@@ -7,16 +7,20 @@ the model.
 
 from __future__ import annotations
 
-import os
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from typing import Generic, NamedTuple
 
+from captiond import formats
 from captiond.captioners import Captioner, Prepared, SendsJpegs
+from captiond.errors import Rejected
+from captiond.formats import raw
 from captiond.pictures import Decoders, How
 from captiond.records import PictureFacts
+from captiond.support.cores import cores
 
 # Slow pictures that go on beside the cores' turns, so that a few of them hold up nobody else.
 SLOW_BESIDE_CORES = 2
@@ -38,32 +42,52 @@ class Preparing(Generic[Prepared]):
         captioner: Captioner[Prepared],
         decoders: Decoders,
         *,
+        preview_of: Callable[[bytes], bytes | None] | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        """`preview_of`: the JPEG in a RAW that the decoders do not read, if there is one."""
+        self._preview_of = preview_of
         self._captioner = captioner
         self._decoders = decoders
         self._clock = clock
-        cores = os.cpu_count() or 1
+        at_once = cores()
         # Decoding and preparing on more threads than cores gains nothing, and holds that many whole pictures.
-        self._turns = threading.BoundedSemaphore(cores)
-        self._aside = threading.BoundedSemaphore(cores + SLOW_BESIDE_CORES)
+        self._turns = threading.BoundedSemaphore(at_once)
+        self._aside = threading.BoundedSemaphore(at_once + SLOW_BESIDE_CORES)
 
-    def of(self, data: bytes, *, max_pixels: int) -> Ready[Prepared]:
+    def of(self, data: bytes, *, max_pixels: int, name: str = "") -> Ready[Prepared]:
         """The picture in `data`, ready to be asked about; waits for its turn.
 
         Raises: whatever decoding it and the captioner raise; MemoryError if there is too little for it
         even alone.
         """
+        how = How(max_pixels, called_raw=raw.has_ending(name))
         try:
-            return self._prepared(data, max_pixels, alone=False)
+            return self._whatever_it_takes(data, how)
+        except Rejected as rejected:
+            preview = self._preview_instead(data, name, rejected)
+            if preview is None:
+                raise
+        ready = self._whatever_it_takes(preview, replace(how, called_raw=False))
+        return ready._replace(facts=replace(ready.facts, format=formats.RAW.name))
+
+    def _preview_instead(self, data: bytes, name: str, rejected: Rejected) -> bytes | None:
+        """What exiftool finds in a RAW that LibRaw does not read."""
+        is_raw = raw.kind_in(data) is not None or raw.has_ending(name)
+        may_help = is_raw and rejected.kind == "unreadable" and formats.is_served(formats.RAW)
+        return self._preview_of(data) if may_help and self._preview_of is not None else None
+
+    def _whatever_it_takes(self, data: bytes, how: How) -> Ready[Prepared]:
+        try:
+            return self._prepared(data, how)
         except MemoryError:
             pass  # what it held is let go when this clause is left
-        return self._prepared(data, max_pixels, alone=True)
+        return self._prepared(data, replace(how, alone=True))
 
-    def _prepared(self, data: bytes, max_pixels: int, *, alone: bool) -> Ready[Prepared]:
+    def _prepared(self, data: bytes, how: How) -> Ready[Prepared]:
         with self._turn() as step_aside:
             began, captioner = self._clock(), self._captioner
-            how = How(max_pixels, alone=alone, on_slow=step_aside)
+            how = replace(how, on_slow=step_aside)
             if isinstance(captioner, SendsJpegs):
                 encoded = self._decoders.encoded(data, captioner.wish, how)
                 return Ready(captioner.prepare_encoded(encoded), encoded.facts, began)

@@ -84,12 +84,15 @@ class Redoing(Generic[Prepared]):
         self._puzzling: set[str] = set()  # lists that cannot be understood, and were told
 
     @contextmanager
-    def going_on(self, stop: threading.Event) -> Iterator[None]:
-        """Serve whatever is asked for, on a thread of its own, while this lasts."""
+    def going_on(self, stop: threading.Event, *, once: bool = False) -> Iterator[None]:
+        """Serve whatever is asked for while this lasts; with `once`, when it has ended, and to the end."""
+        if once:
+            yield
+            self.serve_all(lambda: stop.is_set() or self._gate.look() is not None)
+            return
         ended = threading.Event()
-        thread = threading.Thread(
-            target=self._work, args=(lambda: ended.is_set() or stop.is_set(),), name="redo"
-        )
+        is_over = lambda: ended.is_set() or stop.is_set()  # noqa: E731
+        thread = threading.Thread(target=self._work, args=(is_over,), name="redo")
         thread.start()
         try:
             yield
@@ -145,9 +148,9 @@ class Redoing(Generic[Prepared]):
             log.info("described again", list=order.id, pictures=track.progress.done, left_out=track.skipped)
 
     def _may_begin(self, order: Order, is_over: Callable[[], bool]) -> bool:
-        """Wait for the inbox to be quiet and the gate to be open.  False where it is not to begin at all."""
+        """Wait for a quiet inbox, an open gate and the end of a pause.  False: it is not to begin at all."""
         while not is_over() and self._lists.is_wanted(order.id):
-            if self._inbox.is_busy() or not self._passes():
+            if self._inbox.is_busy() or self._gate.look() is not None or not self._passes():
                 time.sleep(WAIT_SECONDS)
                 continue
             return True
@@ -229,7 +232,7 @@ class Redoing(Generic[Prepared]):
     def _asked(self, order: Order, look: Look, rules: Rules) -> Record:
         """The record that says what the model says now."""
         began = self._clock()
-        ready = self._preparing.of(look.data, max_pixels=rules.max_pixels)
+        ready = self._preparing.of(look.data, max_pixels=rules.max_pixels, name=look.record.path)
         decoded = self._clock()
         interview = rules.interview
         if rules.narrowed is not None and (order.field is not None or order.prompt is not None):

@@ -16,42 +16,52 @@ from captiond import checking
 from captiond.captioners import Captioner, Prepared
 from captiond.checking import Repeats
 from captiond.errors import Rejected, Surroundings, TryLater
-from captiond.records import CaptionRequest, Picture, PictureFacts, Said
+from captiond.records import Answer, CaptionRequest, Picture, PictureFacts, Said
 
 _SIDE = 336
 _MOST_TOKENS = 40
 
 
 class SameAnswer(Generic[Prepared]):
-    """Safe to use from many threads."""
+    """Safe to use from many threads.  Of several servers each is counted, suspected and tested by itself."""
 
     def __init__(self, captioner: Captioner[Prepared], limit: int) -> None:
         """`limit`: so many different pictures in a row with one answer are suspicious."""
         self._captioner = captioner
         self._repeats = Repeats(limit)
         self._testing = threading.Lock()
-        self._is_suspected = False  # until two test pictures get two answers
+        self._suspected: set[str] = set()  # servers, until two test pictures get two answers there
 
     def must_differ(self, said: Said, picture: str) -> None:
         """`picture`: its sha256.  Raises Surroundings while the model does not tell pictures apart."""
-        if not (self._repeats.should_test(said.texts.caption, picture) or self._is_suspected):
+        server = said.answer.server or ""
+        is_odd = self._repeats.should_test(said.texts.caption, picture, server)
+        if not is_odd and server not in self._suspected:
             return
         with self._testing:
-            answers = [self._answer(test, said.answer.request) for test in _test_pictures()]
-            first, second = answers
-            self._is_suspected = first is not None and second is not None and checking.are_one(first, second)
-        if self._is_suspected:
+            is_blind = self._is_blind(said.answer)
+            (self._suspected.add if is_blind else self._suspected.discard)(server)
+        if is_blind:
+            where = f" on {server}" if server else ""
             raise Surroundings(
-                f"the model says the same about every picture: {said.texts.caption[:100]!r}",
+                f"the model{where} says the same about every picture: {said.texts.caption[:100]!r}",
                 advice="It may not see them: does the server take pictures, and is its model one for them? "
                 "Work goes on by itself when two plain test pictures get different answers.",
             )
 
-    def _answer(self, picture: Picture, request: CaptionRequest) -> str | None:
+    def _is_blind(self, suspect: Answer) -> bool:
+        """Whether whoever gave this answer says one thing about both test pictures."""
+        answers = [self._answer(test, suspect) for test in _test_pictures()]
+        told = [answer.text for answer in answers if answer is not None and answer.server == suspect.server]
+        return len(told) == len(answers) and checking.are_one(*told)
+
+    def _answer(self, picture: Picture, suspect: Answer) -> Answer | None:
         """None if there was no answer, which says nothing."""
-        asked = CaptionRequest(request.prompt, min(request.max_new_tokens, _MOST_TOKENS))
+        request = suspect.request
+        tokens = min(request.max_new_tokens, _MOST_TOKENS)
+        asked = CaptionRequest(request.prompt, tokens, server=suspect.server)
         try:
-            return self._captioner.ask(self._captioner.prepare(picture), asked).text
+            return self._captioner.ask(self._captioner.prepare(picture), asked)
         except (Rejected, TryLater):
             return None
 

@@ -5,27 +5,33 @@ Nothing is opened, started or bound here: that is `daemon`'s, in its order.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from captiond.cache import Cache
 from captiond.captioners import Captioner
+from captiond.captioners.installed import need_local_models
 from captiond.delivery import Delivery
 from captiond.delivery.attempts import Attempts
 from captiond.delivery.nesting import refuse_nested
-from captiond.errors import CannotStart, ExitCode
 from captiond.exiftool import Exiftool
 from captiond.history import History
 from captiond.inbox import Inbox
+from captiond.libraries import Index, Libraries, Library, Place, Watching
 from captiond.pictures import Decoders
 from captiond.pipeline.gate import Gate
 from captiond.service.questions import longest_answer
-from captiond.service.rules import RuleBook, ignore_of
+from captiond.service.resting import Resting, resting_of
+from captiond.service.rules import RuleBook, ignore_of, urgent_of
 from captiond.settings import split_address
 from captiond.status import Tally
 
 if TYPE_CHECKING:
     from captiond.captioners.remote import RemoteCaptioner
     from captiond.settings import Settings
+    from captiond.settings.schema import Library as LibrarySettings
     from captiond.settings.schema import Model
     from captiond.web import Door
     from captiond.webhook import Webhook
@@ -35,46 +41,95 @@ if TYPE_CHECKING:
 class Rooms:
     """All that serves one inbox, joined and at rest."""
 
-    settings: Settings  # those of the start: a reload changes `rules`, `inbox` and the log
+    settings: Settings  # those of the start: a reload changes `rules`, `inbox`, `libraries` and the log
     rules: RuleBook
     exiftool: Exiftool
     decoders: Decoders
+    resting: Resting
     gate: Gate
     tally: Tally
     attempts: Attempts
     history: History
+    cache: Cache | None
     delivery: Delivery
     inbox: Inbox
+    libraries: Libraries
 
 
 def build(settings: Settings) -> Rooms:
     """Raises CannotStart if the folders lie inside one another."""
-    folders, watch = settings.folders, settings.watch
-    refuse_nested(folders.inbox, folders.done, folders.failed, folders.state)
+    folders = settings.folders
+    refuse_nested(folders.inbox, folders.done, folders.failed, folders.state, **places_of(settings.libraries))
     exiftool = Exiftool()
     rules = RuleBook(settings, exiftool)
     attempts = Attempts(folders.state)
+    inbox = _inbox(settings)
+    resting = resting_of(settings)
     return Rooms(
         settings=settings,
         rules=rules,
         exiftool=exiftool,
         decoders=decoders_of(settings),
-        gate=Gate(),
+        resting=resting,
+        gate=Gate(resting=resting.look),
         tally=Tally(),
         attempts=attempts,
         history=History(folders.state),
+        cache=Cache(folders.state, settings.cache.entries) if settings.cache.entries else None,
         delivery=Delivery(folders.inbox, folders.done, folders.failed, attempts, rules.of),
-        inbox=Inbox(
-            folders.inbox,
-            settle_seconds=watch.settle_seconds,
-            settle_untold_seconds=watch.settle_untold_seconds,
-            incomplete_after_seconds=watch.incomplete_after_seconds,
-            rescan_seconds=watch.rescan_seconds,
-            poll_interval_seconds=watch.poll_interval_seconds,
-            method=watch.method,
-            ignore=ignore_of(settings),
-        ),
+        inbox=inbox,
+        libraries=_libraries(settings, rules, attempts, inbox),
     )
+
+
+def _inbox(settings: Settings) -> Inbox:
+    watch = settings.watch
+    return Inbox(
+        settings.folders.inbox,
+        settle_seconds=watch.settle_seconds,
+        settle_untold_seconds=watch.settle_untold_seconds,
+        incomplete_after_seconds=watch.incomplete_after_seconds,
+        rescan_seconds=watch.rescan_seconds,
+        poll_interval_seconds=watch.poll_interval_seconds,
+        method=watch.method,
+        ignore=ignore_of(settings),
+        is_urgent=urgent_of(settings),
+    )
+
+
+def places_of(libraries: Iterable[LibrarySettings]) -> dict[str, Path]:
+    """Where libraries lie, and where their sidecars go, by what a person calls them."""
+    places = {}
+    for one in libraries:
+        places[f"the library {one.name!r}"] = one.path
+        if one.mirror is not None:
+            places[f"the sidecars of the library {one.name!r}"] = one.mirror
+    return places
+
+
+def _libraries(settings: Settings, rules: RuleBook, attempts: Attempts, inbox: Inbox) -> Libraries:
+    watch, index = settings.watch, Index(settings.folders.state)
+    watching = Watching(
+        settle_seconds=watch.settle_seconds,
+        settle_untold_seconds=watch.settle_untold_seconds,
+        incomplete_after_seconds=watch.incomplete_after_seconds,
+        rescan_seconds=watch.rescan_seconds,
+        method=watch.method,
+    )
+    made = [
+        Library(
+            Place(one.name, one.path, one.mirror),
+            index,
+            attempts,
+            rules.of_library(one.name, xmp="xmp" in one.write),
+            ignore_of(settings, one.name),
+            watching,
+            describes_existing=one.existing,
+            wake=inbox.wake,
+        )
+        for one in settings.libraries
+    ]
+    return Libraries(made, index)
 
 
 def decoders_of(settings: Settings) -> Decoders:
@@ -104,6 +159,7 @@ def captioner_of(settings: Settings) -> Captioner[Any]:
     model = settings.model
     if model.backend == "openai":
         return remote_of(model)
+    need_local_models()
     from captiond.captioners.local import LocalCaptioner
 
     return LocalCaptioner(
@@ -124,14 +180,8 @@ def door_of(settings: Settings) -> Door | None:
     http = settings.http
     if http.listen is None:
         return None
-    try:
-        from captiond.web import Door
-    except ModuleNotFoundError as error:
-        raise CannotStart(
-            f"`http.listen` is set, and {error.name} is not installed",
-            exit_code=ExitCode.WRONG_SETTINGS,
-            advice="pip install 'captiond[http]', or leave out http.listen.",
-        ) from error
+    from captiond.web import Door
+
     token = http.read_token()
     host, port = split_address(http.listen)
     return Door(
@@ -139,6 +189,8 @@ def door_of(settings: Settings) -> Door | None:
         port,
         token=token.get_secret_value() if token else None,
         max_upload_bytes=http.max_upload_bytes,
+        people=http.read_people(),
+        root_path=http.root_path or "",
     )
 
 

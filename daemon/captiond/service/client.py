@@ -61,8 +61,13 @@ def not_understood(inbox: Path, why: object) -> Surroundings:
 
 
 def name_of(inbox: Path) -> str:
-    """The socket's name in the state folder; the inbox is in it, since two daemons may share that folder."""
-    return f"control-{hashlib.sha256(os.fsencode(os.path.realpath(inbox))).hexdigest()[:8]}.sock"
+    """The socket's name in the state folder."""
+    return f"control-{key_of(inbox)}.sock"
+
+
+def key_of(inbox: Path) -> str:
+    """By which the files of one daemon are told apart in the state folder, which two may share."""
+    return hashlib.sha256(os.fsencode(os.path.realpath(inbox))).hexdigest()[:8]
 
 
 @contextmanager

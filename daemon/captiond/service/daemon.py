@@ -7,7 +7,7 @@ import resource
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor, wait
-from contextlib import ExitStack, nullcontext, suppress
+from contextlib import AbstractContextManager, ExitStack, suppress
 from dataclasses import asdict, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -18,7 +18,6 @@ from captiond import __version__, logs
 from captiond.captioners import Captioner
 from captiond.errors import CannotStart, ExitCode, Surroundings
 from captiond.inbox import mounts
-from captiond.names import shown
 from captiond.pipeline import Pipeline
 from captiond.pipeline.ondemand import Answering
 from captiond.pipeline.preparing import Preparing
@@ -29,10 +28,12 @@ from captiond.service import build, control, report, signals, systemd
 from captiond.service.build import Rooms
 from captiond.service.heartbeat import Signs, Watchdog
 from captiond.service.report import Life
-from captiond.service.rules import ignore_of
+from captiond.service.rules import ignore_of, urgent_of
 from captiond.service.upkeep import Upkeep
 from captiond.settings.reload import change
-from captiond.status import Standing, Status
+from captiond.status import Standing, Status, downloading
+from captiond.support.background import repeating
+from captiond.support.hours import Hours
 from captiond.support.settings_file import fingerprint
 
 if TYPE_CHECKING:
@@ -44,6 +45,8 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 Tell = Callable[[Outcome], None]
+
+LINES_KEPT = 300  # of the log, for the page
 
 
 class Daemon:
@@ -63,10 +66,13 @@ class Daemon:
         """
         raise_descriptor_limit()
         rooms, life = self.rooms, self._life
+        if once:  # somebody asks for it now, and not whenever the schedule has it
+            rooms.resting.heed(Hours.of(()))
         hearing = signals.heard(on_stop=self._drain, on_reload=self._reload)
         with ExitStack() as closing, hearing as stop:
             # Left in the reverse order: the door first, so that nobody asks any more; then the
             # model; the lock last, so that the next daemon finds everything at rest.
+            lines = closing.enter_context(logs.kept(LINES_KEPT))
             _open_folders(rooms, closing)
             life.webhook = _opened(build.webhook_of(self._settings), closing)
             door = None if once else _opened(build.door_of(self._settings), closing)
@@ -78,17 +84,18 @@ class Daemon:
             # Events are collected from here on, so what arrives while the model loads is noticed at once.
             rooms.inbox.start()
             closing.callback(rooms.inbox.close)
-            # Not before: torch takes seconds to import, and what is wrong with the folders is said at once.
+            closing.enter_context(rooms.libraries.looked_through(once=once))
+            answering = Answering(rooms.rules.of, rooms.gate)
+            if door is not None:
+                closing.enter_context(self._serving(door, answering, lines, tell))
+            # Not before: torch takes seconds to import, and the page tells how the start goes on.
             _say_that_it_takes_time(self._settings)
             captioner = life.captioner = _opened(build.captioner_of(self._settings), closing)
-            preparing = Preparing(captioner, rooms.decoders)
-            answering = Answering(captioner, preparing, rooms.rules.of, rooms.gate)
-            if door is not None:
-                closing.enter_context(self._serving(door, answering, tell))
+            preparing = Preparing(captioner, rooms.decoders, preview_of=rooms.exiftool.preview)
             if not _load_model(rooms, captioner, stop):
                 return
             life.phase = "watching"
-            answering.begin()
+            answering.begin(captioner, preparing)
             log.info("watching", inbox=str(folders.inbox), model=captioner.identity.id)
             served = rooms.inbox, rooms.delivery, captioner
             pipeline = Pipeline(
@@ -99,64 +106,48 @@ class Daemon:
                 tell=tell,
                 suspects=suspects,
                 same_answer_limit=self._settings.checks.same_answer_limit,
+                libraries=rooms.libraries,
+                memory=rooms.cache,
             )
-            upkeep = Upkeep(*served, gate=rooms.gate, tally=rooms.tally, tell=tell)
+            upkeep = Upkeep(
+                *served, gate=rooms.gate, tally=rooms.tally, tell=tell, takes_text=self._takes_text
+            )
             life.watchdog = Watchdog(partial(self._signs, upkeep))
-            redoing = Redoing(
-                Lists(folders.state),
-                folders.done,
-                *served,
-                preparing,
-                rooms.rules.of,
-                rooms.attempts,
-                gate=rooms.gate,
-                tell=tell,
-                same_answer_limit=self._settings.checks.same_answer_limit,
-            )
-            beside = nullcontext() if once else redoing.going_on(stop)
-            with life.watchdog.going_on(), upkeep.going_on(), beside:
+            redoing = self._redoing(captioner, preparing, tell)
+            with life.watchdog.going_on(), upkeep.going_on(), redoing.going_on(stop, once=once):
                 pipeline.run(stop, once=once, patience_seconds=patience_seconds)
-                if once:
-                    redoing.serve_all(stop.is_set)
+            if once:
+                upkeep.tell_of_unserved(is_last=True)
+
+    def _redoing(self, captioner: Captioner[Any], preparing: Preparing[Any], tell: Tell) -> Redoing[Any]:
+        rooms, folders = self.rooms, self._settings.folders
+        return Redoing(
+            Lists(folders.state),
+            folders.done,
+            rooms.inbox,
+            rooms.delivery,
+            captioner,
+            preparing,
+            rooms.rules.of,
+            rooms.attempts,
+            gate=rooms.gate,
+            tell=tell,
+            same_answer_limit=self._settings.checks.same_answer_limit,
+        )
 
     def status(self) -> Status:
         """How it fares just now; from any thread."""
         return report.status(self.rooms, self._life)
 
-    def _serving(self, door: Door, answering: Answering, tell: Tell) -> Any:
-        from captiond.web.gallery import Gallery
-        from captiond.web.thumbnails import Thumbnails
+    def _serving(
+        self, door: Door, answering: Answering, lines: logs.Kept, tell: Tell
+    ) -> AbstractContextManager[None]:
+        from captiond.service.door import Behind
 
-        rooms, folders = self.rooms, self._settings.folders
-        gallery = Gallery(
-            rooms.history,
-            rooms.delivery,
-            Thumbnails(rooms.decoders, rooms.rules.of),
-            self.status,
-            inbox=folders.inbox,
-            done=folders.done,
-            failed=folders.failed,
-            lists=Lists(folders.state),
-            tell=tell,
-        )
-        unwell = partial(report.why_unhealthy, rooms, self._life)
-        measure = partial(report.measures, rooms, self._life)
-        return door.serving(answering, unwell, measure, gallery, self._inbox_routes())
+        return Behind(self.rooms, self._life, answering, lambda: self._settings, lines, tell).serving(door)
 
-    def _inbox_routes(self) -> Any:
-        from captiond.commands.inspect import sentence
-        from captiond.delivery.intake import Intake
-        from captiond.web import inbox
-
-        rooms = self.rooms
-
-        def listing(most: int) -> list[tuple[str, Standing, str]]:
-            found = rooms.inbox.listing(most, lambda path: rooms.rules.of(path).takes_text)
-            return [(shown(path), standing, sentence(standing)) for path, standing in found]
-
-        intake = Intake(self._settings.folders.inbox)
-        intake.clear()
-        return inbox.routes(intake, listing, lambda: rooms.rules.of("").max_file_bytes)
+    def _takes_text(self, path: str) -> bool:
+        return self.rooms.rules.of(path).takes_text
 
     def _signs(self, upkeep: Upkeep) -> Signs:
         rooms = self.rooms
@@ -197,6 +188,11 @@ class Daemon:
         self.rooms.decoders.limit(seconds=limits.decode_seconds, memory_bytes=limits.decode_memory_bytes)
         if {"watch.ignore", "profiles"} & {*changed.taken_over}:
             self.rooms.inbox.ignore(ignore_of(settings))
+            for library in self.rooms.libraries:
+                library.follow(ignore_of(settings, library.name))
+        if "watch.first" in changed.taken_over:
+            self.rooms.inbox.prefer(urgent_of(settings))
+        self.rooms.resting.heed(Hours.of(settings.schedule.hours))
         logs.configure(settings.log.level, settings.log.format)
         log.info("settings read again", changed=changed.taken_over)
 
@@ -210,11 +206,19 @@ class Daemon:
             path = question.get("path")
             if not isinstance(path, str):
                 return {"error": "this is no question: `path` must be text"}
-            takes_text = self.rooms.rules.of(path).takes_text
-            standing = self.rooms.inbox.standing(path, takes_text=takes_text)
+            standing = self._standing(path, question.get("library"))
+            if standing is None:
+                return {"error": "this daemon has no such library"}
             return {**status(question), "standing": asdict(standing)}
 
         return {"status": status, "explain": explain}
+
+    def _standing(self, path: str, library: object) -> Standing | None:
+        """Of a file in the inbox, or in the library of that name; None if there is none."""
+        if library is not None:
+            found = (one for one in self.rooms.libraries if one.name == library)
+            return next((one.standing(path) for one in found), None)
+        return self.rooms.inbox.standing(path, takes_text=self._takes_text(path))
 
     def _drain(self) -> None:
         self._life.phase = "draining"
@@ -229,6 +233,8 @@ def _open_folders(rooms: Rooms, closing: ExitStack) -> None:
     closing.callback(rooms.attempts.close)
     closing.callback(rooms.delivery.close)
     closing.callback(rooms.history.close)
+    if rooms.cache is not None:
+        closing.callback(rooms.cache.close)
 
 
 def _say_that_it_takes_time(settings: Settings) -> None:
@@ -286,8 +292,9 @@ def _load_model(rooms: Rooms, captioner: Captioner[Any], stop: Event) -> bool:
     while rooms.gate.wait(stop):
         log.info("loading the model", model=captioner.identity.id)
         try:
-            if not _until(stop, captioner.load):
-                return False
+            with repeating("loading", partial(_tell_of_download, captioner), lambda: 1.0):
+                if not _until(stop, captioner.load):
+                    return False
         except Surroundings as trouble:
             rooms.gate.close(trouble)
             continue
@@ -296,6 +303,12 @@ def _load_model(rooms: Rooms, captioner: Captioner[Any], stop: Event) -> bool:
         rooms.gate.open()
         return True
     return False
+
+
+def _tell_of_download(captioner: Captioner[Any]) -> None:
+    download = captioner.gauges().download
+    if download is not None:
+        systemd.notify(f"STATUS=starting: {downloading(download)}")
 
 
 def raise_descriptor_limit() -> None:

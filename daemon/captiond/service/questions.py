@@ -12,6 +12,7 @@ from captiond.checking import Banned, KeywordRules, Question, Vocabulary, WrongP
 from captiond.errors import CannotStart, ExitCode
 from captiond.pipeline.asking import FieldQuestion, Interviewing
 from captiond.records import FieldName, Limits
+from captiond.sidecar import questions
 
 if TYPE_CHECKING:
     from captiond.settings.schema import Caption, Checks, Fields
@@ -43,8 +44,15 @@ def interview_of(sections: Sections, *, is_demo: bool) -> Interviewing:
         others=() if is_demo else tuple(_other(name, fields, banned, keyword_rules) for name in wanted),
         second_tries=checks.second_tries,
         fails_unsure=checks.unsure == "fail",
+        asks_together=fields.ask == "together",
         skipped=wanted if is_demo else (),
     )
+
+
+def digest_of(interview: Interviewing) -> str:
+    """The same for the same questions about the same fields: what a picture in a library was asked."""
+    asked = [one.question for one in (interview.caption, *interview.others)]
+    return questions.digest_of((one.field, one.prompt) for one in asked)
 
 
 def _caption(caption: Caption, fields: Fields, banned: Banned) -> FieldQuestion:

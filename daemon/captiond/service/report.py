@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from captiond.captioners import Captioner
 from captiond.names import utc_text
@@ -33,15 +33,17 @@ class Life:
 
 def status(rooms: Rooms, life: Life) -> Status:
     counts, watch = rooms.inbox.counts(), rooms.inbox.watch_state
-    trouble, tally, captioner = rooms.gate.trouble, rooms.tally, life.captioner
+    pause, tally, captioner = _pause(rooms), rooms.tally, life.captioner
     model = captioner.identity if captioner is not None else None
     # What waits for its rest, or for a writer, says nothing about when the others are done.
     remaining = counts.waiting + counts.settling - counts.incomplete + counts.in_work
     return Status(
-        state="paused" if trouble is not None and life.phase == "watching" else life.phase,
-        pause_reason=trouble.message if trouble is not None else None,
-        pause_advice=trouble.advice if trouble is not None else None,
-        counts={**asdict(counts), "done": tally.done, "failed": tally.failed, "duplicates": tally.duplicates},
+        state="paused" if pause.reason is not None and life.phase == "watching" else life.phase,
+        pause_reason=pause.reason,
+        pause_advice=pause.advice,
+        pause_wanted=pause.is_wanted,
+        pause_until=pause.until,
+        counts={**asdict(counts), **tally.counts()},
         rate_per_second=round(tally.rate_per_second(), 3),
         seconds_to_finish=tally.seconds_to_finish(remaining),
         watch={"method": watch.method, "degraded": watch.degraded},
@@ -54,8 +56,28 @@ def status(rooms: Rooms, life: Life) -> Status:
         started_at=utc_text(life.started_at),
         process=os.getpid(),
         gives_up_seconds=rooms.inbox.gives_up_seconds(),
+        unserved=rooms.inbox.unserved,
+        download=captioner.gauges().download if captioner is not None and life.phase == "starting" else None,
         hanging=life.watchdog.hanging if life.watchdog is not None else None,
+        libraries=rooms.libraries.status(),
     )
+
+
+class _Pause(NamedTuple):
+    reason: str | None = None
+    advice: str | None = None
+    is_wanted: bool = False
+    until: str | None = None
+
+
+def _pause(rooms: Rooms) -> _Pause:
+    """Trouble is told first: a wanted pause hides none."""
+    trouble, rest = rooms.gate.trouble, rooms.gate.rest
+    if trouble is not None:
+        return _Pause(trouble.message, trouble.advice)
+    if rest is None:
+        return _Pause()
+    return _Pause(rest.reason, rest.advice, True, utc_text(rest.until) if rest.until is not None else None)
 
 
 def why_unhealthy(rooms: Rooms, life: Life) -> str | None:
@@ -71,15 +93,20 @@ def measures(rooms: Rooms, life: Life) -> Measures:
         files={name: now.counts[name] for name in _FILES},
         missed_events=now.counts["missed_events"],
         captioned=now.counts["done"],
+        needing_a_look=now.counts["needs_look"],
         duplicates=now.counts["duplicates"],
+        cached=now.counts["cached"],
         failures=rooms.tally.failures,
         changes=rooms.tally.changes,
+        warnings=rooms.tally.warnings,
         is_healthy=now.why_unhealthy() is None,
         is_paused=rooms.gate.trouble is not None,
+        is_resting=rooms.gate.rest is not None,
         pauses=rooms.gate.pauses,
         model={name: value for name, value in told.items() if value is not None},
         is_model_loaded=now.model["loaded"],
         captioner=captioner.gauges() if captioner is not None else Gauges(),
         notices=webhook.results if webhook is not None else {},
         notices_waiting=webhook.waiting if webhook is not None else None,
+        libraries=now.libraries,
     )

@@ -2,32 +2,63 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 from captiond.exiftool import Exiftool
 from captiond.inbox.ignore import Ignore
 from captiond.metadata.describing import Describing
-from captiond.records import Rules
-from captiond.service.questions import interview_of, limits_of
+from captiond.metadata.taken import taken_at
+from captiond.records import Rules, RulesOf
+from captiond.service.questions import digest_of, interview_of, limits_of
+from captiond.support.layout import AS_DROPPED, Layout
 from captiond.support.patterns import Patterns
 
 DEMO = "demo"  # a model that knows captions alone
 
 if TYPE_CHECKING:
     from captiond.settings import Settings
-    from captiond.settings.schema import Profile
+    from captiond.settings.schema import Output, Profile
 
 
-def ignore_of(settings: Settings) -> Ignore:
-    """Which files of the inbox stay there, by patterns and by profiles that skip theirs."""
+def ignore_of(settings: Settings, library: str | None = None) -> Ignore:
+    """Which files of the inbox stay there, by patterns and by profiles that skip theirs.
+
+    Likewise of a library, whose paths begin with its name there.
+    """
     profiles = [(Patterns(one.match), one) for one in settings.profiles]
 
     def skips(path: str) -> str | None:
         met = next((one for patterns, one in profiles if patterns.match(path) is not None), None)
         return f"your profile {met.name!r}, which skips its pictures" if met and met.skip else None
 
-    return Ignore(settings.watch.ignore, skips if any(one.skip for one in settings.profiles) else None)
+    asked = skips if any(one.skip for one in settings.profiles) else None
+    return Ignore(settings.watch.ignore, asked, beneath=f"{library}/" if library is not None else "")
+
+
+def urgent_of(settings: Settings) -> Callable[[str], bool]:
+    """Which pictures of the inbox go before all others, by their paths."""
+    patterns = Patterns(settings.watch.first)
+    return lambda path: patterns.match(path) is not None
+
+
+def _folder_of(pattern: str) -> Callable[[str, bytes, int], str | None]:
+    if pattern == AS_DROPPED:
+        return lambda path, data, modified_ns: None
+    layout = Layout.of(pattern)
+    return lambda path, data, modified_ns: layout.folder(
+        taken_at(data) or _modified(modified_ns), path.rpartition("/")[0]
+    )
+
+
+def _modified(nanoseconds: int) -> datetime:
+    """By the clock on the wall, as a camera tells it; the beginning of time for what no calendar holds."""
+    try:
+        return datetime.fromtimestamp(nanoseconds // 1_000_000_000)
+    except (ValueError, OverflowError, OSError):
+        return datetime(1970, 1, 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,31 +79,50 @@ class RuleBook:
     def __init__(self, settings: Settings, exiftool: Exiftool) -> None:
         self._exiftool = exiftool
         self._book = self._made_of(settings)
+        self._beside = {xmp: self._made_of(settings, xmp) for xmp in (True, False)}
 
     def of(self, path: str) -> Rules:
         """For the picture with this path in the inbox; "" for one that has none."""
         return self._book.of(path)
 
+    def of_library(self, name: str, *, xmp: bool) -> RulesOf:
+        """For pictures of that library, by their paths in it; `xmp`: whether one is written beside them."""
+        return lambda path: self._beside[xmp].of(f"{name}/{path}")
+
     def take_over(self, settings: Settings) -> None:
-        self._book = self._made_of(settings)
+        book = self._made_of(settings)
+        self._beside = {xmp: self._made_of(settings, xmp) for xmp in (True, False)}
+        self._book = book
 
-    def _made_of(self, settings: Settings) -> _Book:
+    def _made_of(self, settings: Settings, beside_xmp: bool | None = None) -> _Book:
+        """`beside_xmp`: the picture keeps its bytes, and whether an .xmp is written; None: of the inbox."""
         stays = ignore_of(settings)
-        profiles = ((Patterns(one.match), self._rules(settings, stays, one)) for one in settings.profiles)
-        return _Book(self._rules(settings, stays, None), tuple(profiles))
 
-    def _rules(self, settings: Settings, ignore: Ignore, profile: Profile | None) -> Rules:
-        sections, limits = profile if profile is not None else settings, settings.limits
-        output = sections.output
-        describe = Describing(
+        def rules(profile: Profile | None) -> Rules:
+            output = (profile if profile is not None else settings).output
+            title_as = (profile if profile is not None else settings).fields.title_as
+            if beside_xmp is None:
+                return self._rules(settings, stays, profile, self._within(output, title_as))
+            return self._rules(settings, stays, profile, _beside(output, title_as, xmp=beside_xmp))
+
+        return _Book(rules(None), tuple((Patterns(one.match), rules(one)) for one in settings.profiles))
+
+    def _within(self, output: Output, title_as: str) -> Describing:
+        return Describing(
             replaces=output.description == "replace",
             blocks=output.metadata,
             place=self._exiftool.place if output.exiftool == "auto" else None,
             xmp=output.xmp_sidecar,
             text=output.text_sidecar,
             windows=output.windows,
-            title_as=sections.fields.title_as,
+            title_as=title_as,
         )
+
+    def _rules(
+        self, settings: Settings, ignore: Ignore, profile: Profile | None, describe: Describing
+    ) -> Rules:
+        sections, limits = profile if profile is not None else settings, settings.limits
+        output = sections.output
         interview = interview_of(sections, is_demo=settings.model.id == DEMO)
         return Rules(
             interview=interview,
@@ -85,9 +135,23 @@ class RuleBook:
             xmp_on_stem=output.xmp_sidecar_name == "stem",
             stays=ignore.is_asked_for,
             profile=profile.name if profile is not None else None,
+            folder_of=_folder_of(output.layout),
             skips_duplicates=output.duplicates == "skip",
+            questions=digest_of(interview),
             limits=limits_of(sections),
             replaces=describe.replaces,
             prompts=interview.prompts,
             narrowed=interview.narrowed,
         )
+
+
+def _beside(output: Output, title_as: str, *, xmp: bool) -> Describing:
+    """Nothing goes into the picture."""
+    return Describing(
+        replaces=output.description == "replace",
+        blocks=(),
+        place=None,
+        xmp="always" if xmp and output.xmp_sidecar != "never" else "never",
+        text=None,
+        title_as=title_as,
+    )

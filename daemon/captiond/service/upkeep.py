@@ -23,12 +23,13 @@ from captiond.inbox import Inbox
 from captiond.pipeline.gate import Gate
 from captiond.records import CaptionRequest, Outcome, Picture, PictureFacts
 from captiond.service import systemd
-from captiond.status import Tally
+from captiond.status import Rest, Tally
 from captiond.support.background import repeating
 
 log = structlog.get_logger(__name__)
 
 EVERY_SECONDS = 1.0
+SHARE_FOR_STRANGERS = 50  # looking at what is ignored takes at most one part in so many of the time
 
 
 class Upkeep:
@@ -41,7 +42,12 @@ class Upkeep:
         gate: Gate,
         tally: Tally,
         tell: Callable[[Outcome], None],
+        takes_text: Callable[[str], bool] = lambda _: False,
     ) -> None:
+        """`takes_text`: whether `photo.txt` of this path travels with `photo.jpg`."""
+        self._takes_text = takes_text
+        self._look_again_at = 0.0
+        self._told_unserved: set[str] = set()
         self._inbox = inbox
         self._delivery = delivery
         self._captioner = captioner
@@ -62,8 +68,11 @@ class Upkeep:
         self.turned_at = time.monotonic()
         self._tell_of_watching()
         self._tell_of_waiting()
-        counts = self._inbox.counts()
-        if not counts.waiting and not counts.in_work and self._gate.take_turn():
+        if self.turned_at >= self._look_again_at:
+            self.tell_of_unserved()
+        counts, is_resting = self._inbox.counts(), self._gate.look() is not None
+        nobody_waits = is_resting or not counts.waiting
+        if nobody_waits and not counts.in_work and self._gate.take_turn():
             self._mind_trouble(self._try_surroundings)
         pauses = self._gate.pauses  # counted before we look, since one may begin meanwhile
         if self._gate.trouble is None:
@@ -77,8 +86,10 @@ class Upkeep:
 
     def status(self) -> str:
         """One line for `systemctl status`."""
-        counts, trouble = self._inbox.counts(), self._gate.trouble
-        state = f"paused: {trouble.message}" if trouble is not None else "watching the inbox"
+        counts, trouble, rest = self._inbox.counts(), self._gate.trouble, self._gate.rest
+        state = "watching the inbox" if rest is None else f"paused: {rest.reason}{_until(rest)}"
+        if trouble is not None:
+            state = f"paused: {trouble.message}"
         not_whole = f"{counts.incomplete} not complete, " if counts.incomplete else ""
         numbers = (
             f"{counts.waiting + counts.settling - counts.incomplete} waiting, {not_whole}"
@@ -98,7 +109,8 @@ class Upkeep:
     def _try_surroundings(self) -> None:
         self._inbox.start()
         self._recover()
-        if self._captioner.is_loaded:  # one that was let go for want of work stays so until there is some
+        # One that was let go for want of work stays so until there is some: in a wanted pause there is none.
+        if self._captioner.is_loaded and self._gate.rest is None:
             self._ask_the_model()
         self._gate.open()
 
@@ -128,9 +140,28 @@ class Upkeep:
             left = {} if standing.wait_seconds is None else {"seconds_left": round(standing.wait_seconds)}
             log.info("waiting for the rest of a file", file=path, reason=standing.reason, **left)
 
+    def tell_of_unserved(self, *, is_last: bool = False) -> None:
+        """Of each kind of picture that stays in the inbox, once; at the end, of what was not told yet."""
+        self._inbox.look_for_unserved(self._takes_text, is_last=is_last)
+        now = time.monotonic()
+        self._look_again_at = now + SHARE_FOR_STRANGERS * (now - self.turned_at)
+        for one in self._inbox.unserved:
+            if one.kind not in self._told_unserved:
+                self._told_unserved.add(one.kind)
+                log.warning(
+                    "pictures stay in the inbox",
+                    kind=one.kind,
+                    files=one.files,
+                    to_have_them_served=one.advice,
+                )
+
     def _tell(self, status: str) -> None:
         # The manager takes a line as an assignment, and a message may hold any path.
         line = " ".join(status.split())
         if line != self._told:
             self._told = line
             systemd.notify(f"STATUS={line}")
+
+
+def _until(rest: Rest) -> str:
+    return f", until {rest.until.astimezone():%Y-%m-%d %H:%M %Z}" if rest.until is not None else ""

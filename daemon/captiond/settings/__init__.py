@@ -17,11 +17,13 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from captiond.settings.explain import explain, in_our_words
+from captiond.settings.libraries import checked as checked_libraries
 from captiond.settings.refusals import refusal
 from captiond.settings.schema import DEFAULT_REVISION, KEYS, Profile, Settings
 from captiond.settings.sources import (
     IN_PROFILES,
     Given,
+    GivenLibrary,
     GivenProfile,
     from_environment,
     from_file,
@@ -52,9 +54,10 @@ def load(
     problems: list[str] = []
     given: dict[tuple[str, str], Given] = {}
     profiles: list[GivenProfile] = []
+    libraries: list[GivenLibrary] = []
     if file is not None:
         shown = "captiond.yaml" if file == cwd / "captiond.yaml" else str(file)
-        given, profiles = from_file(file, shown, problems)
+        given, profiles, libraries = from_file(file, shown, problems)
     given |= from_environment(environ, cwd, problems)
     for key, text in (overrides or {}).items():
         section, _, name = key.partition(".")
@@ -62,9 +65,12 @@ def load(
 
     settings = _checked(given, file, problems)
     made = [_profile(profile, given, file, problems) for profile in profiles]
+    kept = checked_libraries(libraries, settings.folders, problems) if settings is not None else ()
     if problems or settings is None:
         raise refusal("\n".join(dict.fromkeys(problems)))
-    return settings.model_copy(update={"profiles": tuple(one for one in made if one is not None)})
+    origins = {f"{section}.{name}": item.where for (section, name), item in given.items()}
+    found = tuple(one for one in made if one is not None)
+    return settings.model_copy(update={"profiles": found, "libraries": kept, "origins": origins})
 
 
 def _checked(

@@ -18,7 +18,7 @@ def explain(
 ) -> Iterator[str]:
     allowed: dict[tuple[str, str], list[str]] = {}
     for detail in error.errors(include_url=False, include_input=False):
-        section, name = str(detail["loc"][0]), str(detail["loc"][1])
+        section, name = _key(detail)
         texts = allowed.setdefault((section, name), [])
         if (text := in_our_words(detail)) not in texts:
             texts.append(text)
@@ -33,6 +33,12 @@ def explain(
             yield f"`{item.name}` {what} ({item.where})"
         else:
             yield f"`{item.name}` is {_shown(item.value)}, but {what} ({item.where})"
+
+
+def _key(detail: ErrorDetails) -> tuple[str, str]:
+    """Which key is wrong; what is wrong between two keys names the one to change."""
+    where, context = detail["loc"], detail.get("ctx", {})
+    return (str(where[0]), str(where[1])) if where else (context["section"], context["name"])
 
 
 def _shown(value: object) -> str:

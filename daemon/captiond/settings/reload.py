@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from captiond.settings.schema import KEYS, Settings
 
 # What is asked anew for each picture or line.  All else built something at the start: a model, a lock.
-_SECTIONS = ("caption", "fields", "checks", "output", "limits", "log")
+_SECTIONS = ("caption", "fields", "checks", "output", "schedule", "limits", "log")
 TAKEN_OVER = frozenset(
-    {(section, name) for section in _SECTIONS for name in KEYS[section]} | {("watch", "ignore")}
+    {(section, name) for section in _SECTIONS for name in KEYS[section]}
+    | {("watch", "ignore"), ("watch", "first")}
 )
 
 
@@ -40,7 +41,11 @@ def change(former: Settings, latter: Settings) -> Change:
     changed: dict[str, object] = {
         section: getattr(former, section).model_copy(update=values) for section, values in sections.items()
     }
+    if former.libraries != latter.libraries:
+        need_restart.append("libraries")
     if former.profiles != latter.profiles:
         taken_over.append("profiles")
-    settings = former.model_copy(update={**changed, "profiles": latter.profiles})
+    stay = {key: former.origins[key] for key in need_restart if key in former.origins}
+    moved = {key: where for key, where in latter.origins.items() if key not in need_restart}
+    settings = former.model_copy(update={**changed, "profiles": latter.profiles, "origins": moved | stay})
     return Change(settings, tuple(taken_over), tuple(need_restart))

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     ConfigDict,
     Field,
@@ -19,7 +20,9 @@ from pydantic import (
     field_validator,
     model_validator,
 )
+from pydantic_core import PydanticCustomError
 
+from captiond.settings.people import Person, read_people
 from captiond.settings.refusals import refusal
 from captiond.settings.values import (
     SHORTEST_TOKEN,
@@ -27,13 +30,17 @@ from captiond.settings.values import (
     Seconds,
     Text,
     Tokens,
+    hours_understood,
+    layout_understood,
     may_be_a_key,
     may_be_a_token,
     model_server,
     read_secret,
     refuse_unless_address,
+    root_path,
     split_address,
 )
+from captiond.support.layout import AS_DROPPED
 
 DEFAULT_MODEL = "microsoft/Phi-3.5-vision-instruct"
 DEFAULT_REVISION = "4a0d683eba9f1d0cbfb6151705d1ee73c25a80ca"
@@ -60,6 +67,7 @@ class Watch(_Section):
     incomplete_after_seconds: Seconds = 600.0
     rescan_seconds: Seconds = 10.0
     ignore: Globs = ()
+    first: Globs = ()
 
     @field_validator("incomplete_after_seconds")
     @classmethod
@@ -162,6 +170,7 @@ class Caption(_Section):
 
 class Fields(_Section):
     wanted: Annotated[tuple[FieldName, ...], Field(strict=False)] = ("caption",)
+    ask: Literal["separately", "together"] = "separately"
     language: Annotated[str, StringConstraints(pattern=r"^[a-z]{2,3}(-[A-Za-z0-9]{2,8})*$")] | None = None
     alt_text_prompt: Text = "In one short sentence, tell someone who cannot see this picture what it shows."
     alt_text_characters: int = Field(default=125, ge=20, le=250)  # IPTC's own limit is 250
@@ -199,6 +208,15 @@ class Output(_Section):
     xmp_sidecar_name: Literal["full", "stem"] = "full"
     text_sidecar: bool | Literal["caption", "keywords", "lines"] = False  # true: the caption
     duplicates: Literal["skip", "keep"] = "skip"
+    layout: Annotated[Text, AfterValidator(layout_understood)] = AS_DROPPED
+
+
+class Schedule(_Section):
+    hours: Annotated[tuple[Text, ...], Field(strict=False), AfterValidator(hours_understood)] = ()
+
+
+class Cache(_Section):
+    entries: int = Field(default=100_000, ge=0, le=100_000_000)
 
 
 class Limits(_Section):
@@ -213,7 +231,14 @@ class Http(_Section):
     listen: str | None = None
     token_file: Path | None = None
     token: SecretStr | None = None  # only from the environment, as model.api_key
+    tokens_file: Path | None = None
+    root_path: str | None = None
     max_upload_bytes: int = Field(default=100_000_000, ge=1)
+
+    @field_validator("root_path")
+    @classmethod
+    def _is_where_a_proxy_shows_it(cls, value: str | None) -> str | None:
+        return root_path(value) if value is not None else None
 
     @field_validator("listen")
     @classmethod
@@ -240,6 +265,10 @@ class Http(_Section):
                 "printable ASCII characters; `openssl rand -hex 32` makes one"
             )
         return SecretStr(token)
+
+    def read_people(self) -> tuple[Person, ...]:
+        """Whom `tokens_file` names, read when it is needed."""
+        return read_people(self.tokens_file) if self.tokens_file is not None else ()
 
 
 class Notify(_Section):
@@ -304,6 +333,28 @@ class Profile(_Section):
         return value
 
 
+class Library(_Section):
+    """A folder whose pictures are described where they lie."""
+
+    name: Annotated[str, StringConstraints(pattern=r"^\w[\w.-]{0,63}$")]
+    path: Path
+    sidecars: Literal["beside"] | Path = "beside"
+    write: Annotated[tuple[Literal["json", "xmp"], ...], Field(strict=False)] = ("json", "xmp")
+    existing: bool = False
+
+    @field_validator("write")
+    @classmethod
+    def _keeps_its_record(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if "json" not in value:
+            raise ValueError("must hold json: by that file a picture is known to be described")
+        return value
+
+    @property
+    def mirror(self) -> Path | None:
+        """Where sidecars go, if not beside the pictures."""
+        return None if self.sidecars == "beside" else Path(self.sidecars)
+
+
 class Settings(_Section):
     folders: Folders = Folders()
     watch: Watch = Watch()
@@ -312,12 +363,36 @@ class Settings(_Section):
     fields: Fields = Fields()
     checks: Checks = Checks()
     profiles: Annotated[tuple[Profile, ...], Field(strict=False)] = ()
+    libraries: Annotated[tuple[Library, ...], Field(strict=False)] = ()
     output: Output = Output()
+    schedule: Schedule = Schedule()
+    cache: Cache = Cache()
     limits: Limits = Limits()
     http: Http = Http()
     notify: Notify = Notify()
     log: Log = Log()
     source: Path | None = None  # the file these settings were read from
+    origins: dict[str, str] = {}  # where each key that somebody set stands, by its dotted name
+
+    def __eq__(self, other: object) -> bool:
+        """Whether they say the same, wherever that stands."""
+        if not isinstance(other, Settings):
+            return NotImplemented
+        return super().__eq__(other.model_copy(update={"origins": self.origins}))
+
+    def __hash__(self) -> int:
+        return hash((self.source, self.folders, self.model))
+
+    @model_validator(mode="after")
+    def _can_be_asked_together(self) -> Settings:
+        if self.fields.ask == "together" and self.model.backend != "openai":
+            raise PydanticCustomError(
+                "between",
+                "must be separately, except for `model.backend: openai`; the model on this machine answers "
+                "all questions about a picture in one go anyway",
+                {"section": "fields", "name": "ask"},
+            )
+        return self
 
 
 _SECTIONS = {

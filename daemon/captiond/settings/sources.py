@@ -15,7 +15,7 @@ from typing import Any, get_args
 import yaml
 
 from captiond.settings.refusals import refusal, yaml_problem
-from captiond.settings.schema import KEYS, SECRET
+from captiond.settings.schema import KEYS, SECRET, Library
 from captiond.support.settings_file import PREFIX
 
 # Kubernetes and Docker links announce a service called `captiond` to its neighbours, and to itself.
@@ -25,6 +25,7 @@ _SERVICE_LINK = re.compile(
 
 
 _PROFILES = "profiles"
+_LIBRARIES = "libraries"
 IN_PROFILES = ("caption", "fields", "checks", "output")  # the sections that a profile may hold
 
 
@@ -48,17 +49,29 @@ class GivenProfile:
     given: dict[tuple[str, str], Given]
 
 
+@dataclass(frozen=True, slots=True)
+class GivenLibrary:
+    """What a settings file says of one library, not yet checked."""
+
+    where: str
+    base: Path
+    values: Mapping[str, object]
+
+
 def from_file(
     file: Path, shown: str, problems: list[str]
-) -> tuple[dict[tuple[str, str], Given], list[GivenProfile]]:
+) -> tuple[dict[tuple[str, str], Given], list[GivenProfile], list[GivenLibrary]]:
     given: dict[tuple[str, str], Given] = {}
     profiles: list[GivenProfile] = []
-    for section, node in _pairs(_read(file, shown), [*KEYS, _PROFILES], "", shown, problems):
+    libraries: list[GivenLibrary] = []
+    for section, node in _pairs(_read(file, shown), [*KEYS, _PROFILES, _LIBRARIES], "", shown, problems):
         if section == _PROFILES:
             profiles = _profiles(node, file, shown, problems)
+        elif section == _LIBRARIES:
+            libraries = _libraries(node, file, shown, problems)
         else:
             given |= _section(section, node, file, shown, problems)
-    return given, profiles
+    return given, profiles, libraries
 
 
 def _section(
@@ -84,14 +97,8 @@ def _section(
 
 
 def _profiles(node: yaml.Node, file: Path, shown: str, problems: list[str]) -> list[GivenProfile]:
-    if isinstance(node, yaml.ScalarNode) and node.tag.endswith(":null"):
-        return []
-    if not isinstance(node, yaml.SequenceNode):
-        line = node.start_mark.line + 1
-        problems.append(f"`profiles` must be a list, each with a `match: ...` ({shown}, line {line})")
-        return []
     profiles = []
-    for one in node.value:
+    for one in _items(node, "`profiles` must be a list, each with a `match: ...`", shown, problems):
         where = f"{shown}, line {one.start_mark.line + 1}"
         given: dict[tuple[str, str], Given] = {}
         plain: dict[str, object] = {"match": None, "skip": False}
@@ -102,6 +109,28 @@ def _profiles(node: yaml.Node, file: Path, shown: str, problems: list[str]) -> l
                 given |= _section(name, inner, file, shown, problems)
         profiles.append(GivenProfile(where, plain["match"], plain["skip"], given))
     return profiles
+
+
+def _libraries(node: yaml.Node, file: Path, shown: str, problems: list[str]) -> list[GivenLibrary]:
+    libraries = []
+    what = "`libraries` must be a list, each with a `name: ...` and a `path: ...`"
+    for one in _items(node, what, shown, problems):
+        where = f"{shown}, line {one.start_mark.line + 1}"
+        values = {
+            name: _value(inner, tuple if name == "write" else bool if name == "existing" else str)
+            for name, inner in _pairs(one, list(Library.model_fields), _LIBRARIES, shown, problems)
+        }
+        libraries.append(GivenLibrary(where, file.parent, values))
+    return libraries
+
+
+def _items(node: yaml.Node, what: str, shown: str, problems: list[str]) -> list[yaml.Node]:
+    """The items of a list; none of what is null, or no list, which becomes a problem."""
+    if isinstance(node, yaml.SequenceNode):
+        return list(node.value)
+    if not (isinstance(node, yaml.ScalarNode) and node.tag.endswith(":null")):
+        problems.append(f"{what} ({shown}, line {node.start_mark.line + 1})")
+    return []
 
 
 def _read(file: Path, shown: str) -> yaml.Node | None:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
+import shlex
+import stat
 from pathlib import Path
 from typing import Annotated
 from urllib.parse import urlsplit
@@ -10,7 +13,11 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, Field, StringConstraints
 
 from captiond.settings.refusals import refusal
+from captiond.support.hours import Hours
+from captiond.support.layout import AS_DROPPED, Layout
 from captiond.support.patterns import Patterns
+
+_LONGEST_SECRET_BYTES = 64 * 1024
 
 SHORTEST_TOKEN = 16  # characters: guessing is slowed down, and by this made hopeless
 
@@ -25,6 +32,17 @@ def _understood(patterns: tuple[str, ...]) -> tuple[str, ...]:
 
 
 Globs = Annotated[tuple[Text, ...], Field(strict=False), AfterValidator(_understood)]  # as in a .gitignore
+
+
+def hours_understood(written: tuple[str, ...]) -> tuple[str, ...]:
+    Hours.of(written)
+    return written
+
+
+def layout_understood(pattern: str) -> str:
+    if pattern != AS_DROPPED:
+        Layout.of(pattern)
+    return pattern
 
 
 def model_server(value: str) -> str:
@@ -53,12 +71,27 @@ def refuse_unless_address(value: str, example: str, *, key: str, may_ask: bool) 
 
 
 def read_secret(key: str, file: Path) -> str:
-    """What the file holds, stripped.  Raises: CannotStart, if it cannot be read."""
+    """What the file holds, stripped.  Raises: CannotStart, if it cannot be read, or others can read it."""
     try:
-        return file.read_text(encoding="utf-8").strip()
+        with file.open("rb") as opened:
+            mode = os.fstat(opened.fileno()).st_mode
+            if mode & (stat.S_IROTH | stat.S_IWOTH) and not _is_kept_for_us(file):
+                raise refusal(
+                    f"`{key}` ({file}) can be read or written by everybody on this machine: "
+                    f"chmod o-rw {shlex.quote(str(file))}"
+                )
+            return opened.read(_LONGEST_SECRET_BYTES).decode("utf-8").strip()
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else "is not UTF-8"
         raise refusal(f"`{key}` ({file}) cannot be read: {reason}") from None
+
+
+def _is_kept_for_us(file: Path) -> bool:
+    """Whether a container or systemd put it there: modes are theirs in their folders."""
+    folders = [Path("/run/secrets"), Path("/run/credentials")]
+    if given := os.environ.get("CREDENTIALS_DIRECTORY"):
+        folders.append(Path(given))
+    return any(file.resolve().is_relative_to(folder.resolve()) for folder in folders)
 
 
 def may_be_a_key(text: str) -> bool:
@@ -69,6 +102,23 @@ def may_be_a_key(text: str) -> bool:
 def may_be_a_token(text: str) -> bool:
     """Long enough that nobody guesses it."""
     return may_be_a_key(text) and len(text) >= SHORTEST_TOKEN
+
+
+def root_path(value: str) -> str:
+    """A path, or an address with one, without the slash at its end; ValueError if it is neither."""
+    example = "must be where a proxy shows the page, e.g. /captions or https://photos.example/captions"
+    try:
+        url = urlsplit(value)
+        is_address = not url.scheme or (url.scheme in ("http", "https") and url.hostname and url.port != 0)
+    except ValueError:
+        is_address = False
+    is_path = re.fullmatch(r"(/[A-Za-z0-9._~-]+)*/?", url.path) is not None if is_address else False
+    is_plain = not (url.query or url.fragment or url.username) if is_address else False
+    if not (is_address and is_path and is_plain) or (not url.scheme and (url.netloc or not url.path)):
+        raise ValueError(example)
+    if {".", ".."} & set(url.path.split("/")):
+        raise ValueError(example)
+    return value.rstrip("/")
 
 
 def split_address(listen: str) -> tuple[str, int]:

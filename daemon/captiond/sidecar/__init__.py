@@ -164,6 +164,7 @@ def outcome(record: Record | None, delivered: Delivered, otherwise_at: datetime)
         delivered=delivered.path,
         at=otherwise_at,
         sha256=delivered.dropped_sha256 or None,
+        library=delivered.library,
     )
 
 
@@ -230,6 +231,8 @@ def _more(said: Said) -> dict[str, Any]:
         more["dropped"] = [asdict(one) for one in said.dropped]
     if said.needs_look:
         more["needs_look"] = True
+    if said.cached_from is not None:
+        more["cached_from"] = said.cached_from
     return more
 
 

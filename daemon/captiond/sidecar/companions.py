@@ -15,18 +15,14 @@ from dataclasses import dataclass
 from functools import cache
 from itertools import product
 
-from captiond.formats import ENDINGS
+from captiond.formats import ENDINGS, endings_that_take, raw
 
 XMP = ".xmp"
 TEXT = ".txt"
 JSON = ".json"
 C2PA = ".c2pa"  # Content Credentials of a picture that they are not embedded into
 
-_RAW = (
-    ".3fr", ".arw", ".cr2", ".cr3", ".crw", ".dcr", ".dng", ".erf", ".fff", ".gpr", ".iiq", ".k25", ".kdc",
-    ".mef", ".mos", ".mrw", ".nef", ".nrw", ".orf", ".pef", ".raf", ".raw", ".rw2", ".rwl", ".sr2", ".srf",
-    ".srw", ".x3f",
-)  # fmt: skip
+RAW = tuple(f".{ending}" for ending in raw.ENDINGS)
 _MOTION = (".mov", ".mp4", ".m4v", ".mp")
 # What raw converters and editors note about a picture, and what cameras put beside it: DxO, RawTherapee, ART,
 # ON1, Adobe, Canon, Nikon, SilkyPix, Affinity; a voice, a small picture and a small film.
@@ -146,7 +142,7 @@ def names_of(name: str, tails: Iterable[Tail]) -> list[str]:
 
 def tails_in(names: Names, name: str, *, text: bool) -> list[Tail]:
     """All among `names` that belong to the picture `name`; of each kind the better known first."""
-    known = tails(text=text)
+    known = tails_of(name, text=text)
     found = {
         beside: tail
         for tail, beside in zip(reversed(known), reversed(names_of(name, known)), strict=True)
@@ -176,7 +172,7 @@ def tails(*, text: bool) -> tuple[Tail, ...]:
     edits = [ending for end in (*_EDITS, *_OF_CAMERAS) for ending in _cases(end)]
     on_name = (XMP, XMP.upper(), *takeout, *_cases(C2PA), *edits)
     aae = [f".{''.join(letters)}" for letters in product("Aa", "Aa", "Ee")]
-    both_cases = (ending for end in (*_MOTION, *_RAW, *((TEXT,) if text else ())) for ending in _cases(end))
+    both_cases = (ending for end in (*_MOTION, *RAW, *((TEXT,) if text else ())) for ending in _cases(end))
     on_stem = (*_cases(XMP), *_cases(C2PA), *aae, *both_cases, *edits)
     formed = (
         *(Tail(ending, form="numbered") for ending in takeout),
@@ -189,6 +185,22 @@ def tails(*, text: bool) -> tuple[Tail, ...]:
     return (*map(Tail, on_name), *(Tail(end, on_stem=True) for end in on_stem), *formed)
 
 
+def tails_of(name: str, *, text: bool) -> tuple[Tail, ...]:
+    """All that is known to lie beside this very picture: no RAW takes another along."""
+    known = tails(text=text)
+    return tuple(one for one in known if not is_raw(one)) if raw.has_ending(name) else known
+
+
+def is_raw(tail: Tail) -> bool:
+    """Whether it makes a name of a camera's RAW of the same shot."""
+    return tail.on_stem and tail.suffix.lower() in RAW
+
+
+def raw_endings() -> Iterator[Tail]:
+    """Of the RAW files that may lie beside a picture."""
+    return (Tail(suffix, on_stem=True) for ending in RAW for suffix in _cases(ending))
+
+
 def credentials_of(name: str) -> list[str]:
     """What files with Content Credentials of the picture may be called."""
     return names_of(name, (Tail(ending, on_stem=stem) for ending in _cases(C2PA) for stem in (False, True)))
@@ -196,8 +208,7 @@ def credentials_of(name: str) -> list[str]:
 
 def notes_of(tail: Tail) -> Tail | None:
     """What a raw converter writes about a raw file that travels along: `photo.NEF.xmp`."""
-    is_raw = tail.on_stem and tail.suffix.lower() in _RAW
-    return Tail(tail.suffix + XMP, on_stem=True) if is_raw else None
+    return Tail(tail.suffix + XMP, on_stem=True) if is_raw(tail) else None
 
 
 def original_of(name: str) -> str | None:
@@ -206,8 +217,12 @@ def original_of(name: str) -> str | None:
     return f"{found[1]}{found[2] or ''}{found[3]}" if found else None
 
 
-def pictures_of(name: str, extensions: Iterable[str], *, text: bool) -> Iterator[str]:
-    """The pictures with which the file `name` may travel; `extensions` are theirs, without a dot."""
+def pictures_of(name: str, extensions: Iterable[str] | None = None, *, text: bool) -> Iterator[str]:
+    """The pictures with which the file `name` may travel; `extensions` are theirs, without a dot.
+
+    If none are given, those of the formats that are served here.
+    """
+    extensions = endings_that_take(name) if extensions is None else extensions
     endings = [f".{extension}" for lower in extensions for extension in (lower, lower.upper())]
     folder, slash, base = name.rpartition("/")
     told: set[str] = set()
@@ -216,6 +231,17 @@ def pictures_of(name: str, extensions: Iterable[str], *, text: bool) -> Iterator
         if path != name and path not in told:
             told.add(path)
             yield path
+
+
+def pictures_among(name: str, names: Names) -> Iterator[str]:
+    """Those of the `names` beside it that take the file `name` along, but whose names it does not tell.
+
+    Takeout cuts long ones, and has one JSON for a picture and its edited twin.
+    """
+    known = tails(text=False)
+    for other in names.starting_with(name.partition(".")[0]):
+        if _is_picture(other) and name in names_of(other, known):
+            yield other
 
 
 def _by_endings(name: str, endings: Iterable[str], *, text: bool) -> Iterator[str]:

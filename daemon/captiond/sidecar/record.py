@@ -29,8 +29,8 @@ VERSION = 1
 _ORDER = (
     "schema", "schema_version", "kind", "message", "stage", "advice", "caption", "language", "fields",
     "edited", "source", "published", "companions", "model", "prompt", "generation", "raw_output", "asked",
-    "dropped", "needs_look", "written", "previous_description", "shared_keywords", "warnings", "profile",
-    "timings_seconds", "attempts", "created_at", "generator", "history",
+    "dropped", "needs_look", "accepted", "cached_from", "written", "previous_description", "shared_keywords",
+    "warnings", "profile", "library", "timings_seconds", "attempts", "created_at", "generator", "history",
 )  # fmt: skip
 
 
@@ -96,6 +96,11 @@ class Record:
         return checked.text(self.rest.get("advice"))
 
     @property
+    def needs_look(self) -> bool:
+        """Whether a person should look at the texts."""
+        return self.rest.get("needs_look") is True
+
+    @property
     def suffix(self) -> str:
         return ERROR_SUFFIX if self.texts is None else CAPTION_SUFFIX
 
@@ -115,6 +120,7 @@ class Record:
     def laid_anew(self, described: Described, merged: Mapping[str, bytes], former: Texts) -> Record:
         """The record whose texts were laid into the delivered picture, in the place of `former` ones of ours.
 
+        The model's own caption is kept in it, however often they are changed.
         `merged`: the new content of companions, by their names as dropped.
         """
         known = (self.previous_description or "").splitlines()
@@ -129,6 +135,7 @@ class Record:
         """What became of the picture, for whoever wants to know."""
         timings = checked.mapping(self.rest.get("timings_seconds"))
         stages = [checked.number(timings.get(key)) for key in ("queued", "decode", "caption", "publish")]
+        codes = [checked.text(one.get("code")) for one in checked.items(self.rest.get("warnings"))]
         return Outcome(
             path=delivered.dropped,
             folder=delivered.folder,
@@ -137,7 +144,8 @@ class Record:
             sha256=delivered.dropped_sha256 or None,
             caption=plain(self.caption),
             fields=plain(fields_of(self.texts)) if self.texts is not None else {},
-            needs_look=self.rest.get("needs_look") is True,
+            needs_look=self.needs_look,
+            warnings=tuple(code for code in codes if code is not None),
             model=self.model,
             kind=checked.text(self.rest.get("kind")),
             message=self.message,
@@ -147,6 +155,7 @@ class Record:
             height=self.source.height,
             timings=Timings(*[one for one in stages if one is not None]) if None not in stages else None,
             attempts=checked.count(self.rest.get("attempts")),
+            library=delivered.library,
         )
 
     def encoded(self) -> bytes:

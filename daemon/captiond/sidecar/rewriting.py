@@ -25,13 +25,16 @@ Why = Literal["edit", "redo"]
 # What tells of an answer, and goes with it.
 ANSWER_KEYS = (
     "model", "prompt", "generation", "raw_output", "language", "asked", "dropped", "needs_look", "warnings",
-    "profile", "timings_seconds", "created_at", "generator",
+    "accepted", "cached_from", "profile", "timings_seconds", "created_at", "generator",
 )  # fmt: skip
 _BRIEFLY = ("model", "prompt", "needs_look")
 
 
-def edited(record: Record, texts: Texts, at: datetime) -> Record:
-    """A person's `texts`; the model's own words are kept beside them, however often they change."""
+def edited(record: Record, texts: Texts, at: datetime, by: str | None = None) -> Record:
+    """A person's `texts`; the model's own words are kept beside them, however often they change.
+
+    `by`: the person's name, if it is known.
+    """
     former = record.texts
     assert former is not None
     known = record.edited
@@ -40,10 +43,19 @@ def edited(record: Record, texts: Texts, at: datetime) -> Record:
         **(known.model_fields if known is not None else {}),  # what was said first
     }
     words = (known.model_caption if known is not None else None) or former.caption
-    by_them = Edited(at, words, model_fields, by=known.by if known is not None else None)
+    by_them = Edited(at, words, model_fields, by)
     rest = {key: value for key, value in record.rest.items() if key != "needs_look"}  # somebody has looked
     history = _with(record, "edit", at, _BRIEFLY)
     return replace(record, texts=texts, edited=by_them, rest=rest, history=history)
+
+
+def accepted(record: Record, at: datetime, by: str | None = None) -> Record:
+    """Somebody has looked at the texts and leaves them as they are; the same record if nobody had to."""
+    if "needs_look" not in record.rest:
+        return record
+    rest = {key: value for key, value in record.rest.items() if key != "needs_look"}
+    told = {"at": utc_text(at), **({} if by is None else {"by": by})}
+    return replace(record, rest={**rest, "accepted": told})
 
 
 def redone(

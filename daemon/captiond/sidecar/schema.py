@@ -89,7 +89,7 @@ def _source(**facts: Any) -> dict[str, Any]:
         {
             "name": _explained(_TEXT, "The name as dropped; U+FFFD stands for what is not UTF-8."),
             "name_hex": _explained(_BYTES, "The exact bytes of the name, where it is not UTF-8."),
-            "path": _explained(_TEXT, "The path as dropped, relative to the inbox."),
+            "path": _explained(_TEXT, "The path as dropped, relative to the inbox, or to its library."),
             "path_hex": _explained(_BYTES, "The exact bytes of the path, where it is not UTF-8."),
             "sha256": _explained(_SHA256, "Of the file as dropped."),
             "bytes": _explained(_COUNT, "The size of the file as dropped."),
@@ -121,8 +121,8 @@ def _signature() -> dict[str, Any]:
 
 
 _OPTIONAL = (
-    "fields", "language", "asked", "dropped", "needs_look", "profile", "edited", "companions", "raw_output",
-    "previous_description", "shared_keywords", "history",
+    "fields", "language", "asked", "dropped", "needs_look", "accepted", "cached_from", "profile", "edited",
+    "companions", "raw_output", "previous_description", "shared_keywords", "history", "library",
 )  # fmt: skip
 
 
@@ -139,6 +139,9 @@ def _caption_properties() -> dict[str, Any]:
         "published": _record({"sha256": _explained(_SHA256, "Of the file that lies beside this sidecar.")}),
         "companions": _companions(),
         **_questions(),
+        "cached_from": _explained(
+            _SHA256, "The file, as dropped, that the model was asked about: what it sees of both is the same."
+        ),
         "written": _list(
             "What became of each place that the caption could have been written to.",
             {"target": _TEXT, "action": _ACTION, "reason": _TEXT},
@@ -149,6 +152,7 @@ def _caption_properties() -> dict[str, Any]:
         "warnings": _warnings(),
         "timings_seconds": _timings(),
         "profile": _explained(_TEXT, "The patterns of the profile that the picture met."),
+        "library": _library(),
         "attempts": {"type": "integer", "minimum": 1},
         **_signature(),
         "history": _history(),
@@ -221,6 +225,10 @@ def _texts() -> dict[str, Any]:
         "language": _explained(_TEXT, "The language that was asked for."),
         "fields": _explained(_fields(), "The other texts that were asked for, as far as they could be had."),
         "edited": _explained(_edited(), "Only where a person has changed a text."),
+        "accepted": _explained(
+            _record({"at": _INSTANT, "by": _TEXT}, optional=("by",)),
+            "Only where a person has looked at texts that needed it, and left them.",
+        ),
         "needs_look": _explained({"type": "boolean"}, "Whether a person should look at the texts."),
     }
 
@@ -278,6 +286,21 @@ def _companions() -> dict[str, Any]:
         },
         optional=("name_hex",),
     )
+
+
+def _library() -> dict[str, Any]:
+    xmp = {
+        "name": _explained(_TEXT, "Its name, beside this sidecar."),
+        "name_hex": _BYTES,
+        "sha256": _explained(_SHA256, "Of the file as it was written."),
+        "merged_from": _explained(_SHA256, "Of the file that lay there before and was merged."),
+    }
+    told = {
+        "name": _explained(_TEXT, "The library's name in the settings."),
+        "questions": _explained(_SHA256, "The same for the same questions about the same fields."),
+        "xmp": _explained(_record(xmp, optional=("name_hex", "merged_from")), "The .xmp that was written."),
+    }
+    return _explained(_record(told, optional=("xmp",)), "Only of a picture that is described where it lies.")
 
 
 def _list(description: str, item: dict[str, Any], optional: tuple[str, ...] = ()) -> dict[str, Any]:

@@ -24,6 +24,7 @@ from captiond.records import Notice
 from captiond.support.openat import FOLDER, NEW, sync_folder
 
 OTHERS_MAY_WRITE = stat.S_IWGRP | stat.S_IWOTH
+SWEEPS = 10  # so often in a row may somebody remove the folder while it is opened
 _PRIVATE = 0o700
 
 
@@ -41,9 +42,8 @@ def enter(parent: int, path: Path, *, for_its_owner: bool = False) -> Own:
     `for_its_owner`: root also opens what belongs to the owner of `parent`, for a command beside a daemon.
     Raises Surroundings if others may write into it, and OSError.
     """
-    made = _made(parent)
     with ExitStack() as undo:
-        folder = os.open(OWN_FOLDER, FOLDER, dir_fd=parent)
+        folder, made = _opened(parent)
         undo.callback(os.close, folder)
         there, above = os.fstat(folder), os.fstat(parent)
         if made and for_its_owner and os.geteuid() == 0:
@@ -113,6 +113,19 @@ def _sticky(path: Path, above: os.stat_result) -> str:
     if me in (0, above.st_uid):
         return f"chmod +t {where}"
     return f"chown {_user(me)} {where} && chmod +t {where}"
+
+
+def _opened(parent: int) -> tuple[int, bool]:
+    """The folder, and whether it was made just now."""
+    for attempt in range(SWEEPS):
+        made = _made(parent)
+        try:
+            return os.open(OWN_FOLDER, FOLDER, dir_fd=parent), made
+        except FileNotFoundError:
+            # A program that mirrors into `parent` (rclone sync) removed it between the two calls.
+            if attempt == SWEEPS - 1:
+                raise
+    raise AssertionError
 
 
 def _made(parent: int) -> bool:

@@ -45,8 +45,16 @@ def decoded(record: type[Record], data: object) -> Record:
 
 def _value(name: str, expected: Any, value: object) -> Any:
     inner = next((kind for kind in (expected, *get_args(expected)) if is_dataclass(kind)), None)
+    if get_origin(expected) is tuple and isinstance(inner, type):
+        if not isinstance(value, list | tuple):
+            raise ValueError(f"`{name}` is not what it should be")
+        return tuple(decoded(inner, one) for one in value)
     if isinstance(inner, type) and value is not None:
-        return decoded(inner, value)
+        if get_origin(expected) is not tuple:
+            return decoded(inner, value)
+        if not isinstance(value, list | tuple):
+            raise ValueError(f"`{name}` is no list")
+        return tuple(decoded(inner, one) for one in value)
     if not _fits(expected, value):
         raise ValueError(f"`{name}` is not what it should be")
     return value

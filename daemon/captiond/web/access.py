@@ -9,14 +9,17 @@ from __future__ import annotations
 
 import hmac
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from ipaddress import ip_address
+from typing import Protocol
 from urllib.parse import urlsplit
+
+from captiond.records import Role
 
 # These tell nothing of anybody's pictures: the page that shows them asks for each with the token typed into
 # it, and so does the page that describes the API.
-OPEN_PATHS = ("/page", "/docs", "/openapi.json")
+OPEN_PATHS = ("/page", "/docs", "/openapi.json", "/worker.js")
 
 _HOST = re.compile(r"(?:\[(?P<address>[0-9A-Fa-f:.]+)\]|(?P<name>[0-9A-Za-z._-]*))(?::[0-9]{0,5})?", re.ASCII)
 
@@ -28,9 +31,50 @@ class Refusal:
 
 
 @dataclass(frozen=True, slots=True)
+class Known:
+    """Whoever asks, as far as that is known."""
+
+    name: str | None  # None: the one token for everybody, or nobody is asked for one
+    role: Role
+
+    def may(self, method: str, path: str) -> bool:
+        """Whether somebody in this role may ask that."""
+        if self.role == "edit" or path in _FOR_ALL:
+            return True
+        if self.role == "look":
+            return method in ("GET", "HEAD") and path not in _OF_THE_HOUSE
+        return (method, path) in _FOR_DROPPING or (method == "PUT" and path.startswith("/api/inbox/"))
+
+
+ANYBODY = Known(None, "edit")
+_OF_THE_HOUSE = ("/api/settings", "/api/log")
+_FOR_ALL = ("/healthz", "/api/me")
+_FOR_DROPPING = (("GET", "/api/inbox"), ("POST", "/infer"))
+
+
+class Bearer(Protocol):
+    """Somebody with a token of their own."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def role(self) -> Role: ...
+
+    @property
+    def token(self) -> str: ...
+
+
+@dataclass(frozen=True, slots=True)
 class Access:
     host: str  # that the door listens on
-    token: str | None
+    token: str | None  # everybody's
+    people: Sequence[Bearer] = ()
+    public: str | None = None  # the host, with its port, by which a proxy shows the door
+
+    @property
+    def wants_token(self) -> bool:
+        return self.token is not None or bool(self.people)
 
     def refuse(self, headers: Mapping[str, str], *, is_for_page: bool = False) -> Refusal | None:
         """Why a request is refused, whatever it asks for; None if it is not.
@@ -41,23 +85,37 @@ class Access:
         name = _name(host)
         if name is None:
             return Refusal(400, "the header Host names no host")
-        if is_loopback(self.host) and name != self.host and not is_loopback(name):
+        is_public = self.public is not None and host.lower() == self.public
+        if is_loopback(self.host) and name != self.host and not is_loopback(name) and not is_public:
             return Refusal(421, "this door answers to the names of this machine alone")
         if is_for_page:
             return None
-        origin = headers.get("origin")
-        is_foreign = origin is not None and (not host or _netloc(origin) != host)
-        if is_foreign or headers.get("sec-fetch-site") in ("cross-site", "same-site"):
+        if self._is_foreign(headers.get("origin"), host) or headers.get("sec-fetch-site") in _FOREIGN:
             return Refusal(403, "sent by a page of another site")
         return None
 
-    def is_known(self, headers: Mapping[str, str]) -> bool:
-        """Whether the request bears the token, if one is asked for."""
-        if self.token is None:
-            return True
+    def _is_foreign(self, origin: str | None, host: str) -> bool:
+        if origin is None:
+            return False
+        sent_by = _netloc(origin)
+        return not host or sent_by is None or sent_by not in (host, self.public or host)
+
+    def known(self, headers: Mapping[str, str]) -> Known | None:
+        """Who asks, by the token; None for a stranger."""
+        if not self.wants_token:
+            return ANYBODY
         scheme, _, given = headers.get("authorization", "").partition(" ")
-        is_equal = hmac.compare_digest(given.strip().encode(), self.token.encode())
-        return is_equal and scheme.lower() == "bearer"
+        if scheme.lower() != "bearer":
+            return None
+        bearers = [(one.token, Known(one.name, one.role)) for one in self.people]
+        if self.token is not None:
+            bearers.append((self.token, ANYBODY))
+        # Each is compared, so that the time tells nothing of where in the list one is alike.
+        found = [who for token, who in bearers if hmac.compare_digest(given.strip().encode(), token.encode())]
+        return found[0] if found else None
+
+
+_FOREIGN = ("cross-site", "same-site")
 
 
 def is_open(path: str) -> bool:

@@ -33,13 +33,13 @@ MOST_FAULTS = 5  # that are told of one request
 _DOCS = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><title>captiond API</title>
 <meta name="viewport" content="width=device-width, initial-scale=1">
-<link rel="stylesheet" href="/docs/files/swagger-ui.css">
-<link rel="icon" href="/docs/files/favicon.png"></head>
+<link rel="stylesheet" href="docs/files/swagger-ui.css">
+<link rel="icon" href="docs/files/favicon.png"></head>
 <body><div id="swagger-ui"></div>
-<script src="/docs/files/swagger-ui-bundle.js"></script><script src="/docs/start.js"></script></body></html>
+<script src="docs/files/swagger-ui-bundle.js"></script><script src="docs/start.js"></script></body></html>
 """
 # A file of its own, so that the policy need not allow scripts inside a page.
-_START = 'SwaggerUIBundle({url: "/openapi.json", dom_id: "#swagger-ui", validatorUrl: null});\n'
+_START = 'SwaggerUIBundle({url: "openapi.json", dom_id: "#swagger-ui", validatorUrl: null});\n'
 
 
 class Answer(BaseModel):
@@ -55,12 +55,13 @@ def application(
     unwell: Callable[[], str | None],
     metrics: Metrics,
     gallery: Gallery,
-    inbox: APIRouter | None = None,
-    *,
+    *more: APIRouter,
     max_upload_bytes: int,
     wants_token: bool,
+    root_path: str = "",
 ) -> FastAPI:
-    app = FastAPI(title="captiond", version=__version__, docs_url=None, redoc_url=None)
+    servers = [{"url": root_path}] if root_path else None
+    app = FastAPI(title="captiond", version=__version__, docs_url=None, redoc_url=None, servers=servers)
     asking, health = Lane(ASKING_TOGETHER), Lane(HEALTH_TOGETHER)
     # The guard has checked the token by now; this tells the page to ask for one.
     token = [Depends(HTTPBearer(auto_error=False))] if wants_token else []
@@ -79,15 +80,16 @@ def application(
         if reason is None:
             return {"status": "ok"}
         response.status_code = 503
-        return {"status": "unwell"} | ({"reason": reason} if request.state.is_known else {})
+        return {"status": "unwell"} | ({"reason": reason} if request.state.known is not None else {})
 
     app.add_exception_handler(RequestValidationError, _what_is_wrong)
     app.add_exception_handler(Exception, _our_fault)
     metrics.add_to(app, token)
     app.include_router(browse.routes(gallery), dependencies=token)
-    if inbox is not None:
-        app.include_router(inbox, dependencies=token)
+    for router in more:
+        app.include_router(router, dependencies=token)
     app.get("/", include_in_schema=False)(browse.page)
+    app.get("/worker.js", include_in_schema=False)(browse.worker)
     app.mount("/page", browse.page_files())
 
     @app.get("/docs", include_in_schema=False)

@@ -17,6 +17,7 @@ from fastapi.staticfiles import StaticFiles
 
 from captiond.checking.by_person import Changes
 from captiond.history import Wanted
+from captiond.web.access import Known
 from captiond.web.lanes import Lane
 from captiond.web.shapes import (
     LARGEST_ID,
@@ -27,6 +28,7 @@ from captiond.web.shapes import (
     How,
     Ids,
     Listed,
+    Me,
     NewCaption,
     NewTexts,
     Page,
@@ -74,7 +76,9 @@ class Gallery(Protocol):
 
     def thumbnail(self, id: int, side: int, known_etag: str | None) -> Shown: ...
 
-    def revise(self, id: int, changes: Changes, was: Changes) -> object: ...
+    def revise(self, id: int, changes: Changes, was: Changes, by: str | None = None) -> object: ...
+
+    def accept(self, id: int, by: str | None = None) -> object: ...
 
     def undo(self, id: int) -> object: ...
 
@@ -85,10 +89,18 @@ class Gallery(Protocol):
     def retry_all(self, ids: Sequence[int] | None = None) -> int: ...
 
 
-async def _is_json(request: Request) -> None:
+async def is_json(request: Request) -> None:
     media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if media_type != "application/json":
         raise HTTPException(415, "send it as Content-Type: application/json")
+
+
+async def _name(request: Request) -> str | None:
+    known: Known = request.state.known
+    return known.name
+
+
+Name = Annotated[str | None, Depends(_name)]  # of whoever asks, if they have a token of their own
 
 
 def page_files() -> StaticFiles:
@@ -105,6 +117,12 @@ def routes(gallery: Gallery) -> APIRouter:
 
 def _add_looks(api: APIRouter, gallery: Gallery) -> None:
     looking, showing = Lane(LOOKING_TOGETHER), Lane(SHOWING_TOGETHER)
+
+    @api.get("/me")
+    async def me(request: Request) -> Me:
+        """Who asks, and what they may do."""
+        known: Known = request.state.known
+        return Me(name=known.name, role=known.role)
 
     @api.get("/status")
     async def status() -> dict[str, Any]:
@@ -164,22 +182,22 @@ def _closely(picture: object, record: Mapping[str, Any] | None) -> Closely:
 
 
 def _add_changes(api: APIRouter, gallery: Gallery) -> None:
-    changing, acting = [Depends(_is_json)], Lane(ACTING_TOGETHER)
+    changing, acting = [Depends(is_json)], Lane(ACTING_TOGETHER)
 
     @api.put("/pictures/{id}/caption", dependencies=changing, responses=_CHANGE_RESPONSES)
-    async def revise(id: Id, new: NewCaption) -> Picture:
+    async def revise(id: Id, new: NewCaption, by: Name) -> Picture:
         """A person's caption in the place of the one there: in the sidecar and in the image."""
         with verdicts():
             was: Changes = {"caption": new.was} if new.was is not None else {}
             changes: Changes = {"caption": new.caption}
-            return Picture.model_validate(await acting(gallery.revise, id, changes, was))
+            return Picture.model_validate(await acting(gallery.revise, id, changes, was, by))
 
     @api.patch("/pictures/{id}", dependencies=changing, responses=_CHANGE_RESPONSES)
-    async def change(id: Id, new: NewTexts) -> Closely:
+    async def change(id: Id, new: NewTexts, by: Name) -> Closely:
         """A person's texts in the place of those there: in the sidecar, in the image, and beside it."""
         with verdicts():
             was = new.was.named() if new.was is not None else {}
-            await acting(gallery.revise, id, new.named(), was)
+            await acting(gallery.revise, id, new.named(), was, by)
             picture, record = await acting(gallery.closely, id)
         return _closely(picture, record)
 
@@ -197,6 +215,12 @@ def _add_changes(api: APIRouter, gallery: Gallery) -> None:
         with verdicts():
             return Listed(list=await acting(gallery.redo, id, how.prompt if how else None))
 
+    @api.post("/pictures/{id}/accept", dependencies=changing, responses=_CHANGE_RESPONSES)
+    async def accept(id: Id, by: Name) -> Picture:
+        """Its texts need no look any more, since somebody has looked; they stay as they are."""
+        with verdicts():
+            return Picture.model_validate(await acting(gallery.accept, id, by))
+
     @api.post("/pictures/{id}/retry", dependencies=changing, responses=_CHANGE_RESPONSES)
     async def retry(id: Id) -> Returned:
         """Put a failed picture back into the inbox."""
@@ -212,6 +236,12 @@ def _add_changes(api: APIRouter, gallery: Gallery) -> None:
 
 async def page() -> HTMLResponse:
     return HTMLResponse((files("captiond.web") / "page" / "index.html").read_text(encoding="utf-8"))
+
+
+async def worker() -> Response:
+    """At the root, since it stands between the browser and what lies beneath its own place alone."""
+    code = (files("captiond.web") / "page" / "worker.js").read_text(encoding="utf-8")
+    return Response(code, media_type="text/javascript")
 
 
 _GONE: dict[int | str, dict[str, Any]] = {404: {"description": "There is no such picture any more"}}

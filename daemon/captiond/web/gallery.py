@@ -9,7 +9,7 @@ right where the two differ, and the history is corrected.  Whoever asks never re
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -29,7 +29,8 @@ from captiond.names import shown
 from captiond.records import Delivered, Event, Fingerprint, Limits, Notice, Outcome, Texts, Written
 from captiond.redo.lists import Lists
 from captiond.sidecar.plain import plain
-from captiond.sidecar.rewriting import undone
+from captiond.sidecar.record import fields_of
+from captiond.sidecar.rewriting import accepted, undone
 from captiond.status import Status
 from captiond.support.openat import open_file
 from captiond.web.thumbnails import Thumbnails
@@ -50,6 +51,8 @@ class Exhibit:
     is_there: bool | None  # False: taken away, or put back into the inbox; None: nobody can look just now
     at: datetime
     caption: str | None
+    fields: Mapping[str, str | list[str]]  # the other texts
+    needs_look: bool
     edited_at: datetime | None
     model_caption: str | None  # where a person changed it
     model: str | None
@@ -61,6 +64,7 @@ class Exhibit:
     message: str | None
     advice: str | None
     attempts: int | None
+    library: str | None = None  # in which it was described, or failed, and lies
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +88,7 @@ class Gallery:
         failed: Path,
         lists: Lists | None = None,
         tell: Callable[[Outcome], None] = lambda outcome: None,
+        libraries: Collection[str] = (),
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         """`lists`: where what is to be described again waits; `tell`: hears of each change of texts."""
@@ -92,6 +97,7 @@ class Gallery:
         self._thumbnails = thumbnails
         self._status = status
         self._inbox = inbox
+        self._libraries = libraries
         self._folders = {"done": done, "failed": failed}
         self._lists = lists
         self._tell = tell
@@ -152,8 +158,11 @@ class Gallery:
             jpeg = self._thumbnails.of(fingerprint, lambda: contents(file, fingerprint.size), side)
             return Thumbnail(etag, jpeg)
 
-    def revise(self, id: int, changes: Changes, was: Changes) -> Exhibit:
-        """A person's texts in the place of some; `was`: what they must have said until now.  Raises Unfit."""
+    def revise(self, id: int, changes: Changes, was: Changes, by: str | None = None) -> Exhibit:
+        """A person's texts in the place of some; `was`: what they must have said until now; `by`: a name.
+
+        Raises Unfit.
+        """
         entry = self._entry(id)
         self._must_be_in("done", entry)
 
@@ -163,9 +172,17 @@ class Gallery:
                 raise Overtaken(entry.delivered, texts.caption)
             return new
 
-        delivered = self._delivery.edit(entry.delivered, change, self._now())
-        log.info("texts edited", file=shown(entry.delivered), texts=sorted(changes))
+        delivered = self._delivery.edit(entry.delivered, change, self._now(), by=by)
+        log.info("texts edited", file=shown(entry.delivered), texts=sorted(changes), by=by)
         self._tell_of(delivered, "edited")
+        return self._exhibit(entry)
+
+    def accept(self, id: int, by: str | None = None) -> Exhibit:
+        """The texts need no look any more: somebody, of that name, has looked."""
+        entry, at = self._entry(id), self._now()
+        self._must_be_in("done", entry)
+        self._delivery.rewrite(entry.delivered, lambda record: accepted(record, at, by), at)
+        log.info("texts accepted", file=shown(entry.delivered), by=by)
         return self._exhibit(entry)
 
     def undo(self, id: int) -> Exhibit:
@@ -237,6 +254,8 @@ class Gallery:
             is_seen = False
         if told is not None:
             entry = self._corrected(entry, told)
+            if told.needs_look != entry.needs_look:
+                entry = self._history.mark(entry.id, needs_look=told.needs_look) or entry
         return Exhibit(
             id=entry.id,
             folder=entry.folder,
@@ -244,6 +263,8 @@ class Gallery:
             is_there=told is not None if is_seen else None,
             at=entry.at,
             caption=entry.caption,
+            fields=plain(fields_of(told.texts)) if told is not None and told.texts is not None else {},
+            needs_look=told is not None and told.needs_look,
             edited_at=entry.edited_at,
             model_caption=entry.first_caption,
             model=entry.model,
@@ -255,7 +276,13 @@ class Gallery:
             message=entry.message,
             advice=entry.advice,
             attempts=entry.attempts,
+            library=self._library_of(entry) if told is None else None,
         )
+
+    def _library_of(self, entry: Entry) -> str | None:
+        """The history calls what lies in a library by the library's name and the path there."""
+        first = entry.delivered.partition("/")[0]
+        return first if first in self._libraries else None
 
     def _corrected(self, entry: Entry, told: sidecar.Record) -> Entry:
         """The line of the history, as the record says."""

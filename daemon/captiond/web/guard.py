@@ -12,7 +12,7 @@ from typing import Any
 
 from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
-from starlette.responses import JSONResponse
+from starlette.responses import JSONResponse, RedirectResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from captiond.web.access import Access, Refusal, is_open
@@ -33,16 +33,25 @@ _HEADERS = {
     b"cache-control": b"no-store",
     # Swagger UI sets styles on its elements, and shows its icons from data URIs.
     b"content-security-policy": b"default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; "
-    b"img-src 'self' data: blob:; connect-src 'self'; base-uri 'none'; form-action 'self'; "
-    b"frame-ancestors 'none'",
+    b"img-src 'self' data: blob:; connect-src 'self'; manifest-src 'self'; base-uri 'none'; "
+    b"form-action 'self'; frame-ancestors 'none'",
 }
 
 
 class Guard:
     def __init__(
-        self, app: ASGIApp, access: Access, *, max_upload_bytes: int, uploads: Uploads, limits: Limits
+        self,
+        app: ASGIApp,
+        access: Access,
+        *,
+        max_upload_bytes: int,
+        uploads: Uploads,
+        limits: Limits,
+        prefix: str = "",
     ) -> None:
+        """`prefix`: the path under which a proxy shows the door, whether it takes it off or not."""
         self._app = app
+        self._prefix = prefix
         self._access = access
         self._most_of_upload = max_upload_bytes
         self._uploads = uploads
@@ -54,19 +63,27 @@ class Guard:
             return
         headers = Headers(scope=scope)
         answered = _with_headers(send, closes=_may_be_two(headers))
+        if self._prefix and scope["path"] == self._prefix:
+            await RedirectResponse(f"{self._prefix}/")(scope, receive, answered)
+            return
+        scope = _beneath(self._prefix, scope)
         is_for_page = scope["method"] == "GET" and is_open(scope["path"])
         refused = _too_many(headers) or self._access.refuse(headers, is_for_page=is_for_page)
         if refused is not None:
             await _say(refused.status, refused.reason)(scope, receive, answered)
             return
-        is_known = self._access.is_known(headers)
-        scope["state"] = {**scope.get("state", {}), "is_known": is_known}
+        known = self._access.known(headers)
+        scope["state"] = {**scope.get("state", {}), "known": known}
         # Without the token /healthz tells whether, and not why.
-        if not is_known and not is_open(scope["path"]) and scope["path"] != "/healthz":
+        if known is None and not is_open(scope["path"]) and scope["path"] != "/healthz":
             if "authorization" in headers:
                 await asyncio.sleep(WRONG_TOKEN_SECONDS)
             wanted = {"WWW-Authenticate": "Bearer"}
             await _say(401, "send the token: Authorization: Bearer ...", wanted)(scope, receive, answered)
+            return
+        if known is not None and not is_for_page and not known.may(scope["method"], scope["path"]):
+            why = f"{known.name or 'this token'} may not do that: the role is `{known.role}`"
+            await _say(403, why)(scope, receive, answered)
             return
         try:
             await self._let_in(scope, receive, answered)
@@ -154,6 +171,18 @@ async def _let_end(receive: Receive) -> None:
                     return
     except TimeoutError:
         pass  # it is cut off, and learns no reason
+
+
+def _beneath(prefix: str, scope: Scope) -> Scope:
+    """The request as the application knows it."""
+    path: str = scope["path"]
+    if not prefix or not path.startswith(f"{prefix}/"):
+        return scope
+    raw = scope.get("raw_path")
+    shorter = {"path": path[len(prefix) :]}
+    if raw is not None and raw.startswith(prefix.encode()):
+        shorter["raw_path"] = raw[len(prefix) :]
+    return {**scope, **shorter}
 
 
 def _declared(headers: Headers) -> int:

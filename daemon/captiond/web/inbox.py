@@ -14,7 +14,7 @@ from fastapi import APIRouter, Depends, HTTPException, Path, Query, Request
 from pydantic import BaseModel, Field
 
 from captiond.delivery.intake import Incoming, Intake
-from captiond.status import Standing, Where
+from captiond.status import Standing, Unserved, Where
 from captiond.web.lanes import Lane
 from captiond.web.verdicts import verdicts
 
@@ -36,9 +36,18 @@ class Lying(BaseModel):
     wait_seconds: float | None = Field(description="Until something becomes of it by itself")
 
 
+class Kind(BaseModel):
+    """Pictures of one kind that stay in the inbox."""
+
+    kind: str
+    files: int
+    advice: str = Field(description="What would serve them")
+
+
 class Inbox(BaseModel):
     files: list[Lying] = Field(description="First what somebody has to look after; ignored files last")
     is_all: bool = Field(description=f"False where there are more than {MOST_LISTED}")
+    unserved: list[Kind] = Field(description="Pictures that stay there, by kind; among `files`, too")
 
 
 class Taken(BaseModel):
@@ -51,7 +60,12 @@ async def _is_a_file(request: Request) -> None:
         raise HTTPException(415, "send it as Content-Type: application/octet-stream")
 
 
-def routes(intake: Intake, listing: Listing, max_file_bytes: Callable[[], int]) -> APIRouter:
+def routes(
+    intake: Intake,
+    listing: Listing,
+    max_file_bytes: Callable[[], int],
+    unserved: Callable[[], Sequence[Unserved]] = tuple,
+) -> APIRouter:
     """Beneath `/api/inbox`."""
     api = APIRouter(prefix="/api/inbox", tags=["inbox"])
     looking, writing = Lane(2), Lane(WRITING_TOGETHER)
@@ -65,7 +79,8 @@ def routes(intake: Intake, listing: Listing, max_file_bytes: Callable[[], int]) 
             Lying(path=path, state=standing.state, sentence=sentence, wait_seconds=standing.wait_seconds)
             for path, standing, sentence in found[:MOST_LISTED]
         ]
-        return Inbox(files=files, is_all=len(found) <= MOST_LISTED)
+        kinds = [Kind(kind=one.kind, files=one.files, advice=one.advice) for one in unserved()]
+        return Inbox(files=files, is_all=len(found) <= MOST_LISTED, unserved=kinds)
 
     @api.put("/{path:path}", dependencies=[Depends(_is_a_file)], responses=_RESPONSES, status_code=201)
     async def put(

@@ -24,7 +24,7 @@ from prometheus_client.registry import Collector
 
 from captiond import __version__
 from captiond.records import Event, Outcome
-from captiond.status import Measures
+from captiond.status import LibraryStatus, Measures
 from captiond.web.lanes import Lane
 
 # From a decoded thumbnail to a night in the queue.
@@ -90,9 +90,13 @@ class _Standing(Collector):
         yield from _pictures(now)
         yield _gauge("healthy", "1 where `captiond health` says so.", now.is_healthy)
         yield _gauge("paused", "1 while the surroundings let nobody work.", now.is_paused)
+        wanted = "1 while somebody wants a pause, or the hours of the schedule are closed."
+        yield _gauge("resting", wanted, now.is_resting)
         yield _counter("pauses", "How often the work was paused.", now.pauses)
         yield InfoMetricFamily("captiond_model", "The model, and how it is run.", dict(now.model))
         yield _gauge("model_loaded", "1 where the next picture finds the model ready.", now.is_model_loaded)
+        if now.libraries:
+            yield from _libraries(now.libraries)
         yield from _captioner(now)
         if now.notices_waiting is not None:
             told = "What became of the webhook's notices: delivered, refused, dropped."
@@ -112,10 +116,18 @@ def _pictures(now: Measures) -> Iterable[Metric]:
     pictures.add_metric(["captioned"], now.captioned)
     pictures.add_metric(["failed"], sum(now.failures.values()))
     yield pictures
+    told = "Captioned pictures whose texts a person should look at."
+    yield _counter("needs_look", told, now.needing_a_look)
     failures = CounterMetricFamily("captiond_failures", "Pictures that failed, by kind.", labels=["kind"])
     for kind, count in now.failures.items():
         failures.add_metric([kind], count)
     yield failures
+    warnings = CounterMetricFamily(
+        "captiond_warnings", "Warnings in the JSON beside the pictures, by code.", labels=["code"]
+    )
+    for code, count in now.warnings.items():
+        warnings.add_metric([code], count)
+    yield warnings
     files = GaugeMetricFamily("captiond_inbox_files", "Files in the inbox, by state.", labels=["state"])
     for state, count in now.files.items():
         files.add_metric([state], count)
@@ -126,7 +138,22 @@ def _pictures(now: Measures) -> Iterable[Metric]:
         changes.add_metric([event], now.changes.get(event, 0))
     yield changes
     yield _counter("duplicates", "Files taken away since the very same was delivered before.", now.duplicates)
+    copies = "Pictures captioned without a question, since the model saw the same before."
+    yield _counter("cached", copies, now.cached)
     yield _counter("missed_events", "Files that were found without an event.", now.missed_events)
+
+
+def _libraries(libraries: Iterable[LibraryStatus]) -> Iterable[Metric]:
+    told = "Pictures of libraries, by state; left_behind: sidecars whose picture is gone."
+    pictures = GaugeMetricFamily("captiond_library_pictures", told, labels=["library", "state"])
+    available = GaugeMetricFamily("captiond_library_available", "1 where it can be seen.", labels=["library"])
+    for one in libraries:
+        counts = {"described": one.described, "waiting": one.waiting, "failed": one.failed}
+        for state, count in {**counts, "left_behind": one.left_behind}.items():
+            pictures.add_metric([one.name, state], count)
+        available.add_metric([one.name], one.state == "watching")
+    yield pictures
+    yield available
 
 
 def _captioner(now: Measures) -> Iterable[Metric]:

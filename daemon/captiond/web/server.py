@@ -6,8 +6,9 @@ import asyncio
 import logging
 import socket
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from urllib.parse import urlsplit
 
 import structlog
 from fastapi import APIRouter
@@ -16,7 +17,7 @@ from starlette.types import ASGIApp
 from captiond.errors import CannotStart, ExitCode
 from captiond.pipeline.ondemand import Answering
 from captiond.status import Measures
-from captiond.web.access import Access, is_loopback
+from captiond.web.access import Access, Bearer, is_loopback
 from captiond.web.api import application
 from captiond.web.arrival import FORM_BYTES, Limits, Uploads, most_connections
 from captiond.web.browse import Gallery
@@ -38,15 +39,23 @@ class Door:
         token: str | None,
         max_upload_bytes: int,
         limits: Limits | None = None,
+        people: Sequence[Bearer] = (),
+        root_path: str = "",
     ) -> None:
-        """Bind the address; CannotStart if that cannot be, or where anybody could come in."""
-        if token is None and not is_loopback(host):
+        """Bind the address; CannotStart if that cannot be, or where anybody could come in.
+
+        `root_path`: where a proxy shows the door, a path or a whole address.
+        """
+        if token is None and not people and not is_loopback(host):
             raise CannotStart(
                 f"`http.listen` ({host}) can be reached from other machines, and no token is set",
                 exit_code=ExitCode.WRONG_SETTINGS,
-                advice="Set http.token_file or $CAPTIOND_HTTP__TOKEN, or listen on 127.0.0.1.",
+                advice="Set http.token_file, http.tokens_file or $CAPTIOND_HTTP__TOKEN, "
+                "or listen on 127.0.0.1.",
             )
-        self._access = Access(host.lower(), token)
+        public = urlsplit(root_path)
+        self._access = Access(host.lower(), token, people, public.netloc.lower() or None)
+        self._prefix = public.path
         self._max_upload_bytes = max_upload_bytes
         self._limits = limits or Limits()
         self.metrics = Metrics()
@@ -60,6 +69,12 @@ class Door:
                 advice="Stop what uses the address (`ss -ltnp`), or choose another port.",
             ) from error
 
+    @property
+    def address(self) -> tuple[str, int]:
+        """Where it listens; the port is the true one, also where any was asked for."""
+        host, port = self._socket.getsockname()[:2]
+        return host, port
+
     def close(self) -> None:
         self._socket.close()
 
@@ -70,11 +85,12 @@ class Door:
         unwell: Callable[[], str | None],
         measure: Callable[[], Measures],
         gallery: Gallery,
-        inbox: APIRouter | None = None,
+        *more: APIRouter,
     ) -> Iterator[None]:
         """Answer on a thread of its own while this lasts.
 
-        `unwell`: why nobody should rely on the daemon; `measure`: how things stand.
+        `unwell`: why nobody should rely on the daemon; `measure`: how things stand;
+        `more`: routes beside those of the gallery.
         """
         self.metrics.read(measure)
         app = application(
@@ -82,16 +98,17 @@ class Door:
             unwell,
             self.metrics,
             gallery,
-            inbox,
+            *more,
             max_upload_bytes=self._max_upload_bytes,
-            wants_token=self._access.token is not None,
+            wants_token=self._access.wants_token,
+            root_path=self._prefix,
         )
         # As uvicorn's: its warnings are about what a client did wrong.
         logging.getLogger("python_multipart").setLevel(logging.ERROR)
         server = Server(self._configuration(app))
         thread = threading.Thread(target=self._serve, args=(server,), name="door", daemon=True)
         thread.start()
-        host, port = self._socket.getsockname()[:2]
+        host, port = self.address
         log.info("the door is open", listen=f"[{host}]:{port}" if ":" in host else f"{host}:{port}")
         try:
             yield
@@ -111,6 +128,7 @@ class Door:
                 most=most // 2,  # the other half is for looking, and for asking how it fares
             ),
             limits=self._limits,
+            prefix=self._prefix,
         )
         return Configuration(
             guard,

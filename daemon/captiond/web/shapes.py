@@ -11,7 +11,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, field_validato
 from captiond.checking.by_person import Changes
 from captiond.history import Wanted
 from captiond.names import checked_path
-from captiond.records import FieldName
+from captiond.records import FieldName, Role
 from captiond.redo.lists import LONGEST_PROMPT
 
 PAGE_LENGTH = 24
@@ -46,6 +46,7 @@ class Filters(BaseModel):
     since: AwareDatetime | None = None
     until: AwareDatetime | None = Field(None, description="Before this moment")
     edited: bool | None = Field(None, description="Whether a person changed the caption")
+    needs_look: bool | None = Field(None, description="Whether a person should look at the texts")
     before: Number | None = Field(None, description="Older than this id")
     after: Number | None = Field(None, description="Newer than this id")
 
@@ -55,11 +56,8 @@ class Filters(BaseModel):
         return checked_path(path) if path is not None else None
 
     def wanted(self) -> Wanted:
-        told = self.model_dump(include=_WANTED)
+        told = self.model_dump(exclude={"edited", "limit", "ids"})
         return Wanted(**told, is_edited=self.edited)
-
-
-_WANTED = {"folder", "search", "beneath", "model", "format", "since", "until", "before", "after"}
 
 
 class Page(Filters):
@@ -99,6 +97,8 @@ class Picture(_FromRecord):
     at: datetime
     caption: str | None
     edited_at: datetime | None = Field(description="When a person changed the caption")
+    fields: dict[str, str | list[str]] = Field(description="The other texts, as in the sidecar")
+    needs_look: bool = Field(description="Whether a person should look at the texts")
     model_caption: str | None = Field(description="What the model had said, where a person changed it")
     model: str | None
     written: list[Place]
@@ -109,6 +109,7 @@ class Picture(_FromRecord):
     message: str | None
     advice: str | None
     attempts: int | None
+    library: str | None = Field(description="The library in which it lies; null for all others")
 
 
 class Closely(Picture):
@@ -133,6 +134,11 @@ class Choices(BaseModel):
     beneath: list[str]
     model: list[str]
     format: list[str]
+
+
+class Me(BaseModel):
+    name: str | None = Field(description="As http.tokens_file says; null: nobody in particular")
+    role: Role = Field(description="look: see; edit: all; drop: only put files into the inbox")
 
 
 class NewCaption(BaseModel):

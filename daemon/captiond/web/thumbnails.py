@@ -5,7 +5,6 @@ Files come opened; nothing is written, and what is kept is bounded.
 
 from __future__ import annotations
 
-import os
 import threading
 from collections import OrderedDict
 from collections.abc import Callable
@@ -13,12 +12,13 @@ from collections.abc import Callable
 from captiond.errors import Rejected
 from captiond.pictures import Decoders, How
 from captiond.records import Fingerprint, JpegWish, RulesOf
+from captiond.support.cores import cores
 
 SIDE_PIXELS = 320
 QUALITY = 82
 KEPT_BYTES = 32 * 1024 * 1024
 # Pictures that wait for their captions are decoded meanwhile; they come first.
-DECODING_TOGETHER = max(1, (os.cpu_count() or 1) // 2)
+DECODING_TOGETHER = max(1, cores() // 2)
 
 
 class Thumbnails:

@@ -42,7 +42,8 @@ def check(file: File) -> Lack | None:
             appendix = described and has_data and last.kind not in (b"mdat", b"meta", b"moov")
             return Lack("HEIF data is cut short", certain=not appendix)
     if not described or not has_data:
-        return Lack("HEIF data without its picture")
+        # Canon's RAW may be cut down to its previews.
+        return Lack("HEIF data without its picture", certain=file.read(8, 4) != b"crx ")
     if last.kind == b"mdat" and file.is_zero_before(last.end):
         return Lack("HEIF data ends in zeros", certain=False)
     return None

@@ -15,6 +15,14 @@ export const token = {
   forget: () => sessionStorage.removeItem(KEY),
 };
 
+// Who asks, and what they may do: look, edit (everything), or drop files into the inbox.
+export const me = { name: null, role: "edit" };
+export const mayEdit = () => me.role === "edit";
+
+export async function introduce() {
+  Object.assign(me, await json("api/me"));
+}
+
 export async function ask(path, { method = "GET", body, signal } = {}) {
   const headers = {};
   if (token.get()) headers.Authorization = `Bearer ${token.get()}`;

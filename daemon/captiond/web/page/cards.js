@@ -1,6 +1,6 @@
 // One picture on the sheet: what it shows, and what can be done with it.
 
-import { ask, json } from "./api.js";
+import { ask, json, mayEdit } from "./api.js";
 import { acting, drafts, editing } from "./editing.js";
 import { briefly, exact, note, said, sentence } from "./words.js";
 
@@ -46,13 +46,13 @@ export function card(picture, { tell, moved, changed, look, pick, isPicked }) {
   box.setAttribute("aria-label", `Select ${picture.path}`);
   item.classList.toggle("picked", box.checked);
   box.addEventListener("click", (event) => pick(id, box.checked, event.shiftKey));
-  if (isThere && folder === "done") makeEditable(item, picture, { tell, changed });
-  if (isThere && folder === "failed") {
+  if (isThere && folder === "done" && mayEdit()) makeEditable(item, picture, { tell, changed });
+  if (isThere && folder === "failed" && mayEdit()) {
     const button = of(".retry");
     button.hidden = false;
     button.setAttribute("aria-label", `Retry ${picture.path}`);
     button.addEventListener("click", () => acting(item, of(".outcome"), [button], async () => {
-      const { inbox } = await json(`/api/pictures/${id}/retry`, { method: "POST" });
+      const { inbox } = await json(`api/pictures/${id}/retry`, { method: "POST" });
       item.classList.add("gone");
       button.hidden = true;
       said(of(".note"), `Put back into the inbox as ${inbox}.`);
@@ -84,7 +84,8 @@ export function show(item, picture) {
   item.classList.toggle("gone", !picture.is_there);
   item.classList.toggle("edited", Boolean(picture.edited_at));
   of(".caption").textContent = failed ? sentence(words) : words;
-  of("img").alt = failed ? picture.path : (picture.caption ?? "");
+  of(".look").hidden = !picture.needs_look;
+  of("img").alt = failed ? picture.path : altText(picture);
   of(".path").textContent = picture.path;
   of(".path").title = picture.path;
   of("time").dateTime = picture.at;
@@ -95,6 +96,9 @@ export function show(item, picture) {
   said(of(".advice"), failed ? picture.advice : null);
   said(of(".note"), note(picture));
 }
+
+// For those who do not see it: what was written for them, else the caption.
+export const altText = ({ fields, caption }) => fields.alt_text ?? caption ?? "";
 
 function blank(item, words) {
   item.classList.add("blank");
@@ -130,7 +134,7 @@ async function develop(item) {
   const image = item.querySelector("img");
   const pixels = item.querySelector(".frame").clientWidth * devicePixelRatio;
   try {
-    const answer = await ask(`/api/pictures/${item.dataset.id}/thumbnail?side=${pixels > 380 ? 640 : 320}`);
+    const answer = await ask(`api/pictures/${item.dataset.id}/thumbnail?side=${pixels > 380 ? 640 : 320}`);
     const picture = await answer.blob();
     if (!item.isConnected) return;
     image.src = URL.createObjectURL(picture);

@@ -25,7 +25,7 @@ export function editing(form, { picture, tell, opened, saved }) {
   function save(words = field.value.trim()) {
     if (words === current.caption) return open(false);
     return acting(form, problem, form.querySelectorAll("button, textarea"), async () => {
-      current = await json(`/api/pictures/${current.id}/caption`, {
+      current = await json(`api/pictures/${current.id}/caption`, {
         method: "PUT", body: { caption: words, was: current.caption },
       });
       saved(current);
@@ -79,7 +79,7 @@ export async function acting(item, problem, controls, act) {
   }
 }
 
-function fit(field) {
+export function fit(field) {
   field.style.height = "auto";
   field.style.height = `${field.scrollHeight + 2}px`;
 }

@@ -3,9 +3,9 @@
 import { json } from "./api.js";
 
 const $ = (id) => document.getElementById(id);
-const CHOSEN = ["beneath", "model", "format", "edited"];
+const CHOSEN = ["beneath", "model", "format", "edited", "needs_look"];
 const DATES = ["from", "to"];
-const FOLDERS = ["done", "failed", "inbox"];
+const FOLDERS = ["done", "failed", "inbox", "daemon"];
 const form = $("filters");
 
 export function fromAddress() {
@@ -22,7 +22,7 @@ export function address(view, picture = null) {
   if (view.search) query.set("q", view.search);
   for (const name of [...CHOSEN, ...DATES]) if (view[name]) query.set(name, view[name]);
   if (picture) query.set("picture", picture);
-  return query.size ? `/?${query}` : "/";
+  return query.size ? `?${query}` : "./";
 }
 
 // As the API wants it: days are the reader's own, from midnight to midnight.
@@ -41,6 +41,8 @@ export function query(view, more = {}) {
   return asked;
 }
 
+// Whether there are pictures to see; the other views are about files and about the daemon.
+export const isSheet = ({ folder }) => folder === "done" || folder === "failed";
 export const isFiltered = (view) => [...CHOSEN, ...DATES].some((name) => view[name]);
 export const unfiltered = () => Object.fromEntries([...CHOSEN, ...DATES].map((name) => [name, ""]));
 
@@ -70,7 +72,7 @@ export function begin({ go, guarded }) {
 }
 
 async function fill() {
-  const choices = await json("/api/choices");
+  const choices = await json("api/choices");
   for (const name of ["beneath", "model", "format"]) {
     const select = form.elements[name];
     const chosen = select.value;

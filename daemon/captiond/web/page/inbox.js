@@ -1,6 +1,6 @@
 // The inbox: what lies in it and why, and files that are dropped onto the page.
 
-import { json, token } from "./api.js";
+import { json, me, token } from "./api.js";
 import { bytes, plural, sentence } from "./words.js";
 
 const $ = (id) => document.getElementById(id);
@@ -9,6 +9,7 @@ const NAMES = {
   waiting: "Waiting", settling: "Settling", untold: "Settling", changing: "Settling", unlooked: "Waiting",
   in_work: "In work", deferred: "Later", held: "Held", unfinished: "Unfinished", forsaken: "Left over",
   partial: "Not whole", faulty: "Faulty", unreadable: "Unreadable", ignored: "Ignored", companion: "Companion",
+  unserved: "Not served",
 };
 const TOGETHER = 2;
 const AGAIN_MS = 5000;
@@ -27,7 +28,7 @@ export function begin(options) {
   });
   let depth = 0;
   const over = (isOver) => document.body.classList.toggle("dropping", isOver);
-  const mayDrop = (event) => event.dataTransfer?.types.includes("Files") && $("entrance").hidden;
+  const mayDrop = (event) => event.dataTransfer?.types.includes("Files") && $("entrance").hidden && me.role !== "look";
   addEventListener("dragenter", (event) => { if (mayDrop(event)) { depth++; over(true); } });
   addEventListener("dragleave", () => { depth = Math.max(0, depth - 1); over(depth > 0); });
   addEventListener("dragover", (event) => { if (mayDrop(event)) event.preventDefault(); });
@@ -55,7 +56,7 @@ async function walk(entry, folder) {
   }
 }
 
-function add(file, path) {
+export function add(file, path) {
   if (path.split("/").some((part) => part.startsWith("."))) return; // .DS_Store and the like
   const item = document.createElement("li");
   const [name, bar, words] = ["span", "progress", "span"].map((kind) => document.createElement(kind));
@@ -85,7 +86,7 @@ function next() {
 function send(one) {
   const request = new XMLHttpRequest();
   const path = one.path.split("/").map(encodeURIComponent).join("/");
-  request.open("PUT", `/api/inbox/${path}?modified=${one.file.lastModified / 1000}`);
+  request.open("PUT", `api/inbox/${path}?modified=${one.file.lastModified / 1000}`);
   request.setRequestHeader("Content-Type", "application/octet-stream");
   if (token.get()) request.setRequestHeader("Authorization", `Bearer ${token.get()}`);
   request.upload.onprogress = ({ loaded }) => { one.bar.value = loaded; };
@@ -121,10 +122,12 @@ function showUploads() {
 }
 
 export async function show() {
-  const { files, is_all: isAll } = await json("/api/inbox");
+  const { files, is_all: isAll, unserved } = await json("api/inbox");
+  $("adding").hidden = me.role === "look";
   $("lying").replaceChildren(...files.map(line));
   const left = files.length ? (isAll ? "" : `The first ${files.length.toLocaleString()} of more.`) : "The inbox is empty.";
-  $("lying-note").textContent = left;
+  const kinds = unserved.map((one) => `${one.files.toLocaleString()} ${one.kind} (${one.advice})`).join(", ");
+  $("lying-note").textContent = [kinds && `Not served: ${kinds}.`, left].filter(Boolean).join(" ");
   return plural(files.length, "file", "files");
 }
 

@@ -1,9 +1,11 @@
 // One picture as large as the window: by click or Enter, with all that is known of it, and a link to share.
 
-import { ask, json } from "./api.js";
-import { mayBeSeen } from "./cards.js";
-import { acting, editing } from "./editing.js";
+import { ask, json, mayEdit } from "./api.js";
+import { altText, mayBeSeen } from "./cards.js";
+import { acting } from "./editing.js";
+import { editingAll, modelsTexts } from "./fields.js";
 import * as sheet from "./sheet.js";
+import { texts, warnings } from "./texts.js";
 import { bytes, exact, note, said, sentence } from "./words.js";
 
 const dialog = document.getElementById("large");
@@ -26,6 +28,7 @@ export function begin(options) {
   of(".previous").addEventListener("click", () => step(-1));
   of(".next").addEventListener("click", () => step(1));
   of(".edit").addEventListener("click", edit);
+  of(".accept").addEventListener("click", accept);
   of(".undo").addEventListener("click", undo);
   of(".retry").addEventListener("click", retry);
   of(".share").addEventListener("click", share);
@@ -48,7 +51,7 @@ export function begin(options) {
 
 const KEYS = {
   ArrowLeft: () => step(-1), k: () => step(-1), ArrowRight: () => step(1), j: () => step(1),
-  e: () => edit(), u: () => undo(), r: () => retry(),
+  a: () => accept(), e: () => edit(), u: () => undo(), r: () => retry(),
 };
 
 export async function look(id) {
@@ -68,7 +71,7 @@ export async function look(id) {
   current = sheet.told(id) ?? { id };
   if (current.path) show(current);
   try {
-    const picture = await json(`/api/pictures/${id}`, { signal });
+    const picture = await json(`api/pictures/${id}`, { signal });
     if (signal.aborted) return;
     current = picture;
     show(picture);
@@ -92,55 +95,62 @@ export function step(by) {
 
 function show(picture) {
   const failed = picture.folder === "failed";
-  of(".caption").hidden = false;
+  // Whoever writes already, before all is known of it, writes on.
+  const isWriting = !of(".editing").hidden;
+  of(".caption").hidden = of(".texts").hidden = isWriting;
   of(".caption").textContent = failed ? sentence(picture.message ?? "") : (picture.caption ?? "");
   said(of(".advice"), failed ? picture.advice : null);
   said(of(".note"), note(picture));
   said(of(".models-words"), picture.model_caption && `The model said: ${picture.model_caption}`);
   of("h2").textContent = picture.path;
-  of("img").alt = failed ? picture.path : (picture.caption ?? "");
-  const isThere = picture.is_there;
-  of(".edit").hidden = failed || !isThere;
-  of(".undo").hidden = failed || !isThere || !picture.model_caption || picture.model_caption === picture.caption;
+  of("img").alt = failed ? picture.path : altText(picture);
+  of(".look").hidden = !picture.needs_look;
+  of(".texts").replaceChildren(...texts(picture));
+  of(".warnings").replaceChildren(...warnings(picture.record));
+  of(".warnings").hidden = !of(".warnings").children.length;
+  const isThere = picture.is_there && mayEdit();
+  of(".edit").hidden = failed || !isThere || isWriting;
+  of(".accept").hidden = !picture.needs_look || !isThere;
+  of(".undo").hidden = failed || !isThere || !modelsTexts(picture);
   of(".retry").hidden = !failed || !isThere;
-  editor = editing(of(".editing"), {
+  if (!isWriting) editor = editingAll(of(".editing"), {
     picture,
     tell: told.tell,
     opened(isOpen) {
-      of(".caption").hidden = isOpen;
+      of(".caption").hidden = of(".texts").hidden = isOpen;
       of(".edit").hidden = isOpen;
       if (!isOpen) of(".edit").focus();
     },
     saved(now) {
       current = { ...current, ...now };
       show(current);
+      facts(current);
       told.changed(now);
+      told.reviewed();
     },
   });
 }
 
 function facts(picture) {
   const record = picture.record ?? {};
-  const { source = {}, timings_seconds: timings, companions, fields = {} } = record;
+  const { source = {}, timings_seconds: timings, companions } = record;
   const seconds = timings && Object.entries(timings).map(([stage, took]) => `${stage} ${took.toFixed(2)} s`);
   const rows = [
-    ["Title", fields.title],
-    ["Alternative text", fields.alt_text],
-    ["Keywords", fields.keywords?.join(", ")],
-    ["To be read in it", fields.visible_text],
     ["Dropped as", source.path],
     ["Captioned", exact(picture.at)],
     ["File of", source.modified_at && exact(source.modified_at)],
-    ["Edited", picture.edited_at && exact(picture.edited_at)],
+    ["Edited", picture.edited_at && [exact(picture.edited_at), record.edited?.by && `by ${record.edited.by}`].filter(Boolean).join(" ")],
     ["Size", picture.width && `${picture.width} × ${picture.height} pixels`],
     ["Format", picture.format],
     ["Weight", source.bytes && bytes(source.bytes)],
     ["Model", picture.model],
+    ["Profile", record.profile],
+    ["Language", record.language],
+    ["Keywords' tree", picture.fields.keyword_paths?.join(", ")],
     ["Prompt", record.prompt],
     ["Took", seconds?.join(", ")],
     ["Attempts", picture.attempts > 1 && picture.attempts],
     ["Kind of failure", picture.kind],
-    ["Warnings", record.warnings?.map(({ message }) => sentence(message)).join(" ")],
     ["Written into", record.written?.filter(({ action }) => action === "wrote").map(({ target }) => target).join(", ")],
     ["Before", record.previous_description],
     ["Came along", companions?.map(({ name }) => name).join(", ")],
@@ -160,7 +170,7 @@ async function develop(picture, signal) {
     return;
   }
   const isSmall = Math.max(innerWidth, innerHeight) * devicePixelRatio <= SMALL_WINDOW;
-  const answer = await ask(`/api/pictures/${picture.id}/thumbnail?side=${isSmall ? SMALLER : LARGEST}`, { signal });
+  const answer = await ask(`api/pictures/${picture.id}/thumbnail?side=${isSmall ? SMALLER : LARGEST}`, { signal });
   const content = await answer.blob();
   if (signal.aborted) return;
   of("img").src = URL.createObjectURL(content);
@@ -178,15 +188,31 @@ function edit() {
   if (!of(".edit").hidden) editor.open(true);
 }
 
+// The next one follows by itself: reviewing is a key for each picture.
+function accept() {
+  if (of(".accept").hidden) return;
+  acting(dialog, of(".outcome"), [of(".accept")], async () => {
+    const { id } = current;
+    const now = await json(`api/pictures/${id}/accept`, { method: "POST" });
+    told.changed(now);
+    told.reviewed();
+    if (current?.id !== id) return;
+    current = { ...current, ...now };
+    show(current);
+    told.tell(`${current.path} is accepted.`);
+    step(1);
+  });
+}
+
 function undo() {
-  if (!of(".undo").hidden) editor.save(current.model_caption);
+  if (!of(".undo").hidden) editor.save(modelsTexts(current));
 }
 
 function retry() {
   const button = of(".retry");
   if (button.hidden) return;
   acting(dialog, of(".outcome"), [button], async () => {
-    const { inbox } = await json(`/api/pictures/${current.id}/retry`, { method: "POST" });
+    const { inbox } = await json(`api/pictures/${current.id}/retry`, { method: "POST" });
     button.hidden = true;
     said(of(".note"), `Put back into the inbox as ${inbox}.`);
     told.tell(`${current.path} was put back into the inbox.`);
@@ -195,7 +221,7 @@ function retry() {
 }
 
 async function share() {
-  const link = new URL(`/?picture=${current.id}`, location.href).href;
+  const link = new URL(`?picture=${current.id}`, location.href).href;
   try {
     await navigator.clipboard.writeText(link);
     told.tell("The link is copied.");

@@ -1,20 +1,24 @@
 // The page: which pictures are on the sheet, who is let in, and what the keys do.  The daemon is right; this
 // page only asks.
 
-import { json, token } from "./api.js";
+import { introduce, json, mayEdit, me, token } from "./api.js";
 import { card } from "./cards.js";
+import * as daemon from "./daemon.js";
 import * as filters from "./filters.js";
 import * as inbox from "./inbox.js";
 import * as large from "./large.js";
 import * as picks from "./picks.js";
+import * as replacing from "./replacing.js";
+import * as sharing from "./sharing.js";
 import * as sheet from "./sheet.js";
-import { added, showLocked, showStatus, showTrouble, whyEmpty } from "./status.js";
+import { added, showDropping, showLocked, showStatus, showTrouble, whyEmpty } from "./status.js";
 import { plural } from "./words.js";
 
 const ASK_EVERY_MS = 2000;
 const TYPING_MS = 200;
 const NEAR_TOP_PIXELS = 200;
 
+const OTHERS = { inbox: inbox.show, daemon: daemon.show }; // views without pictures
 const $ = (id) => document.getElementById(id);
 const view = filters.fromAddress();
 const waiting = { fresh: [] }; // new pictures that are not on the sheet yet, since somebody looks further down
@@ -24,6 +28,8 @@ let wasPaused = false;
 let inboxPath = "";
 let loading = new AbortController();
 let timer = 0;
+
+const MAY = { look: "look", edit: "edit", drop: "add pictures" };
 
 const tell = (words) => { $("told").textContent = words; };
 const moved = () => { finished = null; };
@@ -35,16 +41,16 @@ async function showAll() {
   loading.abort();
   loading = new AbortController();
   const { signal } = loading;
-  $("inbox").hidden = view.folder !== "inbox";
-  if (view.folder === "inbox") {
+  for (const other in OTHERS) $(other).hidden = view.folder !== other;
+  if (view.folder in OTHERS) {
     sheet.show([]);
     hold([]);
     picks.clear();
     for (const id of ["empty", "retry-all"]) $(id).hidden = true;
-    return void (await guarded(inbox.show));
+    return void (await guarded(OTHERS[view.folder]));
   }
   await guarded(async () => {
-    const { ids } = await json(`/api/ids?${filters.query(view)}`, { signal });
+    const { ids } = await json(`api/ids?${filters.query(view)}`, { signal });
     if (signal.aborted) return;
     newest = ids[0] ?? 0;
     hold([]);
@@ -58,7 +64,7 @@ async function showAll() {
 async function showNewer() {
   const { signal } = loading;
   await guarded(async () => {
-    const { ids } = await json(`/api/ids?${filters.query(view, { after: newest })}`, { signal });
+    const { ids } = await json(`api/ids?${filters.query(view, { after: newest })}`, { signal });
     if (signal.aborted) return;
     if (!ids.length && !sheet.numbers().length) return;
     if (!ids.length) return void (await checkHistory(signal));
@@ -70,7 +76,7 @@ async function showNewer() {
 
 // A history that was deleted begins with small numbers again.
 async function checkHistory(signal) {
-  const { pictures } = await json(`/api/pictures?${filters.query(view, { limit: 1 })}`, { signal });
+  const { pictures } = await json(`api/pictures?${filters.query(view, { limit: 1 })}`, { signal });
   if ((pictures[0]?.id ?? 0) < newest) await showAll();
 }
 
@@ -96,7 +102,7 @@ function showEmpty() {
     $("search").focus();
   };
   if (isEmpty) $("empty").replaceChildren(...whyEmpty({ view, isFiltered: filters.isFiltered(view), inbox: inboxPath, clear }));
-  $("retry-all").hidden = view.folder !== "failed" || isEmpty;
+  $("retry-all").hidden = view.folder !== "failed" || isEmpty || !mayEdit();
 }
 
 // ---- how the daemon fares
@@ -105,17 +111,24 @@ async function look() {
   clearTimeout(timer);
   if (document.hidden) return; // looks again when it is seen again
   await guarded(async () => {
-    const status = await json("/api/status");
+    if (me.role === "drop") return void (await inbox.show());
+    const status = await json("api/status");
     showStatus(status, tell);
-    if (view.folder === "inbox") await inbox.show();
+    const [needing, isWanted] = [status.totals?.needs_look ?? 0, status.pause_wanted];
+    $("review").hidden = !needing || !filters.isSheet(view);
+    $("review").textContent = `Review ${needing.toLocaleString()}`;
+    $("rest").hidden = !mayEdit() || !(isWanted || status.state === "watching");
+    $("rest").textContent = isWanted ? "Resume" : "Pause";
+    $("rest").dataset.act = isWanted ? "resume" : "pause";
+    await OTHERS[view.folder]?.();
     if (inboxPath !== status.inbox) {
       inboxPath = status.inbox;
-      if (view.folder !== "inbox") showEmpty();
+      if (filters.isSheet(view)) showEmpty();
     }
     if (isTyping()) return; // nothing moves under somebody who writes
     const left = `${status.totals?.done ?? status.counts.done} ${status.totals?.failed ?? status.counts.failed}`;
     if (wasPaused && status.state !== "paused") await showAll(); // what was out of reach
-    else if (view.folder !== "inbox" && finished !== null && finished !== left) await showNewer();
+    else if (filters.isSheet(view) && finished !== null && finished !== left) await showNewer();
     wasPaused = status.state === "paused";
     finished = left;
   });
@@ -125,21 +138,25 @@ async function look() {
 
 // ---- the token, and what goes wrong
 
+// Whether it was done.
 async function guarded(act) {
   try {
     await act();
     letIn();
+    return true;
   } catch (error) {
-    if (error.name === "AbortError") return;
-    if (error.status === 401) return void askForToken();
-    showTrouble(error.message);
+    if (error.name === "AbortError") return false;
+    if (error.status === 401) askForToken();
+    else showTrouble(error.message);
     finished ??= "";
+    return false;
   }
 }
 
 function letIn() {
   $("tools").hidden = false;
   $("leave").hidden = !token.get();
+  $("me").textContent = me.name ? `You are ${me.name}, who may ${MAY[me.role]}.` : "";
 }
 
 function askForToken() {
@@ -147,7 +164,8 @@ function askForToken() {
   const isWrong = token.get() !== null;
   token.forget();
   sheet.show([]);
-  for (const id of ["tools", "empty", "pause", "leave", "filters", "inbox"]) $(id).hidden = true;
+  daemon.forget();
+  for (const id of ["tools", "empty", "pause", "leave", "filters", "inbox", "daemon"]) $(id).hidden = true;
   showLocked();
   $("token-error").textContent = isWrong ? "That is not the token." : "";
   $("entrance").hidden = false;
@@ -184,8 +202,9 @@ function go(change, { isNew = true } = {}) {
 }
 
 function mark() {
-  for (const id of ["filter", "searching", "dense"]) $(id).hidden = view.folder === "inbox";
-  if (view.folder === "inbox") $("filters").hidden = true;
+  for (const id of ["filter", "searching", "dense"]) $(id).hidden = !filters.isSheet(view);
+  if (!filters.isSheet(view)) $("review").hidden = true;
+  if (!filters.isSheet(view)) $("filters").hidden = true;
   for (const tab of document.querySelectorAll("[data-folder]")) {
     if (tab.dataset.folder === view.folder) tab.setAttribute("aria-current", "page");
     else tab.removeAttribute("aria-current");
@@ -223,6 +242,17 @@ function setDense(isDense) {
 $("dense").addEventListener("click", () => setDense(!document.body.classList.contains("dense")));
 setDense(localStorage.getItem("captiond-dense") === "1");
 
+$("review").addEventListener("click", async () => {
+  if (view.folder !== "done" || view.needs_look !== "true") await go({ folder: "done", needs_look: "true" });
+  const [first] = sheet.numbers();
+  if (first !== undefined) large.look(first);
+});
+$("rest").addEventListener("click", () => guarded(async () => {
+  const { paused, reason } = await json(`api/${$("rest").dataset.act}`, { method: "POST" });
+  tell(paused ? `Paused: ${reason}.` : "Going on.");
+  look();
+}));
+
 $("newer").addEventListener("click", () => {
   scrollTo({ top: 0 });
   takeIn();
@@ -247,7 +277,7 @@ addEventListener("popstate", () => {
 const STEPS = { j: 1, k: -1, ArrowRight: 1, ArrowLeft: -1 };
 addEventListener("keydown", (event) => {
   const at = event.target.closest?.(".picture");
-  if (large.isOpen() || event.target.closest?.("input, textarea, select") || event.metaKey || event.ctrlKey || event.altKey) return;
+  if (document.querySelector("dialog[open]") || event.target.closest?.("input, textarea, select") || event.metaKey || event.ctrlKey || event.altKey) return;
   if (event.key === "/") {
     event.preventDefault();
     $("search").focus();
@@ -270,9 +300,22 @@ async function start() {
   $("search").value = view.search;
   mark();
   finished = null;
+  if (!(await guarded(introduce))) {
+    if ($("entrance").hidden) timer = setTimeout(start, ASK_EVERY_MS);
+    return;
+  }
+  for (const tab of document.querySelectorAll("[data-folder]")) {
+    tab.parentElement.hidden = me.role === "drop" ? tab.dataset.folder !== "inbox" : me.role === "look" && tab.dataset.folder === "daemon";
+  }
+  if (me.role === "drop") {
+    showDropping();
+    Object.assign(view, { folder: "inbox" });
+    mark();
+  }
   const wanted = Number(new URLSearchParams(location.search).get("picture"));
   await showAll();
   if (!$("entrance").hidden) return;
+  if (me.role !== "look") guarded(() => sharing.takeShared(inbox.add));
   if (Number.isSafeInteger(wanted) && wanted > 0) large.look(wanted);
   look();
 }
@@ -283,12 +326,16 @@ sheet.begin({
   guarded,
 });
 filters.begin({ go, guarded });
+daemon.begin();
 inbox.begin({ tell, dropped: () => { if (view.folder !== "inbox") go({ folder: "inbox" }); } });
-picks.begin({ tell, guarded, moved: () => { moved(); showAll(); }, view: () => view });
+replacing.begin({ tell, guarded, changed: (picture) => sheet.update(picture, { isShown: false }) });
+sharing.begin();
+picks.begin({ tell, guarded, replace: replacing.open, moved: () => { moved(); showAll(); }, view: () => view });
 large.begin({
   tell,
   moved,
   guarded,
+  reviewed: () => look(),
   changed: (picture) => sheet.update(picture, { isShown: false }),
   opened: (id) => history.replaceState(null, "", filters.address(view, id)),
   closed(id) {

@@ -1,6 +1,6 @@
 // Which pictures are selected, and what can be done with all of them.
 
-import { json } from "./api.js";
+import { json, mayEdit } from "./api.js";
 import * as sheet from "./sheet.js";
 import { plural } from "./words.js";
 
@@ -38,11 +38,13 @@ export function show() {
   document.body.classList.toggle("picking", picked.size > 0);
   $("picked").hidden = picked.size === 0;
   $("picked-count").textContent = `${picked.size.toLocaleString()} selected`;
-  $("pick-retry").hidden = view().folder !== "failed";
+  $("pick-replace").hidden = view().folder !== "done" || !mayEdit();
+  $("pick-retry").hidden = view().folder !== "failed" || !mayEdit();
 }
 
-export function begin({ tell, moved, guarded, view: current }) {
+export function begin({ tell, moved, guarded, view: current, replace }) {
   view = current;
+  $("pick-replace").addEventListener("click", () => guarded(() => replace(inOrder())));
   $("pick-all").addEventListener("click", () => {
     for (const id of sheet.numbers()) picked.add(id);
     show();
@@ -56,7 +58,7 @@ export function begin({ tell, moved, guarded, view: current }) {
     moved();
   }));
   $("pick-export").addEventListener("click", () => guarded(async () => {
-    save(await lines([...picked]));
+    save(await lines(inOrder()));
     tell(`${plural(picked.size, "caption", "captions")} exported.`);
   }));
 }
@@ -65,17 +67,19 @@ export async function retry(ids) {
   let returned = 0;
   for (let at = 0; at < ids.length; at += AT_ONCE) {
     const some = { ids: ids.slice(at, at + AT_ONCE) };
-    returned += (await json("/api/retry", { method: "POST", body: some })).returned;
+    returned += (await json("api/retry", { method: "POST", body: some })).returned;
   }
   return returned;
 }
 
-// One JSON object a line, in the order of the sheet.
-async function lines(ids) {
-  const ordered = ids.sort((a, b) => sheet.place(a) - sheet.place(b));
+// As on the sheet.
+const inOrder = () => [...picked].sort((a, b) => sheet.place(a) - sheet.place(b));
+
+// One JSON object a line.
+async function lines(ordered) {
   const told = [];
   for (let at = 0; at < ordered.length; at += 100) {
-    const { pictures } = await json(`/api/pictures?ids=${ordered.slice(at, at + 100)}`);
+    const { pictures } = await json(`api/pictures?ids=${ordered.slice(at, at + 100)}`);
     told.push(...pictures.map((picture) => JSON.stringify(picture)));
   }
   return told;

@@ -181,7 +181,7 @@ async function fetchUnknown() {
   fetching = new AbortController();
   const { signal } = fetching;
   await guarded(async () => {
-    const { pictures } = await json(`/api/pictures?ids=${unknown}`, { signal });
+    const { pictures } = await json(`api/pictures?ids=${unknown}`, { signal });
     const found = new Map(pictures.map((picture) => [picture.id, picture]));
     // Whoever deleted the history meanwhile has made the numbers mean nothing.
     if (found.size < unknown.length) {

@@ -1,6 +1,6 @@
 // How the daemon fares, in the head of the page.
 
-import { duration, plural, rate, sentence } from "./words.js";
+import { bytes, duration, plural, rate, sentence } from "./words.js";
 
 const $ = (id) => document.getElementById(id);
 const STATES = { starting: "Loading the model", paused: "Paused", draining: "Stopping" };
@@ -9,7 +9,7 @@ export function showStatus(status, tell) {
   const { counts } = status;
   const waiting = counts.waiting + counts.settling;
   const isBusy = waiting + counts.in_work > 0;
-  const words = STATES[status.state] ?? (isBusy ? "Captioning" : "Watching the inbox");
+  const words = (status.download && "Downloading the model") ?? STATES[status.state] ?? (isBusy ? "Captioning" : "Watching the inbox");
   if ($("state-text").textContent !== words) {
     $("state-text").textContent = words;
     if (status.state !== "watching") tell(`${words}.`);
@@ -21,9 +21,11 @@ export function showStatus(status, tell) {
     numbers.push(rate(status.rate_per_second));
     if (status.seconds_to_finish >= 60) numbers.push(`${duration(status.seconds_to_finish)} left`);
   }
+  if (status.download) numbers.push(...downloading(status.download));
   $("numbers").textContent = numbers.join(" · ");
   const trouble = status.state === "paused"
-    ? [status.pause_reason, status.pause_advice]
+    ? [status.pause_reason, status.pause_until && `Until ${new Date(status.pause_until).toLocaleString()}.`,
+       status.pause_advice]
     : [status.hanging && `It stands still: ${status.hanging} hangs.`];
   const told = trouble.filter(Boolean).map(sentence).join(" ");
   if ($("pause").textContent !== told) $("pause").textContent = told;
@@ -36,6 +38,11 @@ export function showStatus(status, tell) {
   }
 }
 
+function downloading({ bytes: there, total_bytes: total, bytes_per_second: pace }) {
+  const left = pace > 0 ? (total - there) / pace : 0;
+  return [`${(there / 1e9).toFixed(1)} of ${(total / 1e9).toFixed(1)} GB`, `${bytes(pace)} a second`, left >= 60 && `${duration(left)} left`].filter(Boolean);
+}
+
 export function showTrouble(message) {
   $("state-text").textContent = message.replace(/\.$/, "");
   $("state").dataset.state = "paused";
@@ -44,6 +51,13 @@ export function showTrouble(message) {
 
 export function showLocked() {
   $("state-text").textContent = "Locked";
+  $("state").dataset.state = "unknown";
+  $("numbers").textContent = "";
+}
+
+// For whoever may only add pictures, and learns nothing else.
+export function showDropping() {
+  $("state-text").textContent = "Drop pictures here";
   $("state").dataset.state = "unknown";
   $("numbers").textContent = "";
 }

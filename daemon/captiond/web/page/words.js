@@ -40,6 +40,7 @@ export function said(element, words) {
 
 // What became of a picture, where that is not plain to see.
 export function note(picture) {
+  if (picture.library) return `It lies in the library ${picture.library}.`;
   if (picture.is_there === null) return `${picture.folder}/ cannot be looked at just now.`;
   if (!picture.is_there) {
     return picture.folder === "failed"

@@ -1,13 +1,17 @@
 """What a picture's format is: its name, its endings, how its bytes begin, and who does what with it.
 
 One table, which the inbox, the decoders and the metadata read.  A format that is added here is noticed in the
-inbox and decoded; captions are written into it where `metadata` has a reader of that name.
+inbox and decoded; captions are written into it where `metadata` has a reader of that name.  Those of
+`BY_EXTRA` are noticed and decoded where their extra is installed, and told of where it is not.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
+
+from captiond.formats import extras, raw
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,8 +21,9 @@ class Format:
     endings: tuple[str, ...]  # in lower case, without the dot; a picture is decoded whatever its ending
     begins: Callable[[bytes], bool]  # whether the first bytes of a file (32 or more) are this format's
     tells_its_end: bool  # whether `inbox.whole` can tell a file that is cut short
-    decoder: str  # pillow | pillow_heif
+    decoder: str  # pillow | pillow_heif | rawpy | pylibjxl
     written_by: str | None = None  # who writes a caption into it: captiond | exiftool | None
+    extra: str | None = None  # of the package, which it needs
 
 
 def _any(*starts: bytes, at: int = 0) -> Callable[[bytes], bool]:
@@ -118,6 +123,18 @@ FORMATS = (
     ),
 )  # fmt: skip
 
+# Of a RAW file most have the first bytes of a TIFF: `kind_of` looks further.
+BY_EXTRA = (
+    Format(
+        "RAW", "RAW", raw.ENDINGS, lambda head: raw.kind_in(head) is not None,
+        tells_its_end=False, decoder="rawpy", extra="raw",
+    ),
+    Format(
+        "JXL", "JPEG XL", ("jxl",), _any(b"\xff\x0a", b"\0\0\0\x0cJXL \r\n\x87\n"),
+        tells_its_end=False, decoder="pylibjxl", extra="jxl",
+    ),
+)  # fmt: skip
+
 ENDINGS = frozenset(ending for one in FORMATS for ending in one.endings)
 HEAD_BYTES = 32  # so many bytes from the beginning of a file that tell its format
 
@@ -125,6 +142,41 @@ HEAD_BYTES = 32  # so many bytes from the beginning of a file that tell its form
 def formats_of(head: bytes) -> tuple[Format, ...]:
     """The formats that these first bytes may be of, the likeliest first; none for what is none of ours."""
     return tuple(one for one in FORMATS if one.begins(head))
+
+
+def kind_of(read: raw.Read) -> Format | None:
+    """The format of a file, whatever it is called; None for what is no picture, as far as its mark tells.
+
+    A RAW file is none of the TIFFs; what has no mark of its own (TGA) is not told from other files here.
+    """
+    if raw.kind_of(read) is not None:
+        return RAW
+    head = read(0, HEAD_BYTES)
+    sure = (one for one in (*FORMATS, *BY_EXTRA) if one.name not in _WITHOUT_A_MARK and one.begins(head))
+    return next(sure, None)
+
+
+RAW, JXL = BY_EXTRA
+_WITHOUT_A_MARK = {"TGA", "DIB", "ICO", "BMP"}  # two letters or a few small numbers, which many files have
+
+
+def is_served(one: Format) -> bool:
+    return one.extra is None or extras.why_not(one.extra) is None
+
+
+@cache
+def served_endings() -> frozenset[str]:
+    """Of all formats that are served here, in lower case and without the dot."""
+    return frozenset(ending for one in (*FORMATS, *BY_EXTRA) if is_served(one) for ending in one.endings)
+
+
+def endings_that_take(name: str) -> tuple[str, ...]:
+    """Of the pictures that may take a file of this name along; no RAW takes another."""
+    return _TAKING_RAW if raw.has_ending(name) else _TAKING
+
+
+_TAKING_RAW = tuple(ending for one in (*FORMATS, JXL) if is_served(one) for ending in one.endings)
+_TAKING = (*_TAKING_RAW, *(RAW.endings if is_served(RAW) else ()))
 
 
 def listed(conjunction: str) -> str:

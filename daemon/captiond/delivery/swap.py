@@ -1,0 +1,77 @@
+"""A staged file takes its name: a free one, or that of the very file which it was made from.
+
+Both folders are descriptors.  What lies under the name is known by its checksum; what somebody else put there
+meanwhile, or writes into, keeps its name.  If a file system knows no exchange, the file is looked at once
+more and renamed over: between the two lie microseconds.
+"""
+
+from __future__ import annotations
+
+import os
+
+from captiond.delivery.files import remove, sha256_of
+from captiond.delivery.moves import REFUSES_FLAG, Move
+from captiond.delivery.moves import exchange as exchange_names
+from captiond.delivery.moves import move as move_to_free_name
+from captiond.support.lease import is_held_by_writer
+from captiond.support.openat import FILE, sync_folder
+
+
+def swap(
+    source: int, staged: str, folder: int, name: str, old: str, *, exchange: Move = exchange_names
+) -> bool:
+    """Exchange the two if `name` is the file whose checksum is `old`; else whatever was done is undone.
+
+    True: `name` is the new file now, and `staged` the old one or nothing.
+    """
+    file = os.open(name, FILE, dir_fd=folder)
+    try:
+        try:
+            exchange(source, staged, folder, name)
+        except OSError as error:
+            if error.errno not in REFUSES_FLAG:
+                raise
+            is_ours = _is_still(folder, name, file, old)
+            if is_ours:
+                os.rename(staged, name, src_dir_fd=source, dst_dir_fd=folder)
+        else:
+            is_ours = _is_still(source, staged, file, old)
+            if not is_ours:
+                exchange(source, staged, folder, name)
+    finally:
+        os.close(file)
+    return is_ours
+
+
+def put(
+    folder: int,
+    staged: str,
+    name: str,
+    old: str | None,
+    *,
+    move: Move = move_to_free_name,
+    exchange: Move = exchange_names,
+) -> bool:
+    """Give `staged` the name, durably; `old`: the checksum of what lies there and makes way, None: nothing.
+
+    False, and all is as it was, if something else lies there.
+    """
+    try:
+        if old is None:
+            move(folder, staged, folder, name)
+        elif swap(folder, staged, folder, name, old, exchange=exchange):
+            sync_folder(folder)  # the new one, before the old one goes
+            remove(folder, staged)
+        else:
+            return False
+    except (FileExistsError, FileNotFoundError):
+        return False
+    sync_folder(folder)
+    return True
+
+
+def _is_still(folder: int, name: str, file: int, sha256: str) -> bool:
+    """Whether the name leads to this very file, and nobody has written or writes into it."""
+    there = os.stat(name, dir_fd=folder, follow_symlinks=False)
+    is_same = os.path.samestat(there, os.fstat(file))
+    return is_same and not is_held_by_writer(file) and sha256_of(file) == sha256

@@ -1,0 +1,121 @@
+"""Whether a file is a camera's RAW, told by its content: pure, given a way to read it.
+
+Most RAW files are TIFFs to whoever looks at their first bytes only, with a thumbnail where a TIFF has its
+picture.  So the directories are looked into: for DNG's version, or for pixels that only a camera writes.
+"""
+
+from __future__ import annotations
+
+import mmap
+import struct
+from collections.abc import Callable, Iterator
+
+Read = Callable[[int, int], bytes]  # offset, how many: up to so many bytes from there
+
+ENDINGS = (
+    "3fr", "arw", "cr2", "cr3", "crw", "dcr", "dng", "erf", "fff", "gpr", "iiq", "k25", "kdc", "mef", "mos",
+    "mrw", "nef", "nrw", "orf", "pef", "raf", "raw", "rw2", "rwl", "sr2", "srf", "srw", "x3f",
+)  # fmt: skip
+
+# Where the bytes lie, which they are, and what such a file is called.
+_MARKS = (
+    (0, b"FUJIFILMCCD-RAW", "RAF"),
+    (0, b"IIU\0", "RW2"),
+    (0, b"IIRO", "ORF"),
+    (0, b"IIRS", "ORF"),
+    (0, b"MMOR", "ORF"),
+    (0, b"FOVb", "X3F"),
+    (0, b"\0MRM", "MRW"),
+    (4, b"ftypcrx ", "CR3"),
+    (6, b"HEAPCCDR", "CRW"),
+)
+_MARKS_IN_TIFF = ((8, b"CR\x02", "CR2"), (8, b"IIII", "IIQ"), (8, b"MMMM", "IIQ"))
+
+_COMPRESSION, _PHOTOMETRIC, _MAKE, _SUB_IFDS, _LEAF, _DNG_VERSION = 259, 262, 271, 330, 34310, 50706
+_SENSOR = {32803, 34892}  # colours of a sensor: a filter's, and linear
+# How Sony, Epson, Samsung, Nikon, Kodak and Pentax pack what a sensor saw.
+_CAMERAS_CODECS = {32767, 32769, 32770, 32772, 34713, 65000, 65535}
+_WANTED = {_COMPRESSION, _PHOTOMETRIC, _MAKE, _SUB_IFDS, _LEAF, _DNG_VERSION}
+_LAYOUTS = {3: "H", 4: "I", 13: "I"}
+_MOST_ENTRIES, _MOST_VALUES, _MOST_DIRECTORIES = 1024, 16, 24
+_BY_MAKER = (
+    (b"NIKON", "NEF"), (b"SONY", "ARW"), (b"PENTAX", "PEF"), (b"SAMSUNG", "SRW"), (b"Hasselblad", "3FR"),
+    (b"EPSON", "ERF"), (b"EASTMAN KODAK", "DCR"), (b"Kodak", "DCR"), (b"Mamiya", "MEF"),
+)  # fmt: skip
+
+
+def kind_of(read: Read) -> str | None:
+    """Such as `DNG` or `NEF`, `RAW` if the camera's own name for it is not known; None if it is no RAW."""
+    head = read(0, 32)
+    marked = next((name for at, mark, name in _MARKS if head.startswith(mark, at)), None)
+    if marked or head[:4] not in (b"II*\0", b"MM\0*"):
+        return marked
+    return next((name for at, mark, name in _MARKS_IN_TIFF if head.startswith(mark, at)), None) or _in_tiff(
+        read, "<" if head[:2] == b"II" else ">"
+    )
+
+
+def kind_in(data: bytes | mmap.mmap) -> str | None:
+    """The same of a file whose bytes are at hand."""
+    return kind_of(lambda at, count: data[at : at + count])
+
+
+def has_ending(name: str) -> bool:
+    """Whether a camera's RAW file may be called so."""
+    return name.rpartition(".")[2].lower() in ENDINGS
+
+
+def _in_tiff(read: Read, order: str) -> str | None:
+    maker, is_from_sensor = b"", False
+    for tags, make in _directories(read, order):
+        if _DNG_VERSION in tags:
+            return "DNG"
+        if _LEAF in tags:
+            return "MOS"
+        maker = maker or make
+        is_from_sensor |= bool(
+            _SENSOR.intersection(tags.get(_PHOTOMETRIC, ()))
+            or _CAMERAS_CODECS.intersection(tags.get(_COMPRESSION, ()))
+        )
+    if not is_from_sensor or not maker:  # scientists' TIFFs may hold such pixels, and name no camera
+        return None
+    return next((name for begin, name in _BY_MAKER if maker.lower().startswith(begin.lower())), "RAW")
+
+
+def _directories(read: Read, order: str) -> Iterator[tuple[dict[int, tuple[int, ...]], bytes]]:
+    """The wanted tags of each directory, and the maker that it names; nested ones, too."""
+    pending, seen = list(_numbers(read(4, 4), order, "I")), set[int]()
+    while pending and len(seen) < _MOST_DIRECTORIES:
+        at = pending.pop(0)
+        if at < 8 or at in seen:
+            continue
+        seen.add(at)
+        (count,) = _numbers(read(at, 2), order, "H") or (0,)
+        table = read(at + 2, 12 * min(count, _MOST_ENTRIES) + 4)
+        tags, make = {}, b""
+        for start in range(0, len(table) - 15, 12):
+            tag, kind, length = struct.unpack_from(order + "HHI", table, start)
+            if tag == _MAKE and kind == 2:
+                make = _value(read, order, table[start + 8 : start + 12], min(length, 64)).rstrip(b"\0 ")
+            elif tag in _WANTED:
+                layout = _LAYOUTS.get(kind, "B")
+                width = struct.calcsize(layout) * min(length, _MOST_VALUES)
+                tags[tag] = _numbers(_value(read, order, table[start + 8 : start + 12], width), order, layout)
+        yield tags, make
+        pending += tags.get(_SUB_IFDS, ())
+        if len(table) == 12 * count + 4:
+            pending += _numbers(table[-4:], order, "I")
+
+
+def _value(read: Read, order: str, field: bytes, width: int) -> bytes:
+    """What an entry holds, or points to."""
+    if width <= 4:
+        return field[:width]
+    (at,) = struct.unpack(order + "I", field)
+    return read(at, width)
+
+
+def _numbers(data: bytes, order: str, layout: str) -> tuple[int, ...]:
+    """As many as there are whole."""
+    count = len(data) // struct.calcsize(layout)
+    return struct.unpack_from(f"{order}{count}{layout}", data)

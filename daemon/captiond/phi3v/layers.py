@@ -1,0 +1,139 @@
+"""The layers as the decoding loop runs them: the library's weights, in fewer passes over memory.
+
+What the library does in forty kernels a layer takes fourteen here: norms in one, queries and keys turned
+together and in place, one write to the cache, each branch added by the matrix product that ends it.
+Everything is done in place and for inference alone; `generate` and training go through the library's own
+layers, which the tests compare with.  benchmarks/passes.py counts both.
+
+Shapes: B rows, L positions, H the decoder's width.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn import functional
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
+from transformers.models.clip.modeling_clip import CLIPEncoderLayer
+from transformers.models.phi3.modeling_phi3 import Phi3DecoderLayer, Phi3RMSNorm
+
+from captiond.phi3v.slots import SlotCache
+
+# quick_gelu(x) is x * sigmoid(1.702 x), which is silu(1.702 x) / 1.702.
+QUICK_GELU = 1.702
+
+
+class Phi3VDecoderLayer(Phi3DecoderLayer):  # type: ignore[no-untyped-call]  # its __init_subclass__ is untyped
+    """A layer that knows the loop's cache: given that one, it takes the short way."""
+
+    def forward(
+        self,
+        hidden_states: torch.Tensor,
+        attention_mask: torch.Tensor | None = None,
+        position_ids: Any = None,
+        past_key_values: Any = None,
+        use_cache: bool | None = False,
+        position_embeddings: tuple[torch.Tensor, torch.Tensor] | None = None,
+        **kwargs: Any,
+    ) -> torch.Tensor:
+        """[B, L, H]; with a SlotCache `hidden_states` itself, changed; the sines are `signed` then."""
+        if not isinstance(past_key_values, SlotCache):
+            passed: torch.Tensor = super().forward(
+                hidden_states,
+                attention_mask,
+                position_ids,
+                past_key_values,
+                use_cache,
+                position_embeddings,
+                **kwargs,
+            )
+            return passed
+        assert position_embeddings is not None
+        heard = self._attended(
+            normed(hidden_states, self.input_layernorm), position_embeddings, attention_mask, past_key_values
+        )
+        add(hidden_states, self.self_attn.o_proj, heard)
+        widened = self.mlp.gate_up_proj(normed(hidden_states, self.post_attention_layernorm))
+        gate, up = widened.chunk(2, dim=-1)
+        add(hidden_states, self.mlp.down_proj, self.mlp.activation_fn(gate).mul_(up))
+        return hidden_states
+
+    def _attended(
+        self,
+        hidden: torch.Tensor,
+        turns: tuple[torch.Tensor, torch.Tensor],
+        mask: torch.Tensor | None,
+        cache: SlotCache,
+    ) -> torch.Tensor:
+        """What each position hears of those that it sees, the heads beside each other."""
+        own = self.self_attn
+        every = own.qkv_proj(hidden).view(*hidden.shape[:-1], -1, own.head_dim)
+        heads: int = self.config.num_attention_heads
+        key_heads = heads // own.num_key_value_groups
+        assert own.layer_idx is not None
+        turn(every[:, :, : heads + key_heads], *turns)
+        keys, values = cache.store(every[:, :, heads:].unflatten(2, (2, key_heads)), own.layer_idx)
+        queries = every[:, :, :heads].transpose(1, 2)
+        heard: torch.Tensor = sdpa_attention_forward(own, queries, keys, values, mask, scaling=own.scaling)[0]
+        return heard.flatten(2)
+
+
+def normed(hidden: torch.Tensor, norm: Phi3RMSNorm) -> torch.Tensor:
+    """The library's RMSNorm, its sums in float32 as there."""
+    if hidden.device.type != "cpu":
+        # One kernel, which rounds once where the library's rounds twice.
+        weight: torch.Tensor = norm.weight
+        fused: torch.Tensor = functional.rms_norm(hidden, list(weight.shape), weight, norm.variance_epsilon)
+        return fused
+    length = torch.linalg.vector_norm(hidden, dim=-1, keepdim=True, dtype=torch.float32)
+    scale = length.square_().div_(hidden.shape[-1]).add_(norm.variance_epsilon).rsqrt_()
+    scaled: torch.Tensor = (hidden * scale).to(hidden.dtype).mul_(norm.weight)
+    return scaled
+
+
+def signed(sine: torch.Tensor) -> torch.Tensor:
+    """The sines [B, L, width], in place, with the signs that `turn` expects: once for all layers."""
+    sine[..., : sine.shape[-1] // 2].neg_()
+    return sine
+
+
+def turn(states: torch.Tensor, cosine: torch.Tensor, sine: torch.Tensor) -> None:
+    """Rotate heads [B, L, heads, width], in place: a number of the first half with its twin in the second."""
+    turned, half = states[..., : cosine.shape[-1]], cosine.shape[-1] // 2
+    cosine, sine = cosine.unsqueeze(2), sine.unsqueeze(2)
+    crossed = torch.empty_like(turned, memory_format=torch.contiguous_format)
+    torch.mul(turned[..., half:], sine[..., :half], out=crossed[..., :half])
+    torch.mul(turned[..., :half], sine[..., half:], out=crossed[..., half:])
+    torch.addcmul(crossed, turned, cosine, out=turned)
+
+
+def add(hidden: torch.Tensor, linear: nn.Module, inputs: torch.Tensor) -> None:
+    """Add what `linear` makes of `inputs` to `hidden`, in place."""
+    if type(linear) is nn.Linear and linear.bias is None:
+        hidden.flatten(0, -2).addmm_(inputs.flatten(0, -2), linear.weight.t())
+    else:  # squeezed weights are multiplied by a way of their own
+        hidden.add_(linear(inputs))
+
+
+def looked(layer: CLIPEncoderLayer, hidden: torch.Tensor) -> torch.Tensor:
+    """One of the tower's layers: `hidden` [crops, patches, C] itself, changed."""
+    own = layer.self_attn
+    rows = layer.layer_norm1(hidden)
+    queries, keys, values = (
+        projection(rows).unflatten(-1, (-1, own.head_dim)).transpose(1, 2)
+        for projection in (own.q_proj, own.k_proj, own.v_proj)
+    )
+    heard = functional.scaled_dot_product_attention(queries, keys, values, scale=own.scale)
+    hidden.add_(own.out_proj(heard.transpose(1, 2).flatten(2)))
+    if layer.mlp.config.hidden_act != "quick_gelu":
+        return hidden.add_(layer.mlp(layer.layer_norm2(hidden)))
+    rows = layer.layer_norm2(hidden).flatten(0, -2)
+    wide = functional.silu(_scaled(layer.mlp.fc1, rows, QUICK_GELU), inplace=True)
+    return hidden.add_(_scaled(layer.mlp.fc2, wide, 1.0, inner=1 / QUICK_GELU).view(hidden.shape))
+
+
+def _scaled(linear: nn.Linear, rows: torch.Tensor, outer: float, inner: float = 1.0) -> torch.Tensor:
+    """`outer` times the linear layer, its products `inner` times as large; scaled before they are rounded."""
+    return torch.addmm(linear.bias * outer, rows, linear.weight.t(), alpha=outer * inner)

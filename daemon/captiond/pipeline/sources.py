@@ -1,0 +1,72 @@
+"""Where pictures come from, and where what became of them goes: the inbox with delivery, or a library."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from captiond.delivery import Delivery
+from captiond.errors import Rejected
+from captiond.inbox import Inbox
+from captiond.records import Delivered, Described, Fingerprint, Job, Outcome, SettledFile, Stamp
+from captiond.sidecar import Record
+
+
+class Source(Protocol):
+    """What the main path asks of it; each promise stands where `Inbox` and `Delivery` make it."""
+
+    def done(self, path: str) -> None: ...
+
+    def release(self, path: str, *, after_seconds: float = ..., reason: str = ...) -> None: ...
+
+    def claim(self, settled: SettledFile) -> Job | Delivered: ...
+
+    def publish(self, job: Job, described: Described, record: Record) -> Delivered: ...
+
+    def set_aside(
+        self, path: str, fingerprint: Fingerprint, rejected: Rejected, attempt: int, stamp: Stamp
+    ) -> tuple[Delivered, Record | None]: ...
+
+    def forgive(self, work: Job | SettledFile) -> None: ...
+
+    def outcome(self, delivered: Delivered) -> Outcome: ...
+
+
+class Elsewhere(Protocol):
+    """Sources by name that are served when nothing of the inbox waits."""
+
+    @property
+    def are_at_rest(self) -> bool: ...
+
+    def take(self) -> SettledFile | None: ...
+
+    def __getitem__(self, name: str) -> Source: ...
+
+
+class Nowhere:
+    """There are none."""
+
+    are_at_rest = True
+
+    def take(self) -> SettledFile | None:
+        return None
+
+    def __getitem__(self, name: str) -> Source:
+        raise KeyError(name)
+
+
+class FromInbox:
+    """The inbox and delivery as one."""
+
+    def __init__(self, inbox: Inbox, delivery: Delivery) -> None:
+        self.done = inbox.done
+        self.release = inbox.release
+        self.claim = delivery.claim
+        self.publish = delivery.publish
+        self.set_aside = delivery.set_aside
+        self.forgive = delivery.forgive
+        self.outcome = delivery.outcome
+
+
+def key_of(settled: SettledFile) -> str:
+    """By what attempts at it are counted: no path of the inbox begins with a slash."""
+    return settled.path if settled.library is None else f"/{settled.path}"

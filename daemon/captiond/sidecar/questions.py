@@ -1,0 +1,28 @@
+"""Which questions a record answers, as one word that is the same for the same questions.  Pure."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable
+
+from captiond.sidecar import checked
+from captiond.sidecar.record import Record
+
+
+def digest_of(asked: Iterable[tuple[str, str]]) -> str:
+    """`asked`: fields and their prompts."""
+    return hashlib.sha256(json.dumps(sorted(asked)).encode()).hexdigest()
+
+
+def answered_by(record: Record) -> str:
+    """What a record of a library says; of one from elsewhere, by the prompts whose answers it has."""
+    told = checked.text(checked.mapping(record.rest.get("library")).get("questions"))
+    if told is not None:
+        return told
+    asked = [
+        (checked.text(one.get("field")), checked.text(one.get("prompt")))
+        for one in checked.items(record.rest.get("asked"))
+    ]
+    pairs = [(field, prompt) for field, prompt in asked if field is not None and prompt is not None]
+    return digest_of(pairs or [("caption", checked.text(record.rest.get("prompt")) or "")])

@@ -1,0 +1,16 @@
+"""A sample of the points at which a process may end while it describes a picture; `make torture` has all."""
+
+from __future__ import annotations
+
+import pytest
+
+from captiond.pictures import Decoders
+from libraries.crash_points import SCENES, WAYS, sweep
+
+
+@pytest.mark.parametrize("scene", SCENES)
+def test_a_crash_leaves_nothing_half_and_asks_nothing_twice(scene: str, decoders: Decoders) -> None:
+    """Killed at a call and started again: the same end, and no question if the caption lay on disk."""
+    way = WAYS[SCENES.index(scene) % len(WAYS)]
+    score = sweep(scene, way, decoders, every=17, first=SCENES.index(scene))
+    assert score.points >= 2 and not score.violations
