@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import io
+import itertools
 import json
 import multiprocessing
 import os
@@ -86,7 +87,9 @@ def fill(folder: Path, photos: Sequence[bytes], count: int) -> None:
 
 _ANSWER = json.dumps(
     {
-        "choices": [{"message": {"role": "assistant", "content": "A picture."}, "finish_reason": "stop"}],
+        "choices": [
+            {"message": {"role": "assistant", "content": "Picture NUMBER."}, "finish_reason": "stop"}
+        ],
         "usage": {"prompt_tokens": 790, "completion_tokens": 4},
     }
 ).encode()
@@ -117,23 +120,27 @@ class ModelServer:
 
 
 @contextmanager
-def model_server(seconds: float = 0.0, capacity: int = 1 << 20) -> Iterator[ModelServer]:
-    """Answers each question after `seconds`, at most `capacity` of them at once."""
+def model_server(
+    seconds: float = 0.0, capacity: int = 1 << 20, port: int = 0, *, is_killed: bool = False
+) -> Iterator[ModelServer]:
+    """Answers each question after `seconds`, at most `capacity` of them at once; ended or killed at last."""
     context = multiprocessing.get_context("spawn")
-    port = context.Queue()
-    process = context.Process(target=_serve, args=(seconds, capacity, port), daemon=True)
+    taken = context.Queue()
+    process = context.Process(target=_serve, args=(seconds, capacity, port, taken), daemon=True)
     process.start()
     try:
-        yield ModelServer(port.get())
+        yield ModelServer(taken.get())
     finally:
-        process.terminate()
+        (process.kill if is_killed else process.terminate)()
         process.join()
 
 
-def _serve(seconds: float, capacity: int, port: Any) -> None:
-    listening = socket.create_server(("127.0.0.1", 0), backlog=512)
-    port.put(listening.getsockname()[1])
+def _serve(seconds: float, capacity: int, port: int, taken: Any) -> None:
+    listening = socket.create_server(("127.0.0.1", port), backlog=512)
+    taken.put(listening.getsockname()[1])
     model, busy = threading.BoundedSemaphore(capacity), []
+
+    numbers = itertools.count(1)  # one answer for all would be taken for a model that does not see
 
     def think() -> bytes:
         with model:
@@ -141,7 +148,7 @@ def _serve(seconds: float, capacity: int, port: Any) -> None:
             if seconds:
                 time.sleep(seconds)
             busy.append((began, time.monotonic()))
-        return _ANSWER
+        return _ANSWER.replace(b"NUMBER", b"number %d" % next(numbers))
 
     def answer(asking: socket.socket) -> None:
         asking.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -179,9 +186,14 @@ def _head(asking: socket.socket) -> list[bytes]:
 # ---- a daemon's process --------------------------------------------------------------------------
 
 
+# The pictures are alike and so are the answers: each is asked about all the same, and no model is suspected.
+ASK_EACH: dict[str, dict[str, Any]] = {"cache": {"entries": 0}, "checks": {"same_answer_limit": 1000}}
+
+
 def place_for(root: Path, url: str, **sections: dict[str, Any]) -> Place:
+    """Where each picture is asked about, though they are copies: no answer is remembered."""
     model = {"backend": "openai", "base_url": url, "id": "none", **sections.pop("model", {})}
-    return Place(root, {"model": model, **sections})
+    return Place(root, {**ASK_EACH, "model": model, **sections})
 
 
 def cpu_seconds(process: int) -> float:

@@ -23,9 +23,9 @@ TOKEN = "0123456789abcdef0123456789abcdef"
 DESCRIPTION = 0x010E
 
 
-def two_coloured() -> bytes:
+def two_coloured(colour: str = "green") -> bytes:
     """Of one colour it would need a look, since such a picture shows nothing."""
-    image, buffer = Image.new("RGB", (60, 40), "green"), io.BytesIO()
+    image, buffer = Image.new("RGB", (60, 40), colour), io.BytesIO()
     image.paste("white", (0, 0, 30, 40))
     image.save(buffer, "JPEG")
     return buffer.getvalue()
@@ -126,7 +126,7 @@ def test_what_needs_a_look_is_found_and_counted_until_a_person_changed_it(served
     said = "A sign with the number 555-0142 and info@shop.example on it."
     served.server.script.append(said)
     id = served.drop("sign.jpg", two_coloured())["id"]
-    served.drop("leaf.jpg", two_coloured())
+    served.drop("leaf.jpg", two_coloured("blue"))
 
     def found(**filters: str) -> list[str]:
         answer = served.door.get("/api/pictures", params=filters).json()

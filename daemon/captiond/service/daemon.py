@@ -91,7 +91,8 @@ class Daemon:
             # Not before: torch takes seconds to import, and the page tells how the start goes on.
             _say_that_it_takes_time(self._settings)
             captioner = life.captioner = _opened(build.captioner_of(self._settings), closing)
-            preparing = Preparing(captioner, rooms.decoders, preview_of=rooms.exiftool.preview)
+            preview_of = build.preview_of(self._settings, rooms.exiftool)
+            preparing = Preparing(captioner, rooms.decoders, preview_of=preview_of)
             if not _load_model(rooms, captioner, stop):
                 return
             life.phase = "watching"

@@ -25,9 +25,10 @@ Why = Literal["edit", "redo"]
 # What tells of an answer, and goes with it.
 ANSWER_KEYS = (
     "model", "prompt", "generation", "raw_output", "language", "asked", "dropped", "needs_look", "warnings",
-    "accepted", "cached_from", "profile", "timings_seconds", "created_at", "generator",
+    "cached_from", "profile", "timings_seconds", "created_at", "generator",
 )  # fmt: skip
 _BRIEFLY = ("model", "prompt", "needs_look")
+_LOOKS = ("needs_look", "accepted")  # of the texts that are there
 
 
 def edited(record: Record, texts: Texts, at: datetime, by: str | None = None) -> Record:
@@ -44,7 +45,7 @@ def edited(record: Record, texts: Texts, at: datetime, by: str | None = None) ->
     }
     words = (known.model_caption if known is not None else None) or former.caption
     by_them = Edited(at, words, model_fields, by)
-    rest = {key: value for key, value in record.rest.items() if key != "needs_look"}  # somebody has looked
+    rest = {key: value for key, value in record.rest.items() if key not in _LOOKS}  # somebody has looked
     history = _with(record, "edit", at, _BRIEFLY)
     return replace(record, texts=texts, edited=by_them, rest=rest, history=history)
 
@@ -73,7 +74,7 @@ def redone(
     """
     others = _of_others(record, (None, "caption")) if alone else {}
     told = {**answer, **{key: [*kept, *answer.get(key, ())] for key, kept in others.items() if kept}}
-    rest = {key: value for key, value in record.rest.items() if key not in ANSWER_KEYS}
+    rest = {key: value for key, value in record.rest.items() if key not in (*ANSWER_KEYS, *_LOOKS)}
     rest |= {key: value for key, value in told.items() if key in ANSWER_KEYS}
     history = _with(record, "redo", at, ANSWER_KEYS, order)
     edited = _still_a_persons(record, texts) if alone else None
@@ -98,7 +99,7 @@ def redone_alone(
     kept = _of_others(record, (one.field,))
     needs_look = one.needs_look or (record.rest.get("needs_look") is True and bool(kept["warnings"]))
     told = {
-        **{key: value for key, value in record.rest.items() if key not in (*kept, "needs_look")},
+        **{key: value for key, value in record.rest.items() if key not in (*kept, *_LOOKS)},
         "asked": [*kept["asked"], one.asked],
         **({"dropped": more} if (more := [*kept["dropped"], *one.dropped]) else {}),
         "warnings": [*kept["warnings"], *one.warnings],
@@ -139,7 +140,7 @@ def undone(record: Record) -> Record:
     if not caption:
         raise TryLater("nothing was changed here that could be undone")
     of_answer = ANSWER_KEYS if entry.get("why") == "redo" else ("needs_look",)
-    rest = {key: value for key, value in record.rest.items() if key not in of_answer}
+    rest = {key: value for key, value in record.rest.items() if key not in (*of_answer, *_LOOKS)}
     return replace(
         record,
         texts=texts_of(caption, checked.mapping(entry.get("fields"))),

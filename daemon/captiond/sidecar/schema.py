@@ -195,6 +195,7 @@ def _history() -> dict[str, Any]:
         "needs_look": {"type": "boolean"},
         "warnings": _warnings(),
         "profile": _TEXT,
+        "cached_from": _SHA256,
         "timings_seconds": _timings(),
         **_signature(),
         "replaced_at": _INSTANT,
