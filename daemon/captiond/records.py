@@ -82,6 +82,7 @@ class Notes:
 NO_NOTES = Notes()
 
 
+Event = Literal["edited", "redone", "undone"]
 FieldName = Literal["caption", "alt_text", "title", "keywords", "visible_text"]
 
 
@@ -137,6 +138,10 @@ class Interview(Protocol):
     def __call__(self, ask_all: AskAll, facts: PictureFacts, /) -> Said: ...
 
 
+# Of one text alone, if one is named; with another prompt for the caption; beside these texts.
+Narrowed = Callable[["FieldName | None", "str | None", Texts], Interview]
+
+
 def _nothing(_: str) -> bool:
     return False
 
@@ -163,6 +168,9 @@ class Rules:
     questions: str = ""  # the same for the same questions about the same fields
     folder_of: Callable[[str, bytes, int], str | None] = _as_dropped  # in done/: of path, bytes, time
     limits: Limits = Limits()  # of what a person writes
+    replaces: bool = False  # what a person wrote into the picture makes way
+    prompts: Mapping[FieldName, str] = field(default_factory=dict)  # by text, the words that ask for it
+    narrowed: Narrowed | None = None  # the interview about less, or by other words
     asks_anew: bool = False  # whatever was answered about the same picture before
 
 
@@ -370,6 +378,7 @@ class Outcome:
     timings: Timings | None = None
     attempts: int | None = None
     is_recovered: bool = False  # an earlier process had begun it: not this one's work
+    event: Event | None = None  # what became of its texts later, in done/; None: it left the inbox
     library: str | None = None  # it was described, or failed, where it lies: in the library of this name
 
 

@@ -218,6 +218,11 @@ class Book:
     # What to say
 
     @property
+    def begun_or_next(self) -> int:
+        """How many have their turn now, or will have it when those before them are served."""
+        return self._phases[Phase.WAITING] + self._phases[Phase.IN_WORK]
+
+    @property
     def waiting(self) -> int:
         return self._phases[Phase.WAITING] + self._phases[Phase.DEFERRED]
 
