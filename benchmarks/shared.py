@@ -16,13 +16,15 @@ import json
 import multiprocessing
 import os
 import socket
+import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -190,10 +192,24 @@ def _head(asking: socket.socket) -> list[bytes]:
 ASK_EACH: dict[str, dict[str, Any]] = {"cache": {"entries": 0}, "checks": {"same_answer_limit": 1000}}
 
 
-def place_for(root: Path, url: str, **sections: dict[str, Any]) -> Place:
+def place_for(
+    root: Path, url: str, checkout: Mapping[str, str] = THIS_CHECKOUT, **sections: dict[str, Any]
+) -> Place:
     """Where each picture is asked about, though they are copies: no answer is remembered."""
     model = {"backend": "openai", "base_url": url, "id": "none", **sections.pop("model", {})}
-    return Place(root, {**ASK_EACH, "model": model, **sections})
+    ask_each = {name: keys for name, keys in ASK_EACH.items() if name in _known_to(checkout["PYTHONPATH"])}
+    return Place(root, {**ask_each, "model": model, **sections})
+
+
+@cache
+def _known_to(path: str) -> frozenset[str]:
+    """The sections of the settings of that checkout: an older one refuses what it does not know."""
+    code = "from captiond.settings import Settings; print(*Settings.model_fields)"
+    command = [sys.executable, "-c", code]
+    told = subprocess.run(
+        command, env={**os.environ, "PYTHONPATH": path}, capture_output=True, text=True, check=True
+    )
+    return frozenset(told.stdout.split())
 
 
 def cpu_seconds(process: int) -> float:
