@@ -107,7 +107,7 @@ class Rest:
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """Where one file of the inbox stands.  `commands.inspect` turns it into a sentence, and nobody else."""
+    """Where one file of the inbox stands.  `commands.sentences` turns it into one, and nobody else."""
 
     state: Where
     # ignored: the rule.  unserved: which picture it is, and what would serve it.

@@ -60,7 +60,7 @@ from captiond.delivery.troubles import of_one_picture
 from captiond.errors import NotThere, TryLater
 from captiond.formats import raw
 from captiond.names import checked_path, job_id, shown
-from captiond.records import Delivered, Fingerprint, Notes, RawNote, RulesOf, Texts
+from captiond.records import Delivered, Fingerprint, Notes, RulesOf, Texts
 from captiond.sidecar import Record
 from captiond.sidecar.companions import TEXT, XMP, Tail, credentials_of, notes_of, raw_endings, tails
 from captiond.support.lease import is_held_by_writer
@@ -195,7 +195,7 @@ class Edits:
             raise Changed(path)
         xmp, text = (beside[kind][1].data if kind in beside else None for kind in (XMP, TEXT))
         describe, format = self._rules_of(told.path).describe, told.source.format or ""
-        of_raw = RawNote("", beside[_OF_RAW][1].data) if _OF_RAW in beside else None
+        of_raw = raw.RawNote("", beside[_OF_RAW][1].data) if _OF_RAW in beside else None
         notes = Notes(xmp, text, name=told.path, is_signed=is_signed, raw=of_raw)
         described = describe(image.data, format, texts, notes=notes, own=ours(old.record, old.texts))
         files, contents, merged = [image], [described.data], {}

@@ -31,7 +31,7 @@ from captiond.status import Tally
 if TYPE_CHECKING:
     from captiond.captioners.remote import RemoteCaptioner
     from captiond.settings import Settings
-    from captiond.settings.schema import Library as LibrarySettings
+    from captiond.settings.library import Library as LibrarySettings
     from captiond.settings.schema import Model
     from captiond.web import Door
     from captiond.webhook import Webhook

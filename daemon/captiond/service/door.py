@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from captiond.commands.inspect import sentence
+from captiond.commands.sentences import sentence
 from captiond.delivery.intake import Intake
 from captiond.logs import Kept
 from captiond.names import shown
