@@ -34,6 +34,7 @@ MAY_KNOW = {
     "history": {"support"},
     "cache": {"support"},
     "webhook": {"support", "sidecar"},
+    "table": {"sidecar"},
     "captioners": {"phi3v", "demo", "support", "jpeg"},
     "demo": {"pictures", "metadata", "settings", "service", "sidecar"},
     "redo": {"metadata", "delivery", "sidecar", "support"},

@@ -28,6 +28,8 @@ COMMANDS = (
     pictures.retry,
     again.redo,
     again.undo,
+    again.export,
+    again.bring_in,
     library.library,
     waiting.pause,
     waiting.resume,

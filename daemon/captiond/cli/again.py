@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, get_args
 import click
 
 from captiond.cli.given import config_option, configure_logs, settings_of
-from captiond.cli.say import say, say_lines
+from captiond.cli.say import say, say_lines, say_raw
 from captiond.commands.manual import duration
 from captiond.errors import ExitCode, NotThere, TryLater
 from captiond.records import FieldName
@@ -106,6 +106,48 @@ def undo(path: str, config: Path | None) -> ExitCode:
         return ExitCode.SOME_FAILED
     say(f"{named}: {caption}")
     return ExitCode.OK
+
+
+@click.command()
+@config_option
+@click.option("--format", type=click.Choice(["csv", "jsonl"]), default="csv", show_default=True)
+@under_option
+def export(config: Path | None, format: str, under: str) -> ExitCode:
+    """Print the texts of all delivered pictures as a table, to look through or to correct.
+
+    CSV is for spreadsheets: save it as CSV in UTF-8 again.  `captiond import` takes corrections back.
+    """
+    from captiond.commands import export as out
+
+    say_raw(out.lines(settings_of(config), format, under))
+    return ExitCode.OK
+
+
+@click.command("import")
+@click.argument("file", type=click.Path(path_type=Path))
+@config_option
+@click.option("--yes", is_flag=True, help="Do it; without this, only tell.")
+def bring_in(file: Path, config: Path | None, yes: bool) -> ExitCode:
+    """Take corrections back from an exported table: what is another text there becomes a person's.
+
+    A line is refused if its picture or texts were changed since they went out.
+    """
+    from captiond.commands import bring_in as back
+    from captiond.table import Unreadable
+
+    settings = settings_of(config)
+    configure_logs(settings, quieter=True)
+    changed = refused = 0
+    try:
+        for told in back.brought(settings, file, is_dry=not yes, warn=_warn):
+            refused += told.refused is not None
+            changed += told.refused is None
+            say(str(told), to_errors=told.refused is not None)
+    except (Unreadable, UnicodeDecodeError) as error:
+        raise click.UsageError(f"{file} is no table that `captiond export` has made: {error}") from error
+    what = "were changed" if yes else "would be changed; nothing was, say it again with --yes"
+    say(f"{changed:,} pictures {what}." + (f"  {refused:,} lines were refused." if refused else ""))
+    return ExitCode.SOME_FAILED if refused else ExitCode.OK
 
 
 def _warn(notice: Notice) -> None:

@@ -11,14 +11,13 @@ from contextlib import ExitStack, contextmanager
 from datetime import datetime
 from pathlib import Path
 
-from captiond.delivery.deliver import Change, by_person
 from captiond.delivery.edit import Edits, Revise
 from captiond.delivery.folders import Folder
 from captiond.delivery.moves import exchange, move
 from captiond.delivery.not_understood import Tell
 from captiond.errors import as_surroundings
 from captiond.names import shown
-from captiond.records import Delivered, RulesOf
+from captiond.records import Delivered, Limits, RulesOf
 from captiond.sidecar import Record
 from captiond.support import own
 
@@ -40,9 +39,9 @@ class Beside:
         except OSError as error:
             raise as_surroundings(error, f"changing the texts of {shown(path)}") from error
 
-    def edit(self, path: str, change: Change, at: datetime) -> tuple[Delivered, Record]:
-        """See `Delivery.edit`."""
-        return self.rewrite(path, by_person(change, self._rules_of, at), at)
+    def limits_of(self, record: Record) -> Limits:
+        """Of a person's texts for this picture."""
+        return self._rules_of(record.path).limits
 
 
 @contextmanager

@@ -82,6 +82,7 @@ class Redoing(Generic[Prepared]):
         # A captioner takes twice what its model works on at once, or so many requests.
         self._most = max(1, captioner.capacity // 2)
         self._puzzling: set[str] = set()  # lists that cannot be understood, and were told
+        self._trouble: str | None = None  # with the folder of the lists, that was told
 
     @contextmanager
     def going_on(self, stop: threading.Event, *, once: bool = False) -> Iterator[None]:
@@ -118,8 +119,11 @@ class Redoing(Generic[Prepared]):
                     self._tell_of_puzzle(id)
                 elif order.done == os.path.realpath(self._done) and not is_over():
                     self._serve(order, is_over)
+            self._trouble = None
         except Surroundings as trouble:
-            log.warning("what is to be described again cannot be looked at", reason=trouble.message)
+            if trouble.message != self._trouble:  # once, and not each second
+                log.warning("what is to be described again cannot be looked at", reason=trouble.message)
+            self._trouble = trouble.message
 
     def _tell_of_puzzle(self, id: str) -> None:
         if self._lists.is_wanted(id) and id not in self._puzzling:
