@@ -36,8 +36,19 @@ MAY_KNOW = {
     "webhook": {"support", "sidecar"},
     "captioners": {"phi3v", "demo", "support", "jpeg"},
     "demo": {"pictures", "metadata", "settings", "service", "sidecar"},
-    "pipeline": {"checking", "inbox", "pictures", "captioners", "metadata", "delivery", "sidecar", "support"},
-    "web": {"checking", "pipeline", "history", "delivery", "pictures", "sidecar", "support", "logs"},
+    "redo": {"metadata", "delivery", "sidecar", "support"},
+    "pipeline": {
+        "checking",
+        "inbox",
+        "pictures",
+        "captioners",
+        "metadata",
+        "delivery",
+        "sidecar",
+        "support",
+        "redo",
+    },
+    "web": {"checking", "redo", "pipeline", "history", "delivery", "pictures", "sidecar", "support", "logs"},
 }
 # These join the rooms and may know every one of them.
 JOINING = {"service", "commands", "cli", "__main__", "__init__"}

@@ -19,6 +19,8 @@ from captiond.inbox.finding import Finding, Kind
 from captiond.records import Fault, Fingerprint, Notice, SettledFile
 from captiond.status import Standing
 
+__all__ = ["SETTLE_UNTOLD_SECONDS", "UNREADABLE_RETRY_SECONDS", "Book", "Finding", "Kind", "Phase"]
+
 UNREADABLE_RETRY_SECONDS = 30.0
 SETTLE_UNTOLD_SECONDS = 10.0
 
@@ -214,6 +216,11 @@ class Book:
             self._enter(path, entry, Phase.DEFERRED, not_before)
 
     # What to say
+
+    @property
+    def begun_or_next(self) -> int:
+        """How many have their turn now, or will have it when those before them are served."""
+        return self._phases[Phase.WAITING] + self._phases[Phase.IN_WORK]
 
     @property
     def waiting(self) -> int:

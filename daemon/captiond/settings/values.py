@@ -78,6 +78,11 @@ def refuse_unless_address(value: str, example: str, *, key: str, may_ask: bool) 
 
 def read_secret(key: str, file: Path) -> str:
     """What the file holds, stripped.  Raises: CannotStart, if it cannot be read, or others can read it."""
+    return read_private(key, file).strip()
+
+
+def read_private(key: str, file: Path) -> str:
+    """What the file holds.  Raises: CannotStart, if it cannot be read, or others can read it."""
     try:
         with file.open("rb") as opened:
             mode = os.fstat(opened.fileno()).st_mode
@@ -86,7 +91,7 @@ def read_secret(key: str, file: Path) -> str:
                     f"`{key}` ({file}) can be read or written by everybody on this machine: "
                     f"chmod o-rw {shlex.quote(str(file))}"
                 )
-            return opened.read(_LONGEST_SECRET_BYTES).decode("utf-8").strip()
+            return opened.read(_LONGEST_SECRET_BYTES).decode("utf-8")
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else "is not UTF-8"
         raise refusal(f"`{key}` ({file}) cannot be read: {reason}") from None
