@@ -284,31 +284,6 @@ def _video_llava() -> Checkpoint:
     return hf.VideoLlavaForConditionalGeneration(config), processor
 
 
-def _chameleon() -> Checkpoint:
-    tokenizer = tokenizer_of(image_token="<image>", boi_token="<racm3:break>", eoi_token="<eoss>")
-    letters = {f"IMGIMG{chr(65 + number)}Z": 260 + number for number in range(8)}
-    tokenizer.add_tokens([*letters])
-    vocabulary = {piece: identify(tokenizer, piece) for piece in ("<image>", *letters)}
-    config = hf.ChameleonConfig(
-        **TEXT,
-        vocab_size=len(tokenizer),
-        vocabulary_map=vocabulary,
-        vq_config={
-            "embed_dim": 16,
-            "num_embeddings": 8,
-            "latent_channels": 16,
-            "resolution": 64,
-            "base_channels": 32,
-            "channel_multiplier": [1, 1],
-            "num_res_blocks": 1,
-        },
-    )
-    pictures = hf.ChameleonImageProcessor(size={"shortest_edge": 16}, crop_size={"height": 16, "width": 16})
-    processor = hf.ChameleonProcessor(pictures, tokenizer, image_seq_length=64)
-    processor.chat_template = template_of("<image>")
-    return hf.ChameleonForConditionalGeneration(config), processor
-
-
 def _glm4v() -> Checkpoint:
     special = {"image_token": "<|image|>", "video_token": "<|video|>"}
     marks = {"image_start": "<|begin_of_image|>", "image_end": "<|end_of_image|>"}
@@ -500,7 +475,6 @@ FAMILIES = {
     "qwen2_5_vl": _qwen2_5_vl,
     "qwen3_vl": _qwen3_vl,
     "qwen3_vl_moe": _qwen3_vl_moe,
-    "chameleon": _chameleon,
     "video_llava": _video_llava,
     "smolvlm": _smolvlm,
     "vipllava": _vipllava,

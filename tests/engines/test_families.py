@@ -74,7 +74,7 @@ def folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
 
 def test_thirty_families() -> None:
     """As many as are promised, each with a checkpoint of its own."""
-    assert len(ALL) >= 30
+    assert len(ALL) - len(families.NEED_TORCHVISION) >= 30
 
 
 def test_it_says_the_same_in_a_batch_as_alone(folder: Path) -> None:
