@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 JOBS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test check format cover wheel wheel-test lock bench torture fuzz docs clean
+.PHONY: help install demo test check format cover wheel wheel-test lock bench torture engines fuzz docs clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -59,12 +59,15 @@ bench: install ## measure everything (an hour; QUICK=1: minutes; IMAGES=FOLDER: 
 	$(if $(IMAGES),$(BIN)/python benchmarks/real_files.py $(IMAGES) --json | tee build/bench/metadata.json)
 	@if $(BIN)/python -c 'import sys, torch; sys.exit(not torch.cuda.is_available())'; then \
 		$(BIN)/python benchmarks/gpu.py --out build/bench/gpu.json; else echo 'No GPU: benchmarks/gpu.py is left out.'; fi
-	@for name in cpu_model alternatives remote daemon; do echo "benchmarks/$$name.py"; \
+	@for name in cpu_model alternatives remote servers daemon; do echo "benchmarks/$$name.py"; \
 		$(BIN)/python benchmarks/$$name.py $(if $(QUICK),--quick) --json build/bench/$$name.json || wrong="$$wrong $$name"; done; \
 		test -z "$$wrong" || { echo "Failed, or missed a target:$$wrong"; exit 1; }
 
 torture: install ## kill, cut, stop and starve the daemon at full size (8 minutes; as root: all of it)
 	OMP_NUM_THREADS=1 $(BIN)/python tests/torture/run.py
+
+engines: install ## try real servers and every family of models (the former where ENGINES_VLLM and so on name a Python)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m engines $(or $(TESTS),tests)
 
 fuzz: install ## damage images for SECONDS (600), also those of the folder IMAGES: none may be harmed
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.metadata.fuzz --seconds $(or $(SECONDS),600) $(if $(IMAGES),--images $(IMAGES))

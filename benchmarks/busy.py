@@ -71,7 +71,7 @@ class OneAtATime:
         return self._phi3v.Request.about(prepared, asked, request.max_new_tokens)
 
     def completions(self, more: Any, batch_size: int) -> Iterator[tuple[Any, Any]]:
-        from captiond.captioners.engines import Completion
+        from captiond.captioners.batches import Completion
 
         while questions := more(1):
             self.asked_at.append(time.monotonic())

@@ -4,10 +4,12 @@ Workload: a full-size network with random weights in bfloat16, made on the card;
 num_crops 4 (757 picture tokens and 24 of prompt), answers of exactly 60 tokens.  Measured in one run, the
 most important first: our loop at the largest batch; one picture at a time with eager attention, the simplest
 way, at 60 tokens and at 20 (the comparison at equal tokens is the fair one); `generate` on batches; our loop
-at other batch sizes, for the first token alone, on answers of mixed lengths, without CUDA graphs and with
-other prefill groups; sdpa's backends on a step's shapes.  All ways use our network, so that each gains from
-crops that pass the tower once.  Whether all ways say the same is checked in float32 on a small network, where
-rounding decides nothing; in bfloat16 a random network's words may turn on the last bit, and are only counted.
+at other batch sizes, through the library's layers, with attention over real lengths, without CUDA graphs and
+then with every shape as it comes, for the first token alone, on answers of mixed lengths and with other
+prefill groups; sdpa's backends and attention over real lengths on a step's shapes.  All ways use our network,
+so that each gains from crops that pass the tower once.  Whether all ways say the same is checked in float32
+on a small network, where rounding decides nothing; in bfloat16 a random network's words may turn on the last
+bit, and are only counted.
 
 Needs torch, transformers, safetensors, numpy and pillow only.  What is found is written at once: a run that
 is cut off loses the measurement it was at.  After `--seconds` nothing new is begun.
@@ -35,8 +37,9 @@ import torch
 import transformers
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from captiond.phi3v import Decoder, Phi3VForCausalLM, Request, memory, speed
+from captiond.phi3v import Decoder, Phi3VForCausalLM, Request, layers, memory, speed
 from captiond.phi3v.generation import SEEN_STEP
+from captiond.phi3v.slots import RealLengths
 
 FEW_TOKENS = 20
 PREFILL_GROUPS = (2048, 8192)
@@ -163,6 +166,9 @@ class Ways:
             "generate, batched": self._generated(self._batch(batch_size), new_tokens),
             "ours, one slot": answered(Decoder(self.model, ()), asked, 1),
             "ours, batched": answered(Decoder(self.model, ()), many, batch_size),
+            "ours, batched, the library's layers": answered(
+                Decoder(self.model, (), in_fewer_passes=False), many, batch_size
+            ),
             "ours, batched, steps not recorded": answered(
                 Decoder(self.model, (), with_graphs=False), many, batch_size
             ),
@@ -230,6 +236,14 @@ def attention_rates(model: Phi3VForCausalLM, batch_size: int, seen: int) -> Row:
         read: torch.Tensor = scores.masked_fill(~mask, -torch.inf).softmax(-1).to(values.dtype) @ values
         return read
 
+    starts = torch.arange(batch_size + 1, dtype=torch.int32, device=device)
+    used = torch.full((batch_size,), seen, dtype=torch.int32, device=device)
+    real = RealLengths(starts * seen, starts, used, seen)
+
+    def by_real_lengths() -> torch.Tensor:
+        flat = (keys.view(-1, *shape[1::2]), values.view(-1, *shape[1::2]))
+        return layers.by_real_lengths(query[:, :, 0], *flat, real, width**-0.5)
+
     def rate(work: Callable[[], torch.Tensor]) -> float:
         return 2 * keys.nbytes / speed.best_seconds(work, device, times=20)
 
@@ -240,6 +254,11 @@ def attention_rates(model: Phi3VForCausalLM, batch_size: int, seen: int) -> Row:
                 found[backend.name] = rate(attend)
         except RuntimeError as error:
             found[backend.name] = str(error).splitlines()[0]
+    if device.type == "cuda" and layers.varlen_attn is not None:
+        try:
+            found["by real lengths"] = rate(by_real_lengths)
+        except RuntimeError as error:
+            found["by real lengths"] = str(error).splitlines()[0]
     return found
 
 
@@ -257,22 +276,42 @@ def measure_all(report: Report, ways: Ways, batch_sizes: Sequence[int], new_toke
         report.stage(f"ours, {size} slot(s)", partial(ways.ours, size, new_tokens))
         if size > 1:
             report.stage(f"generate, batches of {size}", partial(ways.generate, size, new_tokens, "sdpa", 2))
+    report.stage(
+        f"ours, {largest} slots, the library's layers",
+        lambda: ways.ours(largest, new_tokens, in_fewer_passes=False),
+    )
+    if is_cuda:
+        on_and_off_on_a_card(report, ways, largest, new_tokens)
     report.stage("ours, first token alone", lambda: ways.ours(largest, 1))
     report.stage("ours, mixed lengths, refilled", lambda: ways.mixed(largest, new_tokens, refill=True))
     report.stage(
         "ours, mixed lengths, batch after batch", lambda: ways.mixed(largest, new_tokens, refill=False)
     )
-    if is_cuda:
-        for size in (largest, 1):
-            report.stage(
-                f"ours, {size} slot(s), steps not recorded",
-                partial(ways.ours, size, new_tokens, with_graphs=False),
-            )
     for tokens in PREFILL_GROUPS:
         report.stage(
             f"ours, {tokens} tokens prefilled together",
             partial(ways.ours, largest, new_tokens, prefill_tokens=tokens),
         )
+
+
+def on_and_off_on_a_card(report: Report, ways: Ways, largest: int, new_tokens: int) -> None:
+    """What only a CUDA device can do, or does otherwise than the CPU."""
+    if layers.varlen_attn is None:
+        report.found["left_out"].append("attention by real lengths: this torch has none")
+    else:
+        report.stage(
+            f"ours, {largest} slots, attention by real lengths",
+            lambda: ways.ours(largest, new_tokens, by_real_lengths=True),
+        )
+    for size in (largest, 1):
+        report.stage(
+            f"ours, {size} slot(s), steps not recorded",
+            partial(ways.ours, size, new_tokens, with_graphs=False),
+        )
+    report.stage(
+        f"ours, {largest} slots, steps not recorded, every shape as it comes",
+        lambda: ways.ours(largest, new_tokens, with_graphs=False, with_round_shapes=False),
+    )
 
 
 def main() -> None:

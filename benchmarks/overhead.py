@@ -58,9 +58,8 @@ def by_the_daemon(
     url: str, photos: list[bytes], count: int, in_flight: int, checkout: Mapping[str, str] = THIS_CHECKOUT
 ) -> Cost:
     with tempfile.TemporaryDirectory() as folder:
-        place = place_for(
-            Path(folder), url, model={"max_concurrency": in_flight}, watch={"settle_seconds": 0.05}
-        )
+        model = {"max_concurrency": in_flight}
+        place = place_for(Path(folder), url, checkout, model=model, watch={"settle_seconds": 0.05})
         fill(place.root / "ready", photos, count)
         os.sync()
         with place.running(**checkout) as running:

@@ -22,7 +22,7 @@ from open_page import Served, browsing, expect, serving, tab_of
 from shared import REPOSITORY, THIS_CHECKOUT
 
 PICTURES = 24
-COLOURS = 64  # of a palette: the files stay small
+COLOURS = 128  # of a palette: the files stay small
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,7 @@ def shoot(browser: Any, served: Served, shot: Shot, folder: Path) -> None:
         image = Image.open(io.BytesIO(tab.screenshot())).convert("RGB")
     if shot.width > 1440:
         image = image.resize((image.width // 2, image.height // 2), Image.Resampling.LANCZOS)
-    flat = image.quantize(COLOURS, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
+    flat = image.quantize(COLOURS, method=Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
     flat.save(folder / f"{shot.name}.png", optimize=True)
     print(f"{shot.name}.png: {(folder / f'{shot.name}.png').stat().st_size:,} bytes")
 

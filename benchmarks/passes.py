@@ -37,7 +37,7 @@ ROWS, NEW_TOKENS = 64, 60
 PRODUCTS = ("mm", "addmm", "bmm", "baddbmm", "convolution", "linear", "_int_mm",
             "scaled_dot_product_attention")  # fmt: skip
 # They make a tensor of what is already there, or of nothing.
-FREE = ("empty", "empty_like", "empty_strided", "new_empty")
+FREE = ("empty", "empty_like", "empty_strided", "new_empty", "detach_")
 # They read of their first argument no more than they give, or than they write.
 PARTIAL = ("embedding", "index", "index_select", "index_put", "index_put_", "gather")
 WRITTEN_ONLY = ("copy_", "fill_", "zero_", "index_put_")

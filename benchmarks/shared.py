@@ -11,17 +11,20 @@ from __future__ import annotations
 
 import argparse
 import io
+import itertools
 import json
 import multiprocessing
 import os
 import socket
+import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -86,7 +89,9 @@ def fill(folder: Path, photos: Sequence[bytes], count: int) -> None:
 
 _ANSWER = json.dumps(
     {
-        "choices": [{"message": {"role": "assistant", "content": "A picture."}, "finish_reason": "stop"}],
+        "choices": [
+            {"message": {"role": "assistant", "content": "Picture NUMBER."}, "finish_reason": "stop"}
+        ],
         "usage": {"prompt_tokens": 790, "completion_tokens": 4},
     }
 ).encode()
@@ -117,23 +122,27 @@ class ModelServer:
 
 
 @contextmanager
-def model_server(seconds: float = 0.0, capacity: int = 1 << 20) -> Iterator[ModelServer]:
-    """Answers each question after `seconds`, at most `capacity` of them at once."""
+def model_server(
+    seconds: float = 0.0, capacity: int = 1 << 20, port: int = 0, *, is_killed: bool = False
+) -> Iterator[ModelServer]:
+    """Answers each question after `seconds`, at most `capacity` of them at once; ended or killed at last."""
     context = multiprocessing.get_context("spawn")
-    port = context.Queue()
-    process = context.Process(target=_serve, args=(seconds, capacity, port), daemon=True)
+    taken = context.Queue()
+    process = context.Process(target=_serve, args=(seconds, capacity, port, taken), daemon=True)
     process.start()
     try:
-        yield ModelServer(port.get())
+        yield ModelServer(taken.get())
     finally:
-        process.terminate()
+        (process.kill if is_killed else process.terminate)()
         process.join()
 
 
-def _serve(seconds: float, capacity: int, port: Any) -> None:
-    listening = socket.create_server(("127.0.0.1", 0), backlog=512)
-    port.put(listening.getsockname()[1])
+def _serve(seconds: float, capacity: int, port: int, taken: Any) -> None:
+    listening = socket.create_server(("127.0.0.1", port), backlog=512)
+    taken.put(listening.getsockname()[1])
     model, busy = threading.BoundedSemaphore(capacity), []
+
+    numbers = itertools.count(1)  # one answer for all would be taken for a model that does not see
 
     def think() -> bytes:
         with model:
@@ -141,7 +150,7 @@ def _serve(seconds: float, capacity: int, port: Any) -> None:
             if seconds:
                 time.sleep(seconds)
             busy.append((began, time.monotonic()))
-        return _ANSWER
+        return _ANSWER.replace(b"NUMBER", b"number %d" % next(numbers))
 
     def answer(asking: socket.socket) -> None:
         asking.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -179,9 +188,28 @@ def _head(asking: socket.socket) -> list[bytes]:
 # ---- a daemon's process --------------------------------------------------------------------------
 
 
-def place_for(root: Path, url: str, **sections: dict[str, Any]) -> Place:
+# The pictures are alike and so are the answers: each is asked about all the same, and no model is suspected.
+ASK_EACH: dict[str, dict[str, Any]] = {"cache": {"entries": 0}, "checks": {"same_answer_limit": 1000}}
+
+
+def place_for(
+    root: Path, url: str, checkout: Mapping[str, str] = THIS_CHECKOUT, **sections: dict[str, Any]
+) -> Place:
+    """Where each picture is asked about, though they are copies: no answer is remembered."""
     model = {"backend": "openai", "base_url": url, "id": "none", **sections.pop("model", {})}
-    return Place(root, {"model": model, **sections})
+    ask_each = {name: keys for name, keys in ASK_EACH.items() if name in _known_to(checkout["PYTHONPATH"])}
+    return Place(root, {**ask_each, "model": model, **sections})
+
+
+@cache
+def _known_to(path: str) -> frozenset[str]:
+    """The sections of the settings of that checkout: an older one refuses what it does not know."""
+    code = "from captiond.settings import Settings; print(*Settings.model_fields)"
+    command = [sys.executable, "-c", code]
+    told = subprocess.run(
+        command, env={**os.environ, "PYTHONPATH": path}, capture_output=True, text=True, check=True
+    )
+    return frozenset(told.stdout.split())
 
 
 def cpu_seconds(process: int) -> float:

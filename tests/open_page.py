@@ -119,7 +119,10 @@ def serving(
     old: int = 0,
     more: Mapping[str, str] | None = None,
 ) -> Iterator[Served]:
-    """A daemon with a door on loopback, asking a server that answers at once; `more`: of its environment."""
+    """A daemon with a door on loopback, asking a model server that answers at once.
+
+    `more`: of its environment.
+    """
     with FakeChatServer() as server, socket.create_server(("127.0.0.1", 0)) as taken:
         address = f"127.0.0.1:{taken.getsockname()[1]}"
         taken.close()

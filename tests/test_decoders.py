@@ -17,10 +17,10 @@ import pytest
 from PIL import Image, ImageCms
 
 from captiond import jpeg
+from captiond.encoded import JpegWish
 from captiond.errors import Rejected, TryLater
 from captiond.pictures import DecoderFault, Decoders, How, shared
 from captiond.pictures.decoding import decode
-from captiond.records import JpegWish
 from daemon_process import environment
 from hostile.making import rle_bitmap, vast_tile, vast_webp
 

@@ -16,7 +16,8 @@ import pytest
 import torch
 from PIL import Image
 
-from captiond.captioners.engines import Completion, Engine, open_engine
+from captiond.captioners.batches import Completion
+from captiond.captioners.engines import Engine, open_engine
 from captiond.captioners.local import LocalCaptioner
 from captiond.captioners.placement import Placement
 from captiond.demo.scenes import draw, random_scene

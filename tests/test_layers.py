@@ -13,7 +13,7 @@ PACKAGE = Path(captiond.__file__).parent
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
 # What travels, the verdicts and the names: these import each other and nothing else of ours.
-VOCABULARY = {"records", "errors", "names", "status", "formats", "characters"}
+VOCABULARY = {"records", "encoded", "errors", "names", "status", "formats", "characters"}
 STAGES = {"inbox", "pictures", "captioners", "metadata", "delivery"}
 
 # Each room may import the vocabulary, itself, and what stands here.
@@ -34,10 +34,22 @@ MAY_KNOW = {
     "history": {"support"},
     "cache": {"support"},
     "webhook": {"support", "sidecar"},
+    "table": {"sidecar"},
     "captioners": {"phi3v", "demo", "support", "jpeg"},
     "demo": {"pictures", "metadata", "settings", "service", "sidecar"},
-    "pipeline": {"checking", "inbox", "pictures", "captioners", "metadata", "delivery", "sidecar", "support"},
-    "web": {"checking", "pipeline", "history", "delivery", "pictures", "sidecar", "support", "logs"},
+    "redo": {"metadata", "delivery", "sidecar", "support"},
+    "pipeline": {
+        "checking",
+        "inbox",
+        "pictures",
+        "captioners",
+        "metadata",
+        "delivery",
+        "sidecar",
+        "support",
+        "redo",
+    },
+    "web": {"checking", "redo", "pipeline", "history", "delivery", "pictures", "sidecar", "support", "logs"},
 }
 # These join the rooms and may know every one of them.
 JOINING = {"service", "commands", "cli", "__main__", "__init__"}

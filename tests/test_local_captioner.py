@@ -15,7 +15,7 @@ import pytest
 import torch
 from PIL import Image
 
-from captiond.captioners.engines import Completion, More, Question
+from captiond.captioners.batches import Completion, More, Question
 from captiond.captioners.local import LocalCaptioner
 from captiond.captioners.placement import placement
 from captiond.checking import Question as Checked

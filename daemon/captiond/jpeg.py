@@ -8,7 +8,7 @@ from typing import BinaryIO, cast
 
 from PIL import Image, ImageCms
 
-from captiond.records import JpegWish
+from captiond.encoded import JpegWish
 
 
 def save(image: Image.Image, profile: bytes | None, wish: JpegWish, file: BinaryIO) -> None:

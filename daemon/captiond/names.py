@@ -95,7 +95,8 @@ def checked_path(path: object) -> str:
     This and `checked_name` are the only checks of paths, names and suffixes that are read.  Their users:
     `sidecar.decode` (records beside pictures), `delivery.journal` (claims), `delivery.edit_steps` (those of
     edits), `delivery.edit` and `delivery.retry` (paths that the history or a command names, and claims of
-    retries), `delivery.intake` (uploads), `delivery.folders` (whatever becomes a folder).
+    retries), `delivery.intake` (uploads), `delivery.folders` (whatever becomes a folder), `redo.lists` (which
+    pictures are described again), `table` (which are corrected).
     """
     if not isinstance(path, str):
         raise ValueError("not a path")

@@ -1,8 +1,7 @@
 """What travels through the daemon, from a name in the inbox to a committed caption.
 
-Frozen records without I/O, which import nothing of ours but words.  Paths inside a folder are `str` relative
-to that folder with `/` between the parts; bytes that are not UTF-8 stand in them as lone surrogates
-(`os.fsdecode`), so every path here can be given back to the kernel unchanged.
+Frozen records without I/O, which import nothing of ours but words.  Paths are `str`, relative to a folder,
+with `/` between the parts; what is not UTF-8 stands in them as lone surrogates (`os.fsdecode`).
 """
 
 from __future__ import annotations
@@ -19,6 +18,7 @@ if TYPE_CHECKING:
     from PIL import Image
 
     from captiond.errors import Kind, Rejected, TryLater
+    from captiond.formats.raw import RawNote
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,10 +56,7 @@ class Fault:
 
 @dataclass(frozen=True, slots=True)
 class SettledFile:
-    """A file that is complete: quiet for long enough, held by no writer, its container whole.
-
-    A file that never will be complete is offered too, with its fault, to be set aside with a word.
-    """
+    """A file that is complete: quiet, held by no writer, whole; or never will be, and is to be set aside."""
 
     path: str
     fingerprint: Fingerprint
@@ -67,15 +64,6 @@ class SettledFile:
     fault: Fault | None = None
     notices: tuple[Notice, ...] = ()  # what made it wait, and did not come
     library: str | None = None  # the name of the library that it lies in; then `path` begins with it
-
-
-@dataclass(frozen=True, slots=True)
-class RawNote:
-    """A camera's RAW of the same shot that travels along: what is said goes into its own .xmp, too."""
-
-    suffix: str  # of its name, on the picture's stem: .NEF
-    xmp: bytes | None = None  # what that says; None: there is none
-    shares: bool = False  # its .xmp is the picture's
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +82,7 @@ class Notes:
 NO_NOTES = Notes()
 
 
+Event = Literal["edited", "redone", "undone"]
 FieldName = Literal["caption", "alt_text", "title", "keywords", "visible_text"]
 
 
@@ -149,6 +138,10 @@ class Interview(Protocol):
     def __call__(self, ask_all: AskAll, facts: PictureFacts, /) -> Said: ...
 
 
+# Of one text alone, if one is named; with another prompt for the caption; beside these texts.
+Narrowed = Callable[["FieldName | None", "str | None", Texts], Interview]
+
+
 def _nothing(_: str) -> bool:
     return False
 
@@ -175,6 +168,9 @@ class Rules:
     questions: str = ""  # the same for the same questions about the same fields
     folder_of: Callable[[str, bytes, int], str | None] = _as_dropped  # in done/: of path, bytes, time
     limits: Limits = Limits()  # of what a person writes
+    replaces: bool = False  # what a person wrote into the picture makes way
+    prompts: Mapping[FieldName, str] = field(default_factory=dict)  # by text, the words that ask for it
+    narrowed: Narrowed | None = None  # the interview about less, or by other words
     asks_anew: bool = False  # whatever was answered about the same picture before
 
 
@@ -213,23 +209,6 @@ class PictureFacts:
     notices: tuple[Notice, ...] = ()
     luminance_mean: float | None = None  # of 255, over the whole picture
     luminance_spread: float | None = None  # its standard deviation
-
-
-@dataclass(frozen=True, slots=True)
-class JpegWish:
-    """How large a JPEG somebody wants of a picture."""
-
-    longest_side: int  # pixels, at most
-    least_side: int  # of one that was larger and could be made smaller in whole steps, which costs little
-    quality: int  # 1 to 95
-
-
-@dataclass(frozen=True, slots=True)
-class Encoded:
-    """A picture as a JPEG, upright and in sRGB, without the file's metadata."""
-
-    jpeg: bytes = field(repr=False)
-    facts: PictureFacts
 
 
 @dataclass(frozen=True, slots=True)
@@ -325,8 +304,7 @@ class Written:
 class Described:
     """An image's bytes after the caption was laid into them (or the very same bytes), and what was done.
 
-    `xmp`, `text` and `raw_xmp` are what is to lie beside the image: the whole content of a file that is made,
-    or that takes the place of the one that came along; None leaves that one as it is.
+    `xmp`, `text` and `raw_xmp` are the whole content of files beside it; None leaves what came along.
     """
 
     data: bytes = field(repr=False)
@@ -379,10 +357,7 @@ class Delivered:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of one picture when it left the inbox, for whoever wants to know.
-
-    Its texts are valid Unicode; its paths are like all paths here.
-    """
+    """What became of one picture when it left the inbox; its texts are valid Unicode."""
 
     path: str  # as dropped, relative to the inbox
     folder: str  # done | failed
@@ -403,6 +378,7 @@ class Outcome:
     timings: Timings | None = None
     attempts: int | None = None
     is_recovered: bool = False  # an earlier process had begun it: not this one's work
+    event: Event | None = None  # what became of its texts later, in done/; None: it left the inbox
     library: str | None = None  # it was described, or failed, where it lies: in the library of this name
 
 

@@ -30,6 +30,7 @@ class Tally:
         self.duplicates = 0  # taken away since the same file was delivered before
         self.cached = 0  # done, with words that the model had said about the same picture before
         self.failures: dict[str, int] = {}  # by kind
+        self.changes: dict[str, int] = {}  # of texts in done/: edited, redone, undone
         self.warnings: dict[str, int] = {}  # by code
         self.last_error: str | None = None
         self.finished_at = self._started  # when a picture left the inbox last, on the clock
@@ -37,6 +38,9 @@ class Tally:
     def count(self, outcome: Outcome) -> None:
         if outcome.is_recovered:
             return  # what an earlier run did
+        if outcome.event is not None:
+            self._count_change(outcome.event)
+            return
         with self._counting:
             for code in outcome.warnings:
                 self.warnings = {**self.warnings, code: self.warnings.get(code, 0) + 1}
@@ -50,6 +54,10 @@ class Tally:
                 self.last_error = f"{outcome.path}: {outcome.message}"
             self.finished_at = self._clock()
             self._finished.append(self.finished_at)
+
+    def _count_change(self, event: str) -> None:
+        with self._counting:
+            self.changes = {**self.changes, event: self.changes.get(event, 0) + 1}
 
     def count_duplicate(self) -> None:
         with self._counting:
@@ -99,7 +107,7 @@ class Rest:
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """Where one file of the inbox stands.  `commands.inspect` turns it into a sentence, and nobody else."""
+    """Where one file of the inbox stands.  `commands.sentences` turns it into one, and nobody else."""
 
     state: Where
     # ignored: the rule.  unserved: which picture it is, and what would serve it.
@@ -232,6 +240,7 @@ class Measures:
     captioner: Gauges = Gauges()
     notices: Mapping[str, int] = field(default_factory=dict)  # of the webhook, by result
     notices_waiting: int | None = None
+    changes: Mapping[str, int] = field(default_factory=dict)  # of texts in done/, by event
     cached: int = 0
     libraries: tuple[LibraryStatus, ...] = ()
     is_resting: bool = False  # somebody wants a pause, or the hours are closed

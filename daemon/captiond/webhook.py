@@ -1,4 +1,4 @@
-"""Tells a server about every picture that left the inbox: one POST of JSON each, in order.
+"""Tells a server about every picture that left the inbox, and about texts that changed: a POST of JSON each.
 
 No picture waits for it: a thread of its own does it.  What the server does not take is sent again, after
 longer and longer waits, for some minutes; then it is dropped and counted, as is the oldest where too many
@@ -135,10 +135,10 @@ class Webhook:
 
 def notice(outcome: Outcome) -> dict[str, Any]:
     """What the server is sent about one picture."""
-    suffix = sidecar.SUFFIXES[outcome.folder]
+    suffix, what = sidecar.SUFFIXES[outcome.folder], outcome.event or outcome.folder
     return {
-        "id": job_id(outcome.path, f"{outcome.folder} {outcome.sha256} {outcome.at.timestamp()}"),
-        "event": "captioned" if outcome.folder == "done" else "failed",
+        "id": job_id(outcome.path, f"{what} {outcome.sha256} {outcome.at.timestamp()}"),
+        "event": outcome.event or ("captioned" if outcome.folder == "done" else "failed"),
         **name_keys("path", outcome.path),
         "folder": outcome.folder,
         **({"library": outcome.library} if outcome.library is not None else {}),

@@ -21,10 +21,10 @@ from tempfile import TemporaryDirectory
 from typing import Any
 from unittest.mock import patch
 
-from delivery_world import LATER, NEW_WORDS, World, users_files
+from delivery_world import World, users_files
 
 from captiond.delivery import moves
-from torture import MEMORY, PATH, Scenario, Score, judge, lay_out
+from torture import MEMORY, PATH, REVISIONS, Scenario, Score, judge, lay_out, revision
 
 MODIFIED_NS = 1_700_000_000_123_456_789
 MOST_STATES_AT_ONE_STEP = 40  # of more than these, a drawn sample
@@ -291,8 +291,8 @@ def _watched_delivery(folder: Path, scenario: Scenario) -> tuple[World, list[Mom
             act = partial(world.publish, delivery, world.claim(delivery, world.settled(PATH)))
         elif scenario.act == "duplicate":
             act = partial(delivery.claim, world.settled(PATH))
-        elif scenario.act == "revise":
-            act = partial(delivery.edit, PATH, NEW_WORDS, LATER)
+        elif scenario.act in REVISIONS:
+            act = revision(delivery, scenario.act)
         else:
             act = partial(world.reject, delivery, world.settled(PATH))
         shutil.copytree(root, folder / "bare", ignore=shutil.ignore_patterns("state"))

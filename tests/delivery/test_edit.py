@@ -28,6 +28,7 @@ from captiond.delivery import moves
 from captiond.delivery.journal import Trace
 from captiond.errors import NotThere, Surroundings, TryLater
 from captiond.records import Described, Fingerprint, Texts, Written
+from captiond.sidecar.rewriting import accepted
 from captiond.sidecar.schema import json_schema
 
 PATH = os.fsdecode(b"trip/\xff.jpg")
@@ -391,3 +392,20 @@ def test_keywords_that_the_picture_had_are_not_ours(tmp_path: Path) -> None:
         delivery.edit(PATH, lambda texts, limits: first, LATER)
         delivery.edit(PATH, lambda texts, limits: second, LATER)
     assert (owned[-1].keywords, owned[-1].keyword_paths) == (("sea",), ())
+
+
+def test_who_accepts_the_texts_leaves_them_and_is_noted(world: World) -> None:
+    """The image stays byte for byte, the mark is gone, and a later edit takes the note with it."""
+    record, image = world.done / f"{PATH}.caption.json", (world.done / PATH).read_bytes()
+    record.write_text(json.dumps(told(world) | {"needs_look": True}))
+    with world.opened() as delivery:
+        delivery.rewrite(PATH, lambda one: accepted(one, LATER, "Ada"), LATER)
+        assert told(world)["accepted"] == {"at": "2026-11-24T18:30:00Z", "by": "Ada"}
+        assert "needs_look" not in told(world) and told(world)["caption"] == WORDS
+        assert (world.done / PATH).read_bytes() == image
+        again = record.stat()
+        delivery.rewrite(PATH, lambda one: accepted(one, LATER, "Ben"), LATER)
+        assert record.stat() == again and told(world)["accepted"]["by"] == "Ada"
+        delivery.edit(PATH, NEW_WORDS, LATER)
+    assert "accepted" not in told(world)
+    world.check_quiet()

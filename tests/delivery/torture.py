@@ -24,7 +24,7 @@ import sys
 import time
 import traceback
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from functools import cache
@@ -33,19 +33,25 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from delivery_world import (
+    FACTS,
     LATER,
     MOVES,
     NEW_WORDS,
+    STAMP,
     WORDS,
     World,
     apart,
     embed,
     embed_beside,
     picky,
+    said,
     users_files,
 )
 
 from captiond import sidecar
+from captiond.delivery import Delivery
+from captiond.records import Texts, Timings
+from captiond.sidecar.rewriting import undone
 
 # What changes a file system, and what makes a change durable.
 CALLS = (
@@ -69,6 +75,9 @@ PATIENCE_SECONDS = 30.0
 MEMORY = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
 
 
+REVISIONS = ("revise", "edit_all", "redo", "undo")  # of what lies in done/
+
+
 @dataclass(frozen=True)
 class Point:
     """The `nth` time that the child makes this system call."""
@@ -81,7 +90,7 @@ class Point:
 class Scenario:
     """What the child does, and what lies there before it."""
 
-    act: str  # publish, set_aside, revise, duplicate or recover
+    act: str  # publish, set_aside, duplicate, recover, or one of REVISIONS
     move: str
     taken: bool = False  # the delivered name is taken already
     beside: bool = False  # other files lie beside the picture and travel with it
@@ -91,7 +100,7 @@ class Scenario:
 
     @property
     def revises(self) -> bool:
-        return "revise" in (self.act, self.before)
+        return bool({self.act, self.before} & {*REVISIONS})
 
     @property
     def sends_again(self) -> bool:
@@ -157,6 +166,8 @@ def lay_out(root: Path, scenario: Scenario) -> World:
     if scenario.revises or scenario.sends_again:
         with world.opened(**scenario.rules()) as delivery:
             world.caption(delivery, world.settled(PATH))
+            if "undo" in (scenario.act, scenario.before):
+                delivery.edit(PATH, NEW_WORDS, LATER)
     if scenario.sends_again:
         for path, data in {PATH: DATA, **world.beside}.items():
             (world.inbox / path).write_bytes(data)
@@ -250,7 +261,7 @@ def check_recovery(world: World, scenario: Scenario) -> bool:
             world.work_off(delivery)
         assert delivery.recover() == []
         if scenario.revises:
-            _check_revision(world)
+            _check_revision(world, scenario)
             delivery.edit(PATH, "Somebody else's words.", LATER)
         if scenario.sends_again:
             assert world.asked <= 1, "the model was asked about a duplicate"
@@ -272,13 +283,23 @@ def check_recovery(world: World, scenario: Scenario) -> bool:
     return had_record
 
 
-def _check_revision(world: World) -> None:
-    """The old words or the new ones, in the sidecar and in the image; check_quiet compares the two."""
+def _check_revision(world: World, scenario: Scenario) -> None:
+    """The old texts or the new ones, in the sidecar and in the image; check_quiet compares the two."""
     told = json.loads((world.done / f"{PATH}.caption.json").read_bytes())
-    if told["caption"] == NEW_WORDS:
-        assert told["edited"]["model_caption"] == WORDS
-    else:
-        assert (told["caption"], told.get("edited")) == (WORDS, None)
+    act = next(one for one in (scenario.act, scenario.before) if one in REVISIONS)
+    edited = (told.get("edited") or {}).get("model_caption")
+    history = [one["why"] for one in told.get("history", ())]
+    there = told["caption"], edited, told.get("fields"), history
+    model: Any = (WORDS, None, None, [])
+    by_person = (NEW_WORDS, WORDS, None, ["edit"])
+    fields = {"alt_text": "Rex", "title": "Rex", "keywords": ["rex"], "visible_text": ""}
+    either = {
+        "revise": (model, by_person),
+        "edit_all": (model, (NEW_WORDS, WORDS, fields, ["edit"])),
+        "redo": (model, (NEW_WORDS, None, None, ["redo"])),
+        "undo": (by_person, model),
+    }
+    assert there in either[act], f"neither the old texts nor the new ones: {there}"
     world.check_quiet()
 
 
@@ -391,6 +412,21 @@ def _bring_up() -> None:
         print(os.waitstatus_to_exitcode(status), flush=True)
 
 
+def revision(delivery: Delivery, act: str) -> Callable[[], object]:
+    """What changes the texts of the delivered picture."""
+    if act == "edit_all":
+        texts = Texts(NEW_WORDS, "Rex", "Rex", ("rex",), (), "")
+        return lambda: delivery.edit(PATH, lambda former, limits: texts, LATER)
+    if act == "redo":
+        now, took = said(NEW_WORDS), Timings(0.0, 0.0, 0.0, 0.0)
+        return lambda: delivery.rewrite(
+            PATH, lambda record: sidecar.redone(record, FACTS, now, took, STAMP), LATER
+        )
+    if act == "undo":
+        return lambda: delivery.rewrite(PATH, undone, LATER)
+    return lambda: delivery.edit(PATH, NEW_WORDS, LATER)
+
+
 def _child(root: Path, scenario: Scenario) -> None:
     """Come to the point where the work begins, wait for strace, and do it."""
     world = world_at(root, scenario)
@@ -408,9 +444,10 @@ def _child(root: Path, scenario: Scenario) -> None:
         job = world.claim(delivery, world.settled(PATH))
         _wait()
         world.publish(delivery, job)
-    elif scenario.act == "revise":
+    elif scenario.act in REVISIONS:
+        act = revision(delivery, scenario.act)
         _wait()
-        delivery.edit(PATH, NEW_WORDS, LATER)
+        act()
     else:
         settled = world.settled(PATH)
         _wait()
@@ -450,7 +487,7 @@ def main() -> int:
     ]
     scenarios += [
         (Scenario(act, move, beside=beside), arguments.every)
-        for act in ("revise", "duplicate")
+        for act in (*REVISIONS, "duplicate")
         for move in MOVES
         for beside in (False, True)
     ]
@@ -467,7 +504,7 @@ def main() -> int:
             Scenario(act, move, beside=beside)
             for move in MOVES
             for beside in (False, True)
-            for act in ("publish", "revise", "duplicate", "set_aside")
+            for act in ("publish", *REVISIONS, "duplicate", "set_aside")
             if not (act == "set_aside" and beside)
         ]
         recovered.append(Scenario("publish", "flagged", beside=True, by_date=True))

@@ -15,7 +15,7 @@ from pathlib import Path
 import pillow_heif
 from PIL import Image
 
-from captiond.commands.inspect import sentence
+from captiond.commands.sentences import sentence
 from captiond.inbox import Inbox
 from captiond.inbox.settle import Book
 from captiond.records import SettledFile

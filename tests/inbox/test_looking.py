@@ -15,11 +15,11 @@ from pathlib import Path
 import pytest
 
 from captiond.inbox import mounts
+from captiond.inbox.finding import Kind
 from captiond.inbox.ignore import Ignore
 from captiond.inbox.look import look_into
 from captiond.inbox.neighbours import calls_of
 from captiond.inbox.scan import list_folder, look_at
-from captiond.inbox.settle import Kind
 from captiond.records import Fingerprint
 from captiond.support.lease import Writer, writer_of
 from inbox.making import PNG

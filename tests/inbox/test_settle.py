@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from captiond.inbox.fair import FairQueue, Line
-from captiond.inbox.settle import UNREADABLE_RETRY_SECONDS, Book, Finding, Kind
+from captiond.inbox.finding import Finding, Kind
+from captiond.inbox.settle import UNREADABLE_RETRY_SECONDS, Book
 from captiond.records import Fault, Fingerprint
 from inbox.making import explained
 

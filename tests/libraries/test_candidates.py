@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from captiond.inbox.settle import Finding, Kind
+from captiond.inbox.finding import Finding, Kind
 from captiond.libraries.candidates import OLD_SECONDS, Candidates
 from captiond.records import Fingerprint
 
@@ -42,4 +42,4 @@ def test_what_is_known_is_not_taken_note_of() -> None:
     """Nothing is kept in memory of the pictures that are described."""
     book = candidates(OLD_SECONDS)
     assert not book.observe("known.jpg", OLD, 100.0, 100.0)
-    assert not book.has("known.jpg")
+    assert book.standing("known.jpg", 100.0) is None

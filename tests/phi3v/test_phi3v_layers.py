@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections import deque
 from typing import Any
 
 import pytest
 import torch
-from phi3v_goldens import CASE, CHECKPOINT, LOGIT_TOLERANCE, Case, logits
+from phi3v_goldens import CASE, CHECKPOINT, LOGIT_TOLERANCE, NEW_TOKENS, Case, logits
 from torch import nn
 from transformers.models.phi3.modeling_phi3 import apply_rotary_pos_emb
 
@@ -15,6 +16,15 @@ from captiond.phi3v.layers import add, looked, normed, signed, turn
 from captiond.phi3v.rows import Row
 
 CASES = [CASE[name] for name in ("tall_480x640-c4", "land_640x480-c1", "crossing-c4", "text_only")]
+EXPECTED = [case.greedy_tokens for case in CASES]
+
+
+def _said(decoder: Decoder, processor: Phi3VProcessor, slots: int) -> list[list[int]]:
+    requests = [Request.of(case.batch(processor), NEW_TOKENS, dtype=torch.float32) for case in CASES]
+    left = deque(requests)
+    answers = decoder.run(lambda room: [left.popleft() for _ in range(min(room, len(left)))], slots)
+    found = {id(request): said.tokens for request, said in answers}
+    return [found[id(request)] for request in requests]
 
 
 def _first_scores(model: Phi3VForCausalLM, case: Case, processor: Phi3VProcessor) -> torch.Tensor:
@@ -105,3 +115,44 @@ def test_squeezed_layers_take_the_short_way_too(processor: Phi3VProcessor) -> No
         expected = logits(squeezed, case.batch(processor), logits_to_keep=1)[0, 0]
         found = _first_scores(squeezed, case, processor)
         assert torch.cosine_similarity(found, expected, dim=0) > 0.999
+
+
+@pytest.mark.parametrize("slots", [1, 3])
+def test_the_librarys_layers_say_the_same(
+    slots: int, processor: Phi3VProcessor, sdpa: Phi3VForCausalLM
+) -> None:
+    """The loop through the library's own layers, which stay to compare with, gives the same tokens."""
+    assert _said(Decoder(sdpa, (), in_fewer_passes=False), processor, slots) == EXPECTED
+
+
+def _attended_one_by_one(
+    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, cu_seq_q: torch.Tensor,
+    cu_seq_k: torch.Tensor, max_q: int, max_k: int, *, scale: float, enable_gqa: bool,
+    seqused_k: torch.Tensor,
+) -> torch.Tensor:  # fmt: skip
+    """What torch documents of `varlen_attn`, which only a GPU has: row by row, of what each has used."""
+    heard = []
+    for row, (start, used) in enumerate(zip(cu_seq_k[:-1].tolist(), seqused_k.tolist(), strict=True)):
+        assert cu_seq_q[row + 1] - cu_seq_q[row] == max_q == 1 and used <= max_k
+        own = slice(start, start + used)
+        scores = torch.einsum("hd,phd->hp", query[row], key[own]) * scale
+        heard.append(torch.einsum("hp,phd->hd", scores.softmax(-1), value[own]))
+    return torch.stack(heard)
+
+
+@pytest.mark.parametrize("slots", [1, 3])
+def test_attention_by_real_lengths_reads_each_rows_own_places(
+    slots: int, processor: Phi3VProcessor, sdpa: Phi3VForCausalLM, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Rows of several lengths, which come and go, are read from where their slots begin to where they end."""
+    monkeypatch.setattr("captiond.phi3v.layers.varlen_attn", _attended_one_by_one)
+    assert _said(Decoder(sdpa, (), by_real_lengths=True), processor, slots) == EXPECTED
+
+
+def test_real_lengths_are_refused_where_torch_has_none(
+    sdpa: Phi3VForCausalLM, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An older torch is told of when the loop is made, not by a picture."""
+    monkeypatch.setattr("captiond.phi3v.layers.varlen_attn", None)
+    with pytest.raises(ValueError, match="newer torch"):
+        Decoder(sdpa, (), by_real_lengths=True)

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from captiond.commands.inspect import sentence
+from captiond.commands.sentences import sentence
 from captiond.status import Standing, Status, Unserved, Where
 from captiond.support.wire import decoded, parsed
 

@@ -16,7 +16,9 @@ from PIL import Image
 
 from captiond.delivery.intake import BadName, Intake
 from captiond.errors import Surroundings
+from captiond.formats import extras
 from daemon_process import Place, Running
+from formats.making import RAWS
 
 TYPED = {"Content-Type": "application/octet-stream"}
 
@@ -144,3 +146,16 @@ def test_an_inbox_that_is_gone_is_the_surroundings_trouble(tmp_path: Path) -> No
     """It may come back: whoever sends is told to try again."""
     with pytest.raises(Surroundings):
         Intake(tmp_path / "gone").begin()
+
+
+@pytest.mark.skipif(extras.why_not("raw") is None, reason="the extra raw is installed here")
+def test_pictures_that_are_not_served_are_told_by_kind(running: tuple[Place, Running, httpx.Client]) -> None:
+    """First among the files, and counted, with what would serve them."""
+    place, daemon, door = running
+    for name in ("one.dng", "two.NEF"):
+        place.drop(RAWS["DNG"], name)
+    daemon.until(lambda: [one["files"] for one in door.get("/api/inbox").json()["unserved"]] == [2])
+    told = door.get("/api/inbox").json()
+    assert told["unserved"][0] == {"kind": "RAW", "files": 2, "advice": "pip install 'captiond[raw]'"}
+    assert [one["state"] for one in told["files"][:2]] == ["unserved", "unserved"]
+    assert "captiond[raw]" in told["files"][0]["sentence"]

@@ -25,6 +25,7 @@ ENVIRONMENT = {"CAPTIOND_LIMITS__ATTEMPTS": "5", "CAPTIOND_MODEL__API_KEY": "k3y
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     root = tmp_path_factory.mktemp("daemon")
     (root / "token").write_text(TOKEN)
+    (root / "token").chmod(0o600)
     settings = {
         "notify": {"url": HOOK, "timeout_seconds": 0.5},
         "http": {"token_file": str(root / "token")},

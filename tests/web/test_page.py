@@ -23,9 +23,9 @@ TOKEN = "0123456789abcdef0123456789abcdef"
 DESCRIPTION = 0x010E
 
 
-def two_coloured() -> bytes:
+def two_coloured(colour: str = "green") -> bytes:
     """Of one colour it would need a look, since such a picture shows nothing."""
-    image, buffer = Image.new("RGB", (60, 40), "green"), io.BytesIO()
+    image, buffer = Image.new("RGB", (60, 40), colour), io.BytesIO()
     image.paste("white", (0, 0, 30, 40))
     image.save(buffer, "JPEG")
     return buffer.getvalue()
@@ -126,7 +126,7 @@ def test_what_needs_a_look_is_found_and_counted_until_a_person_changed_it(served
     said = "A sign with the number 555-0142 and info@shop.example on it."
     served.server.script.append(said)
     id = served.drop("sign.jpg", two_coloured())["id"]
-    served.drop("leaf.jpg", two_coloured())
+    served.drop("leaf.jpg", two_coloured("blue"))
 
     def found(**filters: str) -> list[str]:
         answer = served.door.get("/api/pictures", params=filters).json()
@@ -203,6 +203,29 @@ def test_all_texts_are_edited_together(served: Served) -> None:
         answer = served.door.patch(f"/api/pictures/{id}", json=refused)
         assert (answer.status_code, bool(answer.json()["detail"])) == (status, True), refused
     assert served.place.sidecar("dog.jpg")["fields"] == {"alt_text": "A dog at rest", "keywords": ["sea"]}
+
+
+def test_a_picture_is_described_again_and_put_back(served: Served) -> None:
+    """By other words this once, whoever wrote what is there; and back, step by step."""
+    id = served.drop("dog.jpg", picture("orange"))["id"]
+    said = served.place.sidecar("dog.jpg")["caption"]
+    empty = {"Content-Type": "application/json"}
+    assert served.door.post(f"/api/pictures/{id}/undo", headers=empty).status_code == 409
+    served.revise(id, "Rex.")
+    answer = served.door.post(f"/api/pictures/{id}/redo", json={"prompt": "Which colour is it?"})
+    assert answer.status_code == 202 and answer.json()["list"]
+    served.daemon.until(lambda: served.place.sidecar("dog.jpg")["prompt"] == "Which colour is it?")
+    served.check("dog.jpg", said)
+    served.told(lambda one: one["id"] == id and one["caption"] == said and not one["edited_at"])
+    for caption, model_caption in (("Rex.", said), (said, None)):
+        answer = served.door.post(f"/api/pictures/{id}/undo", headers=empty)
+        assert (answer.json()["caption"], answer.json()["model_caption"]) == (caption, model_caption)
+        served.check("dog.jpg", caption)
+    assert "history" not in served.place.sidecar("dog.jpg")
+    counted = served.door.get("/metrics").text
+    for event, count in (("edited", 1), ("redone", 1), ("undone", 2)):
+        assert f'captiond_changes_total{{event="{event}"}} {count}.0' in counted
+    assert served.door.post(f"/api/pictures/{10**9}/redo", headers=empty).status_code == 404
 
 
 def test_a_caption_that_was_edited_elsewhere_is_shown(served: Served) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -152,12 +151,12 @@ def test_the_page_shows_each_what_they_may(served: Served) -> None:
 
 def test_the_file_is_read_line_by_line(tmp_path: Path) -> None:
     """A name, a role, a token; comments and empty lines say nothing."""
-    assert read_people(people_file(tmp_path), {}) == (
+    assert read_people(people_file(tmp_path)) == (
         Person("ada", "edit", ADA),
         Person("ben", "look", BEN),
         Person("scanner", "drop", SCANNER),
     )
-    assert ADA not in repr(read_people(people_file(tmp_path), {}))
+    assert ADA not in repr(read_people(people_file(tmp_path)))
 
 
 @pytest.mark.parametrize(
@@ -178,27 +177,29 @@ def test_the_file_is_read_line_by_line(tmp_path: Path) -> None:
 def test_what_is_no_list_of_people_is_refused(tmp_path: Path, text: str, reason: str) -> None:
     """With the line and the reason, and never with a token."""
     with pytest.raises(CannotStart) as caught:
-        read_people(people_file(tmp_path, text), {})
+        read_people(people_file(tmp_path, text))
     assert reason in caught.value.message and caught.value.exit_code is ExitCode.WRONG_SETTINGS
     assert "0123456789" not in caught.value.message and "short" not in caught.value.message
 
 
-def test_a_file_that_others_can_read_is_refused(tmp_path: Path) -> None:
+def test_a_file_that_others_can_read_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """But where systemd hands over its credentials, it minds that itself."""
     for mode in (0o644, 0o604):
-        with pytest.raises(CannotStart, match="chmod o="):
-            read_people(people_file(tmp_path, mode=mode), {})
-    assert read_people(people_file(tmp_path, mode=0o640), {})
+        with pytest.raises(CannotStart, match="chmod o-rw"):
+            read_people(people_file(tmp_path, mode=mode))
+    assert read_people(people_file(tmp_path, mode=0o640))
     file = people_file(tmp_path, mode=0o644)
-    assert read_people(file, {"CREDENTIALS_DIRECTORY": str(tmp_path)})
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path))
+    assert read_people(file)
     elsewhere = tmp_path / "credentials"
     elsewhere.mkdir()
     (elsewhere / "link").symlink_to(file)
-    with pytest.raises(CannotStart):
-        read_people(elsewhere / "link", {"CREDENTIALS_DIRECTORY": str(elsewhere)})
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(elsewhere))
+    with pytest.raises(CannotStart, match="chmod o-rw"):
+        read_people(elsewhere / "link")
     for odd in (tmp_path / "nowhere", tmp_path):
         with pytest.raises(CannotStart, match="cannot be read"):
-            read_people(odd, os.environ)
+            read_people(odd)
 
 
 @pytest.mark.parametrize(

@@ -14,8 +14,9 @@ import json
 from collections.abc import Sequence
 from typing import Protocol, TypeVar, runtime_checkable
 
+from captiond.encoded import Encoded, JpegWish
 from captiond.errors import Rejected, TryLater
-from captiond.records import Answer, CaptionRequest, Encoded, JpegWish, ModelIdentity, Picture
+from captiond.records import Answer, CaptionRequest, ModelIdentity, Picture
 from captiond.status import Gauges
 
 PREPARING = 1  # counts up where the model sees or is asked something else of the same picture and question

@@ -8,47 +8,29 @@ files, queues or verdicts.
 from __future__ import annotations
 
 import json
-import secrets
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from importlib.util import find_spec
-from itertools import groupby
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
 import torch
 from PIL import Image
-from transformers import (
-    AutoConfig,
-    AutoModelForImageTextToText,
-    AutoProcessor,
-    BatchFeature,
-    PreTrainedModel,
-)
-from transformers.models.auto.processing_auto import PROCESSOR_MAPPING
+from transformers import BatchFeature, PreTrainedModel
 from transformers.utils import logging
 
 from captiond import phi3v
+from captiond.captioners.auto import AutoEngine
+from captiond.captioners.batches import (
+    BATCH_SIZE_CPU,
+    BATCH_SIZE_GPU,
+    Completion,
+    More,
+    Question,
+    generated,
+    in_batches,
+)
 from captiond.captioners.placement import Placement
 from captiond.records import CaptionRequest
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Question:
-    """One picture and prompt for an engine that works in batches."""
-
-    inputs: Any
-    request: CaptionRequest
-
-
-class Completion(NamedTuple):
-    """What the network made of one question."""
-
-    text: str
-    prompt_tokens: int
-    new_tokens: int
-    is_finished: bool  # False if max_new_tokens cut it off
 
 
 class Engine(Protocol):
@@ -74,12 +56,6 @@ class Engine(Protocol):
 
     def batch_size_that_fits(self, max_new_tokens: int) -> int:
         """What `model.batch_size: auto` means on this device, as far as can be told ahead."""
-
-
-# At most so many questions, please: fewer or none where there are no more now.
-More = Callable[[int], Sequence[Any]]
-
-BATCH_SIZE_GPU, BATCH_SIZE_CPU = 16, 8
 
 
 def open_engine(folder: Path, place: Placement, num_crops: int) -> Engine:
@@ -174,7 +150,7 @@ class SpreadPhi3VEngine:
         return Question({**prepared, **asked}, request)
 
     def completions(self, more: More, batch_size: int) -> Iterator[tuple[Question, Completion]]:
-        return _in_batches(more, batch_size, self._generate)
+        return in_batches(more, batch_size, self._generate)
 
     def batch_size_that_fits(self, max_new_tokens: int) -> int:
         return BATCH_SIZE_GPU if torch.cuda.is_available() else BATCH_SIZE_CPU
@@ -189,123 +165,12 @@ class SpreadPhi3VEngine:
             "pixel_values": torch.cat([one["pixel_values"] for one in batch]),
             "image_sizes": torch.cat([one["image_sizes"] for one in batch]),
         }
-        sequences = _generated(self.model, inputs, request)
+        sequences = generated(self.model, inputs, request)
         answers = self._processor.answers(sequences, inputs["input_ids"].shape[1])
         return [
             Completion(answer.text, one["input_ids"].shape[1], answer.token_count, answer.is_finished)
             for answer, one in zip(answers, batch, strict=True)
         ]
-
-
-class AutoEngine:
-    """Any checkpoint that AutoModelForImageTextToText loads and whose processor has a chat template.
-
-    Raises ValueError if there is no chat template, since a prompt would then be a guess.
-    """
-
-    def __init__(self, folder: Path, loading: dict[str, Any]) -> None:
-        self._processor = _processor_class(folder).from_pretrained(folder, trust_remote_code=False)
-        if not getattr(self._processor, "chat_template", None):
-            raise ValueError("its processor has no chat template, so nobody knows how to ask it")
-        self.model: PreTrainedModel = AutoModelForImageTextToText.from_pretrained(
-            folder, trust_remote_code=False, **loading
-        )
-        self.model.eval()  # type: ignore[no-untyped-call]
-        tokenizer = self._processor.tokenizer
-        if tokenizer.pad_token_id is None:
-            tokenizer.pad_token = tokenizer.eos_token
-        eos = self.model.generation_config.eos_token_id
-        self._stop_ids = {tokenizer.eos_token_id, *([eos] if isinstance(eos, int) else eos or ())}
-
-    def needed_side(self, width: int, height: int) -> int | None:
-        return None  # each family resizes by rules of its own
-
-    def prepare(self, image: Image.Image) -> Image.Image:
-        return image
-
-    def question(self, prepared: Image.Image, request: CaptionRequest) -> Question:
-        content = [{"type": "image", "image": prepared}, {"type": "text", "text": request.prompt}]
-        text = self._processor.apply_chat_template(
-            [{"role": "user", "content": content}], add_generation_prompt=True, tokenize=False
-        )
-        return Question((prepared, text), request)
-
-    def completions(self, more: More, batch_size: int) -> Iterator[tuple[Question, Completion]]:
-        return _in_batches(more, batch_size, self._generate)
-
-    def batch_size_that_fits(self, max_new_tokens: int) -> int:
-        return BATCH_SIZE_CPU if self.model.device.type == "cpu" else BATCH_SIZE_GPU
-
-    def _generate(
-        self, batch: Sequence[tuple[Image.Image, str]], request: CaptionRequest
-    ) -> list[Completion]:
-        inputs = self._processor(
-            images=[[image] for image, _ in batch],
-            text=[text for _, text in batch],
-            padding=True,
-            padding_side="left",
-            return_tensors="pt",
-        )
-        sequences = _generated(self.model, inputs, request)
-        prompt_tokens = inputs["attention_mask"].sum(dim=-1).tolist()
-        new = sequences[:, inputs["input_ids"].shape[1] :].tolist()
-        return [self._completion(ids, count) for ids, count in zip(new, prompt_tokens, strict=True)]
-
-    def _completion(self, new_ids: list[int], prompt_tokens: int) -> Completion:
-        length = next((at for at, new in enumerate(new_ids) if new in self._stop_ids), len(new_ids))
-        text = self._processor.tokenizer.decode(new_ids[:length], skip_special_tokens=True)
-        return Completion(text.strip(), prompt_tokens, length, is_finished=length < len(new_ids))
-
-
-def _processor_class(folder: Path) -> Any:
-    """The class that loads the folder's processor, without its part for videos where that cannot be had.
-
-    Families that also understand videos (Qwen-VL, SmolVLM) load a processor for those, which needs
-    torchvision; we show pictures only, and torchvision's builds rarely match torch's.
-    """
-    config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
-    known: Any = PROCESSOR_MAPPING.get(type(config), None)
-    if known is None or find_spec("torchvision") or "video_processor" not in known.get_attributes():
-        return AutoProcessor
-
-    def get_attributes(cls: type) -> list[str]:
-        return [name for name in known.get_attributes() if name != "video_processor"]
-
-    return type(known.__name__, (known,), {"get_attributes": classmethod(get_attributes)})
-
-
-def _in_batches(
-    more: More, batch_size: int, generate: Callable[[Sequence[Any], CaptionRequest], list[Completion]]
-) -> Iterator[tuple[Question, Completion]]:
-    """Batch after batch, each of one token limit; by itself what is left to chance, whose seed is its own."""
-
-    def limit(question: Question) -> int:
-        return question.request.max_new_tokens
-
-    while batch := more(batch_size):
-        greedy = [question for question in batch if question.request.temperature == 0]
-        together = [list(group) for _, group in groupby(sorted(greedy, key=limit), key=limit)]
-        for questions in together + [[question] for question in batch if question not in greedy]:
-            completions = generate([question.inputs for question in questions], questions[0].request)
-            yield from zip(questions, completions, strict=True)
-
-
-def _generated(model: PreTrainedModel, inputs: Any, request: CaptionRequest) -> torch.Tensor:
-    on_device = {
-        name: value.to(model.device, model.dtype if value.is_floating_point() else None)
-        for name, value in inputs.items()
-    }
-    # Sampling left on by a checkpoint's own generation_config would give another caption at each repeat.
-    sampling: dict[str, Any] = {"do_sample": False, **dict.fromkeys(("temperature", "top_p", "top_k"))}
-    if request.temperature > 0:
-        sampling = {"do_sample": True, "temperature": request.temperature, "top_p": 1.0, "top_k": 0}
-    devices = [model.device] if model.device.type == "cuda" else []
-    with torch.inference_mode(), torch.random.fork_rng(devices):
-        torch.manual_seed(secrets.randbits(63) if request.seed is None else request.seed)
-        sequences: torch.Tensor = model.generate(  # type: ignore[operator]  # mixed into the base, untyped
-            **on_device, max_new_tokens=request.max_new_tokens, num_beams=1, **sampling
-        )
-    return sequences.cpu()
 
 
 def _left_padded(rows: list[torch.Tensor], value: int) -> torch.Tensor:

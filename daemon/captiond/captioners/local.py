@@ -23,10 +23,11 @@ import structlog
 import torch
 from PIL import Image
 
-from captiond.captioners import fingerprint_of
+from captiond.captioners import fingerprint_of, unloadable
+from captiond.captioners.batches import Completion
 from captiond.captioners.digests import digest_of
 from captiond.captioners.downloads import Downloads
-from captiond.captioners.engines import Completion, Engine, open_engine, stored_dtype
+from captiond.captioners.engines import Engine, open_engine, stored_dtype
 from captiond.captioners.placement import Placement, placement
 from captiond.captioners.text import clean
 from captiond.captioners.threads import use_all_cores, use_one_core
@@ -325,14 +326,9 @@ class LocalCaptioner:
                 ) from error
             if isinstance(error, torch.AcceleratorError):
                 raise _lost(place.device, error) from error
-            raise
-        except (OSError, ValueError, KeyError, ImportError) as error:
-            raise CannotStart(
-                f"model.id: {self._model_id} cannot be loaded: {error}",
-                exit_code=ExitCode.WRONG_SETTINGS,
-                advice="Check that the folder is a whole checkpoint, of a kind that transformers serves by "
-                "AutoModelForImageTextToText.",
-            ) from error
+            raise self._unloadable(error) from error
+        except Exception as error:  # the libraries raise anything for what they cannot load
+            raise self._unloadable(error) from error
         # Loaded again, it is to be the same one: not the CPU for a card that is gone, not another commit.
         self._batch_size, self._device = batch_size, place.device
         self._revision, self._weights = checkpoint.revision, checkpoint.signature
@@ -347,6 +343,14 @@ class LocalCaptioner:
         with self._lock:
             self._used_at = time.monotonic()
             self._engine = engine
+
+    def _unloadable(self, error: Exception) -> CannotStart:
+        said = str(error).strip() or type(error).__name__
+        return CannotStart(
+            f"model.id: {self._model_id} cannot be loaded: {said}",
+            exit_code=ExitCode.WRONG_SETTINGS,
+            advice=unloadable.advice(error),
+        )
 
     def _answer(self, completion: Completion, request: CaptionRequest) -> Answer:
         text = clean(completion.text)

@@ -24,8 +24,9 @@ from captiond.captioners import fingerprint_of
 from captiond.captioners.chat import Reply, count
 from captiond.captioners.server import Asking, Server
 from captiond.captioners.text import clean
+from captiond.encoded import Encoded, JpegWish
 from captiond.errors import CannotStart, ExitCode, Rejected, Surroundings, TryLater
-from captiond.records import Answer, CaptionRequest, Encoded, JpegWish, ModelIdentity, Notice, Picture
+from captiond.records import Answer, CaptionRequest, ModelIdentity, Notice, Picture
 from captiond.status import Gauges
 
 log = structlog.get_logger(__name__)

@@ -24,8 +24,9 @@ from captiond import __version__, jpeg
 from captiond.captioners import troubles, way
 from captiond.captioners.chat import Reply, body, has_error_inside, is_stream, read, retry_after
 from captiond.captioners.text import clean
+from captiond.encoded import JpegWish
 from captiond.errors import CannotStart, ExitCode, Rejected, Surroundings, TryLater, Verdict
-from captiond.records import CaptionRequest, JpegWish
+from captiond.records import CaptionRequest
 from captiond.support.http import TooLarge, exchange
 
 log = structlog.get_logger(__name__)

@@ -12,7 +12,7 @@ from typing import NoReturn
 import click
 
 from captiond import __version__
-from captiond.cli import checking, library, looking, pictures, reference, serving, waiting
+from captiond.cli import again, checking, library, looking, pictures, reference, serving, waiting
 from captiond.cli.say import say
 from captiond.commands.manual import Commands
 from captiond.errors import CannotStart, ExitCode, Surroundings, Verdict
@@ -26,6 +26,10 @@ COMMANDS = (
     looking.explain,
     looking.health,
     pictures.retry,
+    again.redo,
+    again.undo,
+    again.export,
+    again.bring_in,
     library.library,
     waiting.pause,
     waiting.resume,

@@ -21,6 +21,13 @@ def say_lines(lines: Iterable[str]) -> None:
         say(line)
 
 
+def say_raw(lines: Iterable[str]) -> None:
+    """For programs, in UTF-8, as they are: into a file or a pipe."""
+    for line in lines:
+        sys.stdout.buffer.write(line.encode("utf-8", "replace"))
+    sys.stdout.buffer.flush()
+
+
 def say_json(told: Any, indent: int | None = None) -> None:
     """For programs; to them an escape is the very same character."""
     text = json.dumps(told, ensure_ascii=False, indent=indent)

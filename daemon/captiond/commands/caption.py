@@ -65,14 +65,14 @@ def looks(settings: Settings, files: Sequence[Path], *, in_order: bool) -> Itera
 
 def _captioned(settings: Settings, files: Sequence[Path]) -> Generator[Look, None, None]:
     from captiond.exiftool import Exiftool
-    from captiond.service.build import captioner_of, decoders_of
+    from captiond.service.build import captioner_of, decoders_of, preview_of
     from captiond.service.rules import RuleBook
 
     exiftool = Exiftool()
     captioner, rules = captioner_of(settings), RuleBook(settings, exiftool).of("")
     captioner.load()
     decoders = decoders_of(settings)
-    preparing = Preparing(captioner, decoders, preview_of=exiftool.preview)
+    preparing = Preparing(captioner, decoders, preview_of=preview_of(settings, exiftool))
 
     def prepare(data: bytes, file: Path) -> Ready[Any]:
         return preparing.of(data, max_pixels=rules.max_pixels, name=file.name)

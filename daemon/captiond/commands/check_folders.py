@@ -21,7 +21,8 @@ from captiond.libraries import Place
 from captiond.names import OWN_FOLDER
 from captiond.records import Notice
 from captiond.service.build import places_of
-from captiond.settings.schema import Folders, Library
+from captiond.settings.library import Library
+from captiond.settings.schema import Folders
 from captiond.support import openat, own
 
 

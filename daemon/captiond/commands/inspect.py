@@ -1,8 +1,7 @@
 """What `status`, `explain` and `health` find out from a process of their own, whether a daemon runs or not.
 
 Asks the daemon where there is one, else looks into its history, and into the folders by its own rules.
-Opens regular files only, reads no more of them than a record may have, and changes nothing.  Where a file
-stands becomes a sentence here and nowhere else.
+Opens regular files only, reads no more of them than a record may have, and changes nothing.
 """
 
 from __future__ import annotations
@@ -17,7 +16,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from captiond import sidecar
 from captiond.commands import library_files
 from captiond.commands.folders import refuse_missing
-from captiond.commands.status import duration, moment, of
+from captiond.commands.sentences import sentence
+from captiond.commands.status import moment, of
 from captiond.delivery import folders as delivery_folders
 from captiond.delivery import retry
 from captiond.errors import Surroundings
@@ -34,7 +34,8 @@ from captiond.support import openat, wire
 
 if TYPE_CHECKING:
     from captiond.settings import Settings
-    from captiond.settings.schema import Folders, Library
+    from captiond.settings.library import Library
+    from captiond.settings.schema import Folders
 
 Answer = TypeVar("Answer")
 _LONGEST_RECORD_BYTES = 16 * 1024 * 1024
@@ -196,67 +197,6 @@ _LEFT_ALONE: dict[Where, str] = {
     "ignored": "It stays untouched; rename it if it is an image after all.",
     "unserved": "It stays untouched until then; afterwards, start captiond anew.",
     "companion": "It stays untouched until its picture comes.",
-}
-
-
-def sentence(standing: Standing) -> str:
-    """What stands behind "It is" in a sentence about the file."""
-    return _SENTENCES[standing.state](standing)
-
-
-def _partial(standing: Standing) -> str:
-    said = f"not whole yet ({standing.reason})"
-    if standing.wait_seconds is None:
-        return said
-    fate = "given up" if standing.is_given_up else "tried as it is"
-    return f"{said}; {fate} in {duration(standing.wait_seconds)} if it does not change"
-
-
-def _waiting(standing: Standing) -> str:
-    if standing.behind is None:
-        return "waiting"
-    return f"waiting behind {standing.behind}" if standing.behind else "waiting, next in line"
-
-
-def _deferred(standing: Standing) -> str:
-    why = f": {standing.reason}" if standing.reason else ""
-    return f"tried again in {standing.wait_seconds or 0:.0f} s{why}"
-
-
-def _companion(standing: Standing) -> str:
-    if standing.companion_of is None or standing.picture is None:
-        return "a companion, and no picture that it may travel with is here"
-    of_picture = f"a companion of {shown(standing.companion_of)} and travels with it"
-    return f"{of_picture}; that one is {sentence(standing.picture)}"
-
-
-_SENTENCES: dict[Where, Callable[[Standing], str]] = {
-    "not_there": lambda standing: "not there",
-    "ignored": lambda standing: f"ignored: {standing.reason}",
-    "unserved": lambda standing: str(standing.reason),
-    "companion": _companion,
-    "unlooked": lambda standing: "complete, and not looked at yet",
-    "changing": lambda standing: "being written just now",
-    "settling": lambda standing: f"settling for {standing.wait_seconds or 0:.1f} s more",
-    "untold": lambda standing: (
-        f"settling for {standing.wait_seconds or 0:.1f} s more: "
-        f"{standing.reason or 'nobody can tell whether a program still writes it'}"
-    ),
-    "waiting": _waiting,
-    "held": lambda standing: "held by a writer: a program still has it open for writing",
-    "unfinished": lambda standing: f"unfinished: {standing.reason}",
-    "forsaken": lambda standing: f"unfinished: {standing.reason}; remove that name if it is left over",
-    "partial": _partial,
-    "faulty": lambda standing: f"to be set aside: {standing.reason}",
-    "unreadable": lambda standing: f"unreadable: it {standing.reason}",
-    "deferred": _deferred,
-    "in_work": lambda standing: "in work",
-    "unseen": lambda standing: f"out of sight: {standing.reason}",
-    "described": lambda standing: "described",
-    "failed": lambda standing: f"failed: {standing.reason}",
-    "existing": lambda standing: (
-        "left as it is: it lay there when the library was added, and only what comes later is described"
-    ),
 }
 
 

@@ -21,7 +21,7 @@ from captiond.libraries.marker import mark, marked
 from captiond.names import shown
 from captiond.service.build import places_of
 from captiond.service.rules import ignore_of
-from captiond.settings.schema import Library
+from captiond.settings.library import Library
 
 if TYPE_CHECKING:
     from captiond.settings import Settings

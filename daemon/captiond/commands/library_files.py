@@ -18,7 +18,7 @@ from captiond.support import wire
 
 if TYPE_CHECKING:
     from captiond.settings import Settings
-    from captiond.settings.schema import Library
+    from captiond.settings.library import Library
 
 
 def at_rest(settings: Settings) -> tuple[LibraryStatus, ...]:

@@ -52,9 +52,11 @@ def _state(daemon: Daemon) -> tuple[int, int, str]:
         parts.append(f"{duration(seconds)} left")
     if tally.failed:
         parts.append(f"{tally.failed} failed")
-    trouble = daemon.rooms.gate.trouble
+    trouble, rest = daemon.rooms.gate.trouble, daemon.rooms.gate.rest
     if trouble is not None:
         parts.append(f"paused: {trouble.message}")
+    elif rest is not None:
+        parts.append(f"paused: {rest.reason}")
     if counts.held:
         parts.append(f"{counts.held} being written")
     if counts.incomplete > counts.held:

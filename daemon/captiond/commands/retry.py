@@ -16,7 +16,7 @@ from captiond.libraries.index import forget_failure
 
 if TYPE_CHECKING:
     from captiond.settings import Settings
-    from captiond.settings.schema import Library
+    from captiond.settings.library import Library
 
 
 def put_back(

@@ -97,6 +97,6 @@ files in .captiond/), `not_understood`, `troubles`, `folders` (the folders), `mo
 """
 
 from captiond.delivery.deliver import Delivery
-from captiond.delivery.edit import Overtaken
+from captiond.delivery.edit import Changed, Held, Look, Overtaken
 
-__all__ = ["Delivery", "Overtaken"]
+__all__ = ["Changed", "Delivery", "Held", "Look", "Overtaken"]

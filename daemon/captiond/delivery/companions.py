@@ -20,8 +20,9 @@ from captiond import formats
 from captiond.delivery.files import NO_FILE, allocated, contents
 from captiond.delivery.folders import Beneath
 from captiond.errors import TryLater
+from captiond.formats.raw import RawNote
 from captiond.names import shown
-from captiond.records import NO_NOTES, Fingerprint, Notes, RawNote, Rules
+from captiond.records import NO_NOTES, Fingerprint, Notes, Rules
 from captiond.sidecar.companions import (
     C2PA,
     EDITED,

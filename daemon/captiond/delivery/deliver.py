@@ -16,7 +16,7 @@ from captiond.delivery import duplicates, late, originals
 from captiond.delivery.attempts import Attempts
 from captiond.delivery.attributes import Attributes
 from captiond.delivery.companions import Takers
-from captiond.delivery.edit import Edits, Overtaken, Revise
+from captiond.delivery.edit import Edits, Look, Overtaken, Revise
 from captiond.delivery.failing import Failing, identity
 from captiond.delivery.files import contents, enter, read
 from captiond.delivery.finishing import Finishing
@@ -255,15 +255,13 @@ class Delivery:
         change raises.
         """
 
-        def revise(record: Record) -> Record:
-            texts, limits = record.texts, self._rules_of(record.path).limits
-            assert texts is not None
+        def change(texts: Texts, limits: Limits) -> Texts:
             new = replace(texts, caption=words) if isinstance(words, str) else words(texts, limits)
             if was is not None and texts.caption not in (was, new.caption):
                 raise Overtaken(path, texts.caption)
-            return record if new == texts else edited(record, new, at, by)
+            return new
 
-        return self.rewrite(path, revise, at)[0]
+        return self.rewrite(path, by_person(change, self._rules_of, at, by), at)[0]
 
     def rewrite(self, path: str, revise: Revise, at: datetime) -> tuple[Delivered, Record]:
         """Other texts for the image done/`path`, in it, in its sidecar, and beside it; see the module `edit`.
@@ -272,6 +270,11 @@ class Delivery:
         """
         with ours(f"changing the texts of {shown(path)}"):
             return self._edits.rewrite(self._folders["done"], path, revise, at)
+
+    def look(self, path: str) -> Look:
+        """The image done/`path` and its record.  NotThere; Changed if it is another; Held by a writer."""
+        with ours(f"looking at {shown(path)}"):
+            return self._edits.look(self._folders["done"], path)
 
     def recover(self) -> list[Delivered]:
         """Finish what a crash left, without the model; what cannot be finished is told in `unresolved`.
@@ -294,6 +297,17 @@ class Delivery:
         except (OSError, ValueError, Surroundings):
             record = None
         return sidecar.outcome(record, delivered, datetime.now(UTC))
+
+
+def by_person(change: Change, rules_of: RulesOf, at: datetime, by: str | None = None) -> Revise:
+    """What a person's change makes of a record; the same where it changes no text."""
+
+    def revise(record: Record) -> Record:
+        assert record.texts is not None
+        new = change(record.texts, rules_of(record.path).limits)
+        return record if new == record.texts else edited(record, new, at, by)
+
+    return revise
 
 
 def refuse(settled: SettledFile, attempt: int, rules: Rules) -> None:

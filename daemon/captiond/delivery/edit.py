@@ -60,9 +60,10 @@ from captiond.delivery.troubles import of_one_picture
 from captiond.errors import NotThere, TryLater
 from captiond.formats import raw
 from captiond.names import checked_path, job_id, shown
-from captiond.records import Delivered, Notes, RawNote, RulesOf, Texts
+from captiond.records import Delivered, Fingerprint, Notes, RulesOf, Texts
 from captiond.sidecar import Record
 from captiond.sidecar.companions import TEXT, XMP, Tail, credentials_of, notes_of, raw_endings, tails
+from captiond.support.lease import is_held_by_writer
 from captiond.support.openat import FILE, split, sync_folder
 
 _OURS = re.compile(r"([0-9a-f]{24})\..*", re.DOTALL)
@@ -80,6 +81,30 @@ class Overtaken(TryLater):
     def __init__(self, path: str, caption: str) -> None:
         super().__init__(f"the caption of {shown(path)} was changed meanwhile")
         self.caption = caption
+
+
+class Changed(TryLater):
+    """The picture is not, or not any more, the one that its record tells of."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__(
+            f"{shown(path)} is not, or not any more, the file that was captioned",
+            advice="Another program has changed it, or writes to it; in the inbox it is captioned anew.",
+        )
+
+
+class Held(Changed):
+    """Somebody has it open for writing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """A delivered picture as it is, with the record beside it."""
+
+    record: Record
+    texts: Texts
+    data: bytes = field(repr=False)
+    fingerprint: Fingerprint
 
 
 class Edits:
@@ -113,8 +138,25 @@ class Edits:
                         raise
                     stands = True
             if not stands:
-                raise _changed(path)
+                raise Changed(path)
             return _delivered(path, record), record
+
+    def look(self, done: Folder, path: str) -> Look:
+        """What lies there, through one descriptor.  NotThere if nothing does; Changed, or Held."""
+        old = _read(done, path)
+        folder_name, name = split(path)
+        with known(path), done.folder(folder_name) as folder:
+            file = os.open(name, FILE, dir_fd=folder)
+        try:
+            told = Fingerprint.of(os.fstat(file))
+            data = contents(file, told.size) if is_regular(file) else b""
+            if is_held_by_writer(file):
+                raise Held(path)
+            if _sha256(data) != old.record.published_sha256:
+                raise Changed(path)
+            return Look(old.record, old.texts, data, told)
+        finally:
+            os.close(file)
 
     def recover(self, done: Folder) -> None:
         """Bring to an end what a crash or a trouble left."""
@@ -150,10 +192,10 @@ class Edits:
             beside = _beside(folder, name)
             is_signed = any(exists(folder, one) for one in credentials_of(name))
         if image.sha256 != told.published_sha256:
-            raise _changed(path)
+            raise Changed(path)
         xmp, text = (beside[kind][1].data if kind in beside else None for kind in (XMP, TEXT))
         describe, format = self._rules_of(told.path).describe, told.source.format or ""
-        of_raw = RawNote("", beside[_OF_RAW][1].data) if _OF_RAW in beside else None
+        of_raw = raw.RawNote("", beside[_OF_RAW][1].data) if _OF_RAW in beside else None
         notes = Notes(xmp, text, name=told.path, is_signed=is_signed, raw=of_raw)
         described = describe(image.data, format, texts, notes=notes, own=ours(old.record, old.texts))
         files, contents, merged = [image], [described.data], {}
@@ -265,13 +307,6 @@ def _read(done: Folder, path: str) -> _Old:
 def _delivered(path: str, record: Record) -> Delivered:
     name = path + sidecar.CAPTION_SUFFIX
     return Delivered(path, name, record.published_sha256, "done", record.path, record.source.sha256)
-
-
-def _changed(path: str) -> TryLater:
-    return TryLater(
-        f"{shown(path)} is not, or not any more, the file that was captioned",
-        advice="Another program has changed it, or writes to it; in the inbox it is captioned anew.",
-    )
 
 
 def _sha256(data: bytes) -> str:

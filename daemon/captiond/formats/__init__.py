@@ -172,11 +172,13 @@ def served_endings() -> frozenset[str]:
 
 def endings_that_take(name: str) -> tuple[str, ...]:
     """Of the pictures that may take a file of this name along; no RAW takes another."""
-    return _TAKING_RAW if raw.has_ending(name) else _TAKING
+    return _taking(raw.has_ending(name))
 
 
-_TAKING_RAW = tuple(ending for one in (*FORMATS, JXL) if is_served(one) for ending in one.endings)
-_TAKING = (*_TAKING_RAW, *(RAW.endings if is_served(RAW) else ()))
+@cache
+def _taking(is_raw: bool) -> tuple[str, ...]:
+    taking = (*FORMATS, JXL) if is_raw else (*FORMATS, JXL, RAW)
+    return tuple(ending for one in taking if is_served(one) for ending in one.endings)
 
 
 def listed(conjunction: str) -> str:

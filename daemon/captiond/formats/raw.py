@@ -9,6 +9,7 @@ from __future__ import annotations
 import mmap
 import struct
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 
 Read = Callable[[int, int], bytes]  # offset, how many: up to so many bytes from there
 
@@ -42,6 +43,15 @@ _BY_MAKER = (
     (b"NIKON", "NEF"), (b"SONY", "ARW"), (b"PENTAX", "PEF"), (b"SAMSUNG", "SRW"), (b"Hasselblad", "3FR"),
     (b"EPSON", "ERF"), (b"EASTMAN KODAK", "DCR"), (b"Kodak", "DCR"), (b"Mamiya", "MEF"),
 )  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class RawNote:
+    """A camera's RAW of the same shot that travels along: what is said goes into its own .xmp, too."""
+
+    suffix: str  # of its name, on the picture's stem: .NEF
+    xmp: bytes | None = None  # what that says; None: there is none
+    shares: bool = False  # its .xmp is the picture's
 
 
 def kind_of(read: Read) -> str | None:

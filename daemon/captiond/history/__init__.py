@@ -20,6 +20,7 @@ import structlog
 from captiond.errors import Surroundings
 from captiond.history.find import CHOICES, MOST_CHOICES, Wanted, finding, has_word, has_words, those
 from captiond.history.rows import (
+    BY_DELIVERED,
     COLUMNS,
     COUNT_NEEDING_A_LOOK,
     COUNTS,
@@ -248,6 +249,22 @@ def _insert(connection: sqlite3.Connection, outcomes: list[Outcome]) -> None:
     with connection:
         connection.execute("BEGIN IMMEDIATE")
         for outcome in outcomes:
+            if outcome.event is not None:
+                _follow(connection, outcome, by_words=by_words)
+                continue
             cursor = connection.execute(INSERT, row_of(outcome))
             if by_words and cursor.rowcount:
                 connection.execute(WORDS_ADD, (cursor.lastrowid, outcome.caption, shown(outcome.path)))
+
+
+def _follow(connection: sqlite3.Connection, outcome: Outcome, *, by_words: bool) -> None:
+    """The line of a picture that a model has described anew; what people change, they change here at once."""
+    where = (stored(outcome.delivered), stored(outcome.path))
+    row = connection.execute(BY_DELIVERED, where).fetchone()
+    if row is None or outcome.event != "redone" or outcome.caption is None:
+        return
+    id, former = row
+    connection.execute(RESTORE, (outcome.caption, outcome.model, id))
+    if by_words:
+        connection.execute(WORDS_REMOVE, (id, former, shown(outcome.path)))
+        connection.execute(WORDS_ADD, (id, outcome.caption, shown(outcome.path)))

@@ -83,6 +83,9 @@ RESTORE = """
 UPDATE pictures SET first_caption = NULL, caption = ?, edited_at = NULL, model = coalesce(?, model)
 WHERE id = ?
 """
+BY_DELIVERED = """
+SELECT id, caption FROM pictures WHERE delivered = ? AND folder = 'done' AND path = ? ORDER BY id DESC LIMIT 1
+"""
 MARK = "UPDATE pictures SET needs_look = ? WHERE id = ?"
 COUNTS = "SELECT folder, pictures FROM totals"
 COUNT_NEEDING_A_LOOK = "SELECT count(*) FROM pictures WHERE needs_look"

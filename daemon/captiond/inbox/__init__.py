@@ -211,6 +211,11 @@ class Inbox:
                 missed_events=self._survey.missed_events,
             )
 
+    def is_busy(self) -> bool:
+        """Is a picture in work, or could one be begun?"""
+        with self._lock:
+            return self._book.begun_or_next > 0
+
     def newly_not_whole(self) -> list[tuple[str, Standing]]:
         """Each file that waits for its rest, once."""
         with self._lock:

@@ -11,8 +11,8 @@ import pwd
 import stat
 
 from captiond.errors import as_surroundings
+from captiond.inbox.finding import Finding, Kind
 from captiond.inbox.neighbours import says_unfinished
-from captiond.inbox.settle import Finding, Kind
 from captiond.inbox.whole import find_fault, find_lack
 from captiond.records import Fingerprint
 from captiond.support import openat

@@ -15,8 +15,11 @@ from dataclasses import dataclass
 from enum import Enum, auto
 
 from captiond.inbox.fair import Line
+from captiond.inbox.finding import Finding, Kind
 from captiond.records import Fault, Fingerprint, Notice, SettledFile
 from captiond.status import Standing
+
+__all__ = ["SETTLE_UNTOLD_SECONDS", "UNREADABLE_RETRY_SECONDS", "Book", "Finding", "Kind", "Phase"]
 
 UNREADABLE_RETRY_SECONDS = 30.0
 SETTLE_UNTOLD_SECONDS = 10.0
@@ -38,31 +41,6 @@ class Phase(Enum):
 
 # In which order they are listed; all others come first.
 _LISTED = {Phase.IN_WORK: 1, Phase.SETTLING: 2, Phase.WAITING: 3, Phase.TRAVELLING: 4}
-
-
-class Kind(Enum):
-    """What a look into a quiet file found."""
-
-    WHOLE = auto()
-    PARTIAL = auto()
-    FAULTY = auto()  # wrong for good: no time will mend it
-    UNFINISHED = auto()
-    HELD = auto()
-    CHANGED = auto()
-    UNREADABLE = auto()
-    TRAVELS = auto()  # with the picture that `reason` names
-    GONE = auto()
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    kind: Kind
-    reason: str = ""
-    certain: bool = True  # PARTIAL only: whether a file that stays like this is certainly not whole
-    briefly: bool = False  # PARTIAL only: whether a short wait for the rest will do
-    untold: bool = False  # whether nobody can tell if a writer holds it
-    fault: Fault | None = None  # FAULTY only
-    fingerprint: Fingerprint | None = None  # CHANGED only
 
 
 @dataclass(slots=True)
@@ -133,9 +111,6 @@ class Book:
         elif hinted and entry.phase in _LOOKED_INTO_WHEN_HINTED:
             self._wait(path, entry)
         return False
-
-    def has(self, path: str) -> bool:
-        return path in self._entries
 
     def forget(self, path: str) -> None:
         """The file is not there; what is in work stays until it is given back."""
@@ -241,6 +216,11 @@ class Book:
             self._enter(path, entry, Phase.DEFERRED, not_before)
 
     # What to say
+
+    @property
+    def begun_or_next(self) -> int:
+        """How many have their turn now, or will have it when those before them are served."""
+        return self._phases[Phase.WAITING] + self._phases[Phase.IN_WORK]
 
     @property
     def waiting(self) -> int:

@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from captiond.formats import raw
+from captiond.inbox.finding import Finding, Kind
 from captiond.inbox.ignore import Ignore
-from captiond.inbox.settle import Finding, Kind
 from captiond.inbox.unserved import travels
 from captiond.sidecar.companions import JSON, Names, pictures_among
 from captiond.support import openat

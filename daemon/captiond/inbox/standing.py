@@ -7,10 +7,10 @@ import stat
 from collections.abc import Callable
 
 from captiond.inbox import unserved
+from captiond.inbox.finding import Kind
 from captiond.inbox.ignore import NOT_AN_IMAGE, Ignore
 from captiond.inbox.look import look_into
 from captiond.inbox.neighbours import calls_of
-from captiond.inbox.settle import Kind
 from captiond.inbox.shots import seen_with_its_shot
 from captiond.records import Fingerprint
 from captiond.status import Standing, Where

@@ -52,15 +52,11 @@ class Lying:
     @property
     def sentence(self) -> str:
         """What stands behind "It is" in a sentence about the file."""
-        one, exactly = (
-            self.format,
-            f" ({self.detail})" if self.detail not in (None, self.format.shown) else "",
-        )
+        one = self.format
+        exactly = f" ({self.detail})" if self.detail not in (None, one.shown) else ""
         if not formats.is_served(one):
             why = extras.why_not(one.extra or "")
-            return (
-                f"a picture of a format that is not served here: {one.shown}{exactly}; {why} ({self.advice})"
-            )
+            return f"a picture that is not served here: {one.shown}{exactly}; {why} ({self.advice})"
         return f"a {one.shown}{exactly} by its content, and no picture by its name: {self.advice}"
 
 

@@ -39,7 +39,7 @@ class Candidates(Book):
         self, path: str, fingerprint: Fingerprint, earliest: float, latest: float, *, hinted: bool = False
     ) -> bool:
         """Likewise; what is known is not taken note of, and what is old counts as watched since yesterday."""
-        if not self.has(path):
+        if path not in self._entries:
             if self._is_known(path, fingerprint):
                 return False
             last_change = max(fingerprint.modified_ns, fingerprint.changed_ns) / 1e9

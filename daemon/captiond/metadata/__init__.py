@@ -110,6 +110,14 @@ def judge(
     return Judged(said, frozenset(kept), replace, ours, union, name, signature)
 
 
+def kept_fields(written: Collection[Written]) -> frozenset[str]:
+    """The texts of which somebody else's words stayed, in or beside the picture."""
+    fields = {target.name.removeprefix("xmp:"): target.field for target in targets.TABLE}
+    kept = (one.target for one in written if one.action == "kept")
+    names = (name.removeprefix("xmp-sidecar:").removeprefix("xmp:") for name in kept)
+    return frozenset(fields[name] for name in names if name in fields)
+
+
 def our_words(texts: Texts, own: Former) -> Mapping[str, frozenset[str]]:
     """By field, what we say and said before, as it stands in each place."""
     if own is None or isinstance(own, Texts):

@@ -17,7 +17,7 @@ from captiond.metadata.heif import Place
 from captiond.metadata.policy import ALT_TEXT, CAPTION, KEYWORDS, LISTS, TITLE, Said, together
 from captiond.metadata.targets import AUTO
 from captiond.metadata.xmp_words import names_remote_credentials
-from captiond.records import NO_NOTES, Described, Notes, RawNote, Texts, Written
+from captiond.records import NO_NOTES, Described, Notes, Texts, Written
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +89,7 @@ class Describing:
             shared_keywords=judged.union.shared,
         )
 
-    def _of_raw(self, wish: Wish, note: RawNote | None) -> tuple[bytes | None, tuple[Written, ...]]:
+    def _of_raw(self, wish: Wish, note: raw.RawNote | None) -> tuple[bytes | None, tuple[Written, ...]]:
         """The .xmp of the RAW that travels along, if it has one of its own or is to have one."""
         if note is None or note.shares or self.xmp == "never":
             return None, ()

@@ -15,13 +15,14 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 
 import torch
 
+from captiond.phi3v import layers
 from captiond.phi3v.graphs import StepGraphs
 from captiond.phi3v.layers import normed, signed
 from captiond.phi3v.modeling import Phi3VForCausalLM
 from captiond.phi3v.requests import Request, Said
 from captiond.phi3v.rows import Beginning, Row, groups, one_of_each
 from captiond.phi3v.seeing import sent, vectors_of
-from captiond.phi3v.slots import SlotCache
+from captiond.phi3v.slots import RealLengths, SlotCache
 
 # Positions that pass the decoder together in a prefill: enough to fill a GPU, small beside the weights.
 PREFILL_TOKENS = 4096
@@ -50,16 +51,23 @@ class Decoder:
         check_every: int = CHECK_EVERY,
         with_graphs: bool | None = None,
         with_round_shapes: bool | None = None,
+        in_fewer_passes: bool = True,
+        by_real_lengths: bool = False,
     ) -> None:
         """`with_graphs` None: where the model lies on a CUDA device, and its weights are whole.
 
         `with_round_shapes` None: on every CUDA device, since cuDNN plans anew for each shape that it meets,
-        for up to half a second; with graphs always.
+        for up to half a second; with graphs always.  `in_fewer_passes` False takes the library's layers;
+        `by_real_lengths` has each step's attention read what a row's slot holds and no more, by torch's own
+        FlashAttention, for 16 bits on a CUDA device.
 
-        Raises ValueError for a model that `can_decode` refuses.
+        Raises ValueError for a model that `can_decode` refuses, and for real lengths where torch lacks them.
         """
         if not can_decode(model):
             raise ValueError("this loop needs sdpa attention, no sliding window and one device")
+        if by_real_lengths and (layers.varlen_attn is None or not in_fewer_passes):
+            raise ValueError("attention by real lengths needs a newer torch, and layers in fewer passes")
+        self._in_fewer_passes, self._by_real_lengths = in_fewer_passes, by_real_lengths
         self._model = model
         self._stop_ids = frozenset(stop_ids)
         self._prefill_tokens = prefill_tokens
@@ -162,7 +170,11 @@ class Decoder:
         self._block = torch.zeros(self._check_every, slots, dtype=torch.int64, device=device)
         self._scores = torch.zeros(slots, model.config.vocab_size, device=device)
         dtype = model.model.norm.weight.dtype
-        self._cache = SlotCache(model.config, slots, length, device=device, dtype=dtype)
+        self._cache = SlotCache(
+            model.config, slots, length, device=device, dtype=dtype,
+            place_by_place=self._by_real_lengths, is_short_way=self._in_fewer_passes,
+        )  # fmt: skip
+        self._rows = torch.arange(slots + 1, dtype=torch.int32, device=device)
 
     def _hear(self, rows: list[Row], tokens: list[int]) -> None:
         for row, token in zip(rows, tokens, strict=True):
@@ -247,7 +259,9 @@ class Decoder:
         embeddings: torch.Tensor = model.embed_tokens(self._sent(padded))
         pictures = {index: row.request.seen for index, row in enumerate(group) if not row.shared}
         seen = [one for one in pictures.values() if one is not None]
-        vectors = vectors_of(seen, model.vision_embed_tokens, self._device, embeddings.dtype)
+        vectors = vectors_of(
+            seen, model.vision_embed_tokens, self._device, embeddings.dtype, self._in_fewer_passes
+        )
         for index, one in pictures.items():
             if one is None:
                 continue
@@ -287,7 +301,13 @@ class Decoder:
         positions = self._position[:rows]
         self._cache.extend(0, positions[:, None], seen)
         hidden = self._model.model.embed_tokens(self._last[:rows, None])
-        mask = self._mask(positions[:, None], seen, hidden.dtype)
+        mask = None
+        if self._by_real_lengths:
+            starts = self._rows[: rows + 1]
+            used = (positions + 1).int()
+            self._cache.real = RealLengths(starts * self._cache.length, starts, used, seen)
+        else:
+            mask = self._mask(positions[:, None], seen, hidden.dtype)
         hidden = self._through_layers(hidden, positions[:, None], mask)
         self._last[:rows] = self._scored(hidden[:, 0], self._scores[:rows]).argmax(dim=-1)
         # A slot without a row goes on counting; it must not count out of the cache.
@@ -306,7 +326,7 @@ class Decoder:
     ) -> torch.Tensor:
         model = self._model.model
         cosine, sine = model.rotary_emb(hidden, position_ids=positions)
-        turns = (cosine, signed(sine))
+        turns = (cosine, signed(sine) if self._in_fewer_passes else sine)
         for layer in model.layers:
             hidden = layer(
                 hidden,

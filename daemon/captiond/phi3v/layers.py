@@ -10,6 +10,8 @@ Shapes: B rows, L positions, H the decoder's width.
 
 from __future__ import annotations
 
+from contextlib import suppress
+from inspect import signature
 from typing import Any
 
 import torch
@@ -19,7 +21,14 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.models.clip.modeling_clip import CLIPEncoderLayer
 from transformers.models.phi3.modeling_phi3 import Phi3DecoderLayer, Phi3RMSNorm
 
-from captiond.phi3v.slots import SlotCache
+from captiond.phi3v.slots import RealLengths, SlotCache
+
+varlen_attn: Any = None
+with suppress(ImportError):  # torch 2.11 has it, but not yet for rows that fill a part of their slots
+    from torch.nn.attention import varlen
+
+    if "seqused_k" in signature(varlen.varlen_attn).parameters:
+        varlen_attn = varlen.varlen_attn
 
 # quick_gelu(x) is x * sigmoid(1.702 x), which is silu(1.702 x) / 1.702.
 QUICK_GELU = 1.702
@@ -39,7 +48,7 @@ class Phi3VDecoderLayer(Phi3DecoderLayer):  # type: ignore[no-untyped-call]  # i
         **kwargs: Any,
     ) -> torch.Tensor:
         """[B, L, H]; with a SlotCache `hidden_states` itself, changed; the sines are `signed` then."""
-        if not isinstance(past_key_values, SlotCache):
+        if not (isinstance(past_key_values, SlotCache) and past_key_values.is_short_way):
             passed: torch.Tensor = super().forward(
                 hidden_states,
                 attention_mask,
@@ -75,9 +84,26 @@ class Phi3VDecoderLayer(Phi3DecoderLayer):  # type: ignore[no-untyped-call]  # i
         assert own.layer_idx is not None
         turn(every[:, :, : heads + key_heads], *turns)
         keys, values = cache.store(every[:, :, heads:].unflatten(2, (2, key_heads)), own.layer_idx)
+        if cache.real is not None:
+            every_key, every_value = cache.flat(own.layer_idx)
+            return by_real_lengths(every[:, 0, :heads], every_key, every_value, cache.real, own.scaling).view(
+                len(hidden), 1, -1
+            )
         queries = every[:, :, :heads].transpose(1, 2)
         heard: torch.Tensor = sdpa_attention_forward(own, queries, keys, values, mask, scaling=own.scaling)[0]
         return heard.flatten(2)
+
+
+def by_real_lengths(
+    queries: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, real: RealLengths, scale: float
+) -> torch.Tensor:
+    """Attention of one query [rows, heads, width] a row that reads no place behind its row's last."""
+    assert varlen_attn is not None
+    heard: torch.Tensor = varlen_attn(
+        queries, keys, values, real.queries, real.starts, 1, real.longest,
+        scale=scale, enable_gqa=keys.shape[1] != queries.shape[1], seqused_k=real.used,
+    )  # fmt: skip
+    return heard
 
 
 def normed(hidden: torch.Tensor, norm: Phi3RMSNorm) -> torch.Tensor:

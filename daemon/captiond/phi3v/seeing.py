@@ -14,17 +14,21 @@ from captiond.phi3v.tower import Phi3VImageEmbedding
 
 
 def vectors_of(
-    pictures: Sequence[Seen], tower: Phi3VImageEmbedding, device: torch.device, dtype: torch.dtype
-) -> dict[Seen, torch.Tensor]:
+    pictures: Sequence[Seen], tower: Phi3VImageEmbedding, device: torch.device, dtype: torch.dtype,
+    in_fewer_passes: bool = True,
+) -> dict[Seen, torch.Tensor]:  # fmt: skip
     """[positions, H] on the device for each; those that are new pass the tower together."""
     different = list(dict.fromkeys(pictures))
-    new = _looked_at([seen for seen in different if seen.vectors is None], tower, device, dtype)
+    new = _looked_at(
+        [seen for seen in different if seen.vectors is None], tower, device, dtype, in_fewer_passes
+    )
     return {seen: new[seen] if seen in new else sent(seen.vectors, device) for seen in different}
 
 
 def _looked_at(
-    pictures: list[Seen], tower: Phi3VImageEmbedding, device: torch.device, dtype: torch.dtype
-) -> dict[Seen, torch.Tensor]:
+    pictures: list[Seen], tower: Phi3VImageEmbedding, device: torch.device, dtype: torch.dtype,
+    in_fewer_passes: bool,
+) -> dict[Seen, torch.Tensor]:  # fmt: skip
     if not pictures:
         return {}
     crops: list[torch.Tensor] = []
@@ -36,7 +40,7 @@ def _looked_at(
         crops.append(seen.crops.to(device, non_blocking=True))
         count += len(seen.crops)
     layouts = [layout for seen in pictures for layout in seen.layouts]
-    vectors = tower.vectors(torch.cat(crops), orders, layouts, True).to(dtype)
+    vectors = tower.vectors(torch.cat(crops), orders, layouts, in_fewer_passes).to(dtype)
     lengths = [sum(seen.token_counts(tower.merged_side)) for seen in pictures]
     found = dict(zip(pictures, torch.split(vectors, lengths), strict=True))
     for seen, own in found.items():

@@ -7,23 +7,41 @@ never asks the device for a number.
 
 from __future__ import annotations
 
+from typing import Any, NamedTuple
+
 import torch
 
 from captiond.phi3v.configuration import Phi3VConfig
 
 
+class RealLengths(NamedTuple):
+    """Of a step: where each slot begins among all places, which row each query is, and how many it sees."""
+
+    starts: torch.Tensor  # int32 [rows + 1]
+    queries: torch.Tensor  # int32 [rows + 1]
+    used: torch.Tensor  # int32 [rows]
+    longest: int
+
+
 class SlotCache:
-    """`prefill` and `extend` say what the coming `store` calls write, and how much of it attention sees."""
+    """`prefill` and `extend` say what the coming `store` calls write, and how much of it attention sees.
+
+    With `place_by_place` the heads of a place lie beside each other, as attention over real lengths reads
+    them; else the places of a head.  Layers ask `is_short_way` which of their two ways to take.
+    """
 
     def __init__(
-        self, config: Phi3VConfig, slots: int, length: int, *, device: torch.device, dtype: torch.dtype
-    ) -> None:
+        self, config: Phi3VConfig, slots: int, length: int, *, device: torch.device, dtype: torch.dtype,
+        place_by_place: bool = False, is_short_way: bool = True,
+    ) -> None:  # fmt: skip
         heads = config.num_key_value_heads or config.num_attention_heads
         width = config.hidden_size // config.num_attention_heads
         # Zeros: masked places are multiplied by 0, and what lies in fresh memory may be NaN.
-        self._data = torch.zeros(
-            config.num_hidden_layers, 2, slots, heads, length, width, device=device, dtype=dtype
-        )
+        inner = (length, heads) if place_by_place else (heads, length)
+        data = torch.zeros(config.num_hidden_layers, 2, slots, *inner, width, device=device, dtype=dtype)
+        self._data = data.transpose(3, 4) if place_by_place else data
+        self.is_short_way = is_short_way
+        self.real: RealLengths | None = None  # of the coming step, if attention is to keep to them
         self._rows = torch.arange(slots, device=device)
         self._first = self._count = self._seen = 0
         self._places: torch.Tensor | None = None
@@ -38,11 +56,12 @@ class SlotCache:
 
     def prefill(self, first: int, count: int) -> None:
         """Whole prompts come, for the slots from `first` on."""
-        self._first, self._count, self._places = first, count, None
+        self._first, self._count, self._places, self.real = first, count, None, None
 
     def extend(self, first: int, places: torch.Tensor, seen: int) -> None:
         """More comes for the slots from `first` on, to `places` [rows, new]; it may see `seen` places."""
         self._first, self._count, self._places, self._seen = first, len(places), places, seen
+        self.real = None
 
     def store(self, both: torch.Tensor, layer: int) -> tuple[torch.Tensor, torch.Tensor]:
         """Keys and values [rows, new, 2, heads, width] in; those that attention sees out, each
@@ -54,6 +73,17 @@ class SlotCache:
             return both[:, :, 0].transpose(1, 2), both[:, :, 1].transpose(1, 2)
         stored[:, self._rows[slots, None], :, self._places] = both
         return stored[0, slots, :, : self._seen], stored[1, slots, :, : self._seen]
+
+    def update(
+        self, keys: torch.Tensor, values: torch.Tensor, layer_idx: int, *_: Any, **__: Any
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """The same for the library's layers: keys and values [rows, heads, new, width]."""
+        return self.store(torch.stack((keys, values), dim=2).permute(0, 3, 2, 1, 4), layer_idx)
+
+    def flat(self, layer: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """All keys and values [slots * length, heads, width] of a cache that lies place by place."""
+        keys, values = self._data[layer].transpose(2, 3).flatten(1, 2)
+        return keys, values
 
     def move(self, source: int, target: int, length: int) -> None:
         """What one slot begins with into another."""

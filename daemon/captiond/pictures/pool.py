@@ -19,6 +19,7 @@ from typing import Generic, TypeVar
 
 import structlog
 
+from captiond.encoded import Encoded, JpegWish
 from captiond.errors import Rejected, TryLater
 from captiond.pictures import shared, wire
 from captiond.pictures.header import (
@@ -31,7 +32,7 @@ from captiond.pictures.header import (
     scale_of,
 )
 from captiond.pictures.nursery import Nursery
-from captiond.records import Encoded, JpegWish, Notice, Picture, PictureFacts
+from captiond.records import Notice, Picture, PictureFacts
 from captiond.support.budget import ALONE, Budget
 
 log = structlog.get_logger(__name__)

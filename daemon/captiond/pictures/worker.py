@@ -24,10 +24,10 @@ import warnings
 from pathlib import Path
 
 from captiond import jpeg
+from captiond.encoded import JpegWish
 from captiond.errors import Rejected
 from captiond.pictures import sandbox, shared, wire
 from captiond.pictures.decoding import Decoded, Reading
-from captiond.records import JpegWish
 
 _LONGEST_STORY = 8000  # characters of a mistake of ours
 _EVER = resource.RLIM_INFINITY

@@ -11,9 +11,10 @@ be had is absent, with a warning.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
+from typing import Any
 
 import structlog
 
@@ -29,6 +30,7 @@ from captiond.records import (
     CaptionRequest,
     DroppedText,
     FieldName,
+    Interview,
     Notice,
     PictureFacts,
     Rules,
@@ -88,6 +90,57 @@ class Interviewing:
         if self.fails_unsure and judged.needs_look:
             raise _unsure(judged)
         return self._said(fields, notices)
+
+    def narrowed(self, only: FieldName | None, prompt: str | None, texts: Texts) -> Interview:
+        """The same questions, but about one text `only`, or with another `prompt` for the caption.
+
+        `texts`: what is said about the picture so far, and stays where nobody asks.
+        """
+        caption = self.caption
+        if prompt is not None:
+            caption = replace(caption, question=replace(caption.question, prompt=prompt))
+        if only is None:
+            return replace(self, caption=caption)
+        if only == "caption":
+            return partial(self._caption_alone, caption, texts)
+        return partial(self._alone, next(one for one in self.others if one.question.field == only), texts)
+
+    def _caption_alone(
+        self, caption: FieldQuestion, texts: Texts, ask_all: AskAll, facts: PictureFacts
+    ) -> Said:
+        said = replace(self, caption=caption, others=(), skipped=())(ask_all, facts)
+        return replace(said, texts=replace(texts, caption=said.texts.caption))
+
+    def _alone(self, asking: FieldQuestion, texts: Texts, ask_all: AskAll, facts: PictureFacts) -> Said:
+        """One text beside the caption.  Raises as the whole interview does."""
+        one = _Field(asking, self.second_tries)
+        known = Facts(texts.caption, facts.luminance_mean, facts.luminance_spread)
+        while one.request is not None:
+            (answer,) = ask_all([one.request])
+            one.take(answer, known)
+        if not one.tries:
+            raise one.trouble or TryLater("the model gave no answer")
+        answer, judged = one.best()
+        if not judged.is_usable:
+            raise _unusable(answer, judged)
+        told = _texts({"caption": Judged(texts.caption), one.name: judged})
+        new: dict[str, Any] = {one.name: getattr(told, one.name)}
+        if one.name == "keywords":
+            new["keyword_paths"] = told.keyword_paths
+        return Said(
+            texts=replace(texts, **new),
+            answer=answer,
+            notices=tuple(Notice(each.code, each.message, each.field) for each in judged.findings),
+            asked=(one.asked(),),
+            dropped=tuple(DroppedText(each.field, each.text, each.reason) for each in judged.dropped),
+            needs_look=judged.needs_look,
+            language=self.language,
+        )
+
+    @property
+    def prompts(self) -> Mapping[FieldName, str]:
+        """By text, the words that ask for it first."""
+        return {one.question.field: one.question.prompt for one in (self.caption, *self.others)}
 
     def _said(self, fields: Sequence[_Field], more: tuple[Notice, ...]) -> Said:
         chosen = {one.name: one.best() for one in fields if one.tries}

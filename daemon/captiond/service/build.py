@@ -5,7 +5,7 @@ Nothing is opened, started or bound here: that is `daemon`'s, in its order.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -31,7 +31,7 @@ from captiond.status import Tally
 if TYPE_CHECKING:
     from captiond.captioners.remote import RemoteCaptioner
     from captiond.settings import Settings
-    from captiond.settings.schema import Library as LibrarySettings
+    from captiond.settings.library import Library as LibrarySettings
     from captiond.settings.schema import Model
     from captiond.web import Door
     from captiond.webhook import Webhook
@@ -135,6 +135,11 @@ def _libraries(settings: Settings, rules: RuleBook, attempts: Attempts, inbox: I
 def decoders_of(settings: Settings) -> Decoders:
     limits = settings.limits
     return Decoders(seconds=limits.decode_seconds, memory_bytes=limits.decode_memory_bytes)
+
+
+def preview_of(settings: Settings, exiftool: Exiftool) -> Callable[[bytes], bytes | None] | None:
+    """What finds the JPEG in a RAW that the decoders do not read, if exiftool may be asked."""
+    return exiftool.preview if settings.output.exiftool == "auto" else None
 
 
 def remote_of(model: Model) -> RemoteCaptioner:

@@ -21,7 +21,9 @@ from captiond.inbox import mounts
 from captiond.pipeline import Pipeline
 from captiond.pipeline.ondemand import Answering
 from captiond.pipeline.preparing import Preparing
+from captiond.pipeline.redoing import Redoing
 from captiond.records import Outcome
+from captiond.redo.lists import Lists
 from captiond.service import build, control, report, signals, systemd
 from captiond.service.build import Rooms
 from captiond.service.heartbeat import Signs, Watchdog
@@ -85,11 +87,12 @@ class Daemon:
             closing.enter_context(rooms.libraries.looked_through(once=once))
             answering = Answering(rooms.rules.of, rooms.gate)
             if door is not None:
-                closing.enter_context(self._serving(door, answering, lines))
+                closing.enter_context(self._serving(door, answering, lines, tell))
             # Not before: torch takes seconds to import, and the page tells how the start goes on.
             _say_that_it_takes_time(self._settings)
             captioner = life.captioner = _opened(build.captioner_of(self._settings), closing)
-            preparing = Preparing(captioner, rooms.decoders, preview_of=rooms.exiftool.preview)
+            preview_of = build.preview_of(self._settings, rooms.exiftool)
+            preparing = Preparing(captioner, rooms.decoders, preview_of=preview_of)
             if not _load_model(rooms, captioner, stop):
                 return
             life.phase = "watching"
@@ -111,19 +114,38 @@ class Daemon:
                 *served, gate=rooms.gate, tally=rooms.tally, tell=tell, takes_text=self._takes_text
             )
             life.watchdog = Watchdog(partial(self._signs, upkeep))
-            with life.watchdog.going_on(), upkeep.going_on():
+            redoing = self._redoing(captioner, preparing, tell)
+            with life.watchdog.going_on(), upkeep.going_on(), redoing.going_on(stop, once=once):
                 pipeline.run(stop, once=once, patience_seconds=patience_seconds)
             if once:
                 upkeep.tell_of_unserved(is_last=True)
+
+    def _redoing(self, captioner: Captioner[Any], preparing: Preparing[Any], tell: Tell) -> Redoing[Any]:
+        rooms, folders = self.rooms, self._settings.folders
+        return Redoing(
+            Lists(folders.state),
+            folders.done,
+            rooms.inbox,
+            rooms.delivery,
+            captioner,
+            preparing,
+            rooms.rules.of,
+            rooms.attempts,
+            gate=rooms.gate,
+            tell=tell,
+            same_answer_limit=self._settings.checks.same_answer_limit,
+        )
 
     def status(self) -> Status:
         """How it fares just now; from any thread."""
         return report.status(self.rooms, self._life)
 
-    def _serving(self, door: Door, answering: Answering, lines: logs.Kept) -> AbstractContextManager[None]:
+    def _serving(
+        self, door: Door, answering: Answering, lines: logs.Kept, tell: Tell
+    ) -> AbstractContextManager[None]:
         from captiond.service.door import Behind
 
-        return Behind(self.rooms, self._life, answering, lambda: self._settings, lines).serving(door)
+        return Behind(self.rooms, self._life, answering, lambda: self._settings, lines, tell).serving(door)
 
     def _takes_text(self, path: str) -> bool:
         return self.rooms.rules.of(path).takes_text

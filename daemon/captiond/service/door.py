@@ -11,11 +11,13 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from captiond.commands.inspect import sentence
+from captiond.commands.sentences import sentence
 from captiond.delivery.intake import Intake
 from captiond.logs import Kept
 from captiond.names import shown
 from captiond.pipeline.ondemand import Answering
+from captiond.records import Outcome
+from captiond.redo.lists import Lists
 from captiond.service import report
 from captiond.service.build import Rooms
 from captiond.service.report import Life
@@ -36,6 +38,7 @@ class Behind:
     answering: Answering
     settings: Callable[[], Settings]  # as they are now
     lines: Kept
+    tell: Callable[[Outcome], None]  # hears what became of a picture's texts
 
     def serving(self, door: Door) -> AbstractContextManager[None]:
         """Answer while this lasts, on threads of the door's."""
@@ -61,6 +64,8 @@ class Behind:
             done=folders.done,
             failed=folders.failed,
             libraries={library.name for library in rooms.libraries},
+            lists=Lists(folders.state),
+            tell=self.tell,
         )
 
     def _inbox(self) -> Any:

@@ -97,6 +97,7 @@ def measures(rooms: Rooms, life: Life) -> Measures:
         duplicates=now.counts["duplicates"],
         cached=now.counts["cached"],
         failures=rooms.tally.failures,
+        changes=rooms.tally.changes,
         warnings=rooms.tally.warnings,
         is_healthy=now.why_unhealthy() is None,
         is_paused=rooms.gate.trouble is not None,

@@ -137,6 +137,9 @@ class RuleBook:
             skips_duplicates=output.duplicates == "skip",
             questions=digest_of(interview),
             limits=limits_of(sections),
+            replaces=describe.replaces,
+            prompts=interview.prompts,
+            narrowed=interview.narrowed,
         )
 
 

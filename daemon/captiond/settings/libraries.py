@@ -13,7 +13,8 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from captiond.settings.explain import in_our_words
-from captiond.settings.schema import Folders, Library
+from captiond.settings.library import Library
+from captiond.settings.schema import Folders
 from captiond.settings.sources import GivenLibrary
 
 PLACES = ("path", "sidecars")

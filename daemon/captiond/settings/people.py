@@ -8,19 +8,16 @@ scanner  drop   e77a...
 
 from __future__ import annotations
 
-import os
 import re
-import stat
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import get_args
 
 from captiond.records import Role
 from captiond.settings.refusals import refusal
-from captiond.settings.values import SHORTEST_TOKEN, may_be_a_token
+from captiond.settings.values import SHORTEST_TOKEN, may_be_a_token, read_private
 
-LARGEST_BYTES = 1 << 20
 _NAME = re.compile(r"[^\W_][\w.@+-]{0,63}")
 _KEY = "http.tokens_file"
 
@@ -32,19 +29,9 @@ class Person:
     token: str = field(repr=False)
 
 
-def read_people(file: Path, environ: Mapping[str, str] = os.environ) -> tuple[Person, ...]:
+def read_people(file: Path) -> tuple[Person, ...]:
     """Raises CannotStart for a file that cannot be read, that others may read, or that says anything else."""
-    try:
-        with file.open("rb") as opened:
-            mode = os.fstat(opened.fileno()).st_mode
-            data = opened.read(LARGEST_BYTES)
-        text = data.decode()
-    except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "is not UTF-8"
-        raise refusal(f"`{_KEY}` ({file}) cannot be read: {reason}") from None
-    if mode & stat.S_IROTH and not _is_handed_over(file, environ):
-        raise refusal(f"`{_KEY}` ({file}) can be read by everybody on this machine: `chmod o= {file}`")
-    people = tuple(_people(text, file))
+    people = tuple(_people(read_private(_KEY, file), file))
     if not people:
         raise refusal(f"`{_KEY}` ({file}) names nobody: a line is a name, a role and a token")
     return people
@@ -79,12 +66,3 @@ def _what_is_wrong(words: list[str], taken: set[str]) -> str | None:
             "`openssl rand -hex 32` makes one"
         )
     return f"the token of {name} is somebody else's, too" if token in taken else None
-
-
-def _is_handed_over(file: Path, environ: Mapping[str, str]) -> bool:
-    """Whether it lies where a container or systemd hands over secrets, and sees to who reads them."""
-    places = [Path("/run/secrets"), Path("/run/credentials")]
-    if environ.get("CREDENTIALS_DIRECTORY"):
-        places.append(Path(environ["CREDENTIALS_DIRECTORY"]))
-    real = Path(os.path.realpath(file))
-    return any(real.is_relative_to(os.path.realpath(place)) for place in places)

@@ -12,7 +12,6 @@ from urllib.parse import urlsplit
 from pydantic import (
     AfterValidator,
     BaseModel,
-    ConfigDict,
     Field,
     SecretStr,
     StringConstraints,
@@ -22,12 +21,14 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
+from captiond.settings.library import Library
 from captiond.settings.people import Person, read_people
 from captiond.settings.refusals import refusal
 from captiond.settings.values import (
     SHORTEST_TOKEN,
     Globs,
     Seconds,
+    Section,
     Text,
     Tokens,
     hours_understood,
@@ -48,18 +49,14 @@ DEFAULT_REVISION = "4a0d683eba9f1d0cbfb6151705d1ee73c25a80ca"
 FieldName = Literal["caption", "alt_text", "title", "keywords", "visible_text"]
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, validate_default=True)
-
-
-class Folders(_Section):
+class Folders(Section):
     inbox: Path = Path("/srv/captiond/inbox")
     done: Path = Path("/srv/captiond/done")
     failed: Path = Path("/srv/captiond/failed")
     state: Path = Path("/srv/captiond/state")
 
 
-class Watch(_Section):
+class Watch(Section):
     method: Literal["auto", "native", "polling"] = "auto"
     poll_interval_seconds: Seconds = 2.0
     settle_seconds: Seconds = 1.0
@@ -77,7 +74,7 @@ class Watch(_Section):
         return value
 
 
-class Model(_Section):
+class Model(Section):
     backend: Literal["transformers", "openai"] = "transformers"
     id: Text = DEFAULT_MODEL
     revision: Text | None = None
@@ -162,13 +159,13 @@ class Model(_Section):
         return SecretStr(key)
 
 
-class Caption(_Section):
+class Caption(Section):
     prompt: Text = "Describe what is shown in this image."
     max_new_tokens: Tokens = 160
     max_characters: Annotated[int, Field(ge=20, le=100_000)] | None = None
 
 
-class Fields(_Section):
+class Fields(Section):
     wanted: Annotated[tuple[FieldName, ...], Field(strict=False)] = ("caption",)
     ask: Literal["separately", "together"] = "separately"
     language: Annotated[str, StringConstraints(pattern=r"^[a-z]{2,3}(-[A-Za-z0-9]{2,8})*$")] | None = None
@@ -190,14 +187,14 @@ class Fields(_Section):
     visible_text_max_new_tokens: Tokens | None = None
 
 
-class Checks(_Section):
+class Checks(Section):
     second_tries: int = Field(default=2, ge=0, le=10)
     unsure: Literal["deliver", "fail"] = "deliver"
     banned: Annotated[tuple[Text, ...], Field(strict=False)] = ()
     same_answer_limit: int = Field(default=4, ge=2, le=1000)
 
 
-class Output(_Section):
+class Output(Section):
     description: Literal["keep", "replace"] = "keep"
     metadata: Literal["auto"] | Annotated[tuple[Literal["exif", "xmp", "iptc"], ...], Field(strict=False)] = (
         "auto"
@@ -211,15 +208,15 @@ class Output(_Section):
     layout: Annotated[Text, AfterValidator(layout_understood)] = AS_DROPPED
 
 
-class Schedule(_Section):
+class Schedule(Section):
     hours: Annotated[tuple[Text, ...], Field(strict=False), AfterValidator(hours_understood)] = ()
 
 
-class Cache(_Section):
+class Cache(Section):
     entries: int = Field(default=100_000, ge=0, le=100_000_000)
 
 
-class Limits(_Section):
+class Limits(Section):
     max_pixels: int = Field(default=200_000_000, ge=1)
     max_file_bytes: int = Field(default=1_000_000_000, ge=1)
     attempts: int = Field(default=3, ge=1, le=1000)
@@ -227,7 +224,7 @@ class Limits(_Section):
     decode_memory_bytes: int = Field(default=2_000_000_000, ge=100_000_000)
 
 
-class Http(_Section):
+class Http(Section):
     listen: str | None = None
     token_file: Path | None = None
     token: SecretStr | None = None  # only from the environment, as model.api_key
@@ -271,7 +268,7 @@ class Http(_Section):
         return read_people(self.tokens_file) if self.tokens_file is not None else ()
 
 
-class Notify(_Section):
+class Notify(Section):
     url: Text | None = None
     token_file: Path | None = None
     token: SecretStr | None = None  # only from the environment, as model.api_key
@@ -303,12 +300,12 @@ class Notify(_Section):
         return SecretStr(token)
 
 
-class Log(_Section):
+class Log(Section):
     level: Literal["debug", "info", "warning", "error"] = "info"
     format: Literal["auto", "console", "json"] = "auto"
 
 
-class Profile(_Section):
+class Profile(Section):
     """What is different for some pictures: whole sections, as they are for these."""
 
     match: Globs
@@ -333,29 +330,7 @@ class Profile(_Section):
         return value
 
 
-class Library(_Section):
-    """A folder whose pictures are described where they lie."""
-
-    name: Annotated[str, StringConstraints(pattern=r"^\w[\w.-]{0,63}$")]
-    path: Path
-    sidecars: Literal["beside"] | Path = "beside"
-    write: Annotated[tuple[Literal["json", "xmp"], ...], Field(strict=False)] = ("json", "xmp")
-    existing: bool = False
-
-    @field_validator("write")
-    @classmethod
-    def _keeps_its_record(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        if "json" not in value:
-            raise ValueError("must hold json: by that file a picture is known to be described")
-        return value
-
-    @property
-    def mirror(self) -> Path | None:
-        """Where sidecars go, if not beside the pictures."""
-        return None if self.sidecars == "beside" else Path(self.sidecars)
-
-
-class Settings(_Section):
+class Settings(Section):
     folders: Folders = Folders()
     watch: Watch = Watch()
     model: Model = Model()
@@ -372,7 +347,8 @@ class Settings(_Section):
     notify: Notify = Notify()
     log: Log = Log()
     source: Path | None = None  # the file these settings were read from
-    origins: dict[str, str] = {}  # where each key that somebody set stands, by its dotted name
+    # Where each key that somebody set stands, by its dotted name.
+    origins: dict[str, str] = Field(default_factory=dict)
 
     def __eq__(self, other: object) -> bool:
         """Whether they say the same, wherever that stands."""

@@ -14,8 +14,9 @@ from typing import Any, get_args
 
 import yaml
 
+from captiond.settings.library import Library
 from captiond.settings.refusals import refusal, yaml_problem
-from captiond.settings.schema import KEYS, SECRET, Library
+from captiond.settings.schema import KEYS, SECRET
 from captiond.support.settings_file import PREFIX
 
 # Kubernetes and Docker links announce a service called `captiond` to its neighbours, and to itself.

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Annotated
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, Field, StringConstraints
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
 
 from captiond.settings.refusals import refusal
 from captiond.support.hours import Hours
@@ -24,6 +24,12 @@ SHORTEST_TOKEN = 16  # characters: guessing is slowed down, and by this made hop
 Seconds = Annotated[float, Field(gt=0, le=365 * 86_400, allow_inf_nan=False)]
 Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
 Tokens = Annotated[int, Field(ge=1, le=100_000)]
+
+
+class Section(BaseModel):
+    """The base of every section."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, validate_default=True)
 
 
 def _understood(patterns: tuple[str, ...]) -> tuple[str, ...]:
@@ -72,6 +78,11 @@ def refuse_unless_address(value: str, example: str, *, key: str, may_ask: bool) 
 
 def read_secret(key: str, file: Path) -> str:
     """What the file holds, stripped.  Raises: CannotStart, if it cannot be read, or others can read it."""
+    return read_private(key, file).strip()
+
+
+def read_private(key: str, file: Path) -> str:
+    """What the file holds.  Raises: CannotStart, if it cannot be read, or others can read it."""
     try:
         with file.open("rb") as opened:
             mode = os.fstat(opened.fileno()).st_mode
@@ -80,7 +91,7 @@ def read_secret(key: str, file: Path) -> str:
                     f"`{key}` ({file}) can be read or written by everybody on this machine: "
                     f"chmod o-rw {shlex.quote(str(file))}"
                 )
-            return opened.read(_LONGEST_SECRET_BYTES).decode("utf-8").strip()
+            return opened.read(_LONGEST_SECRET_BYTES).decode("utf-8")
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else "is not UTF-8"
         raise refusal(f"`{key}` ({file}) cannot be read: {reason}") from None

@@ -17,8 +17,10 @@ from captiond.records import (
     Asked,
     Delivered,
     Described,
+    FieldName,
     Fingerprint,
     Job,
+    ModelIdentity,
     Notice,
     Outcome,
     PictureFacts,
@@ -26,6 +28,7 @@ from captiond.records import (
     Stamp,
     Timings,
 )
+from captiond.sidecar import rewriting
 from captiond.sidecar.decode import decode
 from captiond.sidecar.plain import plain
 from captiond.sidecar.record import (
@@ -52,7 +55,10 @@ __all__ = [
     "compose",
     "compose_error",
     "decode",
+    "instant",
     "outcome",
+    "redone",
+    "redone_alone",
     "source_of",
 ]
 
@@ -83,6 +89,40 @@ def compose(
             **_signature(stamp),
         },
     )
+
+
+def redone(
+    record: Record,
+    facts: PictureFacts,
+    said: Said,
+    timings: Timings,
+    stamp: Stamp,
+    *,
+    profile: str | None = None,
+    order: str | None = None,
+    alone: bool = False,
+) -> Record:
+    """What a delivered picture's record says after a model was asked once more; `order`: by which list.
+
+    `alone`: about the caption alone.
+    """
+    answer = {
+        **_answer(facts, said, timings),
+        **({} if profile is None else {"profile": profile}),
+        **_signature(stamp),
+    }
+    return rewriting.redone(record, said.texts, answer, stamp.created_at, order, alone=alone)
+
+
+def redone_alone(
+    record: Record, name: FieldName, said: Said, stamp: Stamp, *, order: str | None = None
+) -> Record:
+    """Likewise after one text alone was asked for, which is no caption."""
+    (one,) = said.asked
+    dropped, notices = [asdict(each) for each in said.dropped], [_notice(each) for each in said.notices]
+    told = {**_asked(one), "model": _model(one.answer.model)}
+    parts = rewriting.OneText(name, told, dropped, notices, said.needs_look)
+    return rewriting.redone_alone(record, said.texts, parts, stamp.created_at, order)
 
 
 def compose_error(
@@ -132,24 +172,16 @@ def source_of(
     path: str, sha256: str, size: int, modified_ns: int, facts: PictureFacts | None = None
 ) -> Source:
     if facts is None:
-        return Source(path, sha256, size, _instant(modified_ns))
-    return Source(path, sha256, size, _instant(modified_ns), facts.format, facts.width, facts.height)
+        return Source(path, sha256, size, instant(modified_ns))
+    return Source(path, sha256, size, instant(modified_ns), facts.format, facts.width, facts.height)
 
 
 def _answer(facts: PictureFacts, said: Said, timings: Timings) -> dict[str, Any]:
     answer = said.answer
     raw: dict[str, str] = {} if answer.raw_output is None else {"raw_output": answer.raw_output}
-    model, request = answer.model, answer.request
+    request = answer.request
     return {
-        "model": {
-            "id": model.id,
-            "revision": model.revision,
-            "backend": model.backend,
-            "device": model.device,
-            "dtype": model.dtype,
-            "quantization": model.quantization,
-            **({} if model.served_as is None else {"served_as": model.served_as}),
-        },
+        "model": _model(answer.model),
         "prompt": request.prompt,
         "generation": {
             "max_new_tokens": request.max_new_tokens,
@@ -166,6 +198,18 @@ def _answer(facts: PictureFacts, said: Said, timings: Timings) -> dict[str, Any]
             "caption": timings.caption,
             "publish": timings.publish,
         },
+    }
+
+
+def _model(model: ModelIdentity) -> dict[str, Any]:
+    return {
+        "id": model.id,
+        "revision": model.revision,
+        "backend": model.backend,
+        "device": model.device,
+        "dtype": model.dtype,
+        "quantization": model.quantization,
+        **({} if model.served_as is None else {"served_as": model.served_as}),
     }
 
 
@@ -208,7 +252,7 @@ def _notice(notice: Notice) -> dict[str, str]:
     return told if notice.field is None else {**told, "field": notice.field}
 
 
-def _instant(nanoseconds: int) -> str | None:
+def instant(nanoseconds: int) -> str | None:
     """A file's time in UTC, exact to the microsecond; None for a time that no calendar holds."""
     try:
         return utc_text(_EPOCH + timedelta(microseconds=nanoseconds // 1000), "microseconds")

@@ -1,23 +1,34 @@
 """What becomes of a record when its texts are others: by a person, by a model once more, or as they were.
 
-Pure: a record in, a record out, before anything is laid into the picture (`Record.laid` tells of that).  The
-texts that make way go into the record's `history`, the latest at its end.
+Pure: a record in, a record out, before anything is laid into the picture (`Record.laid_anew` tells of that).
+The texts that make way go into the record's `history`, the latest at its end; `undone` takes them from there.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Literal
 
+from captiond.errors import TryLater
 from captiond.names import utc_text
-from captiond.records import Texts
+from captiond.records import FieldName, Texts
+from captiond.sidecar import checked
+from captiond.sidecar.decode import edited_of, texts_of
 from captiond.sidecar.record import Edited, Record, edited_keys, fields_of
 
 MOST_FORMER = 10
 
 Why = Literal["edit", "redo"]
+
+# What tells of an answer, and goes with it.
+ANSWER_KEYS = (
+    "model", "prompt", "generation", "raw_output", "language", "asked", "dropped", "needs_look", "warnings",
+    "cached_from", "profile", "timings_seconds", "created_at", "generator",
+)  # fmt: skip
+_BRIEFLY = ("model", "prompt", "needs_look")
+_LOOKS = ("needs_look", "accepted")  # of the texts that are there
 
 
 def edited(record: Record, texts: Texts, at: datetime, by: str | None = None) -> Record:
@@ -34,10 +45,9 @@ def edited(record: Record, texts: Texts, at: datetime, by: str | None = None) ->
     }
     words = (known.model_caption if known is not None else None) or former.caption
     by_them = Edited(at, words, model_fields, by)
-    rest = {key: value for key, value in record.rest.items() if key != "needs_look"}  # somebody has looked
-    return replace(
-        record, texts=texts, edited=by_them, rest=rest, history=_with(record, "edit", at, _BRIEFLY)
-    )
+    rest = {key: value for key, value in record.rest.items() if key not in _LOOKS}  # somebody has looked
+    history = _with(record, "edit", at, _BRIEFLY)
+    return replace(record, texts=texts, edited=by_them, rest=rest, history=history)
 
 
 def accepted(record: Record, at: datetime, by: str | None = None) -> Record:
@@ -49,24 +59,105 @@ def accepted(record: Record, at: datetime, by: str | None = None) -> Record:
     return replace(record, rest={**rest, "accepted": told})
 
 
-def redone(record: Record, texts: Texts, answer: Mapping[str, Any], at: datetime) -> Record:
-    """What a model says now; `answer`: the keys that tell how it came about."""
-    rest = {key: value for key, value in record.rest.items() if key not in ANSWER_KEYS}
-    rest |= {key: value for key, value in answer.items() if key in ANSWER_KEYS}
+def redone(
+    record: Record,
+    texts: Texts,
+    answer: Mapping[str, Any],
+    at: datetime,
+    order: str | None = None,
+    *,
+    alone: bool = False,
+) -> Record:
+    """What a model says now; `answer`: the keys that tell how it came about; `order`: by which list.
+
+    `alone`: of the caption; what is told of the other texts stays.
+    """
+    others = _of_others(record, (None, "caption")) if alone else {}
+    told = {**answer, **{key: [*kept, *answer.get(key, ())] for key, kept in others.items() if kept}}
+    rest = {key: value for key, value in record.rest.items() if key not in (*ANSWER_KEYS, *_LOOKS)}
+    rest |= {key: value for key, value in told.items() if key in ANSWER_KEYS}
+    history = _with(record, "redo", at, ANSWER_KEYS, order)
+    edited = _still_a_persons(record, texts) if alone else None
+    return replace(record, texts=texts, edited=edited, rest=rest, history=history)
+
+
+@dataclass(frozen=True, slots=True)
+class OneText:
+    """How one text beside the caption came about."""
+
+    field: FieldName
+    asked: Mapping[str, Any]
+    dropped: Sequence[Mapping[str, Any]]
+    warnings: Sequence[Mapping[str, Any]]
+    needs_look: bool
+
+
+def redone_alone(
+    record: Record, texts: Texts, one: OneText, at: datetime, order: str | None = None
+) -> Record:
+    """Likewise of one text beside the caption."""
+    kept = _of_others(record, (one.field,))
+    needs_look = one.needs_look or (record.rest.get("needs_look") is True and bool(kept["warnings"]))
+    told = {
+        **{key: value for key, value in record.rest.items() if key not in (*kept, *_LOOKS)},
+        "asked": [*kept["asked"], one.asked],
+        **({"dropped": more} if (more := [*kept["dropped"], *one.dropped]) else {}),
+        "warnings": [*kept["warnings"], *one.warnings],
+        **({"needs_look": True} if needs_look else {}),
+    }
+    history = _with(record, "redo", at, ANSWER_KEYS, order)
+    edited = _still_a_persons(record, texts)
+    return replace(record, texts=texts, edited=edited, rest=told, history=history)
+
+
+def _of_others(record: Record, fields: tuple[str | None, ...]) -> dict[str, list[Mapping[str, Any]]]:
+    """What is told of the texts that are not among `fields`."""
+    return {
+        key: [one for one in checked.items(record.rest.get(key)) if one.get("field") not in fields]
+        for key in ("asked", "dropped", "warnings")
+    }
+
+
+def _still_a_persons(record: Record, texts: Texts) -> Edited | None:
+    """What a person changed, as far as these texts still say it."""
+    known, former = record.edited, record.texts
+    if known is None or former is None:
+        return None
+    gone = {*_others(former, texts)}
+    fields = {name: value for name, value in known.model_fields.items() if name not in gone}
+    is_theirs = texts.caption == former.caption and known.model_caption != texts.caption
+    if not (fields or is_theirs):
+        return None
     return replace(
-        record, texts=texts, edited=None, rest=rest, history=_with(record, "redo", at, ANSWER_KEYS)
+        known, model_caption=known.model_caption if is_theirs else texts.caption, model_fields=fields
     )
 
 
-# What tells of an answer, and goes with it.
-ANSWER_KEYS = (
-    "model", "prompt", "generation", "raw_output", "language", "asked", "dropped", "warnings", "needs_look",
-    "accepted", "profile",
-)  # fmt: skip
-_BRIEFLY = ("model", "prompt", "needs_look")
+def undone(record: Record) -> Record:
+    """The newest of the former texts again, and what was told of them; TryLater if there are none."""
+    *former, entry = record.history or ({},)
+    caption = checked.text(entry.get("caption"))
+    if not caption:
+        raise TryLater("nothing was changed here that could be undone")
+    of_answer = ANSWER_KEYS if entry.get("why") == "redo" else ("needs_look",)
+    rest = {key: value for key, value in record.rest.items() if key not in (*of_answer, *_LOOKS)}
+    return replace(
+        record,
+        texts=texts_of(caption, checked.mapping(entry.get("fields"))),
+        edited=edited_of(entry["edited"]) if "edited" in entry else None,
+        rest=rest | {key: entry[key] for key in of_answer if key in entry},
+        history=tuple(former),
+    )
 
 
-def _with(record: Record, why: Why, at: datetime, keys: tuple[str, ...]) -> tuple[Mapping[str, Any], ...]:
+def is_redone_by(record: Record, order: str) -> bool:
+    """Has this list had its turn with the picture?"""
+    return any(one.get("list") == order for one in record.history)
+
+
+def _with(
+    record: Record, why: Why, at: datetime, keys: tuple[str, ...], order: str | None = None
+) -> tuple[Mapping[str, Any], ...]:
     assert record.texts is not None
     fields = fields_of(record.texts)
     entry = {
@@ -76,6 +167,7 @@ def _with(record: Record, why: Why, at: datetime, keys: tuple[str, ...]) -> tupl
         **{key: record.rest[key] for key in keys if key in record.rest},
         "replaced_at": utc_text(at),
         "why": why,
+        **({} if order is None else {"list": order}),
     }
     return (*record.history, entry)[-MOST_FORMER:]
 

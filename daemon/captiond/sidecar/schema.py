@@ -109,7 +109,7 @@ def _asked(more: dict[str, Any]) -> dict[str, Any]:
             "finish_reason": _TEXT,
             "raw_output": _TEXT,
         },
-        optional=("raw_output", "tries"),
+        optional=("raw_output", "tries", "model"),
     )
 
 
@@ -150,9 +150,7 @@ def _caption_properties() -> dict[str, Any]:
         "previous_description": _explained(_TEXT, "What a replaced description said."),
         "shared_keywords": _explained(_TEXTS, "Of the keywords, those that the picture had already."),
         "warnings": _warnings(),
-        "timings_seconds": _record(
-            {"queued": _SECONDS, "decode": _SECONDS, "caption": _SECONDS, "publish": _SECONDS}
-        ),
+        "timings_seconds": _timings(),
         "profile": _explained(_TEXT, "The patterns of the profile that the picture met."),
         "library": _library(),
         "attempts": {"type": "integer", "minimum": 1},
@@ -197,12 +195,20 @@ def _history() -> dict[str, Any]:
         "needs_look": {"type": "boolean"},
         "warnings": _warnings(),
         "profile": _TEXT,
+        "cached_from": _SHA256,
+        "timings_seconds": _timings(),
+        **_signature(),
         "replaced_at": _INSTANT,
         "why": {"enum": ["edit", "redo"]},
+        "list": _explained(_TEXT, "By which list of `captiond redo`."),
     }
     required = {"caption", "replaced_at", "why"}
     optional = tuple(key for key in told if key not in required)
     return _list("Former texts, the latest last; at most ten.", told, optional=optional)
+
+
+def _timings() -> dict[str, Any]:
+    return _record({"queued": _SECONDS, "decode": _SECONDS, "caption": _SECONDS, "publish": _SECONDS})
 
 
 def _warnings() -> dict[str, Any]:
@@ -253,7 +259,15 @@ def _questions() -> dict[str, Any]:
         "asked": {
             "type": "array",
             "description": "Where more was asked than the caption, once: each question and its answers.",
-            "items": _asked({"field": _FIELD, "tries": {"type": "array", "items": _asked({})}}),
+            "items": _asked(
+                {
+                    "field": _FIELD,
+                    "model": _explained(
+                        _record(model, optional=("served_as",)), "Where it was asked alone, later."
+                    ),
+                    "tries": {"type": "array", "items": _asked({})},
+                }
+            ),
         },
         "dropped": _list(
             "Parts of answers that are not delivered.", {"field": _FIELD, "text": _TEXT, "reason": _TEXT}

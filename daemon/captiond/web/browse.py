@@ -25,7 +25,9 @@ from captiond.web.shapes import (
     Choices,
     Closely,
     Filters,
+    How,
     Ids,
+    Listed,
     Me,
     NewCaption,
     NewTexts,
@@ -77,6 +79,10 @@ class Gallery(Protocol):
     def revise(self, id: int, changes: Changes, was: Changes, by: str | None = None) -> object: ...
 
     def accept(self, id: int, by: str | None = None) -> object: ...
+
+    def undo(self, id: int) -> object: ...
+
+    def redo(self, id: int, prompt: str | None) -> str: ...
 
     def retry(self, id: int) -> str: ...
 
@@ -194,6 +200,20 @@ def _add_changes(api: APIRouter, gallery: Gallery) -> None:
             await acting(gallery.revise, id, new.named(), was, by)
             picture, record = await acting(gallery.closely, id)
         return _closely(picture, record)
+
+    @api.post("/pictures/{id}/undo", dependencies=changing, responses=_CHANGE_RESPONSES)
+    async def undo(id: Id) -> Closely:
+        """The texts as they were before the last edit, import or redo."""
+        with verdicts():
+            await acting(gallery.undo, id)
+            picture, record = await acting(gallery.closely, id)
+        return _closely(picture, record)
+
+    @api.post("/pictures/{id}/redo", dependencies=changing, status_code=202, responses=_CHANGE_RESPONSES)
+    async def redo(id: Id, how: How | None = None) -> Listed:
+        """Have the picture described again, whoever wrote its texts; behind new pictures."""
+        with verdicts():
+            return Listed(list=await acting(gallery.redo, id, how.prompt if how else None))
 
     @api.post("/pictures/{id}/accept", dependencies=changing, responses=_CHANGE_RESPONSES)
     async def accept(id: Id, by: Name) -> Picture:

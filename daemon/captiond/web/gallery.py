@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -26,10 +26,11 @@ from captiond.delivery.retry import failures, put_back
 from captiond.errors import NotThere, Surroundings, as_surroundings
 from captiond.history import Entry, History, Wanted
 from captiond.names import shown
-from captiond.records import Fingerprint, Limits, Notice, Texts, Written
+from captiond.records import Delivered, Event, Fingerprint, Limits, Notice, Outcome, Texts, Written
+from captiond.redo.lists import Lists
 from captiond.sidecar.plain import plain
 from captiond.sidecar.record import fields_of
-from captiond.sidecar.rewriting import accepted
+from captiond.sidecar.rewriting import accepted, undone
 from captiond.status import Status
 from captiond.support.openat import open_file
 from captiond.web.thumbnails import Thumbnails
@@ -85,9 +86,12 @@ class Gallery:
         inbox: Path,
         done: Path,
         failed: Path,
+        lists: Lists | None = None,
+        tell: Callable[[Outcome], None] = lambda outcome: None,
         libraries: Collection[str] = (),
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
+        """`lists`: where what is to be described again waits; `tell`: hears of each change of texts."""
         self._history = history
         self._delivery = delivery
         self._thumbnails = thumbnails
@@ -95,6 +99,8 @@ class Gallery:
         self._inbox = inbox
         self._libraries = libraries
         self._folders = {"done": done, "failed": failed}
+        self._lists = lists
+        self._tell = tell
         self._now = now
         self._failures = datetime.min.replace(tzinfo=UTC), 0  # when they were counted, and how many
 
@@ -166,8 +172,9 @@ class Gallery:
                 raise Overtaken(entry.delivered, texts.caption)
             return new
 
-        self._delivery.edit(entry.delivered, change, self._now(), by=by)
+        delivered = self._delivery.edit(entry.delivered, change, self._now(), by=by)
         log.info("texts edited", file=shown(entry.delivered), texts=sorted(changes), by=by)
+        self._tell_of(delivered, "edited")
         return self._exhibit(entry)
 
     def accept(self, id: int, by: str | None = None) -> Exhibit:
@@ -177,6 +184,29 @@ class Gallery:
         self._delivery.rewrite(entry.delivered, lambda record: accepted(record, at, by), at)
         log.info("texts accepted", file=shown(entry.delivered), by=by)
         return self._exhibit(entry)
+
+    def undo(self, id: int) -> Exhibit:
+        """The former texts again; TryLater if there are none."""
+        entry = self._entry(id)
+        self._must_be_in("done", entry)
+        delivered, _ = self._delivery.rewrite(entry.delivered, undone, self._now())
+        log.info("texts put back", file=shown(entry.delivered))
+        self._tell_of(delivered, "undone")
+        return self._exhibit(entry)
+
+    def redo(self, id: int, prompt: str | None) -> str:
+        """Have a picture described again, a person's words too, behind new ones; the id of the list."""
+        entry = self._entry(id)
+        self._must_be_in("done", entry)
+        if self._lists is None or entry.sha256 is None:
+            raise NotThere
+        chosen, now = [(entry.delivered, entry.sha256)], self._now().replace(microsecond=0)
+        (list_id,) = self._lists.add(self._folders["done"], chosen, now, edited=True, prompt=prompt)
+        return list_id
+
+    def _tell_of(self, delivered: Delivered, event: Event) -> None:
+        now = self._now()
+        self._tell(replace(self._delivery.outcome(delivered), event=event, at=now))
 
     def retry(self, id: int) -> str:
         """A failed picture goes back into the inbox; its path there."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from typing import Any, get_args
 
 from fastapi import FastAPI, Request
 from fastapi.responses import Response
@@ -23,7 +23,7 @@ from prometheus_client.metrics_core import (
 from prometheus_client.registry import Collector
 
 from captiond import __version__
-from captiond.records import Outcome
+from captiond.records import Event, Outcome
 from captiond.status import LibraryStatus, Measures
 from captiond.web.lanes import Lane
 
@@ -53,7 +53,7 @@ class Metrics:
     def observe(self, outcome: Outcome) -> None:
         """Neither raises nor waits."""
         timings = outcome.timings
-        if timings is not None and not outcome.is_recovered:
+        if timings is not None and not outcome.is_recovered and outcome.event is None:
             for stage in ("queued", "decode", "caption", "publish"):
                 self._stages.labels(stage).observe(getattr(timings, stage))
 
@@ -132,6 +132,11 @@ def _pictures(now: Measures) -> Iterable[Metric]:
     for state, count in now.files.items():
         files.add_metric([state], count)
     yield files
+    told = "Texts in done/ that were edited, redone or undone."
+    changes = CounterMetricFamily("captiond_changes", told, labels=["event"])
+    for event in get_args(Event):
+        changes.add_metric([event], now.changes.get(event, 0))
+    yield changes
     yield _counter("duplicates", "Files taken away since the very same was delivered before.", now.duplicates)
     copies = "Pictures captioned without a question, since the model saw the same before."
     yield _counter("cached", copies, now.cached)

@@ -12,6 +12,7 @@ from captiond.checking.by_person import Changes
 from captiond.history import Wanted
 from captiond.names import checked_path
 from captiond.records import FieldName, Role
+from captiond.redo.lists import LONGEST_PROMPT
 
 PAGE_LENGTH = 24
 LONGEST_PAGE = 100
@@ -166,6 +167,16 @@ class NewTexts(SomeTexts):
     """A person's texts; what is not named stays."""
 
     was: SomeTexts | None = Field(None, description="Refused with 409 where a text is not this any more")
+
+
+class How(BaseModel):
+    prompt: str | None = Field(
+        None, min_length=1, max_length=LONGEST_PROMPT, description="For the caption, this once"
+    )
+
+
+class Listed(BaseModel):
+    list: str = Field(description="As `captiond redo --list` shows it")
 
 
 class Some(BaseModel):

@@ -9,9 +9,10 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable
 
+from captiond.encoded import JpegWish
 from captiond.errors import Rejected
 from captiond.pictures import Decoders, How
-from captiond.records import Fingerprint, JpegWish, RulesOf
+from captiond.records import Fingerprint, RulesOf
 from captiond.support.cores import cores
 
 SIDE_PIXELS = 320

@@ -1,0 +1,121 @@
+"""What transformers' auto classes load: any family that can be asked by its chat template, or by heart."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from PIL import Image
+from transformers import AutoConfig, AutoModelForImageTextToText, PreTrainedModel
+
+from captiond.captioners import processors
+from captiond.captioners.batches import (
+    BATCH_SIZE_CPU,
+    BATCH_SIZE_GPU,
+    Completion,
+    More,
+    Question,
+    generated,
+    in_batches,
+)
+from captiond.records import CaptionRequest
+
+
+class AutoEngine:
+    """Any checkpoint that AutoModelForImageTextToText loads, if its processor or family says how to ask it.
+
+    Raises NotAskable otherwise, since a prompt would be a guess.
+    """
+
+    def __init__(self, folder: Path, loading: dict[str, Any]) -> None:
+        config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
+        self._processor = processors.load(folder, config)
+        self._has_template = bool(self._processor.chat_template)
+        self.model: PreTrainedModel = AutoModelForImageTextToText.from_pretrained(
+            folder, trust_remote_code=False, **loading
+        )
+        self.model.eval()  # type: ignore[no-untyped-call]
+        tokenizer = self._processor.tokenizer
+        if tokenizer.pad_token_id is None:
+            tokenizer.pad_token = tokenizer.eos_token
+        # Florence-2 ends each answer that reaches the limit, as if it had come to its end.
+        self.model.generation_config.forced_eos_token_id = None
+        self._stop_ids = _stop_ids(self.model, tokenizer)
+        text = config.get_text_config(decoder=True)
+        self._is_encoder_decoder = config.is_encoder_decoder or text.is_encoder_decoder
+
+    def needed_side(self, width: int, height: int) -> int | None:
+        return None  # each family resizes by rules of its own
+
+    def prepare(self, image: Image.Image) -> Image.Image:
+        return image
+
+    def question(self, prepared: Image.Image, request: CaptionRequest) -> Question:
+        return Question((prepared, self._words(prepared, request.prompt)), request)
+
+    def _words(self, image: Image.Image, prompt: str) -> str | None:
+        if not self._has_template:
+            by_heart = processors.PROMPTS[self.model.config.model_type]
+            return prompt if by_heart is processors.AS_ASKED else by_heart
+        content = [{"type": "image", "image": image}, {"type": "text", "text": prompt}]
+        asked: str = self._processor.apply_chat_template(
+            [{"role": "user", "content": content}], add_generation_prompt=True, tokenize=False
+        )
+        return asked
+
+    def completions(self, more: More, batch_size: int) -> Iterator[tuple[Question, Completion]]:
+        return in_batches(more, batch_size, self._generate, alike=self._alike)
+
+    def _alike(self, question: Question) -> str:
+        """What must be the same in a batch beside the limit: words that cannot be padded at the left."""
+        return "" if self._has_template else question.inputs[1] or ""
+
+    def batch_size_that_fits(self, max_new_tokens: int) -> int:
+        return BATCH_SIZE_CPU if self.model.device.type == "cpu" else BATCH_SIZE_GPU
+
+    def _generate(
+        self, batch: Sequence[tuple[Image.Image, str | None]], request: CaptionRequest
+    ) -> list[Completion]:
+        inputs = self._inputs([image for image, _ in batch], [text for _, text in batch])
+        new = self._new_ids(generated(self.model, inputs, request), inputs.get("input_ids")).tolist()
+        mask = inputs.get("attention_mask")
+        # Who is told nothing but the picture begins with one token of its own.
+        prompt_tokens = [1] * len(batch) if mask is None else mask.sum(dim=-1).tolist()
+        return [self._completion(ids, count) for ids, count in zip(new, prompt_tokens, strict=True)]
+
+    def _inputs(self, images: list[Image.Image], texts: list[str | None]) -> Any:
+        if self._has_template:
+            return self._processor(
+                images=[[image] for image in images],
+                text=texts,
+                padding=True,
+                padding_side="left",
+                return_tensors="pt",
+            )
+        words = {} if texts[0] is None else {"text": texts}
+        return self._processor(images=images, **words, return_tensors="pt")
+
+    def _new_ids(self, sequences: torch.Tensor, asked: torch.Tensor | None) -> torch.Tensor:
+        """What the model said, without what it was asked; a decoder of its own begins with one token."""
+        if self._is_encoder_decoder or asked is None:
+            return sequences[:, 1:]
+        length = asked.shape[1]
+        # Some families generate from embeddings alone, and give back nothing but what is new.
+        return sequences[:, length:] if torch.equal(sequences[:, :length], asked) else sequences
+
+    def _completion(self, new_ids: list[int], prompt_tokens: int) -> Completion:
+        length = next((at for at, new in enumerate(new_ids) if new in self._stop_ids), len(new_ids))
+        text = self._processor.tokenizer.decode(new_ids[:length], skip_special_tokens=True)
+        return Completion(text.strip(), prompt_tokens, length, is_finished=length < len(new_ids))
+
+
+def _stop_ids(model: PreTrainedModel, tokenizer: Any) -> set[int]:
+    eos = model.generation_config.eos_token_id
+    found = {tokenizer.eos_token_id, *([eos] if isinstance(eos, int) else eos or ())}
+    if (
+        tokenizer.eos_token_id is None
+    ):  # BLIP and GIT speak as BERT does, whose sentences end with a separator
+        found |= {tokenizer.sep_token_id, getattr(model.config.get_text_config(), "sep_token_id", None)}
+    return found - {None}

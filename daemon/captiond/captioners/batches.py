@@ -1,0 +1,74 @@
+"""Whole batches through the library's own `generate`, and what an engine is asked and answers."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from typing import Any, NamedTuple
+
+import torch
+from transformers import PreTrainedModel
+
+from captiond.records import CaptionRequest
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Question:
+    """One picture and prompt for an engine that works in batches."""
+
+    inputs: Any
+    request: CaptionRequest
+
+
+class Completion(NamedTuple):
+    """What the network made of one question."""
+
+    text: str
+    prompt_tokens: int
+    new_tokens: int
+    is_finished: bool  # False if max_new_tokens cut it off
+
+
+# At most so many questions, please: fewer or none where there are no more now.
+More = Callable[[int], Sequence[Any]]
+
+BATCH_SIZE_GPU, BATCH_SIZE_CPU = 16, 8
+
+
+def in_batches(
+    more: More,
+    batch_size: int,
+    generate: Callable[[Sequence[Any], CaptionRequest], list[Completion]],
+    alike: Callable[[Question], str] = lambda _: "",
+) -> Iterator[tuple[Question, Completion]]:
+    """Batch after batch, each of one token limit and `alike`; by itself what is left to chance."""
+
+    def kind(question: Question) -> tuple[int, str]:
+        return question.request.max_new_tokens, alike(question)
+
+    while batch := more(batch_size):
+        greedy = [question for question in batch if question.request.temperature == 0]
+        together = [list(group) for _, group in groupby(sorted(greedy, key=kind), key=kind)]
+        for questions in together + [[question] for question in batch if question not in greedy]:
+            completions = generate([question.inputs for question in questions], questions[0].request)
+            yield from zip(questions, completions, strict=True)
+
+
+def generated(model: PreTrainedModel, inputs: Any, request: CaptionRequest) -> torch.Tensor:
+    on_device = {
+        name: value.to(model.device, model.dtype if value.is_floating_point() else None)
+        for name, value in inputs.items()
+    }
+    # Sampling left on by a checkpoint's own generation_config would give another caption at each repeat.
+    sampling: dict[str, Any] = {"do_sample": False, **dict.fromkeys(("temperature", "top_p", "top_k"))}
+    if request.temperature > 0:
+        sampling = {"do_sample": True, "temperature": request.temperature, "top_p": 1.0, "top_k": 0}
+    devices = [model.device] if model.device.type == "cuda" else []
+    with torch.inference_mode(), torch.random.fork_rng(devices):
+        torch.manual_seed(secrets.randbits(63) if request.seed is None else request.seed)
+        sequences: torch.Tensor = model.generate(  # type: ignore[operator]  # mixed into the base, untyped
+            **on_device, max_new_tokens=request.max_new_tokens, num_beams=1, **sampling
+        )
+    return sequences.cpu()

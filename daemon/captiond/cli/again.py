@@ -1,0 +1,154 @@
+"""Commands about pictures that were delivered: again, back, out and in."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, get_args
+
+import click
+
+from captiond.cli.given import config_option, configure_logs, settings_of
+from captiond.cli.say import say, say_lines, say_raw
+from captiond.commands.manual import duration
+from captiond.errors import ExitCode, NotThere, TryLater
+from captiond.records import FieldName
+
+if TYPE_CHECKING:
+    from captiond.records import Notice
+
+_FIELDS = click.Choice(list(get_args(FieldName)))
+
+
+def _beneath(ctx: click.Context, param: click.Parameter, value: str | None) -> str:
+    """A folder beneath done/; none for all of it."""
+    from captiond.names import checked_path
+
+    parts = [part for part in (value or "").split("/") if part not in ("", ".")]
+    try:
+        return checked_path("/".join(parts)) if parts else ""
+    except ValueError as error:
+        raise click.BadParameter(f"{value!r} is no folder beneath the done folder") from error
+
+
+under_option = click.option(
+    "--under", metavar="FOLDER", callback=_beneath, help="Only what lies there, beneath the done folder."
+)
+
+
+@click.command()
+@config_option
+@click.option("--made-by", metavar="MODEL[@REVISION]", help="Only what this model said.")
+@click.option("--prompt-changed", is_flag=True, help="Only what was asked by other words than now.")
+@click.option("--older-than", metavar="TIME", callback=duration, help="Only what was said before, e.g. 30d.")
+@click.option("--missing", type=_FIELDS, help="Only where there is no such text.")
+@click.option("--field", type=_FIELDS, help="Ask for this text alone; the others stay.")
+@click.option("--needs-look", is_flag=True, help="Only what a person should look at.")
+@under_option
+@click.option("--edited", is_flag=True, help="Also what a person has changed.")
+@click.option("--yes", is_flag=True, help="Do it; without this, only count.")
+@click.option("--list", "lists", is_flag=True, help="Show what waits, and what was left out and why.")
+@click.option("--cancel", metavar="ID", help="Take a list back.")
+def redo(config: Path | None, yes: bool, lists: bool, cancel: str | None, **given: Any) -> ExitCode:
+    """Describe delivered pictures again, by the present settings.
+
+    Without filters it means all; several must all hold.  It counts and estimates unless --yes is said.  The
+    daemon does it behind new pictures, and `captiond undo` puts former texts back.
+    """
+    from captiond.commands import redo as again
+    from captiond.redo.filters import Filters
+
+    if cancel is not None and (lists or yes):
+        raise click.UsageError("--cancel goes alone")
+    settings = settings_of(config)
+    configure_logs(settings, quieter=True)
+    if cancel is not None:
+        try:
+            say(again.cancel(settings, cancel))
+        except NotThere as gone:
+            say(gone.message, to_errors=True)
+            return ExitCode.SOME_FAILED
+    elif lists:
+        say_lines(again.listed(settings))
+    else:
+        older = given.pop("older_than")
+        filters = Filters(older_than_seconds=older, **given)
+        chosen = again.planned(settings, filters)
+        said = _as_typed({**given, "older_than": f"{older:g}s" if older is not None else None})
+        say_lines(again.begin(settings, filters, chosen, said) if yes else again.lines(settings, chosen))
+    return ExitCode.OK
+
+
+def _as_typed(given: dict[str, Any]) -> str:
+    """The options, for whoever looks at the list later."""
+    flags = {f"--{name.replace('_', '-')}": value for name, value in given.items() if value}
+    return " ".join(flag if value is True else f"{flag} {value}" for flag, value in flags.items())
+
+
+@click.command()
+@click.argument("path")
+@config_option
+def undo(path: str, config: Path | None) -> ExitCode:
+    """Put the former texts of a delivered picture back: before the last edit, import or redo.
+
+    PATH is a file in the done folder, or its path beneath it.  The daemon may run meanwhile.
+    """
+    from captiond.commands import undo as back
+
+    settings = settings_of(config)
+    configure_logs(settings, quieter=True)
+    try:
+        named, caption = back.put_back(settings, path, Path.cwd(), _warn)
+    except NotThere:
+        say(f"{path}: no such captioned picture in {settings.folders.done}", to_errors=True)
+        return ExitCode.SOME_FAILED
+    except TryLater as later:
+        say(f"{path}: {later.message}", to_errors=True)
+        return ExitCode.SOME_FAILED
+    say(f"{named}: {caption}")
+    return ExitCode.OK
+
+
+@click.command()
+@config_option
+@click.option("--format", type=click.Choice(["csv", "jsonl"]), default="csv", show_default=True)
+@under_option
+def export(config: Path | None, format: str, under: str) -> ExitCode:
+    """Print the texts of all delivered pictures as a table, to look through or to correct.
+
+    CSV is for spreadsheets: save it as CSV in UTF-8 again.  `captiond import` takes corrections back.
+    """
+    from captiond.commands import export as out
+
+    say_raw(out.lines(settings_of(config), format, under))
+    return ExitCode.OK
+
+
+@click.command("import")
+@click.argument("file", type=click.Path(path_type=Path))
+@config_option
+@click.option("--yes", is_flag=True, help="Do it; without this, only tell.")
+def bring_in(file: Path, config: Path | None, yes: bool) -> ExitCode:
+    """Take corrections back from an exported table: what is another text there becomes a person's.
+
+    A line is refused if its picture or texts were changed since they went out.
+    """
+    from captiond.commands import bring_in as back
+    from captiond.table import Unreadable
+
+    settings = settings_of(config)
+    configure_logs(settings, quieter=True)
+    changed = refused = 0
+    try:
+        for told in back.brought(settings, file, is_dry=not yes, warn=_warn):
+            refused += told.refused is not None
+            changed += told.refused is None
+            say(str(told), to_errors=told.refused is not None)
+    except (Unreadable, UnicodeDecodeError) as error:
+        raise click.UsageError(f"{file} is no table that `captiond export` has made: {error}") from error
+    what = "were changed" if yes else "would be changed; nothing was, say it again with --yes"
+    say(f"{changed:,} pictures {what}." + (f"  {refused:,} lines were refused." if refused else ""))
+    return ExitCode.SOME_FAILED if refused else ExitCode.OK
+
+
+def _warn(notice: Notice) -> None:
+    say(notice.message, to_errors=True)

@@ -1,0 +1,82 @@
+"""The pictures of done/ by the sidecars beside them, read beneath one descriptor, without following links."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from captiond import sidecar
+from captiond.delivery.files import read, sha256_at, status_of
+from captiond.errors import as_surroundings
+from captiond.names import OWN_FOLDER
+from captiond.sidecar import CAPTION_SUFFIX, Record
+
+State = Literal["there", "changed", "gone"]
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A record of ours in done/, and how it stands with the picture that it tells of."""
+
+    path: str  # of the picture, beneath done/
+    record: Record
+    state: State
+
+
+def all_of(root: int, wants: Callable[[str, Record], bool] = lambda path, record: True) -> Iterator[Found]:
+    """Each picture that is wanted, folder by folder in their order.
+
+    What is no record of ours, and folders that may not be read, are passed over.
+    """
+    for folder, folders, names, descriptor in os.fwalk(".", dir_fd=root, follow_symlinks=False):
+        folders[:] = sorted(name for name in folders if name != OWN_FOLDER)
+        beneath = os.path.normpath(folder)
+        for name in sorted(names):
+            if name.endswith(CAPTION_SUFFIX):
+                picture = name.removesuffix(CAPTION_SUFFIX)
+                path = picture if beneath == "." else f"{beneath}/{picture}"
+                found = _found(descriptor, path, picture, wants)
+                if found is not None:
+                    yield found
+
+
+def _found(folder: int, path: str, name: str, wants: Callable[[str, Record], bool]) -> Found | None:
+    try:
+        data = read(folder, name + CAPTION_SUFFIX)
+        told = status_of(folder, name + CAPTION_SUFFIX)
+        record = sidecar.decode(data or b"")
+    except (OSError, ValueError):
+        return None
+    if told is None or record.texts is None or not wants(path, record):
+        return None
+    state = _state(folder, name, record, told)
+    return Found(path, record, state)
+
+
+def _state(folder: int, name: str, record: Record, told: os.stat_result) -> State:
+    """A picture of the very time that it was dropped with, untouched since its record came, is not read."""
+    there = status_of(folder, name)
+    if there is None or not stat.S_ISREG(there.st_mode):
+        return "gone"
+    is_as_dropped = sidecar.instant(there.st_mtime_ns) == record.source.modified_at
+    if is_as_dropped and there.st_ctime_ns <= told.st_ctime_ns:
+        return "there"
+    return "there" if sha256_at(folder, name) == record.published_sha256 else "changed"
+
+
+@contextmanager
+def opened(done: Path) -> Iterator[int]:
+    """A descriptor of done/.  Raises Surroundings, also for what is met while this lasts."""
+    try:
+        root = os.open(done, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            yield root
+        finally:
+            os.close(root)
+    except OSError as error:
+        raise as_surroundings(error, f"looking at folders.done ({done})") from error
