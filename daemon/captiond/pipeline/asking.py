@@ -108,7 +108,7 @@ class Interviewing:
     def _caption_alone(
         self, caption: FieldQuestion, texts: Texts, ask_all: AskAll, facts: PictureFacts
     ) -> Said:
-        said = replace(self, caption=caption, others=(), skipped=())(ask_all, facts)
+        said = replace(self, caption=caption, others=())(ask_all, facts)
         return replace(said, texts=replace(texts, caption=said.texts.caption))
 
     def _alone(self, asking: FieldQuestion, texts: Texts, ask_all: AskAll, facts: PictureFacts) -> Said:
