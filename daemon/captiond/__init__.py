@@ -1,3 +1,3 @@
 """captiond: drop pictures into a folder, get captions beside and inside them."""
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
