@@ -35,6 +35,8 @@ pytestmark = [
 ]
 OLD = 600
 ARABIC = "كلبان يركضان على الشاطئ عند غروب الشمس (2019)."
+OTHERWISE = "Say it otherwise."
+SAID_OTHERWISE = "Something of one colour, said otherwise."
 ODD_WIDTH = 94  # of pictures that the model says nothing sensible about
 SAID = {
     "caption": "",  # as the fake server says it
@@ -81,6 +83,7 @@ def say(handler: Handler) -> None:
     """A text for each question; of odd pictures the same words without end."""
     image, prompt = handler.seen.image, handler.seen.prompt
     said = next((SAID[name] for name, word in PROMPTS if word in prompt), "") or describe(image)
+    said = SAID_OTHERWISE if prompt == OTHERWISE else said
     handler.say("a dog and a dog and " * 40 if image.width == ODD_WIDTH else said)
 
 
@@ -202,6 +205,74 @@ def test_every_text_is_edited(page: Page) -> None:
     expect(dialog.get_by_text(SAID["alt_text"])).to_be_visible()
     record = page.served.place.sidecar("edited/sign.jpg")
     assert {name: record["fields"][name] for name in was} == was
+
+
+def test_one_is_asked_about_again_by_keys(page: Page) -> None:
+    """By other words this once: old and new side by side, to put back or to keep; the same is told."""
+    page.served.deliver("again/one.jpg", picture("red", 96, 60))
+    said = "A 96 by 60 picture, mostly red."
+    tab = page.open("?beneath=again")
+    page.card("again/one.jpg").locator(".frame").click()
+    dialog, keys = tab.get_by_role("dialog"), tab.keyboard
+    expect(dialog.get_by_text("96 × 60 pixels")).to_be_visible()
+    compared = dialog.get_by_role("region", name="Old words and new")
+    back = dialog.get_by_role("button", name="Put former words back")
+    expect(back).to_be_hidden()
+
+    def ask(words: str) -> None:
+        keys.press("r")
+        expect(dialog.get_by_label("Another prompt for the caption, this once")).to_be_focused()
+        keys.type(f"{words}\n")
+
+    def caption() -> Any:
+        return page.served.place.sidecar("again/one.jpg")["caption"]
+
+    has_axe = importlib.util.find_spec("axe_playwright_python") is not None
+    keys.press("r")
+    assert not (has_axe and findings(tab)), "the form"
+    keys.press("Escape")
+    ask(OTHERWISE)
+    expect(compared.get_by_text(said)).to_be_visible()
+    expect(compared.get_by_text(SAID_OTHERWISE)).to_be_visible()
+    assert not (has_axe and findings(tab)), "old and new"
+    keys.press("u")
+    expect(compared).to_be_hidden()
+    expect(dialog.locator(".caption")).to_have_text(said)
+    expect(back).to_be_hidden()
+    assert caption() == said
+    ask("")
+    expect(dialog.get_by_text("it says the same")).to_be_visible()
+    ask(OTHERWISE)
+    expect(dialog.get_by_role("button", name="Keep new")).to_be_focused()
+    keys.press("Enter")
+    expect(dialog.locator(".caption")).to_have_text(SAID_OTHERWISE)
+    expect(back).to_be_visible()
+    assert caption() == SAID_OTHERWISE
+    ask("")
+    dialog.get_by_role("button", name="Put the old back").click()
+    expect(dialog.locator(".caption")).to_have_text(SAID_OTHERWISE)
+    assert caption() == SAID_OTHERWISE
+    keys.press("Escape")
+    expect(page.card("again/one.jpg").get_by_text(SAID_OTHERWISE)).to_be_visible()
+
+
+def test_what_is_selected_is_asked_about_again(page: Page) -> None:
+    """One after the other; what the model says now is seen on the sheet."""
+    for width in (61, 62):
+        page.served.deliver(f"once more/{width}.jpg", picture("green", width, 60))
+    tab = page.open("?beneath=once more")
+    tab.get_by_label("Select once more/61.jpg").check()
+    tab.get_by_label("Select once more/62.jpg").check()
+    page.served.server.always = lambda handler: handler.say(SAID_OTHERWISE)
+    try:
+        tab.get_by_role("button", name="Ask again").click()
+        expect(tab.get_by_text("2 pictures are asked about again")).to_be_visible()
+        for width in (61, 62):
+            expect(page.card(f"once more/{width}.jpg").get_by_text(SAID_OTHERWISE)).to_be_visible()
+    finally:
+        page.served.server.always = say
+    for width in (61, 62):
+        assert page.served.place.sidecar(f"once more/{width}.jpg")["history"][-1]["why"] == "redo"
 
 
 def test_what_needs_a_look_is_reviewed_by_keys(page: Page) -> None:

@@ -147,6 +147,10 @@ def test_the_page_shows_each_what_they_may(served: Served) -> None:
                 edit = tab.get_by_role("dialog").get_by_role("button", name="Edit")
                 expect(tab.get_by_role("dialog").get_by_text("60 × 40 pixels")).to_be_visible()
                 expect(edit).to_be_visible() if token == ADA else expect(edit).to_be_hidden()
+                again = tab.get_by_role("dialog").get_by_role("button", name="Ask again")
+                expect(again).to_be_visible() if token == ADA else expect(again).to_be_hidden()
+                tab.keyboard.press("r")
+                expect(tab.locator(".asking")).to_be_visible(visible=token == ADA)
 
 
 def test_the_file_is_read_line_by_line(tmp_path: Path) -> None:

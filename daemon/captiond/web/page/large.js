@@ -1,9 +1,10 @@
 // One picture as large as the window: by click or Enter, with all that is known of it, and a link to share.
 
+import * as again from "./again.js";
 import { ask, json, mayEdit } from "./api.js";
 import { altText, mayBeSeen } from "./cards.js";
 import { acting } from "./editing.js";
-import { editingAll, modelsTexts } from "./fields.js";
+import { editingAll } from "./fields.js";
 import * as sheet from "./sheet.js";
 import { texts, warnings } from "./texts.js";
 import { bytes, exact, note, said, sentence } from "./words.js";
@@ -29,12 +30,15 @@ export function begin(options) {
   of(".next").addEventListener("click", () => step(1));
   of(".edit").addEventListener("click", edit);
   of(".accept").addEventListener("click", accept);
+  of(".redo").addEventListener("click", redo);
   of(".undo").addEventListener("click", undo);
   of(".retry").addEventListener("click", retry);
   of(".share").addEventListener("click", share);
   dialog.addEventListener("click", ({ target }) => { if (target === dialog) dialog.close(); });
+  again.begin({ tell: told.tell, answered: take, putBack: undo, shown: () => { if (current?.path) show(current); } });
   dialog.addEventListener("close", () => {
     loading.abort();
+    again.forget();
     forgetImage();
     const id = current?.id;
     current = null;
@@ -51,7 +55,7 @@ export function begin(options) {
 
 const KEYS = {
   ArrowLeft: () => step(-1), k: () => step(-1), ArrowRight: () => step(1), j: () => step(1),
-  a: () => accept(), e: () => edit(), u: () => undo(), r: () => retry(),
+  a: () => accept(), e: () => edit(), u: () => undo(), r: () => (current?.folder === "failed" ? retry() : redo()),
 };
 
 export async function look(id) {
@@ -63,6 +67,7 @@ export async function look(id) {
   forgetImage();
   of(".problem.outcome").textContent = "";
   of(".editing").hidden = true;
+  again.forget();
   const at = sheet.place(id);
   // Not `disabled`: a button that has the focus would take the keys with it.
   of(".previous").setAttribute("aria-disabled", String(at <= 0));
@@ -90,17 +95,17 @@ export async function look(id) {
 
 export function step(by) {
   const id = sheet.numbers()[sheet.place(current?.id) + by];
-  if (current && id !== undefined && of(".editing").hidden) look(id);
+  if (current && id !== undefined && of(".editing").hidden && !again.isAsking()) look(id);
 }
 
 function show(picture) {
   const failed = picture.folder === "failed";
   // Whoever writes already, before all is known of it, writes on.
   const isWriting = !of(".editing").hidden;
-  of(".caption").hidden = of(".texts").hidden = isWriting;
+  of(".caption").hidden = of(".texts").hidden = isWriting || again.isComparing();
   of(".caption").textContent = failed ? sentence(picture.message ?? "") : (picture.caption ?? "");
   said(of(".advice"), failed ? picture.advice : null);
-  said(of(".note"), note(picture));
+  said(of(".whereabouts"), note(picture));
   said(of(".models-words"), picture.model_caption && `The model said: ${picture.model_caption}`);
   of("h2").textContent = picture.path;
   of("img").alt = failed ? picture.path : altText(picture);
@@ -111,24 +116,37 @@ function show(picture) {
   const isThere = picture.is_there && mayEdit();
   of(".edit").hidden = failed || !isThere || isWriting;
   of(".accept").hidden = !picture.needs_look || !isThere;
-  of(".undo").hidden = failed || !isThere || !modelsTexts(picture);
+  of(".redo").hidden = failed || !isThere || isWriting || again.isAsking();
+  of(".undo").hidden = failed || !isThere || isWriting || !picture.record?.history?.length;
   of(".retry").hidden = !failed || !isThere;
   if (!isWriting) editor = editingAll(of(".editing"), {
     picture,
     tell: told.tell,
     opened(isOpen) {
       of(".caption").hidden = of(".texts").hidden = isOpen;
-      of(".edit").hidden = isOpen;
+      for (const name of [".edit", ".redo"]) of(name).hidden = isOpen;
+      if (isOpen) of(".undo").hidden = true;
+      else show(current);
       if (!isOpen) of(".edit").focus();
     },
-    saved(now) {
-      current = { ...current, ...now };
-      show(current);
-      facts(current);
-      told.changed(now);
-      told.reviewed();
-    },
+    saved: take,
   });
+}
+
+// What the picture is now.
+function take(now) {
+  current = { ...current, ...now };
+  show(current);
+  facts(current);
+  told.changed(now);
+  told.reviewed();
+  keepKeys();
+}
+
+// A button that was pressed and is hidden now would take the keys with it.
+function keepKeys() {
+  const at = document.activeElement;
+  if (dialog.open && (!dialog.contains(at) || at.closest("[hidden]"))) of(".redo").focus();
 }
 
 function facts(picture) {
@@ -185,7 +203,9 @@ function forgetImage() {
 }
 
 function edit() {
-  if (!of(".edit").hidden) editor.open(true);
+  if (of(".edit").hidden) return;
+  again.forget();
+  editor.open(true);
 }
 
 // The next one follows by itself: reviewing is a key for each picture.
@@ -204,8 +224,24 @@ function accept() {
   });
 }
 
-function undo() {
-  if (!of(".undo").hidden) editor.save(modelsTexts(current));
+function redo() {
+  if (of(".redo").hidden) return;
+  again.open(current);
+}
+
+// By the daemon, which knows the former texts and whose they were: after an edit and after a redo alike.
+async function undo() {
+  const controls = [of(".undo"), of(".put-back")];
+  if (of(".undo").hidden || controls.some(({ disabled }) => disabled)) return;
+  const { id } = current;
+  await acting(dialog, of(".outcome"), controls, async () => {
+    const now = await json(`api/pictures/${id}/undo`, { method: "POST" });
+    if (current?.id !== id) return void told.changed(now);
+    again.forget();
+    take(now);
+    told.tell("The former words are back.");
+  });
+  keepKeys();
 }
 
 function retry() {
@@ -214,7 +250,7 @@ function retry() {
   acting(dialog, of(".outcome"), [button], async () => {
     const { inbox } = await json(`api/pictures/${current.id}/retry`, { method: "POST" });
     button.hidden = true;
-    said(of(".note"), `Put back into the inbox as ${inbox}.`);
+    said(of(".whereabouts"), `Put back into the inbox as ${inbox}.`);
     told.tell(`${current.path} was put back into the inbox.`);
     told.moved();
   });
@@ -228,6 +264,6 @@ async function share() {
     of(".share").textContent = "Copied";
     setTimeout(() => { of(".share").textContent = "Copy link"; }, 2000);
   } catch {
-    said(of(".note"), link); // the clipboard is for secure addresses alone
+    said(of(".whereabouts"), link); // the clipboard is for secure addresses alone
   }
 }

@@ -321,6 +321,11 @@ async function start() {
 }
 
 const changed = (picture) => sheet.update(picture);
+const asked = (picture) => {
+  if (isTyping()) return false; // nothing moves under somebody who writes
+  sheet.update(picture, { isShown: false });
+  return true;
+};
 sheet.begin({
   make: (picture) => card(picture, { tell, moved, changed, look: large.look, pick: picks.pick, isPicked: picks.isPicked }),
   guarded,
@@ -330,7 +335,7 @@ daemon.begin();
 inbox.begin({ tell, dropped: () => { if (view.folder !== "inbox") go({ folder: "inbox" }); } });
 replacing.begin({ tell, guarded, changed: (picture) => sheet.update(picture, { isShown: false }) });
 sharing.begin();
-picks.begin({ tell, guarded, replace: replacing.open, moved: () => { moved(); showAll(); }, view: () => view });
+picks.begin({ tell, guarded, changed: asked, replace: replacing.open, moved: () => { moved(); showAll(); }, view: () => view });
 large.begin({
   tell,
   moved,

@@ -1,5 +1,6 @@
 // Which pictures are selected, and what can be done with all of them.
 
+import { askAll } from "./again.js";
 import { json, mayEdit } from "./api.js";
 import * as sheet from "./sheet.js";
 import { plural } from "./words.js";
@@ -7,6 +8,7 @@ import { plural } from "./words.js";
 const $ = (id) => document.getElementById(id);
 const AT_ONCE = 500;
 const picked = new Set();
+let isAsking = false;
 let last = null; // from here shift reaches
 let view = () => ({});
 
@@ -38,13 +40,21 @@ export function show() {
   document.body.classList.toggle("picking", picked.size > 0);
   $("picked").hidden = picked.size === 0;
   $("picked-count").textContent = `${picked.size.toLocaleString()} selected`;
+  if (!isAsking) $("picked-told").textContent = "";
+  $("pick-redo").hidden = view().folder !== "done" || !mayEdit();
   $("pick-replace").hidden = view().folder !== "done" || !mayEdit();
   $("pick-retry").hidden = view().folder !== "failed" || !mayEdit();
 }
 
-export function begin({ tell, moved, guarded, view: current, replace }) {
+export function begin({ tell, moved, guarded, view: current, replace, changed }) {
   view = current;
   $("pick-replace").addEventListener("click", () => guarded(() => replace(inOrder())));
+  $("pick-redo").addEventListener("click", () => guarded(async () => {
+    if (isAsking) return;
+    isAsking = true;
+    const told = (words) => { $("picked-told").textContent = words; };
+    await askAll(inOrder(), { told, changed }).finally(() => { isAsking = false; });
+  }));
   $("pick-all").addEventListener("click", () => {
     for (const id of sheet.numbers()) picked.add(id);
     show();
