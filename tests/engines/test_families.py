@@ -97,7 +97,8 @@ def test_it_sees_upright(folder: Path) -> None:
     picture.paste("white", (0, 0, 112, 56))
     listening.say([picture], 1)
     given = listening.given  # Video-LLaVA has another name for it
-    pixels = given.get("pixel_values", given.get("pixel_values_images")).float()
+    (name,) = given.keys() & {"pixel_values", "pixel_values_images"}
+    pixels = given[name].float()
     rows = pixels.shape[-2] if pixels.shape[-1] == pixels.shape[-2] or pixels.dim() > 3 else 0
     if not rows:  # patches in a row, from the upper left
         pixels = pixels.reshape(-1, pixels.shape[-1]).mean(dim=1, keepdim=True)
