@@ -1,4 +1,4 @@
-"""Finds pictures in the inbox that are ignored by their names, or because an extra is missing, to report them.
+"""Finds pictures in the inbox that are ignored by their names or for want of an extra, to report them.
 
 It goes by content.  If a file is ignored only because its name is no image's, and travels with no picture, it
 is opened once and its first bytes are looked at.  Changes nothing, follows no link.
