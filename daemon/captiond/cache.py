@@ -1,9 +1,8 @@
 """Answers of the model, kept so that the same picture costs one inference: in the state folder, bounded.
 
-A convenience: whatever becomes of the file, a picture is asked about once more and nothing else is lost.  It
+A convenience: if the file is lost, the model is asked about a picture once more and nothing else is lost.  It
 may be deleted while the daemon runs, and a broken one is left beside the new one (`support.database`).  What
-is read from it is checked before it is believed.  Only what a model said stands here, never what a person
-made of it.
+is read from it is checked before it is used.  It keeps only what a model said, never a person's edit of it.
 """
 
 from __future__ import annotations
@@ -35,7 +34,7 @@ _BOUND = "DELETE FROM answers WHERE id <= (SELECT max(id) FROM answers) - ?"
 
 @dataclass(frozen=True, slots=True)
 class _Stored:
-    """An answer, but for the question, which whoever asks knows."""
+    """An answer without its question, which the caller of `get` knows."""
 
     text: str
     raw_output: str | None
@@ -49,7 +48,7 @@ class Cache:
     """Safe to use from many threads and processes."""
 
     def __init__(self, folder: Path, entries: int) -> None:
-        """`entries`: of more than that, the oldest go."""
+        """`entries`: how many are kept; then the oldest are removed."""
         self._entries = entries
         self._database = Database(folder, NAME, _prepare, probe=_PROBE)
         self._told: str | None = None
@@ -58,7 +57,7 @@ class Cache:
         self._database.close()
 
     def get(self, key: bytes, request: CaptionRequest) -> Remembered | None:
-        """What was answered to this; nothing where it cannot be read."""
+        """The answer to this request; None if there is none, or it cannot be read."""
         try:
             row = self._database.do(lambda database: database.execute(_GET, (key,)).fetchone())
             return None if row is None else _remembered(row, request)
@@ -67,7 +66,7 @@ class Cache:
             return None
 
     def put(self, answers: Sequence[tuple[bytes, Remembered]]) -> None:
-        """Keep these from here on; where they cannot be written they are asked for again one day."""
+        """Keep these answers; if they cannot be written, the model will be asked again."""
         rows = [(key, one.source, _stored(one.answer)) for key, one in answers]
 
         def write(database: sqlite3.Connection) -> None:
@@ -82,7 +81,7 @@ class Cache:
             self._tell(error)
 
     def _tell(self, error: Exception) -> None:
-        """Once for each reason: it may hold for every picture."""
+        """Log a reason unless it was logged last: it may hold for every picture."""
         if str(error) != self._told:
             self._told = str(error)
             log.warning(
@@ -91,7 +90,7 @@ class Cache:
 
 
 def _prepare(database: sqlite3.Connection) -> None:
-    # A power cut may cost the last answers, and each is only asked for again.
+    # A power cut may cost the last answers: the model is asked for them again.
     database.execute("PRAGMA synchronous = NORMAL")
     database.execute(_TABLE)
 

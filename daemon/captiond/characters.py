@@ -1,7 +1,7 @@
 """Which characters a text may hold: the one place where captions and descriptions are cleaned.
 
-Texts end up in XML, in tags that a NUL ends, on terminals and on pages.  What one of these cannot hold, or
-acts upon, is taken away; no word is changed.  The joiners of emoji and of Persian or Indic letters stay.
+Texts end up in XML, in tags that a NUL ends, on terminals and on pages.  A character that one of these cannot
+hold, or acts upon, is removed; no word is changed.  Joiners of emoji and of Persian or Indic letters stay.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 _ESCAPE, _CONTROL_SEQUENCE = "\x1b", "\x9b"
 # ECMA-48, 5.4 and 8.3.89: CSI with its parameters; a string of OSC, DCS, SOS, PM or APC up to its end; ESC
-# with what follows it.  A string without an end takes nothing with it.
+# with what follows it.  If a string has no end, what follows its beginning stays.
 _SEQUENCES = re.compile(
     r"(?:\x1b\[|\x9b)[0-?]*[ -/]*[@-~]"
     r"|(?:\x1b[\]PX^_]|[\x9d\x90\x98\x9e\x9f])[^\x07\x1b\x9c]*(?:\x07|\x1b\\|\x9c)"
@@ -31,11 +31,11 @@ _FORBIDDEN = f"[{_CONTROLS}{_LINE_BREAKS}{_DIRECTIONS}{_INVISIBLE}{_NONCHARACTER
 _HAS_FORBIDDEN = re.compile(_FORBIDDEN)
 _RUNS = re.compile(rf"(?:\s|{_FORBIDDEN})+")
 
-JOINERS = "\u200c\u200d"  # they make one emoji of several, and tell letters apart that would join
+JOINERS = "\u200c\u200d"  # they join several emoji into one, and keep apart letters that would join
 
 
 def line(text: str) -> str:
-    """`text` as one line in NFC, without what XML or a terminal cannot hold.  Cleaning twice is the same."""
+    """`text` as one line in NFC, without what XML or a terminal cannot hold.  Idempotent."""
     if _ESCAPE in text or _CONTROL_SEQUENCE in text or _HAS_FORBIDDEN.search(text):
         text = _RUNS.sub(_settled, _SEQUENCES.sub("", text))
     text = _SURROGATES.sub("\N{REPLACEMENT CHARACTER}", text)
@@ -48,9 +48,9 @@ def is_harmless(char: str) -> bool:
 
 
 def printable(text: str, *, escape: Callable[[str], str] | None = None) -> str:
-    """`text` for a terminal, in lines: what it would obey or hide stands as an escape, such as \\u202e.
+    """`text` for a terminal, in lines: characters that it would obey or hide are escaped, such as \\u202e.
 
-    `escape`: how a character is written then, for text that is code.
+    `escape`: another way to escape a character, for text that is code.
     """
     text, escape = _SURROGATES.sub("\N{REPLACEMENT CHARACTER}", text), escape or _escaped
     if text.isprintable():
@@ -59,7 +59,7 @@ def printable(text: str, *, escape: Callable[[str], str] | None = None) -> str:
 
 
 def _is_text(char: str) -> bool:
-    """Line breaks are, every blank (Python calls one of them printable), and marks within Hebrew words."""
+    """Also line breaks, every blank (Python calls only one of them printable), and marks in Hebrew words."""
     return is_harmless(char) or char in "\n\u200e\u200f" or unicodedata.category(char) == "Zs"
 
 
@@ -68,7 +68,7 @@ def _escaped(char: str) -> str:
 
 
 def _settled(run: re.Match[str]) -> str:
-    """White space with a break in it becomes one blank; between letters, what is invisible just goes."""
+    """What a run with a forbidden character becomes: one blank if it has white space, else nothing."""
     if not _HAS_FORBIDDEN.search(run[0]):
         return run[0]
     return " " if any(char.isspace() for char in run[0]) else ""

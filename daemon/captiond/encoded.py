@@ -1,4 +1,4 @@
-"""A picture as a JPEG that travels: how somebody wants it, and what they get.  Frozen records without I/O."""
+"""A picture as a JPEG to send: what a caller wishes, and what it gets.  Frozen records without I/O."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from captiond.records import PictureFacts
 
 @dataclass(frozen=True, slots=True)
 class JpegWish:
-    """How large a JPEG somebody wants of a picture."""
+    """How large a JPEG a caller wants of a picture."""
 
     longest_side: int  # pixels, at most
-    least_side: int  # of one that was larger and could be made smaller in whole steps, which costs little
+    least_side: int  # at least, if a larger picture can be reduced by a whole factor, which costs little
     quality: int  # 1 to 95
 
 

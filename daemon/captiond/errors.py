@@ -1,13 +1,14 @@
 """Trouble, sorted by what to do next.
 
 Every error that one room raises for another is one of the verdicts below.  A room says what is wrong
-and never what becomes of the file or of the process: the pipeline decides the first, `cli` the second.
+and never what becomes of the file or of the process: the pipeline decides about the file, `cli` about the
+process.
 
     Rejected       this image never      -> failed/, with the reason beside it
     TryLater       this image later      -> stays in the inbox, is looked at again
-    NotThere       this image no more    -> whoever asked for it by its name is told
-    Surroundings   nobody for now        -> everything pauses, no image is charged, resumes by itself
-    LibraryAway    nobody in one library -> that library alone pauses, likewise
+    NotThere       this image no more    -> the caller that named it is told
+    Surroundings   no image for now      -> everything pauses, no image is charged, resumes by itself
+    LibraryAway    no image of a library -> that library alone pauses, none is charged, resumes by itself
     CannotStart    this process no more  -> an exit code
 """
 
@@ -40,7 +41,7 @@ Stage = Literal["settle", "claim", "decode", "caption", "publish"]
 
 
 class ExitCode(IntEnum):
-    """What the process tells its caller; the table stands in the README."""
+    """What the process tells its caller; the README has the table."""
 
     OK = 0
     SOME_FAILED = 1
@@ -71,7 +72,7 @@ class Rejected(Verdict):
 
 
 class TryLater(Verdict):
-    """This image cannot be served just now: it changed, vanished, or somebody still holds it."""
+    """This image cannot be served just now: it changed, vanished, or a program still holds it."""
 
     def __init__(self, message: str, *, after_seconds: float = 0.0, advice: str | None = None) -> None:
         super().__init__(message, advice=advice)
@@ -79,7 +80,7 @@ class TryLater(Verdict):
 
 
 class NotThere(Verdict):
-    """What somebody asks for by its name or number is not there, or not any more."""
+    """What a caller asks for by its name or number is not there, or no longer."""
 
     def __init__(self, message: str = "there is no such picture any more") -> None:
         super().__init__(message)
@@ -90,7 +91,7 @@ class Surroundings(Verdict):
 
 
 class LibraryAway(Surroundings):
-    """One library cannot be seen or written: it waits alone, and everybody else goes on."""
+    """One library cannot be seen or written: it waits alone, and all other work goes on."""
 
 
 class CannotStart(Verdict):

@@ -1,10 +1,10 @@
 """Asks exiftool to put a finished EXIF block into a file whose parts would have to be moved: HEIC and AVIF.
 
-And for the preview in a RAW that nothing else reads, which is decoded like any file of a stranger's.
+It also asks for the preview in a RAW that nothing else reads; that is decoded like any other untrusted file.
 
 One process is kept open, since starting one costs more than writing a file.  It gets copies in files that
 have no name, so that neither a user's file nor a folder is within its reach, and it ends with this process,
-however that ends.  What it gives back is proved elsewhere (`metadata.heif`); it is believed in nothing.
+however that ends.  Its answers are never trusted: `metadata.heif` proves what it gives back.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ from typing import IO, Protocol
 from captiond.metadata.refusal import Refused
 
 TIMEOUT_SECONDS = 30.0
-FILES_EACH = 500  # by one process, so that nothing piles up in it
-_ROOM_BYTES = 1 << 20  # by which a file may grow, besides the block
+FILES_EACH = 500  # files per process, so that nothing piles up in it
+_ROOM_BYTES = 1 << 20  # how much a file may grow, besides the block
 _CHUNK_BYTES = 1 << 20
 
 
@@ -40,7 +40,7 @@ class _Question(Protocol):
 
 
 class _Failed(Refused):
-    """It answered with nothing that can be used; another process might."""
+    """This process gave no usable answer; another one might."""
 
 
 class Exiftool:
@@ -53,22 +53,22 @@ class Exiftool:
         self._process: _Process | None = None
 
     def place(self, data: bytes, block: bytes) -> bytes:
-        """The file with `block` for its EXIF, as exiftool has it.  Raises Refused if there is none."""
+        """The file with `block` as its EXIF, as exiftool writes it.  Raises: Refused, if it does not."""
         return self._asked(partial(_Process.place, data=data, block=block))
 
     def _asked(self, question: _Question) -> bytes:
         with self._lock:
             try:
                 if self._process is not None:
-                    with suppress(_Failed):  # what the process met before must not decide about this file
+                    with suppress(_Failed):  # earlier files may have broken the process: try a fresh one
                         return self._answer(self._process, question)
                 self._process = _Process()
                 return self._answer(self._process, question)
-            except OSError as error:  # no room for the copies, no process to be had
+            except OSError as error:  # no room for the copies, or no process can be started
                 raise Refused(f"exiftool could not be asked: {error}") from error
 
     def preview(self, data: bytes) -> bytes | None:
-        """The largest JPEG in a RAW file, as exiftool finds it; None if there is none that it finds."""
+        """The largest JPEG that exiftool finds in a RAW file, or None."""
         found = (self._extracted(data, tag) for tag in PREVIEWS)
         return next((one for one in found if one.startswith(_JPEG)), None)
 
@@ -79,7 +79,7 @@ class Exiftool:
             return b""
 
     def close(self) -> None:
-        """End the process.  Whoever asks after this gets another one."""
+        """End the process.  A later question starts another one."""
         with self._lock:
             self._end()
 
@@ -121,8 +121,8 @@ class _Process:
                     start_new_session=True,  # Ctrl-C is meant for the daemon, which finishes what is in work
                 )
                 closing.callback(self._kill)
-                # Even where its standard input ends, exiftool goes on waiting.  Nothing is ever said through
-                # this pipe; once its other end is gone, the kernel sends a signal, which ends the group.
+                # Even if its standard input ends, exiftool goes on waiting.  Nothing is ever sent through
+                # this pipe; once our end is gone, the kernel sends a signal, which ends the group.
                 fcntl.fcntl(theirs, fcntl.F_SETOWN, -self._popen.pid)
                 fcntl.fcntl(theirs, fcntl.F_SETFL, fcntl.fcntl(theirs, fcntl.F_GETFL) | os.O_ASYNC)
             finally:
@@ -130,19 +130,19 @@ class _Process:
             self.end = closing.pop_all().close
 
     def place(self, data: bytes, block: bytes, timeout_seconds: float) -> bytes:
-        """What exiftool makes of these.  Where that is Refused, the process is good for nothing any more."""
+        """The file with the block in it.  Raises: Refused; then the process cannot be used any more."""
         arguments = ["-o", "-", f"-EXIF<=/dev/fd/{self._exif.fileno()}"]
         return self._answer(arguments, data, block, timeout_seconds)
 
     def extract(self, data: bytes, tag: str, timeout_seconds: float) -> bytes:
-        """What the file has as this tag; nothing if it has none.  Refused likewise."""
+        """The value of this tag; empty if the file has none.  Raises: Refused, as `place` does."""
         return self._answer(["-b", f"-{tag}"], data, b"", timeout_seconds)
 
     def _answer(self, arguments: list[str], data: bytes, block: bytes, timeout_seconds: float) -> bytes:
         deadline = time.monotonic() + timeout_seconds
         for file, content in ((self._picture, data), (self._exif, block)):
             _fill(file, content)
-        number = secrets.randbits(62)  # which no file can foresee, to hold the end of an answer
+        number = secrets.randbits(62)  # so that no file can hold the end of an answer: it cannot foresee this
         success = f"status=0\n{{ready{number}}}\n".encode()
         limit = len(data) + len(block) + _ROOM_BYTES
         self._ask(arguments, number)

@@ -1,4 +1,4 @@
-"""An upright picture as a JPEG for somebody to look at: in sRGB, bounded in size, without metadata."""
+"""An upright picture as a JPEG for a person or a model: in sRGB, bounded in size, without metadata."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from captiond.encoded import JpegWish
 
 
 def save(image: Image.Image, profile: bytes | None, wish: JpegWish, file: BinaryIO) -> None:
-    """`profile`: by which the picture's numbers are meant; None: sRGB.
+    """`profile`: the colour profile of the picture's numbers; None: sRGB.
 
-    Where `file` has a descriptor, other threads run while it is encoded.
+    If `file` has a descriptor, other threads run while it is encoded.
     """
-    # The empty comment, else Pillow hands the file's on.
+    # With an empty comment: else Pillow copies the source file's.
     _in_srgb(_fitted(image, wish), profile).save(file, "JPEG", quality=wish.quality, comment=b"")
 
 
 def _fitted(image: Image.Image, wish: JpegWish) -> Image.Image:
-    """No longer than is wished for: by averaging whole squares where that leaves enough."""
+    """Shrink it to the wished size: by averaging whole squares, if that leaves enough pixels."""
     longest = max(image.size)
     if longest <= wish.longest_side:
         return image
@@ -35,7 +35,7 @@ def _fitted(image: Image.Image, wish: JpegWish) -> Image.Image:
 
 
 def _in_srgb(image: Image.Image, profile: bytes | None) -> Image.Image:
-    """Servers look at the numbers alone: a phone's Display P3 or a camera's Adobe RGB would look pale."""
+    """In sRGB, since servers ignore profiles: a phone's Display P3, a camera's Adobe RGB would look pale."""
     if not profile:
         return image
     try:
@@ -45,4 +45,4 @@ def _in_srgb(image: Image.Image, profile: bytes | None) -> Image.Image:
         srgb = ImageCms.createProfile("sRGB")
         return cast(Image.Image, ImageCms.profileToProfile(image, source, srgb))
     except (ImageCms.PyCMSError, OSError):
-        return image  # a broken profile, or that of the gray or CMYK file this picture was made from
+        return image  # a broken profile, or that of a gray or CMYK file from which this picture was made

@@ -1,7 +1,7 @@
 """How the daemon speaks: one line per event, ours and the libraries' alike, on standard error.
 
-The only place that configures logging.  Everybody else says `structlog.get_logger().info("captioned",
-path=...)` and knows nothing of streams and colours.  Whatever a value holds (line breaks, escape
+The only place that configures logging.  All other modules call `structlog.get_logger().info("captioned",
+path=...)` and know nothing of streams and colours.  Whatever a value holds (line breaks, escape
 sequences, bytes that are not UTF-8), a line stays one line and sends no command to a terminal; the lines
 of a traceback follow indented, so that none of them can pass for an event.
 """
@@ -26,7 +26,7 @@ from captiond.characters import is_harmless
 if TYPE_CHECKING:
     from rich.console import Console
 
-# What these say below a warning is about themselves.  httpx2 and httpcore2 serve newer hub clients.
+# Libraries whose messages below a warning are not logged.  httpx2 and httpcore2 serve newer hub clients.
 LIBRARIES = (
     "PIL", "accelerate", "asyncio", "bitsandbytes", "filelock", "fsspec", "httpcore", "httpcore2", "httpx",
     "httpx2", "huggingface_hub", "torch", "transformers", "urllib3", "watchdog",
@@ -106,7 +106,7 @@ class Kept:
         self._lines.append((self.newest, line))
 
     def after(self, number: int) -> list[tuple[int, str]]:
-        """Those that came after the one of that number, oldest first."""
+        """The lines after the one with that number, oldest first."""
         return [one for one in self._lines.copy() if one[0] > number]
 
 
@@ -122,7 +122,7 @@ class _Keeping(logging.Handler):
 
 @contextmanager
 def kept(most: int) -> Iterator[Kept]:
-    """While this lasts, the last lines are kept beside being written."""
+    """Keep the last lines while this lasts; they are written as before."""
     kept = Kept(most)
     handler = _Keeping(kept)
     logging.getLogger().addHandler(handler)
@@ -134,7 +134,7 @@ def kept(most: int) -> Iterator[Kept]:
 
 @contextmanager
 def above(console: Console) -> Iterator[None]:
-    """While this lasts, lines are printed above the progress bar that `console` shows."""
+    """Print lines above the progress bar that `console` shows, while this lasts."""
     former, _Output.console = _Output.console, console if console.is_terminal else None
     try:
         yield
@@ -154,7 +154,7 @@ class _Output:
         if self.console is None:
             self._stream.write(text)
             return
-        from rich.text import Text  # only whoever shows a bar has loaded rich
+        from rich.text import Text  # a process that shows a bar has loaded rich already
 
         self.console.print(Text.from_ansi(text.rstrip("\n")), soft_wrap=True)
 
@@ -208,7 +208,7 @@ def _hold(name: str) -> None:
 
 
 def _is_journal(stream: TextIO, environ: Mapping[str, str]) -> bool:
-    """Whether `stream` is the one that systemd connected to the journal, as sd_journal_print(3) asks."""
+    """Whether systemd has connected `stream` to the journal; sd_journal_print(3) tells how to find out."""
     try:
         stat = os.fstat(stream.fileno())
     except (OSError, ValueError):  # no real file
@@ -276,7 +276,7 @@ def _escaped(char: str) -> str:
 
 
 def _quoted(value: object) -> str:
-    """A value as it stands behind `key=`: quoted where it could be taken for more than one word."""
+    """A value as it stands behind `key=`: quoted if it could be taken for more than one word."""
     plain = _plain(value)
     if not isinstance(plain, str):
         return escape(json.dumps(plain, ensure_ascii=False))
@@ -287,7 +287,7 @@ def _quoted(value: object) -> str:
 
 
 def _plain(value: object, depth: int = 0) -> object:
-    """The same in JSON's types, valid Unicode throughout; what is no data becomes text."""
+    """`value` in JSON's types, as valid Unicode; a value of any other type becomes text."""
     if isinstance(value, bool | int | None) or (isinstance(value, float) and math.isfinite(value)):
         return cast(Any, value)
     if isinstance(value, Mapping) and depth < 5:

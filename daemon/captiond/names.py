@@ -1,4 +1,4 @@
-"""What things are called: delivered names, job ids, and names as a person or a sidecar may see them.
+"""Makes names and checks them: delivered names, job ids, and names for people and sidecars.
 
 Pure, and deterministic: the same path and the same bytes give the same names, so that a repeat after a
 crash meets its own traces.  Names are `str` as `os.fsdecode` makes them; bytes that are not UTF-8 stand in
@@ -17,9 +17,9 @@ from itertools import count
 OWN_FOLDER = ".captiond"  # what the daemon keeps beside users' files, in each of its folders
 
 LONGEST_NAME = 255  # bytes; the kernel takes no more
-LONGEST_PATH = 32 * 1024  # bytes; opened a part at a time, a path may be longer than the kernel takes at once
+LONGEST_PATH = 32 * 1024  # bytes; more than the kernel takes at once, since paths are opened part by part
 DEEPEST_PATH = 1024  # parts
-LONGEST_EXTENSION = 32  # bytes; what is longer is no extension but a name with a dot in it
+LONGEST_EXTENSION = 32  # bytes; anything longer is a name with a dot in it
 _SURROGATES = re.compile("[\ud800-\udfff]")
 _REFUSED_SOMEWHERE = re.compile('[<>:"\\\\|?*\x00-\x1f\x7f\ud800-\udfff]')
 _NOT_PLAIN = re.compile("[^A-Za-z0-9 ._~-]")
@@ -34,8 +34,8 @@ def job_id(path: str, identity: str) -> str:
 def candidates(name: str, sha256: str, *, suffix: str, longest: int = LONGEST_NAME) -> Iterator[str]:
     """The names under which `name` may be delivered, in order of preference, without end.
 
-    `suffix` is the longest one that will be appended to it: name and suffix fit together into `longest`
-    bytes, which some file systems allow fewer of.
+    `suffix` is the longest one that will be appended to it: name and suffix together fit into `longest`
+    bytes; some file systems allow fewer than others.
     """
     if _length(name + suffix) <= longest:
         yield name
@@ -46,9 +46,9 @@ def candidates(name: str, sha256: str, *, suffix: str, longest: int = LONGEST_NA
 
 
 def fitting(name: str, *, is_folder: bool = False) -> Iterator[str]:
-    """What to call a file or a folder where `name` is refused: first `name`, last what any system holds.
+    """Names for a file or a folder whose `name` may be refused: first `name`, last one that any system holds.
 
-    The first digits of the checksum of the name stand for what was replaced, so that two names stay two.
+    The first digits of the name's checksum stand for the replaced characters, so that two names stay two.
     """
     yield name
     stem, extension = (name, "") if is_folder else _parted(name)
@@ -59,7 +59,7 @@ def fitting(name: str, *, is_folder: bool = False) -> Iterator[str]:
 
 
 def is_refused_somewhere(name: str) -> bool:
-    """Whether NTFS, exFAT, a share of Windows, or a file system that wants UTF-8, cannot hold it."""
+    """Whether NTFS, exFAT, a share of Windows, or a file system that requires UTF-8, refuses the name."""
     return _REFUSED_SOMEWHERE.search(name) is not None or name.endswith((".", " "))
 
 
@@ -69,7 +69,7 @@ def shown(name: str) -> str:
 
 
 def well_formed(text: str) -> str:
-    """`text` with U+FFFD for the half characters that a name or somebody's JSON brought into it."""
+    """`text` with U+FFFD for lone surrogates, which come from file names or from other programs' JSON."""
     return _SURROGATES.sub("\ufffd", text)
 
 
@@ -82,7 +82,7 @@ def is_utf8(name: str) -> bool:
 
 
 def name_keys(key: str, name: str) -> dict[str, str]:
-    """A name in JSON, and its bytes beside it where it is not UTF-8."""
+    """A name in JSON, and its bytes beside it if it is not UTF-8."""
     if is_utf8(name):
         return {key: name}
     return {key: shown(name), f"{key}_hex": os.fsencode(name).hex()}
@@ -91,8 +91,9 @@ def name_keys(key: str, name: str) -> dict[str, str]:
 def checked_path(path: object) -> str:
     """A path that came out of a file or a socket, if it can only lead beneath the folder that it is for.
 
-    ValueError for all else: absolute, empty, too long or too deep, with `..` or a NUL, into our own folder.
-    This and `checked_name` are the only checks of paths, names and suffixes that are read.  Their users:
+    Raises: ValueError, if it is absolute, empty, too long or too deep, has `..` or a NUL, or leads into our
+    own folder.
+    This and `checked_name` are the only checks of paths, names and suffixes from outside.  Their users:
     `sidecar.decode` (records beside pictures), `delivery.journal` (claims), `delivery.edit_steps` (those of
     edits), `delivery.edit` and `delivery.retry` (paths that the history or a command names, and claims of
     retries), `delivery.intake` (uploads), `delivery.folders` (whatever becomes a folder), `redo.lists` (which
@@ -109,7 +110,10 @@ def checked_path(path: object) -> str:
 
 
 def checked_name(name: object) -> str:
-    """Likewise the name of one file or folder; what a suffix makes of a name is checked as a name."""
+    """The name of one file or folder, checked in the same way; a name with its suffix is checked whole.
+
+    Raises: ValueError.
+    """
     if not isinstance(name, str):
         raise ValueError("not a name")
     # On a file system that does not tell upper from lower case, `.Captiond` is our own folder too.
@@ -120,12 +124,12 @@ def checked_name(name: object) -> str:
 
 
 def utc_text(moment: datetime, exact_to: str = "seconds") -> str:
-    """A time as JSON and people get it: 2026-11-23T10:00:00Z."""
+    """A time for JSON and people: 2026-11-23T10:00:00Z."""
     return moment.astimezone(UTC).isoformat(timespec=exact_to).replace("+00:00", "Z")
 
 
 def _length(name: str) -> int:
-    """Bytes; UnicodeEncodeError, a ValueError, for a half character that no name of a file can hold."""
+    """In bytes.  Raises: UnicodeEncodeError, a ValueError, if it has a surrogate that no file name holds."""
     return len(os.fsencode(name))
 
 

@@ -1,7 +1,7 @@
 """What travels through the daemon, from a name in the inbox to a committed caption.
 
 Frozen records without I/O, which import nothing of ours but words.  Paths are `str`, relative to a folder,
-with `/` between the parts; what is not UTF-8 stands in them as lone surrogates (`os.fsdecode`).
+with `/` between the parts; bytes that are not UTF-8 stand in them as lone surrogates (`os.fsdecode`).
 """
 
 from __future__ import annotations
@@ -56,23 +56,23 @@ class Fault:
 
 @dataclass(frozen=True, slots=True)
 class SettledFile:
-    """A file that is complete: quiet, held by no writer, whole; or never will be, and is to be set aside."""
+    """A file that is complete (quiet, held by no writer, whole), or never will be and has a fault."""
 
     path: str
     fingerprint: Fingerprint
     noticed_at: float  # seconds on the monotonic clock, when the name was first seen
     fault: Fault | None = None
-    notices: tuple[Notice, ...] = ()  # what made it wait, and did not come
+    notices: tuple[Notice, ...] = ()  # what it waited for in vain
     library: str | None = None  # the name of the library that it lies in; then `path` begins with it
 
 
 @dataclass(frozen=True, slots=True)
 class Notes:
-    """What is known of a picture from around it: its name, and what lies beside it in words, whole."""
+    """What is known of a picture from around it: its name, and the whole content of notes beside it."""
 
-    xmp: bytes | None = None  # like the text, a file into which a caption may be laid
+    xmp: bytes | None = None  # a caption may be merged into this file, and into the text
     text: bytes | None = None
-    unread: frozenset[str] = frozenset()  # xmp, txt: which of them is there and too large to be read
+    unread: frozenset[str] = frozenset()  # xmp, txt: those that are there but too large to be read
     takeout: tuple[bytes, ...] = ()  # the JSON files that came along; Google Takeout's hold a description
     name: str = ""  # as dropped; a description that only repeats it says nothing
     is_signed: bool = False  # a .c2pa beside it signs its bytes
@@ -94,18 +94,18 @@ class Texts:
     alt_text: str | None = None
     title: str | None = None
     keywords: tuple[str, ...] = ()
-    keyword_paths: tuple[str, ...] = ()  # of those that stand in a tree of the user's: animal|dog
-    visible_text: str | None = None  # empty where nothing is to be read; None if nobody asked
+    keyword_paths: tuple[str, ...] = ()  # of the keywords in the user's keyword tree: animal|dog
+    visible_text: str | None = None  # empty if the picture shows none; None if it was not asked for
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """How long a person's texts may be, each; a text over its limit is refused, never cut."""
+    """How long each of a person's texts may be; a text over its limit is refused, never cut."""
 
     caption: int | None = None  # characters, like all but the number of keywords
     alt_text: int = 250
     title: int = 250
-    keywords: int = 100  # so many
+    keywords: int = 100  # how many
     visible_text: int = 100_000
 
 
@@ -117,14 +117,14 @@ class CaptionRequest:
     max_new_tokens: int
     temperature: float = 0.0  # 0: the likeliest words, the same each time; more: others, by chance
     seed: int | None = None  # of that chance; None: another one each time
-    schema: str | None = None  # JSON Schema that the answer is to be held to, where that is possible
-    server: str | None = None  # the address of the one to ask, where there are several
+    schema: str | None = None  # JSON Schema that the answer must fit, if the captioner can enforce it
+    server: str | None = None  # the address of the one to ask, if there are several
 
 
 class Describe(Protocol):
-    """Lays texts into an image of a format, and makes what is to lie beside it, given what lies there.
+    """Writes texts into an image of a format, and makes the files beside it, given those that lie there.
 
-    `own` are former texts of ours: they make way, and what does not say them is not made anew.
+    `own` are former texts of ours: they are replaced wherever they stand, and no new file is made.
     """
 
     def __call__(
@@ -138,7 +138,7 @@ class Interview(Protocol):
     def __call__(self, ask_all: AskAll, facts: PictureFacts, /) -> Said: ...
 
 
-# Of one text alone, if one is named; with another prompt for the caption; beside these texts.
+# The interview about one text alone, if one is named; with another prompt for the caption; given these texts.
 Narrowed = Callable[["FieldName | None", "str | None", Texts], Interview]
 
 
@@ -158,23 +158,23 @@ class Rules:
     describe: Describe
     max_pixels: int
     max_file_bytes: int
-    attempts: int  # so often it is begun before it is set aside
-    settle_seconds: float = 0.0  # what travels with it is quiet for so long
+    attempts: int  # how often it is begun before it is set aside
+    settle_seconds: float = 0.0  # how long the files that travel with it must be quiet
     takes_text: bool = False  # photo.txt travels with it
     xmp_on_stem: bool = False  # photo.xmp is made, not photo.jpg.xmp
-    stays: Callable[[str], bool] = _nothing  # whether a path in the inbox is to stay there, beside whatever
-    profile: str | None = None  # by whose name these are not everybody's
+    stays: Callable[[str], bool] = _nothing  # whether a file of the inbox never travels with a picture
+    profile: str | None = None  # the name of the profile that these rules come from, if one matched
     skips_duplicates: bool = False  # the same file under the same path is delivered once
     questions: str = ""  # the same for the same questions about the same fields
     folder_of: Callable[[str, bytes, int], str | None] = _as_dropped  # in done/: of path, bytes, time
     limits: Limits = Limits()  # of what a person writes
-    replaces: bool = False  # what a person wrote into the picture makes way
-    prompts: Mapping[FieldName, str] = field(default_factory=dict)  # by text, the words that ask for it
-    narrowed: Narrowed | None = None  # the interview about less, or by other words
-    asks_anew: bool = False  # whatever was answered about the same picture before
+    replaces: bool = False  # replace also what a person wrote into the picture
+    prompts: Mapping[FieldName, str] = field(default_factory=dict)  # by text, the prompt that asks for it
+    narrowed: Narrowed | None = None  # makes an interview about less, or by another prompt
+    asks_anew: bool = False  # even if the cache has an answer about the same picture
 
 
-Role = Literal["look", "edit", "drop"]  # what somebody may do over HTTP: look, all, or only put files in
+Role = Literal["look", "edit", "drop"]  # what a user may do over HTTP: look, all, or only put files in
 
 
 RulesOf = Callable[[str], Rules]  # by the path of a picture in the inbox
@@ -196,7 +196,7 @@ class Job:
     notes: Notes = field(default=NO_NOTES, repr=False)
     notices: tuple[Notice, ...] = ()
     library: str | None = None  # as in SettledFile
-    folder: str | None = None  # to which of done/ it goes; None: to the one that it was dropped in
+    folder: str | None = None  # where it goes in done/; None: the folder that it was dropped in
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,17 +234,17 @@ class ModelIdentity:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a model said to one question about a picture; empty where it had nothing to say."""
+    """What a model said to one question about a picture; empty if it had nothing to say."""
 
     text: str
-    raw_output: str | None  # what the model said, where `text` was cleaned; else None
+    raw_output: str | None  # what the model said, if `text` was cleaned; else None
     model: ModelIdentity
     request: CaptionRequest
     prompt_tokens: int | None
     new_tokens: int | None
     finish_reason: str  # stop | length
     notices: tuple[Notice, ...] = ()
-    has_thoughts: bool = False  # it thought, and that came apart from the text
+    has_thoughts: bool = False  # the model also gave its thoughts, apart from the text
     server: str | None = field(default=None, compare=False)  # the address of the one that answered
 
 
@@ -273,11 +273,11 @@ class Said:
     texts: Texts
     answer: Answer  # the caption's
     notices: tuple[Notice, ...] = ()
-    asked: tuple[Asked, ...] = ()  # where more was asked than the caption, once
+    asked: tuple[Asked, ...] = ()  # only if more than the caption was asked for, or more than once
     dropped: tuple[DroppedText, ...] = ()
     needs_look: bool = False  # by a person
-    language: str | None = None  # that was asked for
-    cached_from: str | None = None  # the file (its sha256) that the model was asked about in its place
+    language: str | None = None  # the one that was asked for
+    cached_from: str | None = None  # the file (its sha256) that the model was asked about instead
 
 
 @dataclass(frozen=True, slots=True)
@@ -300,9 +300,9 @@ class Written:
     reason: str | None = None
 
 
-@dataclass(frozen=True)  # without slots, which have no room for a checksum
+@dataclass(frozen=True)  # without slots, since `cached_property` needs a __dict__
 class Described:
-    """An image's bytes after the caption was laid into them (or the very same bytes), and what was done.
+    """An image's bytes after the caption was written into them (or the same bytes), and what was done.
 
     `xmp`, `text` and `raw_xmp` are the whole content of files beside it; None leaves what came along.
     """
@@ -313,11 +313,11 @@ class Described:
     xmp: bytes | None = field(default=None, repr=False)
     text: bytes | None = field(default=None, repr=False)
     raw_xmp: bytes | None = field(default=None, repr=False)  # of the RAW that travels along
-    shared_keywords: tuple[str, ...] = ()  # of ours, those that a person had given the picture already
+    shared_keywords: tuple[str, ...] = ()  # our keywords that the picture already had from a person
 
     @cached_property
     def sha256(self) -> str:
-        """Of the image's bytes."""
+        """The checksum of the image's bytes."""
         return hashlib.sha256(self.data).hexdigest()
 
 
@@ -338,21 +338,21 @@ class Timings:
     queued: float
     decode: float
     caption: float
-    publish: float  # laying the caption into the image and proving it, up to the first write
+    publish: float  # writing the caption into the image's bytes and proving it, up to the first write to disk
 
 
 @dataclass(frozen=True, slots=True)
 class Delivered:
-    """Where an image now lies: in `done/` with its sidecar, or in `failed/` with its error."""
+    """Where an image lies now: in `done/` with its sidecar, or in `failed/` with its error."""
 
     path: str  # relative to the folder it was delivered to
     record: str  # the JSON beside it, relative to the same folder
     sha256: str  # of the image as it lies there
     folder: str  # done | failed
     dropped: str  # its path in the inbox
-    dropped_sha256: str  # empty: a file too large to be read whole
+    dropped_sha256: str  # empty if the file was too large to be read whole
     is_duplicate: bool = False  # it was delivered before, and the same file came once more
-    library: str | None = None  # it lies there still, and is described beside itself
+    library: str | None = None  # the library in which it still lies, with its sidecar beside it
 
 
 @dataclass(frozen=True, slots=True)
@@ -378,13 +378,13 @@ class Outcome:
     timings: Timings | None = None
     attempts: int | None = None
     is_recovered: bool = False  # an earlier process had begun it: not this one's work
-    event: Event | None = None  # what became of its texts later, in done/; None: it left the inbox
+    event: Event | None = None  # how its texts changed later, in done/; None: it left the inbox
     library: str | None = None  # it was described, or failed, where it lies: in the library of this name
 
 
 @dataclass(frozen=True, slots=True)
 class Stamp:
-    """When and by whom a record was made; told, so that composing a record needs no clock."""
+    """When and by which version a record was made; passed in, so that composing one needs no clock."""
 
     created_at: datetime
     version: str

@@ -1,4 +1,4 @@
-"""What the daemon has done so far and how it fares: counted by the pipeline, read by whoever shows it."""
+"""What the daemon has done so far and how it fares: the pipeline counts it, commands and the page show it."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ class Tally:
         self._started = clock()
         self.done = 0
         self.failed = 0
-        self.needing_a_look = 0  # of those done, by a person
+        self.needing_a_look = 0  # done, but a person should look at them
         self.duplicates = 0  # taken away since the same file was delivered before
-        self.cached = 0  # done, with words that the model had said about the same picture before
+        self.cached = 0  # done with cached answers about the same picture
         self.failures: dict[str, int] = {}  # by kind
         self.changes: dict[str, int] = {}  # of texts in done/: edited, redone, undone
         self.warnings: dict[str, int] = {}  # by code
@@ -65,7 +65,7 @@ class Tally:
             self.finished_at = self._clock()
 
     def counts(self) -> dict[str, int]:
-        """As `status` tells them."""
+        """The counts as `captiond status` shows them."""
         told = {"done": self.done, "failed": self.failed, "duplicates": self.duplicates}
         return {**told, "cached": self.cached, "needs_look": self.needing_a_look}
 
@@ -101,24 +101,24 @@ class Rest:
     """A wanted pause, or closed hours: nothing is wrong, and nothing new begins."""
 
     reason: str
-    until: datetime | None  # aware; None: until somebody ends it
+    until: datetime | None  # aware; None: until a person ends it
     advice: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """Where one file of the inbox stands.  `commands.sentences` turns it into one, and nobody else."""
+    """Where one file of the inbox stands.  Only `commands.sentences` turns it into a sentence."""
 
     state: Where
     # ignored: the rule.  unserved: which picture it is, and what would serve it.
     # partial: what is missing.  unfinished, forsaken, faulty, unreadable, unseen, failed: why.
-    # deferred: what it met.
+    # deferred: why it was given back.
     reason: str | None = None
-    wait_seconds: float | None = None  # until something becomes of it by itself
+    wait_seconds: float | None = None  # until the daemon looks at it again, without a change
     behind: int | None = None  # waiting: how many come before it
     is_given_up: bool = False  # partial: it fails when it has waited; else it is tried as it is
     companion_of: str | None = None  # companion: the picture it travels with; None: there is none
-    picture: Standing | None = None  # companion: where that one stands
+    picture: Standing | None = None  # companion: where that picture stands
 
 
 LibraryState = Literal["starting", "watching", "unavailable", "unknown"]
@@ -158,7 +158,7 @@ class Download:
 
     @property
     def seconds_left(self) -> float | None:
-        """At this rate; None while nothing comes."""
+        """At the present rate; None if nothing arrives."""
         if self.bytes_per_second <= 0:
             return None
         return (self.total_bytes - self.bytes) / self.bytes_per_second
@@ -172,7 +172,7 @@ class Status:
     pause_reason: str | None
     pause_advice: str | None
     # done and failed: since it started; of a stopped one, what its history knows.  incomplete: those of
-    # `settling` that wait for a writer or for their rest, and not for time to pass.
+    # `settling` that wait for a writer or for their missing part, and not for time to pass.
     counts: dict[str, int]
     rate_per_second: float
     seconds_to_finish: float | None
@@ -184,8 +184,8 @@ class Status:
     hanging: str | None  # what has not moved for long, if anything: see `service.heartbeat`
     gives_up_seconds: float | None = None  # until the first file that is not whole is set aside
     libraries: tuple[LibraryStatus, ...] = ()
-    unserved: tuple[Unserved, ...] = ()  # of the ignored files, those that are pictures
-    pause_wanted: bool = False  # nothing is wrong: somebody asked for it, or the hours are closed
+    unserved: tuple[Unserved, ...] = ()  # the ignored files that are pictures
+    pause_wanted: bool = False  # nothing is wrong: a person asked for it, or the hours are closed
     pause_until: str | None = None  # when a wanted pause ends by itself, if it does
     download: Download | None = None  # of the model, while that goes on
 
@@ -193,7 +193,7 @@ class Status:
         return asdict(self)
 
     def why_unhealthy(self) -> str | None:
-        """Why nobody should rely on it now; None if it is well."""
+        """Why the daemon does not serve now; None if it is well."""
         if self.state == "stopped":
             return "no daemon serves this inbox"
         if self.state == "paused" and not self.pause_wanted:
@@ -215,7 +215,7 @@ def downloading(download: Download) -> str:
 class Gauges:
     """What a captioner can tell of its device, or of its server, without waiting for either."""
 
-    memory_used_bytes: int | None = None  # of the device, by everybody
+    memory_used_bytes: int | None = None  # of the device, by all processes
     memory_bytes: int | None = None
     requests_in_flight: int | None = None
     requests: int | None = None  # since the start
@@ -243,4 +243,4 @@ class Measures:
     changes: Mapping[str, int] = field(default_factory=dict)  # of texts in done/, by event
     cached: int = 0
     libraries: tuple[LibraryStatus, ...] = ()
-    is_resting: bool = False  # somebody wants a pause, or the hours are closed
+    is_resting: bool = False  # a person asked for a pause, or the hours are closed

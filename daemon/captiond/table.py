@@ -1,7 +1,7 @@
 """All texts as a table, one picture a line: CSV for spreadsheets, JSON lines for programs, and both back.
 
-Pure.  A cell that a spreadsheet would take for a formula gets an apostrophe before it, and so does one that
-begins with an apostrophe, so that what comes back is exactly what went out.
+Pure.  A cell that a spreadsheet would take for a formula gets an apostrophe before it, and so does a cell
+that begins with an apostrophe, so that reading gives back exactly what was written.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ Value = str | list[str] | None
 
 
 class Unreadable(Exception):
-    """The file is no table of ours, or a line of it is none."""
+    """The file is no table of ours."""
 
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One picture as it came back; or why that cannot be told."""
+    """One picture as the table has it, or the fault of its line."""
 
     number: int  # in the file, from 1
     path: str = ""
@@ -47,7 +47,7 @@ class Line:
 
 
 def as_csv(pictures: Iterable[tuple[str, Record]]) -> Iterator[str]:
-    """A head, and a line a picture."""
+    """A line of column names, then a line for each picture."""
     yield _csv_line(COLUMNS)
     for path, record in pictures:
         told = _told(path, record)
@@ -64,12 +64,12 @@ def guarded(cell: str) -> str:
 
 
 def bared(cell: str) -> str:
-    """What `guarded` made of it, undone."""
+    """Undo `guarded`."""
     return cell[1:] if cell.startswith("'") and cell[1:].startswith(_RISKY) else cell
 
 
 def read(text: io.TextIOBase) -> Iterator[Line]:
-    """Line by line.  Raises Unreadable if it is no table of ours at all."""
+    """The lines of a table.  Raises: Unreadable, if it is no table of ours at all."""
     first = text.readline(LONGEST_LINE)
     if first.lstrip().startswith("{"):
         yield from _json_lines(first, text)
@@ -78,7 +78,7 @@ def read(text: io.TextIOBase) -> Iterator[Line]:
 
 
 def changes(line: Line, record: Record) -> dict[FieldName, Value]:
-    """Which texts are others than the record says."""
+    """The texts of the line that differ from the record's."""
     assert line.cells is not None and record.texts is not None
     present = _values(record.texts)
     if not line.is_csv:
@@ -167,7 +167,7 @@ def _json_lines(first: str, rest: io.TextIOBase) -> Iterator[Line]:
 
 
 def _json_cells(told: Mapping[str, Any]) -> dict[FieldName, Value]:
-    """ValueError for what no text is."""
+    """Raises: ValueError, if a value is no text."""
     cells: dict[FieldName, Value] = {}
     for name in FIELDS:
         value = told.get(name)

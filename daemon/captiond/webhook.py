@@ -1,8 +1,8 @@
 """Tells a server about every picture that left the inbox, and about texts that changed: a POST of JSON each.
 
-No picture waits for it: a thread of its own does it.  What the server does not take is sent again, after
-longer and longer waits, for some minutes; then it is dropped and counted, as is the oldest where too many
-wait.  A notice may come twice (an answer that got lost), with the same `id`.  The log says once that the
+No picture waits for it: a thread of its own does it.  A notice that the server does not take is sent again,
+after longer and longer waits, for some minutes; then it is dropped and counted, and so is the oldest if too
+many wait.  A notice may come twice (if an answer got lost), with the same `id`.  The log says once that the
 server fails and once that it is back.
 """
 
@@ -26,11 +26,11 @@ from captiond.support.http import asked_to_wait, exchange
 log = structlog.get_logger(__name__)
 
 MOST_WAITING = 10_000
-TRIES = 8  # of one notice: about two minutes where the server is back within that time
+TRIES = 8  # of one notice, in about two minutes
 FIRST_WAIT_SECONDS = 1.0
 LONGEST_WAIT_SECONDS = 60.0
 LONGEST_ASKED_WAIT_SECONDS = 300.0
-LAST_SECONDS = 5.0  # for what waits when the daemon stops
+LAST_SECONDS = 5.0  # for the notices that wait when the daemon stops
 _LARGEST_ANSWER_BYTES = 1_000_000
 _AGAIN = frozenset({408, 425, 429})  # and every 5xx
 
@@ -66,7 +66,7 @@ class Webhook:
         self._aside.put(outcome)
 
     def close(self) -> None:
-        """Try once more what waits, for a few seconds."""
+        """Try once more to send the waiting notices, for a few seconds."""
         given_up = self._given_up
         self._stopping.set()
         left = self._aside.close(LAST_SECONDS)
@@ -78,7 +78,7 @@ class Webhook:
 
     @property
     def _server(self) -> str:
-        """What may stand in a log: services put their keys into the path."""
+        """The part of the URL that may be logged: services put their keys into the path."""
         url = urlsplit(self._url)
         return f"{url.scheme}://{url.hostname}" + (f":{url.port}" if url.port else "")
 

@@ -21,7 +21,7 @@ _VERSION = 2
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """Rights (4 read, 2 write, 1 execute) of the owner, of others, and of everybody named."""
+    """Rights (4 read, 2 write, 1 execute) of the owner, the group, all others, and those named in the ACL."""
 
     owner: int
     group: int
@@ -35,14 +35,14 @@ class Access:
 
     @property
     def mode(self) -> int:
-        """The bits that chmod gives: with names, those of the group are the most that any of them has."""
+        """The bits for chmod.  If the ACL names anybody, the group's bits are the mask: the most any has."""
         most = self.group
         for _, rights in (*self.users, *self.groups):
             most |= rights
         return self.owner << 6 | most << 3 | self.other
 
     def limited(self, rights: int) -> Access:
-        """Nobody has more than these rights."""
+        """The access without any right beyond these."""
         users, groups = (
             tuple((number, theirs & rights) for number, theirs in named)
             for named in (self.users, self.groups)
@@ -50,11 +50,12 @@ class Access:
         return Access(self.owner & rights, self.group & rights, self.other & rights, users, groups)
 
     def handed_over(self, owner: int | None, group: int | None) -> Access:
-        """As it must be if the file belongs to somebody else now; None for what was kept.
+        """The access that the file needs if its owner or group has changed.
 
-        The former `owner` and `group` are named with what was theirs.  The new group was others to the file,
-        and gets what others have; but no more than the former group, since who is in both has the rights of
-        both.
+        `owner` and `group`: the former ones, None if the file kept it.
+
+        The ACL names them with the rights they had.  The new group was among the others, and gets what others
+        have; but no more than the former group, since a user in both groups has the rights of both.
         """
         access = self
         if owner is not None:
@@ -65,7 +66,7 @@ class Access:
         return access
 
     def without_names(self) -> int:
-        """The mode if no ACL is to be had: who was named is one of the others now, and must not gain."""
+        """The mode if the file can have no ACL: those named are among the others then, and must not gain."""
         other = self.other
         for _, rights in (*self.users, *self.groups):
             other &= rights
@@ -85,7 +86,7 @@ def of_mode(mode: int) -> Access:
 
 
 def of_attribute(data: bytes) -> Access | None:
-    """None for what is no ACL of the kind that is known here."""
+    """None if the bytes are no ACL of the version known here."""
     if len(data) < _HEAD.size or (len(data) - _HEAD.size) % _ENTRY.size:
         return None
     if _HEAD.unpack_from(data) != (_VERSION,):

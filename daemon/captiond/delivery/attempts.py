@@ -1,11 +1,11 @@
 """How often work on a file was begun, kept so that the count outlives a crash and a power cut.
 
-An image that kills the process leaves no other trace than this count.  It lies in the state folder, beside
-nobody's images; a database that is missing or broken is begun anew, which costs a few counts and harms no
-file (see `support.database`).
+An image that kills the process leaves no other trace than this count.  It lies in the state folder, away from
+the images; a database that is missing or broken is begun anew, which costs a few counts and harms no file
+(see `support.database`).
 
-A count is durable before its `begin` returns.  Threads that begin together share the wait for the disk:
-whoever comes first writes down all that wait, and the others find it done.
+A count is durable before its `begin` returns.  Threads that begin together share the wait for the disk: the
+first one writes down the counts of all that wait, and the others find theirs done.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ class Attempts:
         return asked.begun
 
     def _count_all(self, database: sqlite3.Connection) -> None:
-        """Write down whoever waits, in one durable step."""
+        """Write down the attempts of all waiting threads, in one durable step."""
         asked = list(self._asked)
         cleared = list(self._cleared)  # taken last: what is begun anew after its delivery is cleared before
         with database:
@@ -98,9 +98,9 @@ class Attempts:
         return path in self._charged
 
     def forgive(self, path: str, fingerprint: Fingerprint) -> None:
-        """Take back what `begin` counted last, once: it was not the image that failed.
+        """Take back what `begin` counted last, once: the image was not what failed.
 
-        Never raises: if the state folder is in trouble as well, it is taken back before the next attempt.
+        Never raises: if the database cannot be written, the next `begin` takes it back first.
         """
         if self._charged.pop(path, None) is None:
             return
@@ -119,7 +119,7 @@ class Attempts:
         self._owed.pop(path, None)
         self._cleared.append(path)
         if self._asked:
-            return  # whoever begins just now writes it down along with theirs, or does when they clear it
+            return  # a thread in `begin` writes this down with its own count, or later when it clears that
         try:
             self._do(self._clear_all)
         except Surroundings:
@@ -128,7 +128,7 @@ class Attempts:
     def _clear_all(self, database: sqlite3.Connection) -> None:
         cleared = list(self._cleared)
         if not cleared:
-            return  # another thread's `begin` had it written down
+            return  # another thread's `begin` has written it down
         database.execute("PRAGMA synchronous = NORMAL")  # spares a wait for the disk
         try:
             with database:

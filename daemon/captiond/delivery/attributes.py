@@ -40,7 +40,7 @@ class Attributes:
 
     @classmethod
     def unknown(cls, modified_ns: int) -> Attributes:
-        """Of an original that is gone by now: those of any file of ours that others may read."""
+        """For an original that is gone by now: a file of the daemon's that others may read."""
         return cls(modified_ns, access.of_mode(0o644), os.geteuid(), os.getegid())
 
     def at(self, modified_ns: int) -> Attributes:
@@ -56,11 +56,11 @@ class Attributes:
             try:
                 os.setxattr(file, name, value)
             except OSError:
-                pass  # not supported here, not permitted to us, or no room for it
+                pass  # the file system does not support it, we may not set it, or there is no room
         os.utime(file, ns=(self.modified_ns, self.modified_ns))
 
     def give_record(self, file: int) -> None:
-        """Who may read the image may read what was written about it; its time is its own."""
+        """Let those who may read the image read its record; the record keeps its own time."""
         self._give_access(file, self.access.limited(_READ_AND_WRITE))
 
     def _give_access(self, file: int, theirs: Access) -> None:
@@ -77,7 +77,7 @@ class Attributes:
                 os.setxattr(file, ATTRIBUTE, theirs.encoded())
                 return
             except OSError:
-                pass  # none to be had here: then the mode alone, of which nobody gains
+                pass  # no ACLs on this file system: the mode alone then, by which nobody gains rights
         os.fchmod(file, theirs.without_names())
 
     def _give_owner(self, file: int) -> None:

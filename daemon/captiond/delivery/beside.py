@@ -1,6 +1,6 @@
 """Other texts for what lies in done/, for a command beside the daemon, or without one.
 
-The daemon's lock is left alone: edits have one of their own, which each holds for as long as it lasts.
+It leaves the daemon's lock alone: each edit holds the edits' own lock for as long as it lasts.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _NO_LOCK = -1
 
 
 class Beside:
-    """What `Delivery` does to what was delivered."""
+    """The part of `Delivery` that changes delivered pictures."""
 
     def __init__(self, done: Folder, rules_of: RulesOf, tell: Tell) -> None:
         self._done = done
@@ -40,13 +40,13 @@ class Beside:
             raise as_surroundings(error, f"changing the texts of {shown(path)}") from error
 
     def limits_of(self, record: Record) -> Limits:
-        """Of a person's texts for this picture."""
+        """The limits of a person's texts for this picture."""
         return self._rules_of(record.path).limits
 
 
 @contextmanager
 def opened(done: Path, rules_of: RulesOf, tell: Tell) -> Iterator[Beside]:
-    """Raises Surroundings if the folder cannot be used."""
+    """Raises: Surroundings, if the folder cannot be used."""
     with ExitStack() as closing:
         try:
             root = os.open(done, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)

@@ -1,7 +1,7 @@
 """What lies beside a picture in the inbox and travels with it; looked for by name, for a folder may be large.
 
 Opens nothing but regular files beneath the inbox, and changes nothing.  A file that is still being written
-makes its picture wait.  What belongs to two pictures goes with the first that asks for it.
+makes its picture wait.  A file that belongs to two pictures goes with the first that asks for it.
 """
 
 from __future__ import annotations
@@ -42,13 +42,13 @@ from captiond.support.lease import is_held_by_writer
 from captiond.support.openat import open_file, split
 
 MOST_NOTE_BYTES = 16 * 1024 * 1024
-_MOST_JSON_BYTES = 1024 * 1024  # of what Takeout writes beside a picture, which are a few hundred
+_MOST_JSON_BYTES = 1024 * 1024  # what Takeout writes beside a picture has a few hundred
 MOST_HOLLOW_BYTES = 8 * 1024**3
 CHANGING_RETRY_SECONDS = 1.0
 FORBIDDEN_RETRY_SECONDS = 60.0
 
-# A folder of more names than these is not listed for each of its pictures, but once in a while; names that
-# are known to lie beside pictures are asked for one by one.
+# A folder with more names than this is not listed for each of its pictures, but once in a while; between the
+# listings each name that may belong to a picture is looked up by itself.
 _FEW_NAMES = 400
 _FEW_NAMES_BYTES = 16 * 1024
 _LISTED_SECONDS = 30.0
@@ -59,23 +59,26 @@ class Companion:
     path: str  # in the inbox
     tail: Tail
     fingerprint: Fingerprint
-    is_lent: bool = False  # it goes with another picture, and is read for this one, too
+    is_lent: bool = False  # it travels with another picture, and is only read for this one
 
     @property
     def kind(self) -> str:
-        """Its ending; of a text whose picture nobody asked to have one, nothing."""
+        """Its ending in lower case; empty for `X.jpg.txt`: the text that captiond merges is `X.txt`."""
         is_named_like_it = self.tail.suffix.lower() == TEXT and not self.tail.on_stem
         return "" if is_named_like_it else self.tail.suffix.lower()
 
     @contextmanager
     def opened(self, inbox: Beneath) -> Iterator[int]:
-        """Open for reading, and what was seen, before as after; else TryLater."""
+        """The file, open for reading.
+
+        Raises: TryLater, if it cannot be opened, or is not what was seen before or after the reading.
+        """
         try:
             file = open_file(inbox.root, self.path)
         except OSError as error:
             if error.errno in NO_FILE:
                 raise self._later("is gone") from error
-            if error.errno in (errno.EAGAIN, errno.ETXTBSY):  # somebody's lease, as Samba takes them
+            if error.errno in (errno.EAGAIN, errno.ETXTBSY):  # a program holds a lease, as Samba does
                 raise self._later("is held by a program") from error
             if error.errno in (errno.EACCES, errno.EPERM):
                 raise self._later(
@@ -92,7 +95,10 @@ class Companion:
             os.close(file)
 
     def must_be_quiet(self, file: int, settle_seconds: float, now: float) -> None:
-        """TryLater if somebody writes, or did a moment ago.  A time that is far ahead says nothing."""
+        """A time far in the future does not count as a change.
+
+        Raises: TryLater, if a program writes into it, or did a moment ago.
+        """
         changes = self.fingerprint.modified_ns, self.fingerprint.changed_ns
         quiet_seconds = min(abs(now - at_ns / 1e9) for at_ns in changes)
         if quiet_seconds < settle_seconds:
@@ -100,7 +106,7 @@ class Companion:
         if is_held_by_writer(file):
             raise self._later("is still open for writing")
         if self.fingerprint.size > MOST_HOLLOW_BYTES and allocated(file) < self.fingerprint.size // 8:
-            # To read it takes hours, and a program that made room for a whole film first is not done with it.
+            # Reading it takes hours, and a program that reserved the length of a film first is not done yet.
             raise self._later("is nearly all holes, as if still to be written", FORBIDDEN_RETRY_SECONDS)
 
     def _must_be_unchanged(self, file: int) -> None:
@@ -143,11 +149,17 @@ class Takers:
         self._listed: tuple[float, str, Names] = (0.0, "", Names(()))
 
     def look(self, inbox: Beneath, path: str, rules: Rules) -> Company:
-        """What would travel with the picture now; TryLater if some of it is being written."""
+        """What would travel with the picture now.
+
+        Raises: TryLater, if some of it is being written.
+        """
         return self._look(inbox, path, rules, self._are_without)
 
     def take(self, inbox: Beneath, path: str, rules: Rules, job: str) -> Company:
-        """The same, kept for this job from now on."""
+        """What travels with the picture, kept for this job from now on.
+
+        Raises: TryLater, if some of it is being written.
+        """
         return self._look(inbox, path, rules, lambda beside: self.keep(beside, job))
 
     def _look(self, inbox: Beneath, path: str, rules: Rules, may_take: Callable[[str], bool]) -> Company:
@@ -172,7 +184,7 @@ class Takers:
         return names
 
     def keep(self, path: str, job: str) -> bool:
-        """Whether the companion is this job's, from now on if not before."""
+        """Keep the companion for this job; whether it is this job's now, and not another's."""
         with self._lock:
             return self._jobs.setdefault(path, job) == job
 
@@ -199,14 +211,17 @@ def look(
     may_take: Callable[[str], bool],
     names_of_many: Callable[[int, str], Names] = lambda folder, _: Names(os.listdir(folder)),
 ) -> Company:
-    """What travels with the picture `path`, all of it quiet; TryLater if some of it is not."""
+    """What travels with the picture `path`.
+
+    Raises: TryLater, if some of it is being written, or was a moment ago.
+    """
     companions: list[Companion] = []
     xmps: dict[str, bytes] = {}  # by path
     noted: dict[str, bytes | None] = {}  # by kind; None: too large
     jsons: list[bytes] = []
     is_signed = False
     for companion in _found(inbox, path, names_of_many, text=text):
-        is_signed = is_signed or companion.kind == C2PA  # whoever takes it along
+        is_signed = is_signed or companion.kind == C2PA  # also if it travels with another picture
         if not companion.is_lent and not may_take(companion.path):
             continue
         with companion.opened(inbox) as file:
@@ -228,7 +243,7 @@ def look(
 
 
 def _raw_note(companions: Sequence[Companion], xmps: Mapping[str, bytes]) -> RawNote | None:
-    """Of the RAW that travels along, if RAW files are pictures here."""
+    """What the RAW that travels along says, if RAW files are pictures here."""
     raw = next((one for one in companions if is_raw(one.tail)), None)
     if raw is None or not formats.is_served(formats.RAW):
         return None
@@ -271,7 +286,7 @@ def _found(
 def _there(
     folder: int, path: str, name: str, names_of_many: Callable[[int, str], Names], *, text: bool
 ) -> list[Tail]:
-    """Those names that are there and belong to the picture."""
+    """The names in the folder that belong to the picture, as tails."""
     if os.fstat(folder).st_size <= _FEW_NAMES_BYTES:
         with os.scandir(folder) as entries:
             names = [entry.name for entry in islice(entries, _FEW_NAMES)]
@@ -280,7 +295,7 @@ def _there(
     found = {tail.of(name): tail for tail in tails_in(names_of_many(folder, path), name, text=text)}
     possible = tails_of(name, text=text)
     for tail, beside in zip(possible, names_of(name, possible), strict=True):
-        # Half the cost of a stat, which raises for each name that is not there.
+        # `access` costs half of a `stat`, which raises for each name that is not there.
         if beside != name and beside not in found and os.access(beside, os.F_OK, dir_fd=folder):
             found[beside] = tail
     return list(found.values())

@@ -83,7 +83,7 @@ class Delivery:
         self.unresolved: tuple[Notice, ...] = ()
 
     def open(self) -> None:
-        """Lock the folders and remove what no record accounts for.  CannotStart if that cannot be."""
+        """Lock the folders and remove what no record accounts for.  Raises: CannotStart, if it cannot."""
         refuse_nested(**self._paths, state=self._attempts.folder)
         with ExitStack() as undo:
             undo.callback(self.close)
@@ -101,7 +101,7 @@ class Delivery:
         for job in jobs(work):
             trace = Trace(work, job)
             for read_one in (trace.read_claim, trace.read_delivered):
-                with suppress(ValueError):  # recovery tells of it
+                with suppress(ValueError):  # recovery reports it
                     claim = read_one()
                     for companion in claim.companions if claim is not None else ():
                         self._takers.keep(companion.path, job)
@@ -123,10 +123,10 @@ class Delivery:
         return told
 
     def claim(self, settled: SettledFile) -> Job | Delivered:
-        """Count an attempt and read the file; of what is raised instead, only Rejected has charged it.
+        """Count an attempt and read the file; of all that this raises, only Rejected leaves it counted.
 
-        Delivered if an earlier run, or a pause, had left all that was needed to finish it just now, or if it
-        is a duplicate.
+        Returns Delivered if this call could finish what an earlier run or a pause had left of it, or if it is
+        a duplicate.
         """
         path, fingerprint = settled.path, settled.fingerprint
         rules = self._rules_of(path)
@@ -165,7 +165,7 @@ class Delivery:
                 raise
 
     def _taken_away(self, job: Job) -> Delivered | None:
-        """If it is a duplicate."""
+        """Take the file out of the inbox if it is a duplicate; None if it is not."""
         if not job.rules.skips_duplicates:
             return None
         steps = self._finishing.steps("done", job.id)
@@ -187,7 +187,7 @@ class Delivery:
         self._attempts.forgive(work.path, work.fingerprint)
 
     def publish(self, job: Job, described: Described, record: Record) -> Delivered:
-        """Deliver to done/; Surroundings if it cannot be, and then the same call may be made again."""
+        """Deliver to done/.  Raises: Surroundings, if it cannot; the same call may then be made again."""
         told = record.path, record.source.sha256, record.published_sha256
         if told != (job.path, job.sha256, described.sha256):
             raise ValueError("the record tells of another image")
@@ -201,7 +201,7 @@ class Delivery:
             return self._finishing.delivered(steps, claim, is_seen=True)
 
     def _staged(self, steps: Steps, job: Job, described: Described, record: Record) -> Claim:
-        """Step 2.  TryLater if what travels along is being written; the caption then waits on disk."""
+        """Step 2.  Raises: TryLater, if what travels along is being written; the caption waits on disk."""
         attributes = self._attributes_of(steps, job)
         original = Original(job.path, job.fingerprint, job.sha256)
         with cleared_on_trouble(steps.trace), of_one_picture(steps.target, job.path):
@@ -233,8 +233,8 @@ class Delivery:
     ) -> tuple[Delivered, Record | None]:
         """Deliver the original, byte for byte, to failed/; an `attempt` of 0 is looked up.
 
-        The record is None if what an earlier run, or a pause, had left was finished instead.  Only what is
-        set aside stays charged.
+        The record is None if this call finished what an earlier run or a pause had left of it instead.  If it
+        raises TryLater, the attempt is taken back.
         """
         try:
             set_aside = self._failing.set_aside(path, fingerprint, rejected, attempt, stamp)
@@ -247,12 +247,11 @@ class Delivery:
     def edit(
         self, path: str, words: str | Change, at: datetime, *, was: str | None = None, by: str | None = None
     ) -> Delivered:
-        """A person's texts for the image done/`path`: a new caption, or what becomes of all that is said.
+        """A person's texts for the image done/`path`: a new caption, or a function that changes all texts.
 
         `by`: the person's name, if it is known.
 
-        Raises what `rewrite` raises, Overtaken if the caption is not any more what it `was`, and what the
-        change raises.
+        Raises: Overtaken, if the caption is no longer what it `was`; what `rewrite` and the change raise.
         """
 
         def change(texts: Texts, limits: Limits) -> Texts:
@@ -264,32 +263,36 @@ class Delivery:
         return self.rewrite(path, by_person(change, self._rules_of, at, by), at)[0]
 
     def rewrite(self, path: str, revise: Revise, at: datetime) -> tuple[Delivered, Record]:
-        """Other texts for the image done/`path`, in it, in its sidecar, and beside it; see the module `edit`.
+        """Other texts for the image done/`path`: in it, in its sidecar, and beside it; see the module `edit`.
 
-        NotThere if no captioned image has that path; TryLater if somebody has changed it since.
+        Raises: NotThere, if no captioned image has that path; TryLater, if the image was changed since.
         """
         with ours(f"changing the texts of {shown(path)}"):
             return self._edits.rewrite(self._folders["done"], path, revise, at)
 
     def look(self, path: str) -> Look:
-        """The image done/`path` and its record.  NotThere; Changed if it is another; Held by a writer."""
+        """The image done/`path` and its record.
+
+        Raises: NotThere, if no captioned image has that path; Changed, if the record tells of another image;
+        Held, if a program has it open for writing.
+        """
         with ours(f"looking at {shown(path)}"):
             return self._edits.look(self._folders["done"], path)
 
     def recover(self) -> list[Delivered]:
-        """Finish what a crash left, without the model; what cannot be finished is told in `unresolved`.
+        """Finish what a crash left, without the model; `unresolved` tells what could not be finished.
 
         To be called after `open`; it may be called again at any time, e.g. when a pause is over.
         """
         with ours("recovering in folders.done"):
-            # First: deliveries look for their sidecars in their places.
+            # Edits first: the recovery of deliveries looks for sidecars in done/, which an edit takes away.
             self._edits.recover(self._folders["done"])
         delivered, unresolved = self._finishing.recover()
         self.unresolved = tuple(unresolved)
         return delivered
 
     def outcome(self, delivered: Delivered) -> Outcome:
-        """What became of a picture, by the record beside it; the least of it if that was taken away."""
+        """What became of a picture, by the record beside it; if that is gone, by `delivered` alone."""
         folder_name, name = split(delivered.record)
         try:
             with self._folders[delivered.folder].folder(folder_name) as folder:
@@ -300,7 +303,7 @@ class Delivery:
 
 
 def by_person(change: Change, rules_of: RulesOf, at: datetime, by: str | None = None) -> Revise:
-    """What a person's change makes of a record; the same where it changes no text."""
+    """What a person's change makes of a record; the same record if it changes no text."""
 
     def revise(record: Record) -> Record:
         assert record.texts is not None
@@ -311,7 +314,7 @@ def by_person(change: Change, rules_of: RulesOf, at: datetime, by: str | None = 
 
 
 def refuse(settled: SettledFile, attempt: int, rules: Rules) -> None:
-    """What can be told without reading the file."""
+    """Refuse what can be refused without reading the file.  Raises: Rejected."""
     size = settled.fingerprint.size
     if (fault := settled.fault) is not None:
         raise Rejected(fault.kind, fault.message, stage="settle", advice=fault.advice)

@@ -1,9 +1,9 @@
 """The same file sent again: rsync, phones and backups send everything anew, and that is no news.
 
-A file is a duplicate if a sidecar in done/ tells of its path and its checksum, the image beside that
-sidecar still has the bytes of which it tells, and so has all that came along with the file just now.  Then it
+A file is a duplicate if a sidecar in done/ tells of its path and its checksum, the image beside that sidecar
+still has the bytes of which it tells, and done/ holds the same companions as the inbox does now.  A duplicate
 is taken out of the inbox like an original that was delivered: `<job>.delivered` is written first, so that a
-crash leaves nothing behind; and before recovery goes by that mark, it looks for the twin once more.
+crash leaves nothing behind; before recovery obeys that mark, it looks for the twin once more.
 
 Opens nothing but regular files beneath done/ and the inbox, and changes nothing.
 """
@@ -26,7 +26,7 @@ from captiond.sidecar import Record
 from captiond.sidecar.companions import TEXT, XMP
 from captiond.support.openat import split
 
-# So many other files of one name are looked through.
+# How many files that were to have the same name are looked through.
 _MOST_NAMES = 100
 
 
@@ -36,7 +36,7 @@ def has_twin(steps: Steps, job: Job) -> bool:
 
 
 def claim_of(steps: Steps, job: Job, beside: Company) -> Claim | None:
-    """What is to be taken away; None if the file, or what lies beside it, is not the same as in done/."""
+    """What to take out of the inbox; None if the file, or what lies beside it, differs from done/."""
     twin = _twin(steps, job)
     if twin is None:
         return None
@@ -51,7 +51,7 @@ def claim_of(steps: Steps, job: Job, beside: Company) -> Claim | None:
 
 
 def stands(steps: Steps, claim: Claim) -> bool:
-    """Whether all that was delivered still lies in done/ as it was."""
+    """Whether all that was delivered by the claim still lies in done/ as it was."""
     folder_name, name = split(claim.name)
     if not steps.is_committed(claim):
         return False
@@ -60,7 +60,7 @@ def stands(steps: Steps, claim: Claim) -> bool:
 
 
 def _twin(steps: Steps, job: Job) -> tuple[str, Record] | None:
-    """The path in done/, and the sidecar, of what was made of this very file."""
+    """The path and the sidecar in done/ of an image that was made from this very file."""
     dropped_in, dropped = split(job.path)
     path, sha256 = job.path, job.sha256
     folder_name = steps.target.find_folder(dropped_in if job.folder is None else job.folder)
@@ -80,7 +80,7 @@ def _twin(steps: Steps, job: Job) -> tuple[str, Record] | None:
 
 
 def _called(folder: int, call: str, path: str, sha256: str, suffix: str) -> tuple[str, Record] | None:
-    """Among the files that were to be called so."""
+    """The name and record of the twin among the files in the folder that were to be called `call`."""
     for name in islice(candidates(call, sha256, suffix=suffix), _MOST_NAMES):
         if exists(folder, name + suffix):
             record = _record(folder, name + suffix)
@@ -101,7 +101,7 @@ def _record(folder: int, name: str) -> Record | None:
 
 
 def _described(job: Job, record: Record, beside: Company) -> Described | None:
-    """What would be made of the file by now, if a companion was merged: then its twin cannot be compared."""
+    """The file described anew, if a companion was merged: merged bytes in done/ differ from dropped ones."""
     if not any(one.action == "merged" for one in record.companions) or record.texts is None:
         return None
     try:
@@ -113,7 +113,7 @@ def _described(job: Job, record: Record, beside: Company) -> Described | None:
 def _same(
     steps: Steps, companion: Companion, record: Record, described: Described | None, beside: Company
 ) -> Piece | None:
-    """The companion as one that came along before; None if it is news."""
+    """The companion as a piece that was delivered before; None if it is new, or has changed."""
     name = split(companion.path)[1]
     told = next((one for one in record.companions if one.name == name), None)
     if told is None:

@@ -5,20 +5,19 @@
       write     done/.captiond/revise/<job>.json    the sidecar that says the new ones
       write     done/.captiond/revise/<job>.claim   whose they are, and the checksums of old and new
       fsync     these files and their folder
-    2 rename    done/X.caption.json -> <job>.old    from here on nobody is promised anything of X; fsync both
-    3 exchange  <job>.0 <-> done/X, then the others likewise; fsync both
+    2 rename    done/X.caption.json -> <job>.old    from here on X is promised to no reader; fsync both
+    3 exchange  <job>.0 <-> done/X, then the others in the same way; fsync both
     4 move      <job>.json -> done/X.caption.json   = commit, without replacing; fsync
     5 remove    what is left, the claim last
 
 This is the one place where a file in done/ gives way to another, and only to its twin: X must be the very
-file of which its sidecar tells, and the exchange shows what it took.  A file that somebody else put there
-meanwhile, or writes into, goes back, and the texts are refused; a file beside it that changed meanwhile just
-keeps what it says.  If a file system knows no exchange, the file is looked at once more and renamed over:
-between the two lie microseconds.
+file of which its sidecar tells, and the exchange shows what it took.  If that is a file that another program
+put there meanwhile, or writes into, it goes back, and the texts are refused; a file beside X that changed
+meanwhile just keeps what it says.  If a file system knows no exchange, the file is looked at once more and
+renamed over: between the two lie microseconds.
 
-`settle` brings a begun edit to its end, the same way in the ordinary course and after a crash: forward
-if the image can be had, else back to the sidecar that lay there.  If X is missing by then it is put
-there again.
+`settle` brings a begun edit to its end, in the ordinary course as after a crash: forward if the new image can
+get its name, else back to the sidecar that lay there.  If X is missing by then, `settle` puts it there again.
 """
 
 from __future__ import annotations
@@ -71,12 +70,13 @@ _REVISE = "revise"
 _OF_RAW = "raw.xmp"  # the .xmp of a RAW that came along
 
 
-# What the record shall say, by what it says; the same record: nothing is to change.  It may raise a verdict.
+# From a record to the record that is to replace it; the same one if nothing is to change.  It may raise a
+# verdict.
 Revise = Callable[[Record], Record]
 
 
 class Overtaken(TryLater):
-    """Somebody else changed the texts since they were looked at."""
+    """The texts were changed since the person looked at them."""
 
     def __init__(self, path: str, caption: str) -> None:
         super().__init__(f"the caption of {shown(path)} was changed meanwhile")
@@ -84,7 +84,7 @@ class Overtaken(TryLater):
 
 
 class Changed(TryLater):
-    """The picture is not, or not any more, the one that its record tells of."""
+    """The picture is not, or no longer, the one that its record tells of."""
 
     def __init__(self, path: str) -> None:
         super().__init__(
@@ -94,7 +94,7 @@ class Changed(TryLater):
 
 
 class Held(Changed):
-    """Somebody has it open for writing."""
+    """A program has the picture open for writing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +108,7 @@ class Look:
 
 
 class Edits:
-    """One at a time, whoever asks: within this process, and beside others."""
+    """Runs one edit at a time, within this process and among all processes that edit this done/."""
 
     def __init__(self, rules_of: RulesOf, move: Move, exchange: Move, tell: Tell) -> None:
         self._rules_of = rules_of
@@ -118,9 +118,9 @@ class Edits:
         self._one_at_a_time = threading.Lock()
 
     def rewrite(self, done: Folder, path: str, revise: Revise, at: datetime) -> tuple[Delivered, Record]:
-        """The record as it stands now, with the picture that it tells of.
+        """Replace the texts of done/`path`; the picture and its record as they stand then.
 
-        NotThere if no captioned image has that path; TryLater if it is not what was delivered.
+        Raises: NotThere, if no captioned image has that path; TryLater, if it is not what was delivered.
         """
         with self._one_at_a_time, _work(done) as work:
             self._recover(done, work)
@@ -142,7 +142,10 @@ class Edits:
             return _delivered(path, record), record
 
     def look(self, done: Folder, path: str) -> Look:
-        """What lies there, through one descriptor.  NotThere if nothing does; Changed, or Held."""
+        """The picture done/`path`, read through one descriptor, and its record.
+
+        Raises: NotThere, if no captioned image has that path; Changed; Held.
+        """
         old = _read(done, path)
         folder_name, name = split(path)
         with known(path), done.folder(folder_name) as folder:
@@ -165,7 +168,7 @@ class Edits:
                 self._recover(done, work)
 
     def _recover(self, done: Folder, work: int) -> None:
-        """Each by itself: what concerns one image alone stops no other, and waits for the next time."""
+        """Settle each edit by itself: trouble with one image stops no other, and waits for the next time."""
         for job in sorted({match[1] for name in names_in(work) if (match := _OURS.fullmatch(name))}):
             names = [name for name in names_in(work) if name.startswith(f"{job}.")]
             try:
@@ -183,7 +186,7 @@ class Edits:
     def _stage(
         self, done: Folder, work: int, path: str, old: _Old, told: Record, at: datetime
     ) -> tuple[Edit, Record]:
-        """Step 1: all that is needed, durable, and nothing of it shown; what the new sidecar says."""
+        """Step 1: write all that is needed, durably, and show none of it; the edit and the new record."""
         texts = told.texts
         assert texts is not None
         folder_name, name = split(path)
@@ -218,7 +221,7 @@ class Edits:
             for number, (file, content) in enumerate(zip(files, contents, strict=True)):
                 write(work, f"{job}.{number}", [content], file.attributes.give)
             write(work, f"{job}.json", [new_record], image.attributes.give_record)
-            give = partial(give_to_owner_of, work)  # root may help a daemon that is not
+            give = partial(give_to_owner_of, work)  # root may run this beside a daemon that is not root
             write(work, f"{job}.claim", [json.dumps(asdict(claim)).encode()], give)
             sync_folder(work)
             undo.pop_all()
@@ -226,7 +229,7 @@ class Edits:
 
 
 def ours(record: Record, texts: Texts) -> Texts:
-    """What of the texts is ours alone: keywords that the picture had before us stay a person's."""
+    """The texts without the keywords that the picture had before us: those stay a person's."""
     theirs = set(record.shared_keywords)
     return replace(
         texts,
@@ -247,7 +250,7 @@ class _File:
 
     @classmethod
     def read(cls, folder: int, name: str, *, most_bytes: int | None = None) -> _File:
-        """FileNotFoundError if there is no regular file of that name, or one of more bytes."""
+        """Raises: FileNotFoundError, if no regular file has that name, or it has more than `most_bytes`."""
         file = os.open(name, FILE, dir_fd=folder)
         try:
             size = os.fstat(file).st_size
@@ -262,12 +265,12 @@ class _File:
         return _sha256(self.data)
 
     def at(self, moment: datetime) -> _File:
-        """Programs read what lies beside an image again if its time is new."""
+        """The file with this time: programs read a file beside an image again if its time is new."""
         return replace(self, attributes=self.attributes.at(int(moment.timestamp() * 1e9)))
 
 
 def _beside(folder: int, name: str) -> dict[str, tuple[Tail, _File]]:
-    """The .xmp and the .txt beside an image, if they are there; of several the better known.
+    """The .xmp and the .txt beside an image, if they are there; of several the more common name.
 
     And the .xmp of a RAW that came along.
     """
@@ -286,7 +289,7 @@ def _beside(folder: int, name: str) -> dict[str, tuple[Tail, _File]]:
 
 @dataclass(frozen=True, slots=True)
 class _Old:
-    """The sidecar that lies there: its bytes, by whose checksum it is known again, and what it says."""
+    """The sidecar that lies in done/: its bytes, whose checksum identifies it later, and what it says."""
 
     data: bytes = field(repr=False)
     record: Record

@@ -20,7 +20,7 @@ from captiond.support.openat import split, sync_folder
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """One file of done/, and the checksums by which old and new are told apart."""
+    """One file of done/, and the checksums that tell its old bytes from its new ones."""
 
     name: str  # in the image's folder
     old: str
@@ -29,7 +29,7 @@ class Piece:
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """Which image of done/, and all that is to change with it."""
+    """Which image of done/ is edited, and every file that changes with it."""
 
     path: str
     pieces: tuple[Piece, ...]  # the image first
@@ -47,7 +47,7 @@ class Edit:
     exchange: Move
 
     def _staged(self, number: int) -> str:
-        """The new piece; after the exchange the old one."""
+        """The name of the new piece in `work`; after the exchange the old one has it."""
         return f"{self.job}.{number}"
 
     @property
@@ -67,7 +67,7 @@ class Edit:
             sync_folder(folder)
 
     def settle(self) -> bool:
-        """To the end, forward or back, from wherever it stands; whether the person's words stand now."""
+        """Bring the edit to its end, forward or back, from any step; whether the new texts stand now."""
         folder_name, name = split(self.claim.path)
         with self.done.folder(self.done.make_folder(folder_name)) as folder:
             stands = self._show(folder, name)
@@ -83,22 +83,22 @@ class Edit:
         claimed = os.stat(f"{self.job}.claim", dir_fd=self.work, follow_symlinks=False)
         drop_reservations(folder, (name, record), claimed_at_ns=claimed.st_mtime_ns)
         if not exists(self.work, self._old) or not exists(self.work, self._new):
-            return False  # committed, or never begun; and somebody has taken the sidecar away since
+            return False  # committed, or never begun; and another program took the sidecar away since
         is_new = self._show_image(folder)
         for number in range(1, len(self.claim.pieces) if is_new else 0):
             if self._is_to_come(folder, number):
                 self._swap(folder, number)
         try:
             self.move(self.work, self._new if is_new else self._old, folder, record)
-        except FileExistsError:  # somebody else's sidecar lies there now
+        except FileExistsError:  # another program's sidecar lies there now
             return False
         return is_new
 
     def _show_image(self, folder: int) -> bool:
-        """Whether the new image has its name; the old one keeps it if anything is not as it was."""
+        """Give the new image its name, if all is as it was; whether it has it."""
         image = self.claim.pieces[0]
         if sha256_at(self.work, self._old) != self.claim.old_record:
-            return False  # another sidecar than we had read was taken away, a moment ago
+            return False  # step 2 took away another sidecar than the one we had read
         there, staged = sha256_at(folder, image.name), sha256_at(self.work, self._staged(0))
         if there == image.new:
             return True
@@ -108,7 +108,7 @@ class Edit:
             self.move(self.work, self._staged(0), folder, image.name)
             sync_folder(folder)
             return staged == image.new
-        # Changed by somebody else: before the exchange, or after it.
+        # Another program changed it: before the exchange (False), or after it (True).
         return there != image.old and staged != image.new
 
     def _is_to_come(self, folder: int, number: int) -> bool:
@@ -117,7 +117,7 @@ class Edit:
         return is_old and sha256_at(self.work, self._staged(number)) == piece.new
 
     def _swap(self, folder: int, number: int) -> bool:
-        """Step 3, if what it takes is the very file whose checksum is the old one; else it is undone."""
+        """Step 3.  It is undone if the exchange took another file than the one with the old checksum."""
         piece, staged = self.claim.pieces[number], self._staged(number)
         is_ours = swap(self.work, staged, folder, piece.name, piece.old, exchange=self.exchange)
         sync_folder(folder)
@@ -125,7 +125,7 @@ class Edit:
         return is_ours
 
     def _forget(self, folder: int) -> None:
-        """Step 5.  What turns out to be neither the old file nor the new one is somebody's, and kept."""
+        """Step 5.  A file that is neither the old one nor the new one is another's, and is kept beside it."""
         for number, piece in enumerate(self.claim.pieces):
             left = sha256_at(self.work, self._staged(number))
             if left in (None, piece.old, piece.new):
@@ -142,7 +142,7 @@ class Edit:
 
 
 def claim_from(text: bytes) -> Claim:
-    """ValueError for what no edit has written."""
+    """Raises: ValueError, if no edit can have written this."""
     try:
         told = read_json(text)
         pieces = tuple(_piece_from(piece) for piece in told["pieces"])

@@ -22,7 +22,7 @@ from captiond.names import job_id, shown
 from captiond.records import Delivered, Fingerprint, Stamp
 from captiond.sidecar import Record
 
-# What is larger is known by its size and its time: to read a sparse file of a terabyte takes half an hour.
+# A larger file is known by its size and its time: reading a sparse file of a terabyte takes half an hour.
 MOST_READ_BYTES = 8 * 1024**3
 
 
@@ -44,7 +44,7 @@ class Failing:
             with originals.opened(steps.inbox, path, fingerprint) as file, of_one_picture(steps.target, path):
                 sha256 = sha256_of(file) if fingerprint.size <= MOST_READ_BYTES else ""
                 originals.unchanged(file, fingerprint)
-                # A caption that waits on disk for its delivery is not to turn up beside this.
+                # A caption of it may wait on disk: finish that delivery, or it would appear beside this one.
                 earlier = self._finishing.earlier(path, {"done": sha256}) if sha256 else None
                 if earlier is not None:
                     return earlier, None
@@ -64,7 +64,7 @@ class Failing:
 
 
 def _claimed(steps: Steps, file: int, record: Record, original: Original, *, by_rename: bool) -> Claim:
-    """Step 1, and of a copy step 2."""
+    """Step 1, and for a copy also step 2."""
     attributes = Attributes.of(file)
     with cleared_on_trouble(steps.trace):
         if not by_rename:
@@ -79,5 +79,5 @@ def _claimed(steps: Steps, file: int, record: Record, original: Original, *, by_
 
 
 def identity(fingerprint: Fingerprint) -> str:
-    """What tells a file whose work needs a name before its bytes are read."""
+    """What names the job of a file whose bytes have not been read yet."""
     return f"{fingerprint.inode} {fingerprint.size} {fingerprint.modified_ns}"

@@ -16,10 +16,10 @@ from captiond.support.openat import FILE, FOLDER, NEW, sync_folder
 
 Seen = TypeVar("Seen")
 
-# What opening a name says where no regular file has it: nothing, a link, a socket, or a file on the way.
+# What `open` answers if no regular file has the name: nothing there, a link, a socket, or a file on the way.
 NO_FILE = {errno.ENOENT, errno.ELOOP, errno.ENOTDIR, errno.ENXIO}
 
-TIME_GRAIN_NS = 2_000_000_000  # FAT keeps every other second
+TIME_GRAIN_NS = 2_000_000_000  # FAT rounds times to two seconds
 
 _CHUNK_BYTES = 1 << 20
 _ZEROS = bytes(_CHUNK_BYTES)
@@ -32,7 +32,7 @@ def _nothing(_: object) -> None:
 
 
 def write(folder: int, name: str, chunks: Iterable[bytes], give: Give = _nothing) -> None:
-    """Write a whole file durably, or nothing under that name; the folder is the caller's to sync.
+    """Write a whole file durably, or nothing under that name; the caller syncs the folder.
 
     `give` sets attributes of the open file before it is synced.
     """
@@ -48,7 +48,7 @@ def write(folder: int, name: str, chunks: Iterable[bytes], give: Give = _nothing
 
 
 def copy(source: int, folder: int, name: str, give: Give, look: Callable[[bytes], object] = _nothing) -> None:
-    """Likewise a copy of an open file, as long as it is now; its holes stay holes.
+    """Copy an open file durably, at the length it has now, or nothing; its holes stay holes.
 
     `look` is shown all of its bytes in their order.
     """
@@ -79,7 +79,7 @@ def allocated(file: int) -> int:
 
 
 def _extents(file: int, size: int) -> Iterator[tuple[int, int]]:
-    """Where an open file holds data, from its start to its end; all of it if nobody can tell."""
+    """Where an open file holds data, from its start to its end; all of it if the file system cannot tell."""
     if os.fstat(file).st_blocks * 512 >= size:
         yield 0, size
         return
@@ -89,7 +89,7 @@ def _extents(file: int, size: int) -> Iterator[tuple[int, int]]:
             start = os.lseek(file, end, os.SEEK_DATA)
             end = min(size, os.lseek(file, start, os.SEEK_HOLE))
         except OSError as error:
-            if error.errno != errno.ENXIO:  # holes are not told here
+            if error.errno != errno.ENXIO:  # this file system does not tell holes
                 yield end, size
             return
         if start < end:
@@ -136,7 +136,7 @@ def _open_anew(folder: int, name: str) -> int:
 
 
 def read(folder: int, name: str) -> bytes | None:
-    """All of a record or a trace; None if there is none.  ValueError for more bytes than any has."""
+    """All of a record or a trace; None if there is none.  Raises: ValueError, if it is larger than any."""
     return _of_regular(folder, name, _little)
 
 
@@ -195,7 +195,7 @@ def is_regular(file: int) -> bool:
 
 
 def status_of(folder: int, name: str) -> os.stat_result | None:
-    """Of whatever has the name, a link itself; None if nothing has."""
+    """The status of what has the name, without following a link; None if nothing has it."""
     try:
         return os.stat(name, dir_fd=folder, follow_symlinks=False)
     except FileNotFoundError:
@@ -203,7 +203,7 @@ def status_of(folder: int, name: str) -> os.stat_result | None:
 
 
 def must_be_files(folder: int, names: Iterable[str]) -> None:
-    """ValueError for a link, a folder or whatever else has a name of ours."""
+    """Raises: ValueError, if one of the names is a link, a folder or anything else than a regular file."""
     for name in names:
         there = status_of(folder, name)
         if there is not None and not stat.S_ISREG(there.st_mode):
@@ -233,7 +233,7 @@ def remove(folder: int, name: str) -> None:
 def enter(parent: int, name: str, mode: int = 0o777) -> int:
     """A descriptor of the folder `name`, made durably if it is missing.
 
-    What root makes belongs to the owner of the folder that it lies in: root may help a daemon that is not.
+    If root makes it, it belongs to the owner of its parent: the daemon that uses it may not be root.
     """
     try:
         return os.open(name, FOLDER, dir_fd=parent)
@@ -253,7 +253,7 @@ def enter(parent: int, name: str, mode: int = 0o777) -> int:
 
 
 def give_to_owner_of(folder: int, made: int) -> None:
-    """What root has made in somebody's folder is theirs."""
+    """If root made a file in another user's folder, give it to that user."""
     if os.geteuid() == 0:
         owner = os.fstat(folder).st_uid
         with suppress(OSError):
@@ -262,7 +262,7 @@ def give_to_owner_of(folder: int, made: int) -> None:
 
 @contextmanager
 def known(path: str) -> Iterator[None]:
-    """Raise NotThere if there is no such file, or what lies there tells nothing (ValueError)."""
+    """Raises: NotThere, if there is no such file, or it cannot be understood (ValueError)."""
     try:
         yield
     except ValueError as error:

@@ -1,4 +1,4 @@
-"""What all deliveries share: one works on each at a time, traces are rolled forward, originals taken away.
+"""What all deliveries share: one thread works on each, traces are rolled forward, originals taken away.
 
 `deliver`, `failing` and `duplicates` say what is to be done; this room says whose turn it is.
 """
@@ -50,7 +50,7 @@ class Finishing:
         return Steps(inbox, folder, Trace(folder.work, job), self._move)
 
     def roll_forward(self, steps: Steps) -> Claim | None:
-        """Of a delivery that somebody works on; see `Recovery.roll_forward`."""
+        """Only for a delivery that the caller holds by `working`; see `Recovery.roll_forward`."""
         return self._recovery.roll_forward(steps)
 
     def earlier(self, path: str, identities: Mapping[str, str]) -> Delivered | None:
@@ -71,7 +71,7 @@ class Finishing:
         return None
 
     def delivered(self, steps: Steps, claim: Claim, *, is_seen: bool = False) -> Delivered:
-        """Step 5.  The image is delivered whatever happens here.
+        """Step 5.  The image stays delivered, whatever goes wrong here.
 
         `is_seen`: this process has read the original, so that its fingerprint is enough to know it again.
         """
@@ -88,7 +88,7 @@ class Finishing:
         )
 
     def recover(self) -> tuple[list[Delivered], list[Notice]]:
-        """Whatever lies in done/ and failed/, and what cannot be finished."""
+        """Recover all deliveries of done/ and failed/: the finished ones, and notices of all others."""
         delivered: list[Delivered] = []
         unresolved: list[Notice] = []
         for name in sidecar.SUFFIXES:
@@ -130,7 +130,7 @@ class Finishing:
                     self._freed.notify_all()
 
     def _let_go_of_companions(self, trace: Trace) -> None:
-        """Companions that are staged already belong to this delivery: those it keeps."""
+        """Release this delivery's companions, unless they are staged: it keeps those."""
         if self._takers.have(trace.job):
             with suppress(OSError):
                 if trace.is_unclaimed():

@@ -30,12 +30,12 @@ from captiond.support.openat import FOLDER, open_folder
 WORK = OWN_FOLDER
 _LOCK = "lock"
 
-# What a file system says to a name that it cannot hold.
+# What a file system answers to a name that it cannot hold.
 REFUSED_NAMES = {EINVAL, EILSEQ, ENAMETOOLONG}
 
 
 class Beneath(Protocol):
-    """An opened folder, and those in it."""
+    """An opened folder, and the folders in it."""
 
     @property
     def root(self) -> int: ...
@@ -51,12 +51,12 @@ class Folder:
     work: int  # the folder .captiond/ in it
     lock: int
     token: str  # what this process wrote into the lock, to know the folder again after a remount
-    is_private: bool = True  # False: this file system keeps nobody out of .captiond/
+    is_private: bool = True  # False: this file system cannot keep others out of .captiond/
     notices: tuple[Notice, ...] = ()  # what its owner should know of it
 
     @classmethod
     def open(cls, name: str, path: Path, token: str | None = None) -> Folder:
-        """Open the folder and take its lock; CannotStart if either cannot be."""
+        """Open the folder and take its lock.  Raises: CannotStart, if it cannot do both."""
         token = token or f"{os.getpid()}\n{secrets.token_hex(16)}\n"
         with ExitStack() as undo:
             try:
@@ -78,7 +78,7 @@ class Folder:
         return cls(name, path, root, opened.descriptor, lock, token, opened.is_private, notices)
 
     def stands(self) -> bool:
-        """Whether path and descriptors still mean the same folder; OSError if the path means nothing."""
+        """Whether path and descriptors still mean the same folder.  Raises: OSError, if nothing is there."""
         there = self.path.stat()
         if not os.path.samestat(there, os.fstat(self.root)):
             return False
@@ -94,8 +94,8 @@ class Folder:
     def reopened(self) -> Folder:
         """The folder that has our path now, if it may be taken for ours.
 
-        A folder made anew in the same file system is: somebody cleared it.  In another file system it is
-        only if it carries our token; else it is what lies under a mount that went away, and what we
+        A folder made anew in the same file system is ours: a user cleared it.  A folder of another file
+        system is ours only if it carries our token; else it lies under a mount that went away, and what we
         delivered there would be hidden when the mount comes back.
         """
         if self.path.stat().st_dev != os.fstat(self.root).st_dev and self._token_there() != self.token:
@@ -120,11 +120,11 @@ class Folder:
             os.close(descriptor)
 
     def make_folder(self, folder: str) -> str:
-        """See the function of that name."""
+        """See the function `make_folder`."""
         return make_folder(self.root, folder)
 
     def find_folder(self, folder: str) -> str | None:
-        """The path that `make_folder` gave it, if it is there; nothing is made."""
+        """The path that `make_folder` gave it, or None if it is not there; makes nothing."""
         return _walked(self.root, folder, _found)
 
     def _token_there(self) -> str | None:
@@ -135,9 +135,9 @@ class Folder:
 
 
 def make_folder(root: int, folder: str) -> str:
-    """Make sure, durably, that `folder` is there beneath `root`; the path that it has here.
+    """Make `folder` beneath `root`, durably, if it is missing; the path that it has there.
 
-    Beside a part that is a file or a link, and for a name that the file system refuses, is another.
+    If a part of it is a file or a link, or a name that the file system refuses, that part gets another name.
     """
     made = _walked(root, folder, _entered)
     assert made is not None
@@ -196,7 +196,7 @@ def _found(parent: int, part: str) -> tuple[int, str] | None:
 def is_refused(folder: int, name: str, error: OSError) -> bool:
     """Whether the file system of the opened folder says that it cannot hold the name.
 
-    Shares of Windows, and exFAT in user space, say that there is no such file, also to who would make it.
+    Shares of Windows, and exFAT in user space, answer "no such file", even when we are creating it.
     """
     if error.errno in REFUSED_NAMES:
         return True
@@ -205,7 +205,7 @@ def is_refused(folder: int, name: str, error: OSError) -> bool:
 
 
 class Folders:
-    """The three opened folders by name, each looked at once more whenever it is asked for."""
+    """The three opened folders by name; each access checks once more that the folder still stands."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -218,7 +218,7 @@ class Folders:
 
     @property
     def notices(self) -> tuple[Notice, ...]:
-        """What their owner should know of them, once."""
+        """What the daemon's owner should know of the folders, once."""
         told = [notice for folder in self._opened.values() for notice in folder.notices]
         others_drop = own.others_may_write(os.fstat(self._opened["inbox"].root))
         if others_drop and os.geteuid() != 0:
@@ -226,10 +226,10 @@ class Folders:
         return tuple(told)
 
     def __getitem__(self, name: str) -> Folder:
-        """The folder that its path means now; Surroundings if that is nothing, or not ours."""
+        """The folder that its path means now.  Raises: Surroundings, if that is nothing, or not ours."""
         folder = self._opened[name]
         try:
-            # Without the lock: every picture looks several times, and would wait for all others that do.
+            # Without the lock: each picture checks several times, and would wait for all others that do.
             return folder if folder.stands() else self._reopened(name)
         except OSError as error:
             raise as_surroundings(error, f"looking at folders.{name}") from error
@@ -269,13 +269,13 @@ def _no_acls(folder: Folder) -> Notice:
 
 
 def lock_holder(path: Path) -> str | None:
-    """The process that holds the folder's lock, as it wrote it down; None if nobody does."""
+    """The number of the process that holds the folder's lock, as it wrote it there; None if it is free."""
     try:
         lock = os.open(path / WORK / _LOCK, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
     except OSError:
         return None
     try:
-        fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)  # let go when it is closed
+        fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)  # closing the file releases it
     except BlockingIOError:
         return _holder(lock)
     finally:

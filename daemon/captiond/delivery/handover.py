@@ -2,16 +2,16 @@
 
     1  write  failed/.captiond/<job>.json    the error record; fsync
        write  failed/.captiond/<job>.claim   which file, and the name chosen for it; fsync, and their folder
-    2  move   inbox/X -> failed/X, without replacing; fsync both folders.  It is looked at again: what is not
-              the file that was claimed, or is open for writing, goes back
+    2  move   inbox/X -> failed/X, without replacing; fsync both folders.  It is looked at again: if it is not
+              the file that was claimed, or is open for writing, it goes back
     3  move   <job>.json -> failed/X.error.json = commit; fsync
 
 No byte is copied, so it needs no room, and nothing of the file changes.  If the two folders are not on one
 file system, or the move is not allowed, `failing` copies instead.
 
-After a crash the file lies in the inbox, and goes on from 2, or in failed/, and goes on from 3; under both
-names if the file system moves by a link, and then the first one goes.  It is known by its checksum, or by
-its size and its time if it was too large to be read.
+After a crash the file lies in the inbox, and recovery goes on from 2, or in failed/, and it goes on from 3.
+If the file system moves by a link, the file may have both names; then recovery removes the one in the inbox.
+The file is known by its checksum, or by its size and its time if it was too large to be read.
 """
 
 from __future__ import annotations
@@ -30,14 +30,15 @@ from captiond.errors import TryLater
 from captiond.support.lease import is_held_by_writer
 from captiond.support.openat import folder_of, open_file, split, sync_folder
 
-# What says that there is no such move: other volumes, or a folder from which only owners take files.
+# The errors that mean it must be copied: another volume, or a folder from which only owners may take files.
 NO_MOVE = {errno.EXDEV, errno.EPERM, errno.EACCES, errno.EMLINK}
 
 
 def commit(steps: Steps, claim: Claim, file: int) -> Claim:
-    """Steps 2 and 3, for the opened original.  TryLater, and no traces, if it is not what was claimed.
+    """Steps 2 and 3, for the opened original.
 
-    OSError with NO_MOVE if it must be copied; then nothing was done.
+    Raises: TryLater, if it is not what was claimed, and then no traces are left; OSError, with an errno of
+    NO_MOVE if it must be copied, and then nothing was done.
     """
     seen = os.fstat(file)
     with (
@@ -65,7 +66,7 @@ def commit(steps: Steps, claim: Claim, file: int) -> Claim:
 
 
 def finish(steps: Steps, claim: Claim) -> Claim | None:
-    """From wherever a crash left it; None, and no traces, if there is nothing to set aside any more."""
+    """Go on from where a crash left it; None, and no traces, if there is nothing left to set aside."""
     original = claim.original
     with _shown(steps, claim) as (target, new_name), _opened(steps.inbox.root, claim.path, original) as here:
         steps.drop_reservations(claim)
@@ -129,7 +130,7 @@ def _has_second_name(steps: Steps, claim: Claim, target: int, new_name: str) -> 
 
 
 def _undo(steps: Steps, claim: Claim, target: int, new_name: str) -> None:
-    """Back to step 1, since a disk that does not sync may lose what was done."""
+    """Go back to step 1: a disk that does not sync may lose what was done since."""
     if not exists(steps.trace.work, steps.trace.record):
         record = new_name + steps.suffix
         os.rename(record, steps.trace.record, src_dir_fd=target, dst_dir_fd=steps.trace.work)

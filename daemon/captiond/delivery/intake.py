@@ -1,10 +1,10 @@
-"""Files that come in over the door: written aside, then moved to a name in the inbox that is free.
+"""Files that come in over the network: written aside, then moved to a free name in the inbox.
 
     1  write  inbox/.captiond/intake/<number>    as it comes in; fsync
     2  move   -> its path in the inbox, without replacing; fsync
 
-The inbox never sees half a file, and no file ever gives way to one that comes: a taken name makes the next
-one serve, as in done/.  A crash leaves at most files in `intake`, which the next start removes.
+The inbox never sees half a file, and no file is ever replaced by one that comes: if a name is taken, the next
+candidate is used, as in done/.  A crash leaves at most files in `intake`, which the next start removes.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ from captiond.names import checked_path, shown
 from captiond.support import own
 from captiond.support.openat import folder_of, split, sync_folder
 
-DEEPEST_FOLDERS = 32  # that whoever sends a file can have made with one request
+DEEPEST_FOLDERS = 32  # how many one request may make, one inside the other
 _INTAKE = "intake"
-# What a file system says of a name that it cannot hold, or that leads through a file.
+# What a file system answers to a name that it cannot hold, or that leads through a file.
 _NO_NAME = {errno.ENAMETOOLONG, errno.ENOTDIR, errno.EINVAL, errno.EILSEQ, errno.ELOOP, errno.EISDIR}
 
 
 class BadName(Verdict):
-    """The inbox can or may not hold a file of this path, and why."""
+    """The inbox cannot or may not hold a file of this path; the message says why."""
 
 
 class Intake:
@@ -43,7 +43,7 @@ class Intake:
         self._numbers = itertools.count()
 
     def clear(self) -> None:
-        """Remove what an earlier run left.  Raises Surroundings."""
+        """Remove what an earlier run left.  Raises: Surroundings, if the inbox cannot be used."""
         try:
             with ExitStack() as closing:
                 folder = self._opened(closing)[1]
@@ -76,7 +76,7 @@ class Intake:
 
 
 class Incoming:
-    """One file on its way in; to be closed, whatever becomes of it."""
+    """One file on its way in; the caller closes it, whatever becomes of it."""
 
     def __init__(self, root: int, folder: int, name: str, file: int, move: Move, closing: ExitStack) -> None:
         self._root = root
@@ -100,7 +100,10 @@ class Incoming:
         self.size += len(data)
 
     def finish(self, path: str, modified_seconds: float | None = None) -> str:
-        """Give it its name; the path that it has now.  Raises BadName."""
+        """Give it its name; the path that it has now.
+
+        Raises: BadName, if the inbox cannot or may not hold that path; Surroundings.
+        """
         try:
             if path.count("/") > DEEPEST_FOLDERS:
                 raise ValueError("a path that is too deep")
@@ -127,6 +130,6 @@ class Incoming:
         return f"{folder_name}/{free}" if folder_name else free
 
     def close(self) -> None:
-        """What did not get its name is removed."""
+        """Close the file, and remove it if it did not get its name."""
         with self._closing:
             remove(self._folder, self._name)

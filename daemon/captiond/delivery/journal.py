@@ -7,7 +7,7 @@
     <job>.delivered   the claim again, renamed once the commit is durable: only originals are still to go
     <job>.*.new       a file being written; never read
 
-Nothing is ever written into an existing file: after a crash it may be a second name of a delivered one.
+No existing file is ever written into: after a crash it may be a second name of a delivered one.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ class Original:
 
     path: str
     fingerprint: Fingerprint
-    sha256: str  # empty: a file too large to be read whole
+    sha256: str  # empty if the file was too large to be read whole
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,8 +60,8 @@ class Piece:
     """One file of a delivery: the picture, or what lies beside it."""
 
     tail: Tail  # from the picture's delivered name to its own
-    sha256: str  # as it is delivered; empty: known by its size and its time alone
-    original: Original | None = None  # None: it was made here
+    sha256: str  # of the delivered bytes; empty: known by its size and its time alone
+    original: Original | None = None  # None: captiond made it
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,13 +70,13 @@ class Claim:
 
     name: str  # the delivered path of the picture, as chosen
     pieces: tuple[Piece, ...]  # the picture first
-    by_rename: bool = False  # the picture goes there itself, and no copy of it
-    is_duplicate: bool = False  # it lies there since an earlier delivery
-    folder: str | None = None  # that was chosen for it; None: the one that it was dropped in
+    by_rename: bool = False  # the picture itself is moved, not a copy of it
+    is_duplicate: bool = False  # an earlier delivery has put it there
+    folder: str | None = None  # the folder chosen for it; None: the one that it was dropped in
 
     @property
     def original(self) -> Original:
-        """The picture's own."""
+        """The picture as it was dropped."""
         original = self.pieces[0].original
         if original is None:
             raise ValueError("a picture is always somebody's")
@@ -88,7 +88,7 @@ class Claim:
 
     @property
     def wanted_folder(self) -> str:
-        """What its folder is to be called, if nothing is in the way."""
+        """The folder that it is to be delivered in, if nothing is in the way."""
         return split(self.path)[0] if self.folder is None else self.folder
 
     @property
@@ -114,7 +114,7 @@ class Trace:
         return f"{self.job}.json"
 
     def piece(self, number: int) -> str:
-        """What the piece of that number is called here; the picture is the first."""
+        """The name of the piece in `work`; the picture is number 0."""
         return f"{self.job}.{number}" if number else self.image
 
     @property
@@ -143,14 +143,17 @@ class Trace:
         sync_folder(self.work)
 
     def write_delivered(self, claim: Claim) -> None:
-        """Likewise of what was delivered before."""
+        """Write the mark of a duplicate, which was delivered before: it has no claim to rename."""
         write(self.work, self._delivered, [json.dumps(asdict(claim)).encode()])
 
     def mark_delivered(self) -> None:
         os.rename(self._claim, self._delivered, src_dir_fd=self.work, dst_dir_fd=self.work)
 
     def read_record(self) -> Record | None:
-        """None if there is none; ValueError for one that is not to be understood, as by the next two."""
+        """The record, or None.  `read_claim` and `read_delivered` raise the same.
+
+        Raises: ValueError, if it cannot be understood.
+        """
         record = read(self.work, self.record)
         return None if record is None else sidecar.decode(record)
 
@@ -163,7 +166,7 @@ class Trace:
         return None if claim is None else claim_from(claim)
 
     def names(self) -> list[str]:
-        """Whatever lies there of this delivery."""
+        """The names of all files of this delivery in `work`."""
         return [name for name in names_in(self.work) if _job_of(name) == self.job]
 
     def must_be_files(self) -> None:
@@ -198,7 +201,7 @@ class Trace:
                 remove(self.work, name)
 
     def forget(self) -> None:
-        """Remove what is left of a finished delivery, once nothing can come back that looks unfinished."""
+        """Remove what is left of a finished delivery, once its mark is durable and no crash undoes it."""
         self.sync()
         self.clear()
 
@@ -214,7 +217,7 @@ def _job_of(name: str) -> str | None:
 
 
 def claim_from(text: bytes) -> Claim:
-    """What a claim says, if each path and name in it can only lead to where a delivery goes; ValueError."""
+    """What a claim says.  Raises: ValueError, if a path or name in it leads anywhere a delivery cannot go."""
     try:
         told = read_json(text)
         pieces = tuple(_piece_from(piece) for piece in told["pieces"])
@@ -251,7 +254,7 @@ def _digest(value: object) -> str:
 
 
 def holds(folder: int, name: str, piece: Piece) -> bool:
-    """Whether the name holds what the piece says, by its bytes; by size and time if those were never read."""
+    """Whether the file of that name is the piece, by its checksum, or by size and time if it has none."""
     if piece.sha256:
         return sha256_at(folder, name) == piece.sha256
     return piece.original is not None and looks_like(piece.original, status_of(folder, name))

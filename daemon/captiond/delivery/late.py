@@ -1,4 +1,4 @@
-"""A camera's RAW that comes when the other picture of its shot was delivered already: looked for by name."""
+"""A camera's RAW that arrives after the other picture of its shot was delivered: that is found by name."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from captiond.support.openat import split
 
 
 def notices_of(done: Folder, path: str) -> tuple[Notice, ...]:
-    """What is to be said of the picture `path` for it.  Raises OSError."""
+    """The notice for the picture `path`, if it is such a RAW.  Raises: OSError."""
     folder_name, name = split(path)
     if not raw.has_ending(name):
         return ()

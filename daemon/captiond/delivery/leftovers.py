@@ -1,7 +1,7 @@
-"""Step 5: originals are taken out of the inbox and traces forgotten; what cannot be is tried again later.
+"""Step 5: take originals out of the inbox and forget traces; try again later what could not be done.
 
-A delivery is over for whoever waits for it once it is committed, so nothing is raised here.  What is left is
-remembered, so that it is not delivered twice, and goes by itself: now and then from `tidy`, and at the stop.
+A delivery is over for its caller once it is committed, so nothing is raised here.  What is left is
+remembered, so that it is not delivered twice, and is tried again: now and then by `tidy`, and at the stop.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class Leftovers:
         working: Callable[..., AbstractContextManager[bool]],
         clock: Callable[[], float],
     ) -> None:
-        """`working`: keeps everybody else away from a delivery, or says that somebody is there already."""
+        """`working`: keeps other threads away from a delivery; False if one works on it already."""
         self._steps_of = steps_of
         self._working = working
         self._clock = clock
@@ -49,7 +49,7 @@ class Leftovers:
         return path in self._left
 
     def take_away(self, steps: Steps, claim: Claim, *, is_seen: bool) -> str | None:
-        """Originals and traces of what is delivered; why something is left, if so.
+        """Take away originals and traces of what is delivered; why something is left, or None.
 
         `is_seen`: this process has read the originals.
         """
@@ -80,7 +80,7 @@ class Leftovers:
         self._try(list(self._left.values()), until=self._clock() + LAST_TRY_SECONDS)
 
     def must_not_hold(self, path: str) -> None:
-        """TryLater if the picture was delivered already and cannot be taken away even now."""
+        """Raises: TryLater, if the picture was delivered already and cannot be taken away even now."""
         left = self._left.get(path)
         if left is None:
             return

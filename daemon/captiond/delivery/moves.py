@@ -1,4 +1,4 @@
-"""Giving a file a new name without ever replacing what has that name already, in three ways.
+"""Giving a file a new name without ever replacing a file that has that name, in three ways.
 
 Linux can do it in one step, but not every file system can: NFS refuses the flag of renameat2, CIFS and exFAT
 know no links.  Each way raises FileExistsError if the name is taken and leaves the file where it was.
@@ -36,10 +36,10 @@ _SYSCALL_NUMBERS = {
     "armv7l": 382,
 }
 
-# A file system that does not know the flag.
+# The errors of a file system that does not know the flag.
 REFUSES_FLAG = {errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP}
 
-# A file system without links; EPERM also where links to other people's files are forbidden to us,
+# The errors of a file system without links; EPERM also if we may not link to other people's files,
 # and EIO is how `rclone mount` says it.
 _REFUSES_LINKS = {
     errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL, errno.EMLINK, errno.EACCES, errno.EIO,
@@ -53,7 +53,7 @@ class Move(Protocol):
 
 
 def move(source: int, name: str, target: int, new_name: str) -> None:
-    """The first of the three ways that the file system knows."""
+    """Move by the first of the three ways that the file system knows."""
     try:
         return flagged(source, name, target, new_name)
     except OSError as error:
@@ -82,7 +82,10 @@ def flagged(source: int, name: str, target: int, new_name: str) -> None:
 
 
 def exchange(source: int, name: str, target: int, new_name: str) -> None:
-    """Two files take each other's names in one step; an errno of REFUSES_FLAG if that is not to be had."""
+    """Two files take each other's names in one step.
+
+    Raises: OSError, with an errno of REFUSES_FLAG if the file system cannot do that.
+    """
     _rename(source, name, target, new_name, _RENAME_EXCHANGE)
 
 
@@ -96,7 +99,7 @@ def linked(source: int, name: str, target: int, new_name: str) -> None:
     try:
         os.link(name, new_name, src_dir_fd=source, dst_dir_fd=target, follow_symlinks=False)
     except OSError as error:
-        # An error of a network may come after the deed.
+        # A network file system may report an error although the link was made.
         if error.errno != errno.EIO or not same_file(source, name, target, new_name):
             raise
     sync_folder(target)  # or a power cut may keep the unlink and lose the link
@@ -118,7 +121,7 @@ def reserved(source: int, name: str, target: int, new_name: str) -> None:
 
 
 def _refuse_foreign(reservation: int, folder: int, name: str) -> None:
-    """Raise FileExistsError if `name` is not, or no longer, the empty file that we made."""
+    """Raises: FileExistsError, if `name` is not, or no longer, the empty file that we made."""
     try:
         there = os.stat(name, dir_fd=folder, follow_symlinks=False)
     except FileNotFoundError:
@@ -136,10 +139,9 @@ def same_file(one: int, name: str, other: int, other_name: str) -> bool:
 def move_beside(
     move: Move, source: tuple[int, str], target: tuple[int, str], sha256: str, *, suffix: str = ""
 ) -> str:
-    """Move a file to its name or, if that is taken, beside it; the name that it has now.
+    """Move a file to its name or, if that is taken, to the next free one; the name that it has now.
 
-    What lies there already under a second name of the very file, since a crash came while it was linked
-    there, is it.
+    If a taken name is a second name of the very file, left by a crash between link and unlink, it is used.
     """
     (folder, name), (new_folder, new_name) = source, target
     for free in candidates(new_name, sha256, suffix=suffix):
@@ -154,9 +156,9 @@ def move_beside(
 
 
 def drop_reservations(folder: int, names: Iterable[str], *, claimed_at_ns: int) -> None:
-    """Remove the empty files with which `reserved` kept these names, and that a crash left.
+    """Remove the empty files that `reserved` made for these names and a crash left.
 
-    The names were free when they were claimed: so an empty file that is younger than that is ours.
+    The names were free when they were claimed, so an empty file that is younger than the claim is ours.
     """
     for name in names:
         there = status_of(folder, name)

@@ -1,4 +1,4 @@
-"""Where traces go that cannot be understood: `.captiond/not-understood/`, with a word to the daemon's owner.
+"""Traces that cannot be understood: they go to `.captiond/not-understood/`, with a notice to the owner.
 
 They are renamed and never removed, since what lies beside a forged or damaged trace may be the last copy of
 an image.  Nothing here reads them again.
@@ -22,13 +22,13 @@ Tell = Callable[[Notice], None]
 
 
 def unheard(_: Notice) -> None:
-    """Nobody listens."""
+    """For callers that want no notices."""
 
 
 def put_by(work: int, folder: int, names: Iterable[str], why: object, where: object, tell: Tell) -> None:
     """Move `names` out of `folder` into `not-understood/` of the `.captiond/` that `work` stands for.
 
-    `where`: what to call that `.captiond/`.  What cannot be moved stays, and that is told as well.
+    `where`: what to call that `.captiond/`.  A file that cannot be moved stays, and its notice says so.
     """
     kept = enter(work, FOLDER, 0o700)
     try:

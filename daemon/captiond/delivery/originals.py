@@ -1,8 +1,8 @@
 """The dropped file itself: opened once for a claim, and taken out of the inbox once it is delivered.
 
-A file that changed after it was claimed is a new one and stays.  What is taken out is first renamed to
-`inbox/.captiond/grab/<job>`, looked at there, where no name leads to it any more, and only then unlinked;
-if it is not what was claimed, it goes back under its name or, if that is taken, beside it.
+A file that changed after it was claimed is a new one and stays.  A file to be taken out is first renamed to
+`inbox/.captiond/grab/<job>`, looked at there, where other programs know no name for it, and only then
+unlinked; if it is not what was claimed, it goes back under its name or, if that is taken, beside it.
 """
 
 from __future__ import annotations
@@ -28,7 +28,10 @@ FORBIDDEN_RETRY_SECONDS = 60.0
 
 @contextmanager
 def opened(inbox: Beneath, path: str, fingerprint: Fingerprint) -> Iterator[int]:
-    """The settled file, open for reading and certainly the one that settled; else TryLater."""
+    """The settled file, open for reading.
+
+    Raises: TryLater, if it cannot be opened, or is not the file that settled; Surroundings.
+    """
     if WORK in path.split("/"):
         raise TryLater(f"{WORK} is the daemon's own", after_seconds=FORBIDDEN_RETRY_SECONDS)
     try:
@@ -50,7 +53,10 @@ def unchanged(file: int, fingerprint: Fingerprint) -> None:
 
 
 def must_be_removable(inbox: Folder, path: str) -> None:
-    """Refuse now what could not be taken out of the inbox after it was captioned."""
+    """Refuse an image now if it could not be taken out of the inbox after its captioning.
+
+    Raises: TryLater, if its folder is not writable; Surroundings, if the file system is read-only.
+    """
     try:
         with inbox.folder(split(path)[0]) as folder:
             if os.access(".", os.W_OK | os.X_OK, dir_fd=folder):
@@ -79,13 +85,15 @@ def _not_opened(error: OSError) -> TryLater | Surroundings:
 
 
 def remove(inbox: Folder, job: str, claim: Claim, move: Move, *, is_seen: bool) -> bool:
-    """Take all that was delivered out of the inbox; whether nothing of it is left there.
+    """Take all originals of the claim out of the inbox; whether none of them is left there.
 
-    False if a writer holds something open: what it writes must not be lost.  True also if new files have the
-    names by now.  OSError if we may not remove one; the others are taken all the same.
+    False if a program has one open for writing: what it writes must not be lost.  True also if new files have
+    the names by now.
 
-    `is_seen`: this process has read the originals.  Else the claim is a file's word for it, and each is read
-    once more before it goes.
+    `is_seen`: this process has read the originals.  Else only the claim on disk vouches for them, and each is
+    read once more before it goes.
+
+    Raises: OSError, if one may not be removed; the others are taken all the same.
     """
     is_gone, trouble = True, None
     if claim.by_rename:
@@ -102,7 +110,7 @@ def remove(inbox: Folder, job: str, claim: Claim, move: Move, *, is_seen: bool) 
 
 
 def put_back(inbox: Folder, job: str, claim: Claim, move: Move) -> None:
-    """What a crash left half taken away goes back into the inbox, after all."""
+    """Put back into the inbox what a crash left half taken away."""
     with _takings(inbox, job, claim, move, is_seen=False) as takings:
         for taking in takings:
             taking.put_back()
@@ -149,7 +157,7 @@ class _Taking:
             if not _is_claimed(file, self.original, is_seen=self.is_seen):
                 return True
             if is_held_by_writer(file):
-                return False  # nobody need see it gone for a moment
+                return False  # before the rename, so that it does not vanish for a moment
             seen = os.fstat(file)
             try:
                 os.rename(name, self.name, src_dir_fd=folder, dst_dir_fd=self.grab)
@@ -169,7 +177,7 @@ class _Taking:
             return not held
 
     def _put_back_left_over(self) -> None:
-        """What a crash left between the grab and the unlink, or between the grab and putting it back."""
+        """Finish what a crash left between the grab and the unlink, or the grab and putting it back."""
         try:
             file = open_file(self.grab, self.name)
         except FileNotFoundError:
@@ -195,7 +203,7 @@ class _Taking:
 
 
 def _remove_in_place(folder: int, name: str, file: int, seen: os.stat_result) -> bool:
-    """If another volume is mounted inside the inbox: a look and an unlink, with nothing in between."""
+    """Without a rename, if another volume is mounted inside the inbox: look, and unlink at once."""
     if is_held_by_writer(file):
         return False
     there = os.stat(name, dir_fd=folder, follow_symlinks=False)
@@ -208,8 +216,9 @@ def _remove_in_place(folder: int, name: str, file: int, seen: os.stat_result) ->
 def _is_claimed(file: int, original: Original, *, is_seen: bool) -> bool:
     """Whether this is the very file that was delivered, and still has its content.
 
-    Touched or renamed over with the same bytes it is; the same bytes dropped anew are a new file, known by
-    another inode and another time.  Either alone does not tell: network file systems number anew.
+    A file that was touched, or renamed over with the same bytes, is.  The same bytes dropped anew are a new
+    file, with another inode and another time; one of the two alone proves nothing, since network file systems
+    number anew.
     """
     status, then = os.fstat(file), original.fingerprint
     if is_seen and Fingerprint.of(status) == then:

@@ -1,8 +1,8 @@
-"""A pause that somebody wants, kept so that it outlives the daemon: one small file in the state folder.
+"""A pause that a person asked for, kept so that it outlives the daemon: one small file in the state folder.
 
-It is written whole by rename, by whoever wants it, whether a daemon runs or not; a daemon looks at it again
-and again.  What it says is checked before it is obeyed, and a file that nobody of ours can have written
-pauses nothing and is told.
+The command or the daemon writes it whole, by a rename, whether a daemon runs or not; a daemon looks at it
+again and again.  What the file says is checked before it is obeyed; a file that captiond cannot have written
+pauses nothing, and the log says so.
 """
 
 from __future__ import annotations
@@ -34,10 +34,10 @@ _Seen = tuple[int, int, int, int]
 
 @dataclass(frozen=True, slots=True)
 class Pause:
-    """What somebody asked for."""
+    """The pause that a person asked for."""
 
     asked_at: datetime
-    until: datetime | None  # aware; None: until somebody resumes
+    until: datetime | None  # aware; None: until `resume`
     why: str | None = None
 
     def is_on(self, now: datetime) -> bool:
@@ -45,7 +45,7 @@ class Pause:
 
 
 class Pausing:
-    """Safe to use from many threads and processes: whoever writes last counts."""
+    """Safe to use from many threads and processes: the last write counts."""
 
     def __init__(self, state: Path, inbox_key: str) -> None:
         """`inbox_key`: which of the inboxes that share this state folder is meant."""
@@ -55,7 +55,10 @@ class Pausing:
         self._pause: Pause | None = None
 
     def pause(self, pause: Pause) -> None:
-        """Durable when this returns; takes the place of a former one.  Raises Surroundings."""
+        """Durable when this returns; replaces a former pause.
+
+        Raises: Surroundings, if the state folder cannot be written.
+        """
         told = {
             "paused_at": utc_text(pause.asked_at),
             "until": utc_text(pause.until, "microseconds") if pause.until is not None else None,
@@ -67,7 +70,10 @@ class Pausing:
             sync_folder(folder)
 
     def resume(self) -> bool:
-        """Whether there was anything to end; durable when this returns.  Raises Surroundings."""
+        """End the pause; whether there was one.  Durable when this returns.
+
+        Raises: Surroundings, if the state folder cannot be written.
+        """
         with self._opened("Ending the pause") as folder:
             was_there = files.exists(folder, self._name)
             files.remove(folder, self._name)
@@ -75,7 +81,7 @@ class Pausing:
         return was_there
 
     def look(self) -> Pause | None:
-        """What is asked for, over or not; as it was known last where the state folder cannot be seen."""
+        """The pause asked for last, over or not; if the state folder cannot be seen, the one known before."""
         try:
             found = (self._state / self._name).lstat()
             seen = (found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
@@ -114,7 +120,7 @@ class Pausing:
 
 
 def worded(why: str | None) -> str | None:
-    """Somebody's reason as it is kept: one line of what can be shown.  ValueError for too long a one."""
+    """A person's reason as it is kept: one printable line.  Raises: ValueError, if it is too long."""
     said = line(why) if why is not None else ""
     if len(said) > LONGEST_WHY:
         raise ValueError(f"a reason has at most {LONGEST_WHY} characters")
@@ -122,7 +128,7 @@ def worded(why: str | None) -> str | None:
 
 
 def _decoded(data: bytes) -> Pause:
-    """Raises ValueError for all that `pause` does not write."""
+    """Raises: ValueError, if `pause` cannot have written this."""
     told = wire.parsed(data)
     until, why = told.get("until"), told.get("why")
     if not isinstance(why, str | None):

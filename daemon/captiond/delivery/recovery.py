@@ -1,7 +1,7 @@
 """What a crash or a pause left, brought to its commit: by the traces, without the model.
 
-The table in the package's docstring, in code.  Nothing is removed here but traces; an original is taken out
-of the inbox by nobody but `originals`, and only for a commit that this room saw.
+This is the table in the package's docstring, in code.  It removes nothing but traces.  Only `originals` takes
+an original out of the inbox, and only for a commit that this room saw.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from captiond.support.openat import FILE, open_file, split
 
 Told = TypeVar("Told")
 
-_NO_FINGERPRINT = Fingerprint(0, 0, -1, 0, 0)  # like no file: nothing will be taken out of the inbox for it
+_NO_FINGERPRINT = Fingerprint(0, 0, -1, 0, 0)  # fits no file, so nothing is taken out of the inbox for it
 
 
 class Recovery:
@@ -42,11 +42,12 @@ class Recovery:
         self._tell = tell
 
     def roll_forward(self, steps: Steps) -> Claim | None:
-        """The claim of a delivery that is committed now; None if there is too little to go by.
+        """Bring a delivery to its commit; its claim, or None if its traces are not enough for that.
 
-        Traces that cannot be understood are put by, and that is told: then there is nothing to go by.
-        TryLater if what travels with the image is being written just now, and for what the folder says to
-        this image alone: the traces wait.
+        Traces that cannot be understood are moved to `not-understood/`, with a notice, and then it is None.
+
+        Raises: TryLater, if what travels with the image is being written just now, or the trouble with the
+        folder concerns this image alone; the traces wait.
         """
         if steps.trace.is_empty():
             return None
@@ -58,7 +59,7 @@ class Recovery:
             return None
 
     def drop_pieces(self, folder: Folder, trace: Trace) -> None:
-        """Remove pieces of which no record tells."""
+        """Remove the pieces of a delivery that has no record."""
         try:
             trace.must_be_files()
             trace.clear()
@@ -66,7 +67,7 @@ class Recovery:
             self._put_by(folder, trace, error)
 
     def drop_what_nothing_tells_of(self, folder: Folder) -> None:
-        """At the start: temporary files of deliveries that had not come to a record."""
+        """At the start, remove the temporary files of deliveries that have no record yet."""
         for job in jobs(folder.work):
             trace = Trace(folder.work, job)
             if trace.is_empty():
@@ -97,7 +98,7 @@ class Recovery:
     def _understood(
         self, steps: Steps, read: Callable[[], Told | None]
     ) -> tuple[Told | None, ValueError | None]:
-        """What a trace says, or why it says nothing, which is told."""
+        """What a trace says, or why it cannot be understood; a notice tells that."""
         try:
             return read(), None
         except ValueError as error:
@@ -106,10 +107,10 @@ class Recovery:
             return None, error
 
     def _believed(self, steps: Steps, claim: Claim) -> Claim | None:
-        """Whether a mark is enough to take originals away.
+        """The claim, if a `.delivered` mark is enough to take its originals away.
 
-        Of a duplicate its twin must still be there.  If others may have made the mark, the sidecar that it
-        speaks of must lie in its place: else the image is captioned once more.
+        The twin of a duplicate must still be there.  If others may have made the mark, its sidecar must lie
+        in done/: else the image is captioned once more.
         """
         if claim.is_duplicate and not duplicates.stands(steps, claim):
             originals.put_back(steps.inbox, steps.trace.job, claim, steps.move)
@@ -131,11 +132,10 @@ class Recovery:
         return steps.commit(claim)
 
     def _staged_anew(self, steps: Steps, record: Record, former: Claim | None) -> Claim | None:
-        """Back to the end of step 2, from the original and the record's caption; to the folder of the
-        `former` claim.
+        """Repeat step 2 from the original and the record's caption, for the folder of the `former` claim.
 
-        None, and the traces stay, if neither original nor image is there.  None, and the traces go, if
-        the original had better take the ordinary way: an image without a caption is rejected again, and one
+        None, and the traces stay, if neither original nor image is there.  None, and the traces go, if the
+        original should be claimed as if it were new: an image without a caption is rejected again, and one
         that kills the process is counted like any other.
         """
         rules = self._rules_of(record.path)
@@ -165,7 +165,7 @@ class Recovery:
         rules: Rules,
         folder: str | None,
     ) -> Claim | None:
-        """If nothing can be made anew: the image that lies in `.captiond/`, if it is whole."""
+        """If the image cannot be made anew: step 2 with the one in `.captiond/`, if that is whole."""
         trace = steps.trace
         if sha256_at(trace.work, trace.image) != record.published_sha256:
             if file is not None:
@@ -186,7 +186,7 @@ class Recovery:
             return None
         if hashlib.sha256(data).hexdigest() != record.source.sha256:
             return None
-        # A claim that came upon these traces has counted already.
+        # If `Delivery.claim` found these traces, it has counted the attempt already.
         is_counted = self._attempts.is_begun(record.path)
         if not is_counted and self._attempts.begin(record.path, fingerprint) > rules.attempts:
             return None
@@ -196,9 +196,9 @@ class Recovery:
             return None
 
     def _drop_unrecorded(self, steps: Steps, claim: Claim | None, why: ValueError | None) -> None:
-        """Without a record there is no caption: the rest goes, unless it is the last copy of an image.
+        """Without a record there is no caption: remove the traces, unless one is an image's last copy.
 
-        `why`: a trace could not be understood; then nothing goes of which the original is not seen.
+        `why`: a trace could not be understood; then traces are removed only if the original is seen.
         """
         if claim is None or not steps.trace.has_piece(0):
             if why is not None and (claim is None or not self._has_original(steps, claim)):
@@ -222,7 +222,7 @@ class Recovery:
 
 
 def _of_piece(trace: Trace) -> Attributes:
-    """The image in `.captiond/` has what its original had."""
+    """The original's attributes, which the image in `.captiond/` was given."""
     image = os.open(trace.image, FILE, dir_fd=trace.work)
     try:
         return Attributes.of(image)
@@ -231,11 +231,11 @@ def _of_piece(trace: Trace) -> Attributes:
 
 
 def _folder(steps: Steps, record: Record, former: Claim | None, file: int | None, rules: Rules) -> str | None:
-    """Where it goes: what was chosen is kept; else by what the original says, or the image made of it."""
+    """Its folder in done/: the one chosen before, else what the rules make of the original or the image."""
     if former is not None:
         return former.folder
     if record.texts is None:
-        return None  # failed/ is as the inbox
+        return None  # failed/ has the folders of the inbox
     source = file if file is not None else steps.trace.open_image()
     if source is None:
         return None
@@ -248,7 +248,7 @@ def _folder(steps: Steps, record: Record, former: Claim | None, file: int | None
 
 
 def _rewritten(steps: Steps, old: Record, new: Record, attributes: Attributes) -> Record:
-    """Other settings make other bytes; the record goes first, since it decides which image is whole."""
+    """Write the new record if it differs, e.g. by other settings; before the image, which it vouches for."""
     if new != old:
         steps.trace.write_record(new, attributes.give_record)
         steps.trace.sync()

@@ -3,7 +3,7 @@
     1  write  inbox/.captiond/retry/<job>          the image, with its time and permissions
        write  failed/.captiond/retry/<job>.claim   which image of failed/ it is
        fsync  both folders
-    2  rename failed/X.error.json -> failed/.captiond/retry/<job>.json    from here on it goes forward
+    2  rename failed/X.error.json -> failed/.captiond/retry/<job>.json    from here on only forward
     3  move   inbox/.captiond/retry/<job> -> its path in the inbox, without replacing
     4  remove failed/X, then the traces
 
@@ -11,9 +11,9 @@ A crash before 2 leaves the image in failed/ and traces that the next call remov
 finishes: if the written image is gone from `retry/` it has reached the inbox, even if the daemon has taken
 it from there since.  So an image goes back once, however often it is asked for; it must never have two names.
 
-The record beside an image in failed/ may be anybody's who may write there.  So the most that it can do is to
-choose the image's path beneath the inbox.  Root, who may run the command, obeys no other `.captiond/` than
-its own and that of the folder's owner, and what it makes belongs to them.
+Any user who may write into failed/ may have written the record beside an image.  So the most that a record
+can do is to choose the image's path beneath the inbox.  If root runs the command, it obeys no other
+`.captiond/` than its own and that of the folder's owner, and what it makes belongs to the folder's owner.
 """
 
 from __future__ import annotations
@@ -73,9 +73,11 @@ def failures(failed: Path) -> list[str]:
 
 
 def put_back(path: str, *, inbox: Path, failed: Path, move: Move = move_at_once, tell: Tell = unheard) -> str:
-    """Put failed/`path` back; its path in the inbox.  NotThere if no failed image has that path.
+    """Put failed/`path` back; its path in the inbox.
 
-    `tell`: hears of traces of an earlier retry that cannot be understood, or not be finished yet.
+    `tell`: hears of traces of an earlier retry that cannot be understood, or cannot be finished yet.
+
+    Raises: NotThere, if no failed image has that path; Surroundings.
     """
     with known(path):
         checked_path(path)
@@ -116,7 +118,7 @@ class _Folders:
         with known(path), folder_of(self.failed.root, path) as (folder, name):
             record = read(folder, name + sidecar.ERROR_SUFFIX) or b""
             told = sidecar.decode(record)
-        # If it cannot go there, nothing is begun.
+        # First, so that nothing is begun if the image cannot go there.
         make_folder(self.inbox.root, split(told.path)[0])
         job = job_id(path, hashlib.sha256(record).hexdigest())
         claim = self._write(job, path)
@@ -128,7 +130,7 @@ class _Folders:
         return self._finish(job, claim, told)
 
     def finish_earlier(self) -> None:
-        """What a crash left: forward if the record was taken, else back.  None of them stops another."""
+        """Finish what a crash left: forward if the record was taken, else back.  None stops another."""
         for job in sorted({match[1] for name in names_in(self.failed.retry) if (match := _OURS.match(name))}):
             try:
                 self._finish_one(job)
@@ -140,7 +142,7 @@ class _Folders:
         kept = {name.partition(".")[0] for name in names_in(self.failed.retry)}
         for name in names_in(self.inbox.retry):
             if name.partition(".")[0] not in kept:
-                with suppress(OSError):  # not a file: then it is none of ours
+                with suppress(OSError):  # if it is not a file, captiond did not make it
                     remove(self.inbox.retry, name)
 
     def _finish_one(self, job: str) -> None:
@@ -170,7 +172,7 @@ class _Folders:
             digest = hashlib.sha256()
             give = Attributes.of(file).without_execution().give
             copy(file, self.inbox.retry, job, give, digest.update)
-            claim = _Claim(path, digest.hexdigest())  # it may be another than failed: repaired
+            claim = _Claim(path, digest.hexdigest())  # not the record's: a person may have repaired the image
         finally:
             os.close(file)
         give_it = partial(give_to_owner_of, self.failed.work)
@@ -198,14 +200,14 @@ class _Folders:
 
     def _forget(self, job: str) -> None:
         remove(self.failed.retry, f"{job}.json")
-        # A record without a claim is forgotten; a claim without a record is undone.
+        # The record goes first: a claim without a record is undone, a record without a claim forgotten.
         sync_folder(self.failed.retry)
         remove(self.failed.retry, f"{job}.claim")
         remove(self.failed.retry, f"{job}.claim.new")
 
 
 def _claim_from(text: bytes) -> _Claim:
-    """ValueError for what no retry has written."""
+    """Raises: ValueError, if no retry can have written this."""
     told = read_json(text)
     return _Claim(checked_path(told.get("path")), checked.digest(told.get("sha256")))
 
@@ -224,5 +226,5 @@ def _opened(inbox: Path, failed: Path, move: Move, tell: Tell) -> Iterator[_Fold
             return _Place(path, root, work, keep(enter(work, _RETRY, 0o700)))
 
         folders = _Folders(opened(inbox), opened(failed), move, tell)
-        fcntl.flock(folders.failed.retry, fcntl.LOCK_EX)  # of two commands at once one waits
+        fcntl.flock(folders.failed.retry, fcntl.LOCK_EX)  # a second command waits here
         yield folders

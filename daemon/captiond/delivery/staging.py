@@ -1,7 +1,7 @@
 """Step 2: all files of one delivery, whole and durable in `.captiond/`, and the claim that tells of them.
 
-The image and what is made or merged come from memory; what merely travels along is copied a piece at a time,
-and a copy counts only if nobody touched the file meanwhile.
+The image and what is made or merged come from memory; what merely travels along is copied a chunk at a time,
+and a copy counts only if no program changed the file meanwhile.
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ def stage(
     rules: Rules,
     folder: str | None,
 ) -> Claim:
-    """Write everything but the record, which lies there; without `described` the image does, too.
+    """Write everything but the record, which lies there; if `described` is None, the image lies there too.
 
-    `folder`: in done/; None: the one that it was dropped in.
+    `folder`: where it goes in done/; None: the folder that it was dropped in.
     """
     trace = steps.trace
     if described is not None:
@@ -71,7 +71,7 @@ def stage(
 def _made(
     made: Mapping[str, bytes | None], raw_xmp: bytes | None, beside: Company, rules: Rules
 ) -> dict[Tail, bytes]:
-    """What did not come along, by its name; where a RAW and its picture share an .xmp, that is one."""
+    """The files to make beside the image, by tail; a RAW and its picture that share an .xmp get one."""
     new = {
         Tail(kind, on_stem=kind == TEXT or rules.xmp_on_stem): content
         for kind, content in made.items()
@@ -84,7 +84,7 @@ def _made(
 
 @contextmanager
 def cleared_on_trouble(trace: Trace) -> Iterator[None]:
-    """Nothing is shown yet, so nothing is kept: it may be what fills the disk.
+    """On trouble, remove the traces: nothing is shown yet, and they may be what fills the disk.
 
     But if a captioned image waits for what travels with it, or for room, its caption waits on disk.
     """

@@ -1,7 +1,7 @@
 """Steps 3 and 4: from traces in `.captiond/` to an image and its company under their names, then the record.
 
-One `Steps` is one delivery on its way into one folder.  What was chosen is in the claim, durable before it is
-acted on, so that a crash after any line here leaves what `recovery` can read.
+One `Steps` is one delivery on its way into one folder.  The claim holds the chosen names and is durable
+before they are used, so that a crash after any line here leaves what `recovery` can read.
 """
 
 from __future__ import annotations
@@ -41,10 +41,12 @@ class Steps:
         return replace(claim, name=self._first_name(claim))
 
     def commit(self, claim: Claim) -> Claim:
-        """Show the pieces, then the record, under the first names that are free; the claim that says so.
+        """Show the pieces, then the record, under the first free names; the claim with these names.
 
-        A name that the file system refuses is replaced; OSError if it refuses every one of them, and then
-        nothing is shown and the claim is gone.
+        A name that the file system refuses is replaced.
+
+        Raises: OSError, if it refuses all names, and then nothing is shown and the claim is gone; TryLater,
+        if another program changed what was shown before the commit.
         """
         calls = fitting(split(claim.path)[1])
         names: Iterator[str] = chain([claim.name], self._free_names(claim, next(calls)))
@@ -54,10 +56,10 @@ class Steps:
                 self._show_pieces(claim)
                 self.commit_shown(claim)
                 return claim
-            except FileExistsError:  # somebody took one of the names since we looked
+            except FileExistsError:  # another program took one of the names since we looked
                 self.hide(claim)
                 if not all(map(self.trace.has_piece, range(len(claim.pieces)))):
-                    # It is theirs now; what recovery makes of the traces is whole again.
+                    # What was shown is theirs now; recovery makes the missing piece anew.
                     raise TryLater("somebody changed what was shown of it before it was delivered") from None
             except OSError as error:
                 if not is_refused(self.target.root, split(claim.name)[1], error):
@@ -66,7 +68,7 @@ class Steps:
                 names = self._names_instead(claim, calls, error)
 
     def _called(self, claim: Claim, name: str) -> Claim:
-        """The claim with this name, durably."""
+        """The claim with this name, written durably."""
         if name == claim.name:
             return claim
         claim = replace(claim, name=name)
@@ -75,19 +77,19 @@ class Steps:
         return claim
 
     def commit_shown(self, claim: Claim) -> None:
-        """Step 4 alone; FileExistsError, and nothing is done, if the record's name is taken."""
+        """Step 4 alone.  Raises: FileExistsError, if the record's name is taken; then nothing was done."""
         self._show_record(claim)
         self.trace.mark_delivered()
 
     def _names_instead(self, claim: Claim, calls: Iterator[str], refused: OSError) -> Iterator[str]:
         for call in calls:
             return self._free_names(claim, call)
-        self.trace.clear(but=(self.trace.record, self.trace.image))  # what was made is kept for the next try
+        self.trace.clear(but=(self.trace.record, self.trace.image))  # kept for the next try
         self.trace.sync()
         raise refused
 
     def _show_pieces(self, claim: Claim) -> None:
-        """The picture first; what lies there already stays."""
+        """Move the pieces to their names, the picture first; those that are there already stay."""
         waiting = [number for number in range(len(claim.pieces)) if self.trace.has_piece(number)]
         if not waiting:
             return
@@ -105,7 +107,7 @@ class Steps:
             sync_folder(folder)
 
     def hide(self, claim: Claim) -> None:
-        """Undo `_show_pieces`, as far as it went: all need another name, or are to be made anew."""
+        """Undo `_show_pieces`, as far as it went: the pieces need other names, or are to be made anew."""
         gone = [number for number in range(len(claim.pieces)) if not self.trace.has_piece(number)]
         ours = [number for number in gone if self._is_shown(claim, number)]
         if not ours:
@@ -124,21 +126,21 @@ class Steps:
         try:
             with self.target.folder(folder_name) as folder:
                 told = sidecar.decode(read(folder, name + self.suffix) or b"")
-                sync_folder(folder)  # the crash may have come before
+                sync_folder(folder)  # a crash may have come before step 4 did this
         except ValueError:
             return False
         except OSError as error:
             if error.errno in NO_FILE:
                 return False
             raise
-        # A person's words since, and what lies there is another image of the same original.
+        # If a person has edited it since, what lies there is another image of the same original.
         published = claim.published_sha256 if told.edited else told.published_sha256
         said = told.path, told.source.sha256, published
         return said == (claim.path, claim.original.sha256, claim.published_sha256)
 
     def is_whole(self, claim: Claim) -> bool:
-        """Whether each piece lies under the name that was chosen, and free then, or waits for it, whole."""
-        # Each is looked at, whatever the others are, since a look removes second names.
+        """Whether each piece is whole, under the name that was claimed for it or still in `.captiond/`."""
+        # No early end: `_is_shown` also removes second names, of every piece.
         lacking = [
             number
             for number, piece in enumerate(claim.pieces)
@@ -164,10 +166,10 @@ class Steps:
         return True
 
     def drop_reservations(self, claim: Claim) -> None:
-        """Free the claimed names of the empty files with which a crash left them reserved.
+        """Remove the empty files with which a crash left the claimed names reserved.
 
-        The names were free when the claim was written: an empty file that is younger than it is ours, if what
-        it was to make room for still waits.
+        The names were free when the claim was written: an empty file that is younger than the claim is ours,
+        if the piece that was to replace it still waits.
         """
         folder_name, name = split(claim.name)
         waiting = [
@@ -191,7 +193,7 @@ class Steps:
         raise refused or AssertionError
 
     def _free_names(self, claim: Claim, call: str) -> Iterator[str]:
-        """The delivered paths of the picture, from the best, with which every name is free."""
+        """The paths for the picture, best first, with which the names of all pieces and record are free."""
         folder_name = self.target.make_folder(claim.wanted_folder)
         tails = [*(piece.tail for piece in claim.pieces), Tail(self.suffix)]
         longest_suffix = max((tail.suffix for tail in tails if not tail.on_stem), key=len)

@@ -1,6 +1,6 @@
-"""A staged file takes its name: a free one, or that of the very file which it was made from.
+"""Giving a staged file its name: a free one, or the name of the very file that it was made from.
 
-Both folders are descriptors.  What lies under the name is known by its checksum; what somebody else put there
+Both folders are descriptors.  The old file is known by its checksum; a file that another program put there
 meanwhile, or writes into, keeps its name.  If a file system knows no exchange, the file is looked at once
 more and renamed over: between the two lie microseconds.
 """
@@ -20,7 +20,7 @@ from captiond.support.openat import FILE, sync_folder
 def swap(
     source: int, staged: str, folder: int, name: str, old: str, *, exchange: Move = exchange_names
 ) -> bool:
-    """Exchange the two if `name` is the file whose checksum is `old`; else whatever was done is undone.
+    """Exchange the two if `name` is the file whose checksum is `old`; else undo what was done.
 
     True: `name` is the new file now, and `staged` the old one or nothing.
     """
@@ -52,7 +52,7 @@ def put(
     move: Move = move_to_free_name,
     exchange: Move = exchange_names,
 ) -> bool:
-    """Give `staged` the name, durably; `old`: the checksum of what lies there and makes way, None: nothing.
+    """Give `staged` the name, durably; `old`: the checksum of the file that makes way, None if there is none.
 
     False, and all is as it was, if something else lies there.
     """
@@ -71,7 +71,7 @@ def put(
 
 
 def _is_still(folder: int, name: str, file: int, sha256: str) -> bool:
-    """Whether the name leads to this very file, and nobody has written or writes into it."""
+    """Whether the name leads to this very file, with these bytes, and no program has it open for writing."""
     there = os.stat(name, dir_fd=folder, follow_symlinks=False)
     is_same = os.path.samestat(there, os.fstat(file))
     return is_same and not is_held_by_writer(file) and sha256_of(file) == sha256

@@ -1,8 +1,8 @@
-"""Which trouble with a folder concerns one picture alone, and not everybody.
+"""Which trouble with a folder concerns one picture alone, and which concerns all.
 
-A name that a file system refuses, a sub-folder that is somebody's own, a file that is larger than what is
-free: the picture waits and says why, and all others go on.  Trouble with the folder itself is nobody's fault
-and stays an OSError, which pauses the work.
+If a file system refuses a name, a sub-folder is closed to us, or a file is larger than the free space, that
+picture waits and says why, and all others go on.  Trouble with the folder itself is no picture's fault: it
+stays an OSError, which pauses the work.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from captiond.names import shown
 UNFIT_RETRY_SECONDS = 300.0
 NO_ROOM_RETRY_SECONDS = 60.0
 
-# If not even so much is to be had, the disk is full for everybody.
+# If not even so much is free, the disk is full for all pictures.
 SMALL_BYTES = 1024 * 1024
 
 _UNFIT = {
@@ -30,7 +30,7 @@ _UNFIT = {
     errno.EFBIG: "Use a file system that holds files of this size.",
     errno.EXDEV: "Another volume is mounted inside this folder; mount one for the whole folder.",
 }
-# What a sub-folder says that is closed to us, or that somebody has just removed or replaced.
+# What a sub-folder answers if it is closed to us, or was just removed or replaced.
 _CLOSED = {errno.EACCES, errno.EPERM, errno.EROFS}
 _GONE = {errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ESTALE}
 _FULL = {errno.ENOSPC, errno.EDQUOT}
@@ -40,12 +40,12 @@ _PROBE = "room"
 
 
 class NoRoom(TryLater):
-    """One file is larger than what is free."""
+    """One file is larger than the free space."""
 
 
 @contextmanager
 def ours(doing: str) -> Iterator[None]:
-    """Trouble with folders of ours is never an image's fault: Surroundings."""
+    """Trouble with folders of ours is never an image's fault.  Raises: Surroundings, for any OSError."""
     try:
         yield
     except OSError as error:
@@ -54,7 +54,7 @@ def ours(doing: str) -> Iterator[None]:
 
 @contextmanager
 def of_one_picture(folder: Folder, path: str) -> Iterator[None]:
-    """TryLater for what `folder` says to the picture `path` alone; OSError for what concerns everybody."""
+    """Raises: TryLater, if an OSError of `folder` concerns the picture `path` alone; else the OSError."""
     try:
         yield
     except OSError as error:
@@ -90,7 +90,7 @@ def _is_open(folder: Folder) -> bool:
 
 
 def ask_for_room(folder: Folder, path: str, needed: int) -> None:
-    """NoRoom if `folder` has too little for so many bytes of the file `path`, and enough for others."""
+    """Raises: NoRoom, if `folder` has no room for so many bytes of the file `path`, but enough for others."""
     disk = os.fstatvfs(folder.work)
     free = disk.f_bavail * disk.f_frsize
     if disk.f_blocks and SMALL_BYTES <= free < needed:
@@ -99,7 +99,7 @@ def ask_for_room(folder: Folder, path: str, needed: int) -> None:
 
 @contextmanager
 def room_for(folder: Folder, path: str, needed: int) -> Iterator[None]:
-    """NoRoom if the disk becomes full by the file `path`, and a small one still finds room; else OSError."""
+    """Raises: NoRoom, if the file `path` fills the disk, but a small one still finds room; else OSError."""
     ask_for_room(folder, path, needed)
     try:
         yield
@@ -110,7 +110,7 @@ def room_for(folder: Folder, path: str, needed: int) -> Iterator[None]:
 
 
 def _has_room_for_others(folder: Folder) -> bool:
-    """Tried, since a quota does not show in the numbers of a file system."""
+    """Find out by writing: a quota does not show in the numbers of a file system."""
     try:
         write(folder.work, _PROBE, [bytes(SMALL_BYTES)])
         return True

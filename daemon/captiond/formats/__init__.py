@@ -1,8 +1,8 @@
-"""What a picture's format is: its name, its endings, how its bytes begin, and who does what with it.
+"""What a picture's format is: its name, its endings, how its bytes begin, what decodes it and writes into it.
 
 One table, which the inbox, the decoders and the metadata read.  A format that is added here is noticed in the
-inbox and decoded; captions are written into it where `metadata` has a reader of that name.  Those of
-`BY_EXTRA` are noticed and decoded where their extra is installed, and told of where it is not.
+inbox and decoded; captions are written into it if `metadata` has a reader of that name.  Those of `BY_EXTRA`
+are noticed and decoded if their extra is installed, and reported as unserved if it is not.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from captiond.formats import extras, raw
 @dataclass(frozen=True, slots=True)
 class Format:
     name: str  # as Pillow and our records name it
-    shown: str  # as people do
+    shown: str  # as people name it
     endings: tuple[str, ...]  # in lower case, without the dot; a picture is decoded whatever its ending
     begins: Callable[[bytes], bool]  # whether the first bytes of a file (32 or more) are this format's
     tells_its_end: bool  # whether `inbox.whole` can tell a file that is cut short
     decoder: str  # pillow | pillow_heif | rawpy | pylibjxl
     written_by: str | None = None  # who writes a caption into it: captiond | exiftool | None
-    extra: str | None = None  # of the package, which it needs
+    extra: str | None = None  # the extra of the package that it needs
 
 
 def _any(*starts: bytes, at: int = 0) -> Callable[[bytes], bool]:
@@ -35,7 +35,7 @@ def _is_webp(head: bytes) -> bool:
 
 
 def _branded(*brands: bytes) -> Callable[[bytes], bool]:
-    """By the brands of pictures; films begin alike and are none.  `mif1` and `msf1` may be HEIC or AVIF."""
+    """By the brands of pictures, since films begin alike.  `mif1` and `msf1` may be HEIC or AVIF."""
     return lambda head: head[4:8] == b"ftyp" and head[8:12] in (*brands, b"mif1", b"msf1")
 
 
@@ -50,7 +50,7 @@ def _is_dib(head: bytes) -> bool:
 
 
 def _is_tga(head: bytes) -> bool:
-    """It has no mark: a plausible header, as far as Pillow reads the format."""
+    """By a plausible header, as far as Pillow reads the format: a TGA has no mark."""
     has_palette, kind, bits = head[1:2], head[2:3], head[16:17]
     width, height = head[12:14], head[14:16]
     return (
@@ -66,7 +66,7 @@ _TGA_KINDS = {
     (b"\0", b"\3"), (b"\0", b"\x0b"),
 }  # fmt: skip
 
-# In this order a file is tried: what has the surest mark comes first.
+# A file is tried in this order: the format with the surest mark first.
 FORMATS = (
     Format(
         "JPEG", "JPEG", ("jpg", "jpeg", "jpe", "jfif", "jif", "jps", "insp", "mpo"), _any(b"\xff\xd8\xff"),
@@ -123,7 +123,7 @@ FORMATS = (
     ),
 )  # fmt: skip
 
-# Of a RAW file most have the first bytes of a TIFF: `kind_of` looks further.
+# Most RAW files have the first bytes of a TIFF: `kind_of` looks further.
 BY_EXTRA = (
     Format(
         "RAW", "RAW", raw.ENDINGS, lambda head: raw.kind_in(head) is not None,
@@ -136,18 +136,18 @@ BY_EXTRA = (
 )  # fmt: skip
 
 ENDINGS = frozenset(ending for one in FORMATS for ending in one.endings)
-HEAD_BYTES = 32  # so many bytes from the beginning of a file that tell its format
+HEAD_BYTES = 32  # from the beginning of a file; enough to tell its format
 
 
 def formats_of(head: bytes) -> tuple[Format, ...]:
-    """The formats that these first bytes may be of, the likeliest first; none for what is none of ours."""
+    """The formats that a file with these first bytes may have, the likeliest first; empty if none fits."""
     return tuple(one for one in FORMATS if one.begins(head))
 
 
 def kind_of(read: raw.Read) -> Format | None:
-    """The format of a file, whatever it is called; None for what is no picture, as far as its mark tells.
+    """The format of a file by its content, not its name; None if it has no mark of a picture.
 
-    A RAW file is none of the TIFFs; what has no mark of its own (TGA) is not told from other files here.
+    A RAW file does not count as a TIFF.  A format without a sure mark (TGA) is not recognized here.
     """
     if raw.kind_of(read) is not None:
         return RAW
@@ -166,12 +166,12 @@ def is_served(one: Format) -> bool:
 
 @cache
 def served_endings() -> frozenset[str]:
-    """Of all formats that are served here, in lower case and without the dot."""
+    """The endings of all formats that are served here, in lower case and without the dot."""
     return frozenset(ending for one in (*FORMATS, *BY_EXTRA) if is_served(one) for ending in one.endings)
 
 
 def endings_that_take(name: str) -> tuple[str, ...]:
-    """Of the pictures that may take a file of this name along; no RAW takes another."""
+    """The endings of pictures that may take a file of this name along; no RAW takes another along."""
     return _taking(raw.has_ending(name))
 
 

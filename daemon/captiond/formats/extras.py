@@ -1,4 +1,4 @@
-"""What serves more formats if it is installed: the extras of the package, and why one cannot be used.
+"""The extras of the package, which serve more formats if they are installed, and why one cannot be used.
 
 Looked at once, since what is installed does not change while a process lives.  Nothing is decoded here.
 """
@@ -10,7 +10,7 @@ from functools import cache
 from importlib import import_module
 from importlib.util import find_spec
 
-# Older ones write behind the memory that a damaged file was given: five reports, mended by this version.
+# Older versions write beyond a buffer if a file is damaged: five reports, fixed by this version.
 LEAST_LIBRAW = (0, 22, 1)
 
 

@@ -1,7 +1,7 @@
-"""Whether a file is a camera's RAW, told by its content: pure, given a way to read it.
+"""Whether a file is a camera's RAW, by its content: pure, given a way to read it.
 
-Most RAW files are TIFFs to whoever looks at their first bytes only, with a thumbnail where a TIFF has its
-picture.  So the directories are looked into: for DNG's version, or for pixels that only a camera writes.
+By their first bytes most RAW files are TIFFs, with a thumbnail where a TIFF has its picture.  So the
+directories are looked into: for DNG's version, or for pixels that only a camera writes.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ ENDINGS = (
     "mrw", "nef", "nrw", "orf", "pef", "raf", "raw", "rw2", "rwl", "sr2", "srf", "srw", "x3f",
 )  # fmt: skip
 
-# Where the bytes lie, which they are, and what such a file is called.
+# The offset of the bytes, the bytes, and the name of such a RAW.
 _MARKS = (
     (0, b"FUJIFILMCCD-RAW", "RAF"),
     (0, b"IIU\0", "RW2"),
@@ -47,15 +47,15 @@ _BY_MAKER = (
 
 @dataclass(frozen=True, slots=True)
 class RawNote:
-    """A camera's RAW of the same shot that travels along: what is said goes into its own .xmp, too."""
+    """A camera's RAW of the same shot that travels along: the texts go into its own .xmp, too."""
 
     suffix: str  # of its name, on the picture's stem: .NEF
-    xmp: bytes | None = None  # what that says; None: there is none
-    shares: bool = False  # its .xmp is the picture's
+    xmp: bytes | None = None  # the content of its .xmp; None: there is none
+    shares: bool = False  # its .xmp is also the picture's
 
 
 def kind_of(read: Read) -> str | None:
-    """Such as `DNG` or `NEF`, `RAW` if the camera's own name for it is not known; None if it is no RAW."""
+    """`DNG`, `NEF` or the like; `RAW` if the camera's own name for it is not known; None if it is no RAW."""
     head = read(0, 32)
     marked = next((name for at, mark, name in _MARKS if head.startswith(mark, at)), None)
     if marked or head[:4] not in (b"II*\0", b"MM\0*"):
@@ -66,12 +66,12 @@ def kind_of(read: Read) -> str | None:
 
 
 def kind_in(data: bytes | mmap.mmap) -> str | None:
-    """The same of a file whose bytes are at hand."""
+    """See `kind_of`; for a file whose bytes are in memory."""
     return kind_of(lambda at, count: data[at : at + count])
 
 
 def has_ending(name: str) -> bool:
-    """Whether a camera's RAW file may be called so."""
+    """Whether a camera's RAW file may have this name."""
     return name.rpartition(".")[2].lower() in ENDINGS
 
 
@@ -126,6 +126,6 @@ def _value(read: Read, order: str, field: bytes, width: int) -> bytes:
 
 
 def _numbers(data: bytes, order: str, layout: str) -> tuple[int, ...]:
-    """As many as there are whole."""
+    """The numbers that `data` holds whole."""
     count = len(data) // struct.calcsize(layout)
     return struct.unpack_from(f"{order}{count}{layout}", data)

@@ -1,9 +1,9 @@
 """What became of every picture that left the inbox, kept in the state folder for people to look through.
 
-A convenience: no picture's fate hangs on it.  Deleting the file, even while the daemon runs, costs the
-history and nothing else; a broken one is left beside the new one (`support.database`).  Nobody waits for it
-to be written: a thread of its own writes many lines together, and a crash costs at most the last of them.
-What a person makes of a caption later is kept beside what the model said.
+A convenience: no picture depends on it.  Deleting the file, even while the daemon runs, costs the history and
+nothing else; a broken one is left beside the new one (`support.database`).  No picture waits until it is
+written: a thread of its own writes many lines together, and a crash costs at most the last of them.  A
+person's later caption is kept beside what the model said.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ class Do(Protocol):
 
 
 class Looking:
-    """The questions that a history answers; each raises Surroundings if it cannot be read."""
+    """The questions that a history answers.  Each raises Surroundings, if the history cannot be read."""
 
     def __init__(self, folder: Path, do: Do) -> None:
         self._folder = folder
@@ -81,18 +81,18 @@ class Looking:
         return [entry_of(row) for row in self._found(wanted, limit, COLUMNS)]
 
     def ids(self, wanted: Wanted, limit: int) -> list[int]:
-        """The numbers of those that are wanted alone, newest first."""
+        """Only the numbers of the wanted entries, newest first."""
         return [id for (id,) in self._found(wanted, limit, "id")]
 
     def those(self, ids: Sequence[int]) -> list[Entry]:
-        """In the order asked for; what there is of them."""
+        """The entries of these numbers, in this order, without those that are not there."""
         query, values = those(ids)
         rows = self._do(lambda connection: connection.execute(query, values).fetchall())
         found = {entry.id: entry for entry in map(entry_of, rows)}
         return [found[id] for id in ids if id in found]
 
     def choices(self) -> dict[str, list[str]]:
-        """What there is to choose from: folders with pictures in them, models, formats."""
+        """What a filter can offer: folders with pictures in them, models, formats."""
 
         def act(connection: sqlite3.Connection) -> dict[str, list[str]]:
             return {
@@ -114,11 +114,11 @@ class Looking:
         return self._one("id = ?", id)
 
     def last_of(self, path: str) -> Entry | None:
-        """What became last of the picture that was dropped as `path`."""
+        """The newest entry of a picture that was dropped as `path`."""
         return self._one("path = ? ORDER BY id DESC LIMIT 1", stored(path))
 
     def by_delivered(self, folder: str, delivered: str) -> Entry | None:
-        """Of the picture that was delivered last under this name."""
+        """The newest entry of a picture that was delivered under this name."""
         return self._one("delivered = ? AND folder = ? ORDER BY id DESC LIMIT 1", stored(delivered), folder)
 
     def counts(self) -> dict[str, int]:
@@ -132,7 +132,7 @@ class Looking:
         return {"done": found.get("done", 0), "failed": found.get("failed", 0), "needs_look": needing}
 
     def numbers(self, since: datetime, ahead: timedelta) -> Numbers:
-        """What became of the pictures of each day; `ahead`: by whose clock, as it is ahead of UTC."""
+        """What became of the pictures of each day; `ahead`: how far the days' clock is ahead of UTC."""
         asked = {"since": instant(since), "ahead": ahead // timedelta(microseconds=1)}
 
         def act(connection: sqlite3.Connection) -> Numbers:
@@ -174,12 +174,12 @@ class History(Looking):
         return self._aside.flush(seconds)
 
     def revise(self, id: int, caption: str, at: datetime) -> Entry | None:
-        """A person's caption, which needs no look, in place of the one there; None without such an entry."""
+        """Replace a caption by a person's, which needs no look; None if there is no such entry."""
         caption = well_formed(caption)
         return self._change(id, caption, REVISE, (caption, instant(at), id))
 
     def restore(self, id: int, caption: str, model: str | None = None) -> Entry | None:
-        """A model's caption in place of the one there, and nobody's edit; None if there is no such entry."""
+        """Replace a caption by a model's, no longer marked as edited; None if there is no such entry."""
         caption = well_formed(caption)
         return self._change(id, caption, RESTORE, (caption, model, id))
 
@@ -200,7 +200,7 @@ class History(Looking):
         return self.entry(id)
 
     def mark(self, id: int, *, needs_look: bool) -> Entry | None:
-        """Whether a person should look at its texts; None if there is no such entry."""
+        """Note whether a person should look at its texts; None if there is no such entry."""
 
         def act(connection: sqlite3.Connection) -> None:
             connection.execute(MARK, (needs_look, id))
@@ -216,7 +216,7 @@ class History(Looking):
             self._database.close()
 
     def _write(self, outcomes: list[Outcome]) -> None:
-        """Told once where it cannot be done, and once when it can be again."""
+        """Write these lines; the log says once that it cannot be done, and once that it can be again."""
         try:
             self._do(lambda connection: _insert(connection, outcomes))
         except Surroundings as trouble:
@@ -258,7 +258,7 @@ def _insert(connection: sqlite3.Connection, outcomes: list[Outcome]) -> None:
 
 
 def _follow(connection: sqlite3.Connection, outcome: Outcome, *, by_words: bool) -> None:
-    """The line of a picture that a model has described anew; what people change, they change here at once."""
+    """Change the line of a picture that a model has described anew; a person's edit changed it at once."""
     where = (stored(outcome.delivered), stored(outcome.path))
     row = connection.execute(BY_DELIVERED, where).fetchone()
     if row is None or outcome.event != "redone" or outcome.caption is None:

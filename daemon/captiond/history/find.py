@@ -1,8 +1,8 @@
-"""Which lines of the history somebody wants, as SQL.  No file, no thread.
+"""Turns what is wanted of the history into SQL.  No file, no thread.
 
-Words are found by FTS5 where SQLite has it: upper and lower case and accents do not matter, and the beginning
-of a word is enough.  What it cannot cut into words (Chinese, Japanese, Thai, ...), and everything where
-SQLite lacks FTS5, is looked for anywhere in the text, one line after the other.
+FTS5 finds words, if SQLite has it: upper and lower case and accents do not matter, and the beginning of a
+word is enough.  Words in scripts that it cannot cut into words (Chinese, Japanese, Thai, ...), and all words
+if SQLite lacks FTS5, are looked for anywhere in the text, one line after the other.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _QUOTE = '"'
 _MOST_WORDS = 32  # FTS5 has a limit, too
 MOST_CHOICES = 500
 
-# What the pictures can be told apart by; names that are not UTF-8 are bytes and left out.
+# What pictures can be filtered by; names that are not UTF-8 are bytes and left out.
 CHOICES = {
     "beneath": "SELECT DISTINCT rtrim(rtrim(delivered, replace(delivered, '/', '')), '/') AS choice "
     "FROM pictures WHERE typeof(delivered) = 'text' AND choice != '' ORDER BY choice LIMIT ?",
@@ -33,7 +33,7 @@ CHOICES = {
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """Some of the pictures; None asks nothing of them."""
+    """A filter for pictures; a None does not restrict them."""
 
     folder: str | None = None  # done | failed
     search: str = ""  # words of caption or path
@@ -41,7 +41,7 @@ class Wanted:
     model: str | None = None
     format: str | None = None
     since: datetime | None = None
-    until: datetime | None = None  # not itself
+    until: datetime | None = None  # exclusive
     is_edited: bool | None = None
     needs_look: bool | None = None
     before: int | None = None  # older than this line
@@ -68,7 +68,7 @@ def finding(
         conditions.append(("words MATCH ?", match))
     others = [word.casefold() for word in words if word not in indexed]
     conditions += [("has_word(caption, path, ?)", word) for word in others]
-    # The index that leads knows its order: newest first without sorting.
+    # In the order of the index that leads: newest first without sorting.
     number = "words.rowid" if indexed else "id"
     conditions += _limits(wanted, number) + _facts(wanted)
     source = "words JOIN pictures ON id = words.rowid" if indexed else "pictures"
@@ -95,7 +95,7 @@ def _facts(wanted: Wanted) -> list[tuple[str, object]]:
     given = {name: getattr(wanted, name) for name in ("folder", "model", "format")}
     conditions = [(f"{name} = ?", value) for name, value in given.items() if value is not None]
     if wanted.beneath:
-        # All that begins so, by the index; "0" comes next to "/".
+        # All paths that begin so, by the index; "0" is the character after "/".
         conditions += [("delivered > ?", f"{wanted.beneath}/"), ("delivered < ?", f"{wanted.beneath}0")]
     if wanted.since is not None:
         conditions.append(("at >= ?", instant(wanted.since)))
@@ -104,13 +104,13 @@ def _facts(wanted: Wanted) -> list[tuple[str, object]]:
     if wanted.is_edited is not None:
         conditions.append(("(edited_at IS NOT NULL) = ?", wanted.is_edited))
     if wanted.needs_look is not None:
-        # So that the index of the few that need one is used.
+        # Written so that SQLite uses the index of the few that need a look.
         conditions.append(("needs_look AND ?" if wanted.needs_look else "NOT needs_look AND ?", True))
     return conditions
 
 
 def _is_indexed(word: str) -> bool:
-    """Whether FTS5 cuts texts in this script into words, and finds anything to look for in this one."""
+    """Whether FTS5 cuts texts in this word's script into words, and the word holds a letter or digit."""
     return any(char.isalnum() for char in word) and not any(
         ord(char) in _UNSPACED or unicodedata.east_asian_width(char) in "WF" for char in word
     )

@@ -1,6 +1,6 @@
 """How lines of the history lie in SQLite: tables, queries, and rows to entries and back.  No file, no thread.
 
-A path is kept as text where it is UTF-8 and as bytes where it is not, so that both come back exactly.
+A path is kept as text if it is UTF-8, else as bytes, so that both come back exactly.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _TABLES = (
     "CREATE INDEX IF NOT EXISTS by_path ON pictures (path)",
     "CREATE INDEX IF NOT EXISTS by_folder ON pictures (folder)",
     "CREATE INDEX IF NOT EXISTS by_delivered ON pictures (delivered)",
-    # Counting a million lines takes a tenth of a second, and whoever shows the numbers asks every second.
+    # Counting a million lines takes a tenth of a second, and a page that shows the numbers asks each second.
     "CREATE TABLE IF NOT EXISTS totals (folder TEXT PRIMARY KEY, pictures INTEGER NOT NULL) WITHOUT ROWID",
     """CREATE TRIGGER IF NOT EXISTS counted AFTER INSERT ON pictures BEGIN
         INSERT INTO totals VALUES (new.folder, 1) ON CONFLICT DO UPDATE SET pictures = pictures + 1;
@@ -43,16 +43,16 @@ _WORDS = (
     "CREATE VIRTUAL TABLE IF NOT EXISTS words "
     "USING fts5(says, called, content = '', tokenize = 'unicode61 remove_diacritics 2')"
 )
-# What came to a table of an earlier version, and what its lines say there.
+# Columns that a table of an earlier version lacks, and the value that its lines get.
 _LATER = {"needs_look": "0"}
-# Few lines need a look: those indexes are small, and who asks for the newest of them reads no others.
+# Few lines need a look: these indexes are small, and a query for the newest of them reads no others.
 _BY_LOOK = (
     "CREATE INDEX IF NOT EXISTS by_look ON pictures (id) WHERE needs_look",
     "CREATE INDEX IF NOT EXISTS by_look_in ON pictures (folder) WHERE needs_look",
 )
 PROBE = "SELECT id, at, folder, path, delivered, caption, first_caption FROM pictures LIMIT 1"
 
-# A start may find once more what the last run had delivered and told already.
+# A start may record once more what the last run had delivered and recorded already.
 INSERT = """
 INSERT INTO pictures (at, folder, path, delivered, sha256, caption, model, kind, message, advice,
     format, width, height, queued, decode, asked, publish, attempts, needs_look)
@@ -68,7 +68,7 @@ UPDATE pictures
 SET first_caption = coalesce(first_caption, caption), caption = ?, edited_at = ?, needs_look = 0
 WHERE id = ?
 """
-# By days of whoever asks, whose clock is so many microseconds ahead of UTC.
+# By days of a clock that is `:ahead` microseconds ahead of UTC.
 DAYS = """
 SELECT (at + :ahead) / 86400000000, sum(folder = 'done'), sum(folder = 'failed'),
     avg(decode + asked + publish)
@@ -78,7 +78,7 @@ KINDS = """
 SELECT coalesce(kind, ''), count(*) FROM pictures WHERE folder = 'failed' AND at >= :since
 GROUP BY 1 ORDER BY 2 DESC, 1
 """
-# Nobody's edit any more: a model said it, now or before.
+# No longer a person's edit: a model said it, now or before.
 RESTORE = """
 UPDATE pictures SET first_caption = NULL, caption = ?, edited_at = NULL, model = coalesce(?, model)
 WHERE id = ?
@@ -110,7 +110,7 @@ class Day:
     day: date
     captioned: int
     failed: int
-    seconds: float | None  # that a captioned picture took, on average, without its wait
+    seconds: float | None  # the average for a captioned picture, without its wait
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +125,7 @@ def day_of(row: Sequence[Any]) -> Day:
 
 
 def prepare(connection: sqlite3.Connection) -> None:
-    """Make what is missing.  A power cut may cost the last lines: nobody waits for the disk here."""
+    """Make what is missing.  A power cut may cost the last lines, since no commit waits for the disk."""
     connection.execute("PRAGMA synchronous = NORMAL")
     for statement in _TABLES:
         connection.execute(statement)
@@ -143,7 +143,7 @@ def prepare(connection: sqlite3.Connection) -> None:
 
 
 def as_if_prepared(connection: sqlite3.Connection) -> None:
-    """For whoever only looks: what a table of an earlier version lacks is there, and nothing is written."""
+    """For readers: add the columns that a table of an earlier version lacks, in a view; write nothing."""
     missing = _missing(connection)
     if missing:
         added = ", ".join(f"{_LATER[column]} AS {column}" for column in missing)
@@ -156,7 +156,7 @@ def _missing(connection: sqlite3.Connection) -> list[str]:
 
 
 def _index_what_is_not(connection: sqlite3.Connection) -> None:
-    """The lines that were written by a SQLite without FTS5."""
+    """Index the lines that were written by a SQLite without FTS5."""
     with connection:
         connection.execute("BEGIN IMMEDIATE")
         (last,) = connection.execute(_LAST_WITH_WORDS).fetchone()

@@ -2,8 +2,8 @@
 
 The folder is the truth and is scanned in full every so often; events are hints that make it quicker.
 This room reads names, lstat and a few blocks of quiet files beneath the inbox.  It renames and deletes
-nothing, decides no file's fate, and writes one thing: the marker `.captiond/inbox`, by which it tells
-its inbox from a bare mount point.
+nothing, does not decide what becomes of a file, and writes one thing: the marker `.captiond/inbox`, by which
+it tells its inbox from a bare mount point.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from captiond.status import Standing, Unserved
 
 __all__ = ["Inbox", "InboxCounts", "WatchState"]
 
-_TICK_SECONDS = 0.1  # how long a stop may go unnoticed
+_TICK_SECONDS = 0.1  # a stop is noticed within this time
 _BREATH_SECONDS = 0.05  # between two looks at hints, so that a busy writer does not keep us busy
 _TEND_SECONDS = 1.0
 
@@ -50,12 +50,12 @@ def _never() -> bool:
 
 @dataclass(frozen=True, slots=True)
 class InboxCounts:
-    """How many files stand where."""
+    """How many files are in which state."""
 
     waiting: int
     settling: int  # not quiet yet, held by a writer, or not whole yet
-    incomplete: int  # those of them that wait for a writer or for their rest, and not for time to pass
-    held: int  # those of the incomplete that a writer has open
+    incomplete: int  # of the settling: wait for a writer or for their missing part, not only for time to pass
+    held: int  # of the incomplete: a writer has them open
     in_work: int
     ignored: int
     unreadable: int  # files and folders that we may not read
@@ -85,7 +85,7 @@ class Inbox:
         book: Book | None = None,
         on_scanned: Callable[[int], None] = _nothing,
     ) -> None:
-        """`place`, `book`: for another folder than an inbox, how it is known and which files of it count.
+        """`place`, `book`: for a folder that is no inbox, how to recognize it and which files of it count.
 
         `on_scanned`: is given the opened folder after each full scan.
         """
@@ -100,7 +100,7 @@ class Inbox:
         self._watcher = Watcher(self._path, method, clock)
         self._trust_leases = False
         self._known = root_folder.Known()
-        self._recognizing = threading.Lock()  # a pause is ended by another thread than the one that looks
+        self._recognizing = threading.Lock()  # the thread that ends a pause is not the one that looks
 
         self._lock = threading.Lock()  # for the book and the survey's counts
         self._book = book or Book(
@@ -114,7 +114,7 @@ class Inbox:
         self._strangers = unserved.Strangers()
         self._tend_at = -math.inf
         self._hints_at = -math.inf
-        self.looked_at = clock()  # when somebody who iterates looked last
+        self.looked_at = clock()  # when the iteration over `settled` looked last
 
     # The life of an inbox
 
@@ -129,11 +129,11 @@ class Inbox:
             self._known.let_go()
 
     def ignore(self, rules: Ignore) -> None:
-        """From the next look on these patterns count; everything is looked at again for it."""
+        """Use these patterns from the next look on, which looks at everything again."""
         self._next_ignore = rules
 
     def wake(self) -> None:
-        """Whoever waits in `settled` looks again at once."""
+        """Let a waiting `settled` look again at once."""
         self._watcher.bell.set()
 
     def prefer(self, is_urgent: Callable[[str], bool]) -> None:
@@ -154,11 +154,13 @@ class Inbox:
         """Files as they become complete: each `next` gives the one whose turn it is then.
 
         Waits while there is none.  Ends when `stop` is set; with `once`, also when nothing waits, settles or
-        is in work (what may not be read holds nothing up, nor what has long been called unfinished, nor what
-        is not whole `patience_seconds` after it settled).  While `is_held` says so the inbox is looked at and
-        nothing is handed out.  Raises Surroundings when the inbox cannot be seen; called again, it goes on.
-        `otherwise`: what to hand out instead when nothing of the inbox waits; `are_others_at_rest`: whether
-        there will be no more of that, which `once` waits for.
+        is in work (it does not wait for a file that may not be read, that has long been called unfinished, or
+        that is not whole `patience_seconds` after it settled).  While `is_held` is true, it looks at the
+        inbox but hands out nothing.
+        `otherwise`: what to hand out if nothing in the inbox waits; `are_others_at_rest`: whether there will
+        be no more of that, which `once` waits for.
+
+        Raises: Surroundings, if the inbox cannot be seen; another call goes on.
         """
         is_last_look = False
         while not stop.is_set():
@@ -181,13 +183,13 @@ class Inbox:
                 self._wait(stop)
 
     def done(self, path: str) -> None:
-        """The file has left the inbox; what lies there under its name now is another one."""
+        """The file has left the inbox; a file that has its name there now is a new one."""
         with self._lock:
             self._book.done(path)
         self._watcher.ask(path)
 
     def release(self, path: str, *, after_seconds: float = 0.0, reason: str = "") -> None:
-        """The file stays: it is offered again, not before that time, and settles anew if it changed."""
+        """The file stays: it is offered again, not before that time; if it changed, it settles anew."""
         with self._lock:
             self._book.release(path, self._clock() + after_seconds, reason)
         self._watcher.ask(path)
@@ -217,7 +219,7 @@ class Inbox:
             return self._book.begun_or_next > 0
 
     def newly_not_whole(self) -> list[tuple[str, Standing]]:
-        """Each file that waits for its rest, once."""
+        """The files that wait for their missing part; each is told once."""
         with self._lock:
             now = self._clock()
             news = [(path, self._book.standing(path, now)) for path in self._book.newly_not_whole()]
@@ -231,7 +233,7 @@ class Inbox:
             with root_folder.opened(self._path) as descriptor:
                 self._strangers.round(descriptor, ignored, self._ignore, takes_text, is_last=is_last)
         except Surroundings:
-            pass  # whoever looks for pictures meets it too, and tells
+            pass  # `settled` meets the same trouble, and raises it
 
     @property
     def unserved(self) -> tuple[Unserved, ...]:
@@ -245,7 +247,7 @@ class Inbox:
         return None if at is None else round(max(at - self._clock(), 0.0), 1)
 
     def listing(self, most: int, takes_text: Callable[[str], bool]) -> list[tuple[str, Standing]]:
-        """Where up to `most` files stand: first those that somebody has to look after, the ignored ones last.
+        """Where up to `most` files stand: first those that a person has to see to, the ignored ones last.
 
         `takes_text`: whether `photo.txt` of this path travels with `photo.jpg`.
         """
@@ -368,7 +370,7 @@ class Inbox:
         return None
 
     def _wait(self, stop: threading.Event) -> None:
-        """Sleeps until something is due or a hint rings, and at most a tick, to see a stop."""
+        """Sleeps until something is due or a hint rings the bell, at most a tick, so that a stop is seen."""
         now = self._clock()
         with self._lock:
             due = self._book.next_due()

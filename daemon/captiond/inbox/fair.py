@@ -1,7 +1,7 @@
-"""Who is next: first what is urgent, then the oldest first within a top-level folder, the folders by turns.
+"""Which file is next: urgent ones first; then top-level folders take turns, each with its oldest file.
 
 So a dump of 50,000 pictures into one folder does not hold up the one picture dropped into another.
-Pure; whoever asks says which entries still count, since a queue cannot forget what lies in its middle.
+Pure.  The caller says which entries still count, since entries cannot be removed from the middle of a heap.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class FairQueue:
         return None
 
     def emptied(self) -> list[tuple[int, str]]:
-        """All that is in it, and it is empty then."""
+        """Empty the queue, and return all that was in it."""
         queued = [one for heap in self._groups.values() for one in heap]
         self._groups.clear()
         return queued
@@ -60,14 +60,14 @@ class FairQueue:
 
 
 class Line:
-    """Two such queues: whoever is urgent goes before all others."""
+    """Two fair queues: the urgent paths, and all others after them."""
 
     def __init__(self) -> None:
         self._urgent, self._others = FairQueue(), FairQueue()
         self._is_urgent: Callable[[str], bool] = lambda _: False
 
     def prefer(self, is_urgent: Callable[[str], bool]) -> None:
-        """From now on these; whoever stands in line already changes places."""
+        """Which paths are urgent from now on; those in line already are sorted anew."""
         self._is_urgent = is_urgent
         for modified_ns, path in self._others.emptied() + self._urgent.emptied():
             self.push(path, modified_ns)
@@ -79,7 +79,7 @@ class Line:
         return self._urgent.pop(counts) or self._others.pop(counts)
 
     def ahead_of(self, path: str, counts: Callable[[str], bool]) -> int:
-        """As `FairQueue.ahead_of`."""
+        """See `FairQueue.ahead_of`."""
         if self._is_urgent(path):
             return self._urgent.ahead_of(path, counts)
         return self._urgent.length(counts) + self._others.ahead_of(path, counts)

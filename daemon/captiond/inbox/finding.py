@@ -13,7 +13,7 @@ class Kind(Enum):
 
     WHOLE = auto()
     PARTIAL = auto()
-    FAULTY = auto()  # wrong for good: no time will mend it
+    FAULTY = auto()  # wrong for good: waiting does not mend it
     UNFINISHED = auto()
     HELD = auto()
     CHANGED = auto()
@@ -27,7 +27,7 @@ class Finding:
     kind: Kind
     reason: str = ""
     certain: bool = True  # PARTIAL only: whether a file that stays like this is certainly not whole
-    briefly: bool = False  # PARTIAL only: whether a short wait for the rest will do
-    untold: bool = False  # whether nobody can tell if a writer holds it
+    briefly: bool = False  # PARTIAL only: whether a short wait for the rest is enough
+    untold: bool = False  # whether the file system cannot tell if a writer has it open
     fault: Fault | None = None  # FAULTY only
     fingerprint: Fingerprint | None = None  # CHANGED only

@@ -81,7 +81,7 @@ class Ignore:
     """The built-in rules, and those of the settings.
 
     `patterns` are a .gitignore's; `skips` names the rule by which the settings leave a file alone otherwise.
-    `beneath`: what the settings know every path by, before its own beginning.
+    `beneath`: a prefix for every path before the settings see it.
     """
 
     def __init__(

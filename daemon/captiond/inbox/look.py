@@ -29,8 +29,8 @@ def look_into(
 ) -> Finding:
     """What a look into the quiet file `path`, last seen as `expected`, finds.
 
-    `trust_leases`: whether this file's system tells of all its writers.  `beside`: names that were seen to
-    say that the file is unfinished.
+    `trust_leases`: whether its file system tells of all writers.  `beside`: names seen beside it that say
+    that it is unfinished.
     """
     try:
         descriptor = openat.open_file(root, path)
@@ -79,7 +79,7 @@ def _could_not_open(error: OSError) -> Finding:
     if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENXIO, errno.ENODEV):
         return _GONE
     if error.errno in (errno.EAGAIN, errno.ETXTBSY):
-        # Somebody holds a lease of their own (Samba's oplocks do): with O_NONBLOCK we do not wait.
+        # Another program holds a lease on it (Samba's oplocks do): with O_NONBLOCK we do not wait.
         return _HELD
     if error.errno in (errno.EACCES, errno.EPERM):
         return Finding(Kind.UNREADABLE, f"may not be read by user {_user()}")

@@ -6,8 +6,8 @@ import os
 import re
 from pathlib import Path
 
-# File systems where other machines, or a program behind them, change files without an event for us, and
-# where a lease says nothing about writers elsewhere.
+# File systems on which other machines, or the program behind them, change files without an event for us, and
+# a lease says nothing about writers elsewhere.
 _SILENT = frozenset(
     {
         "9p", "afs", "beegfs", "ceph", "cifs", "fuse", "fuseblk", "gfs2", "glusterfs", "gpfs", "lustre",

@@ -2,7 +2,7 @@
 
 Download programs that make a file as long as it will be before they fill it keep a control file beside it
 (`big.jpg.aria2`), and others put what they have of `photo.jpg` into `photo.jpg.part` until it is whole.
-As long as such a name is there it is believed: whoever made it knows better than any look inside.
+As long as such a name is there it is believed: the program that made it knows better than any look inside.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import re
 
 from captiond.names import shown
 
-# What is appended to the file's name, and whose it is.
+# What is appended to the file's name, and by which program.
 _SUFFIXES = {
     ".aria2": "aria2",
     ".st": "Axel",
@@ -32,7 +32,7 @@ _SUFFIXES = {
     ".inprogress": "a program that downloads or uploads",
 }
 
-# The same with something in between that nobody can guess.
+# Names with a part in between that cannot be guessed from the file's name.
 _PATTERNS = (
     (re.compile(r"(.+)\.ocTransferId[0-9]+\.part\Z", re.DOTALL), "Nextcloud or ownCloud"),
     (re.compile(r"(.+)\.[0-9a-f]{8}\.partial\Z", re.DOTALL), "rclone"),
@@ -40,7 +40,7 @@ _PATTERNS = (
 
 
 def unfinished_by(name: str) -> tuple[str, str] | None:
-    """Of which file this name says that it is unfinished, and which program says so; None for other names."""
+    """The file that this name calls unfinished, and the program that says so; None for other names."""
     for pattern, program in _PATTERNS:
         if found := pattern.match(name):
             return found[1], program
@@ -69,7 +69,7 @@ def calls_of(folder: int, name: str) -> frozenset[str]:
 def says_unfinished(folder: int, name: str, known: frozenset[str]) -> str | None:
     """Why the file `name` in the opened folder is unfinished, by a name beside it; None if none says so.
 
-    `known`: names beside it that were seen to say so, which have to be still there.
+    `known`: names seen beside it that say so; they count only if they are still there.
     """
     beside = {name + suffix for suffix in _SUFFIXES} | known
     there = next((other for other in sorted(beside) if _exists(folder, other)), None)

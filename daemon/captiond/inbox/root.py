@@ -3,7 +3,7 @@
 A share that went away leaves a bare mount point that looks like an empty inbox.  So a marker,
 `.captiond/inbox`, is written once; from then on a folder without it is not the inbox, and nothing is
 created in it.  The root is opened anew for each round of work, since a held descriptor would go on showing
-a share that was unmounted; one is held beside it, to know the folder again that has lost its marker.
+a share that was unmounted; `Known` holds one beside it, to recognize the folder if it loses its marker.
 """
 
 from __future__ import annotations
@@ -48,13 +48,16 @@ def opened(inbox: Path) -> Iterator[int]:
 
 
 class Root(Protocol):
-    """A folder that is looked into: how it is opened, and told from what lies at its path instead."""
+    """A folder that is looked into: how to open it, and how to tell it from another folder at its path."""
 
     def opened(self) -> AbstractContextManager[int]:
-        """Raises Surroundings if there is none."""
+        """Raises: Surroundings, if there is no folder."""
 
     def must_be_it(self, descriptor: int, known: Known) -> None:
-        """Raises Surroundings if the opened folder is not the one meant; `known`: which was, before."""
+        """`known`: the folder that it was before.
+
+        Raises: Surroundings, if the opened folder is not the one that is meant.
+        """
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,14 +72,14 @@ class InboxRoot:
     def must_be_it(self, descriptor: int, known: Known) -> None:
         if has_marker(descriptor):
             return
-        # Programs that mirror a folder (rsync --delete) also remove what they did not bring.
+        # Write a lost marker anew into the same folder: programs that mirror (rsync --delete) remove it.
         if known and not known.is_it(descriptor):
             raise unmounted(self.path)
         write_marker(self.path, descriptor)
 
 
 class Known:
-    """The folder that was last seen to be the inbox; while it is held, no other gets its inode."""
+    """The folder that was last seen to be the inbox; while it is held open, no other gets its inode."""
 
     def __init__(self) -> None:
         self._descriptor: int | None = None
@@ -124,7 +127,7 @@ def write_marker(inbox: Path, root: int) -> None:
             advice="Mount it; work goes on by itself.",
         )
     for _ in range(own.SWEEPS - 1):
-        with suppress(FileNotFoundError):  # swept once more, before the marker was in it
+        with suppress(FileNotFoundError):  # a mirroring program removed `.captiond/` before the marker was in
             _write_into(own.enter(root, inbox).descriptor)
             return
     _write_into(own.enter(root, inbox).descriptor)

@@ -15,13 +15,13 @@ from captiond.inbox.ignore import Ignore
 from captiond.names import OWN_FOLDER
 from captiond.support import openat
 
-# A folder that went away, or that a file or a link took the place of.
+# The errors for a folder that went away, or was replaced by a file or a link.
 _VANISHED = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP})
 
 
 @dataclass(slots=True)
 class Listing:
-    """What one folder holds by its names; the folders in it are relative to the root, all else to it."""
+    """What one folder holds, by name; `folders` are paths beneath the root, all else names in the folder."""
 
     folder: str
     folders: list[str] = field(default_factory=list)

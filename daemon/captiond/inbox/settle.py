@@ -28,13 +28,13 @@ SETTLE_UNTOLD_SECONDS = 10.0
 class Phase(Enum):
     SETTLING = auto()  # seen, not yet quiet
     WAITING = auto()  # quiet; looked into when its turn comes
-    UNTOLD = auto()  # quiet, but nobody can tell whether a writer has it open
+    UNTOLD = auto()  # quiet, but the file system cannot tell whether a writer has it open
     HELD = auto()  # quiet, but a writer has it open
     UNFINISHED = auto()  # quiet, but a name beside it says that it is unfinished
-    FORSAKEN = auto()  # the same, and nothing happened to it for long
+    FORSAKEN = auto()  # UNFINISHED, and unchanged for long
     PARTIAL = auto()  # quiet, but its container is not whole
     UNREADABLE = auto()  # quiet, but it may not be read
-    TRAVELLING = auto()  # quiet; it goes with another picture, as long as that one is here
+    TRAVELLING = auto()  # quiet; it goes with another picture, as long as that picture is here
     DEFERRED = auto()  # given back, not to be offered before a time
     IN_WORK = auto()  # handed out
 
@@ -50,15 +50,15 @@ class _Entry:
     since: float  # when it was first observed with this fingerprint
     seen: float  # when it was last observed with it
     phase: Phase
-    due_at: float  # when something is to be done about it by itself
+    due_at: float  # when to look at it again without a hint
     sweep: int
     finding: Finding | None = None
     reason: str = ""  # why it was given back
-    is_told: bool = False  # that it waits for its rest
+    is_told: bool = False  # whether `newly_not_whole` has given it
 
 
 class Book:
-    """Every file that we know of, and where it stands."""
+    """Every known file, and where it stands."""
 
     def __init__(
         self,
@@ -79,7 +79,7 @@ class Book:
         self._sweep = 0
 
     def prefer(self, is_urgent: Callable[[str], bool]) -> None:
-        """Whose turn comes before that of all others."""
+        """Which files go before all others."""
         self._queue.prefer(is_urgent)
 
     # What was seen
@@ -113,13 +113,13 @@ class Book:
         return False
 
     def forget(self, path: str) -> None:
-        """The file is not there; what is in work stays until it is given back."""
+        """The file is not there; a file in work stays in the book until it is given back."""
         entry = self._entries.get(path)
         if entry is not None and entry.phase is not Phase.IN_WORK:
             self._remove(path)
 
     def begin_sweep(self) -> None:
-        """From now on every file is looked at; what is not seen until the end is forgotten."""
+        """Begin a look at every file; `end_sweep` forgets those that were not observed since."""
         self._sweep += 1
 
     def end_sweep(self) -> None:
@@ -147,7 +147,7 @@ class Book:
         return again
 
     def next_due(self) -> float:
-        """When `due` will have something to say; infinity for never."""
+        """When `due` will have a file to give; infinity for never."""
         while self._due and not self._is_due_then(*self._due[0]):
             heapq.heappop(self._due)
         return self._due[0][0] if self._due else math.inf
@@ -158,12 +158,12 @@ class Book:
         return None if path is None else (path, self._entries[path].fingerprint)
 
     def put_back(self, path: str) -> None:
-        """The look into the file that `best` gave came to nothing: its turn comes again."""
+        """The look into the file that `best` gave failed: the file goes back into the queue."""
         if self._is_waiting(path):
             self._queue.push(path, self._entries[path].fingerprint.modified_ns)
 
     def judge(self, path: str, finding: Finding, now: float) -> SettledFile | None:
-        """What a look into the file that `best` gave means: it is handed out, or it waits for something."""
+        """Decide by a look into the file that `best` gave: hand it out, or None and let it wait."""
         entry = self._entries.get(path)
         if entry is None:
             return None
@@ -195,21 +195,21 @@ class Book:
         return None
 
     def _wait_seconds(self, finding: Finding) -> float:
-        """How long a file must have been quiet that was found like this."""
+        """How long a file with this finding must have been quiet before it is handed out."""
         untold = self._untold_seconds if finding.untold else 0.0
         if finding.kind is not Kind.PARTIAL:
             return untold
         return max(untold, self._untold_seconds if finding.briefly else self._patience_seconds)
 
     def done(self, path: str) -> None:
-        """It left the inbox; a file that lies there now under its name is another one."""
+        """The file left the inbox; a file that has its name there now is a new one."""
         if path in self._entries:
             self._remove(path)
         for other in [one for one, picture in self._travelling.items() if picture == path]:
             self._wait(other, self._entries[other])
 
     def release(self, path: str, not_before: float, reason: str = "") -> None:
-        """It stays, and is offered again, not before that time; if it changed, it settles anew."""
+        """The file stays, and is offered again, not before that time; if it changed, it settles anew."""
         entry = self._entries.get(path)
         if entry is not None and entry.phase is Phase.IN_WORK:
             entry.reason = reason
@@ -219,7 +219,7 @@ class Book:
 
     @property
     def begun_or_next(self) -> int:
-        """How many have their turn now, or will have it when those before them are served."""
+        """How many are in work, or will be when those before them in the queue are served."""
         return self._phases[Phase.WAITING] + self._phases[Phase.IN_WORK]
 
     @property
@@ -232,12 +232,12 @@ class Book:
 
     @property
     def incomplete(self) -> int:
-        """How many of those that settle wait for somebody else, and not for time to pass."""
+        """How many of the settling wait for a writer or their missing part, and not for time to pass."""
         return sum(self._phases[phase] for phase in _WAITING_FOR_OTHERS)
 
     @property
     def forsaken(self) -> int:
-        """How many of them are called unfinished by a name beside them, and have not changed for long."""
+        """How many of the incomplete are called unfinished by a name beside them, and unchanged for long."""
         return self._phases[Phase.FORSAKEN]
 
     @property
@@ -246,7 +246,7 @@ class Book:
         return self._phases[Phase.HELD]
 
     def newly_not_whole(self) -> list[str]:
-        """The files that wait for their rest and were not given by an earlier call."""
+        """The files that wait for their missing part, except those that an earlier call gave."""
         news = [path for path in sorted(self._unwhole) if not self._entries[path].is_told]
         for path in news:
             self._entries[path].is_told = True
@@ -259,9 +259,9 @@ class Book:
         return min((entry.due_at for entry in certain if entry.phase is Phase.PARTIAL), default=None)
 
     def is_at_rest(self, now: float, patience_seconds: float | None) -> bool:
-        """Whether all that is left are files that are not whole, and they have been given time enough.
+        """Whether only files that are not whole are left, and they have had time enough.
 
-        `patience_seconds`: how long after it settled one may wait for its rest; None: until it is given up.
+        `patience_seconds`: how long a settled file may wait for its missing part; None: until it is given up.
         """
         moving = self.waiting + self.in_work + self.settling - len(self._unwhole)
         if moving or patience_seconds is None:
@@ -311,7 +311,7 @@ class Book:
                 return Standing("in_work")
 
     def listing(self, now: float, most: int) -> list[tuple[str, Standing]]:
-        """Some of the files: what waits for something first, then what is in work, settles and waits."""
+        """Some of the files: first those that wait for something, then those in work, settling, waiting."""
 
         def rank(item: tuple[str, _Entry]) -> tuple[int, str]:
             return _LISTED.get(item[1].phase, 0), item[0]
@@ -319,7 +319,7 @@ class Book:
         chosen = heapq.nsmallest(most, self._entries.items(), key=rank)
         told = []
         for path, entry in chosen:
-            # How many stand before each of many is a question for each of many.
+            # `behind` is left out: counting it goes through the whole queue for each file.
             is_waiting = entry.phase is Phase.WAITING
             standing = Standing("waiting", behind=None) if is_waiting else self.standing(path, now)
             told.append((path, standing))
@@ -351,7 +351,7 @@ class Book:
             heapq.heappush(self._due, (due_at, path))
 
     def _is_due_then(self, due_at: float, path: str) -> bool:
-        """Whether an item of the heap still counts: it stays there when the file is given another time."""
+        """Whether an item of the heap still counts: it stays in it when the file gets another due time."""
         entry = self._entries.get(path)
         return entry is not None and entry.due_at == due_at
 

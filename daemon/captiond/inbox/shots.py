@@ -21,9 +21,9 @@ _LOOKED_INTO = {Kind.WHOLE, Kind.PARTIAL, Kind.FAULTY}
 
 
 def seen_with_its_shot(root: int, path: str, finding: Finding, ignore: Ignore) -> Finding:
-    """What a look found, in the light of what lies beside the file.
+    """What a look found, corrected by what lies beside the file.
 
-    A RAW that nothing takes along settles a little longer, since cameras' cards are copied name by name.
+    A RAW that no picture takes along settles a little longer, since cameras' cards are copied name by name.
     """
     if not raw.has_ending(path) or finding.kind not in _LOOKED_INTO:
         return finding
@@ -35,7 +35,7 @@ def seen_with_its_shot(root: int, path: str, finding: Finding, ignore: Ignore) -
 
 
 def pictures_beside(root: int, path: str, ignore: Ignore) -> Iterator[str]:
-    """The pictures that take the file along, but whose names its own does not tell."""
+    """The pictures that take the file along although its own name does not give theirs."""
     with openat.folder_of(root, path) as (folder, name):
         beside = list(pictures_among(name, Names(os.listdir(folder)))) if name.endswith(JSON) else []
     above = path[: len(path) - len(name)]

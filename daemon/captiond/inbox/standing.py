@@ -28,7 +28,7 @@ def found_by_looking(
 ) -> Standing:
     """Where `path` beneath the opened `root` stands.
 
-    Raises: OSError, ValueError, for what cannot be opened.
+    Raises: OSError or ValueError, if it cannot be opened.
 
     `known`: what the book says of it.  `companion`: whether it travels with a picture, and where that stands.
     """
@@ -55,7 +55,7 @@ def found_by_looking(
     return Standing(_UNKNOWN[finding.kind], finding.reason or None, is_given_up=is_given_up)
 
 
-# Of a file that is in no book: what a look at it says.
+# Where a file stands that is in no book, by what a look into it finds.
 _UNKNOWN: dict[Kind, Where] = {
     Kind.WHOLE: "unlooked",
     Kind.PARTIAL: "partial",

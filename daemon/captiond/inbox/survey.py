@@ -1,8 +1,7 @@
 """Keeps the book true by looking into the inbox: where hints point, at what is due, and everywhere in turn.
 
-Reads names and lstat only.  Hints make it quick; what makes it right is the full scan.  Whatever may be many
-files is looked at in slices, so that nobody waits for a crowd: files to be handed out, files that are due, a
-stop.
+Reads names and lstat only.  Hints make it quick; the full scan makes it right.  Many files are looked at in
+slices, so that files to be handed out, files that are due and a stop do not wait for all of them.
 """
 
 from __future__ import annotations
@@ -25,9 +24,9 @@ from captiond.records import Fingerprint
 from captiond.support import openat
 
 _SLICE_SECONDS = 0.02  # how long a full scan may keep a waiting file from being handed out
-_SLICE_FILES = 200  # looked at in one go; on a slow share, each is a question to its server
+_SLICE_FILES = 200  # looked at in one go; on a slow share, each is a request to its server
 _GRACE_SECONDS = 5.0  # how late a hint may come before it counts as missed
-_REVISIT_SECONDS = (0.5, 2.0)  # files land in a new folder before the kernel is asked to watch it
+_REVISIT_SECONDS = (0.5, 2.0)  # for a new folder: files may land in it before the kernel watches it
 
 
 class Survey:
@@ -44,7 +43,7 @@ class Survey:
         self._closed: set[str] = set()  # folders that we may not look into
         self._missed_events = 0
 
-        self._suspects: dict[str, float] = {}  # found by a full scan; a hint should have told of them
+        self._suspects: dict[str, float] = {}  # found by a full scan, and no hint has told of them yet
         self._revisits: list[tuple[float, str]] = []
         self._scan = _FullScan()
 
@@ -85,15 +84,15 @@ class Survey:
             return frozenset(self._calls.get(folder, {}).get(name, ()))
 
     def next_at(self) -> float:
-        """When there will be something to look at, hints and what is due in the book aside."""
+        """When the next full scan or revisit is due."""
         return min(self._scan.due_at, self._revisits[0][0] if self._revisits else math.inf)
 
     def start_over(self) -> None:
-        """Everything is to be looked at again, now."""
+        """Begin a full scan with the next look."""
         self._scan.start_over()
 
     def follow(self, ignore: Ignore) -> None:
-        """Other rules count from now on.  What they let in was there before: no event is missing for it."""
+        """Use other rules from now on.  Files that they let in were there before: no event was missed."""
         self._ignore = ignore
         self._scan = _FullScan()
 
@@ -110,13 +109,13 @@ class Survey:
         return self._scan_on(root, stop, interval_seconds)
 
     def _visit(self, root: int, folders: Iterable[str]) -> None:
-        """Folders that something happened to, with all that lies in them."""
+        """Look at folders that something happened to, with all that lies in them."""
         pending = [_Part(folder) for folder in folders if self._ignore.folders_above(f"{folder}/") is None]
         while pending:
             pending += self._take(root, pending.pop(), hinted=True)
 
     def _glance(self, root: int, paths: Iterable[str], *, hinted: bool) -> None:
-        """Files that something happened to, or that are due."""
+        """Look at files that something happened to, or that are due."""
         by_folder = defaultdict(list)
         for path in paths:
             folder, name = openat.split(path)
@@ -257,7 +256,7 @@ class _FullScan:
         self.is_over, self.spent_seconds, self._began_at = False, 0.0, now
 
     def end(self, now: float, interval_seconds: float) -> None:
-        # A slow share is not to be scanned all the time.
+        # On a slow share, scans take at most a tenth of the time.
         self.due_at = max(self._began_at + interval_seconds, now + 9 * self.spent_seconds)
         self.is_over = self.is_news = True
 

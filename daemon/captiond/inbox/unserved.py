@@ -1,7 +1,7 @@
-"""Pictures in the inbox that are left alone, for want of an extra or by their names: so that they are told.
+"""Finds pictures in the inbox that are ignored by their names or for want of an extra, to report them.
 
-Names say nothing here.  A file that no rule but its name leaves alone, and that travels with no picture, is
-opened once and its first bytes are looked at.  Changes nothing, follows no link.
+It goes by content.  If a file is ignored only because its name is no image's, and travels with no picture, it
+is opened once and its first bytes are looked at.  Changes nothing, follows no link.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ from captiond.status import Unserved
 from captiond.support import openat
 
 _LOOKED_AT_ONCE = 200  # a look costs a quarter of a millisecond on a slow disk
-_FRESH_SECONDS = 3.0  # a file that was changed less long ago may still be being written
-_AGAIN_SECONDS = 600.0  # a file may have been changed since it was looked at
-_TRAVELS_SECONDS = 30.0  # what travels with a picture stays where that one cannot be delivered
-_MOST_BENEATH = 50_000  # ignored files that are looked at while somebody waits
-# What lies in inboxes by the thousand and is no picture: not opened.
+_FRESH_SECONDS = 3.0  # a file changed less than this ago may still be being written
+_AGAIN_SECONDS = 600.0  # then it is looked at again, since it may have changed
+_TRAVELS_SECONDS = 30.0  # a file that travels with a picture stays here if that cannot be delivered
+_MOST_BENEATH = 50_000  # ignored files that one call of `beneath` looks at
+# Endings of files that lie in inboxes by the thousand and are no pictures: not opened.
 _NO_PICTURES = frozenset({
     "aae", "avi", "csv", "db", "doc", "docx", "gz", "htm", "html", "json", "m4v", "md", "mov", "mp3", "mp4",
     "mpg", "pdf", "txt", "wav", "xml", "xmp", "zip",
@@ -36,14 +36,14 @@ _NO_PICTURES = frozenset({
 
 @dataclass(frozen=True, slots=True)
 class Lying:
-    """A picture that is left alone."""
+    """A picture that is ignored."""
 
     format: formats.Format
     detail: str | None = None  # which RAW it is
 
     @property
     def advice(self) -> str:
-        """What would serve it."""
+        """What to do so that it is served."""
         one = self.format
         if not formats.is_served(one):
             return _by_extra(one)
@@ -66,7 +66,7 @@ def _by_extra(one: formats.Format) -> str:
 
 
 def look(root: int, path: str) -> Lying | None:
-    """What the file `path` is, if it is a picture by its content.  Raises OSError."""
+    """What the file `path` is, if it is a picture by its content.  Raises: OSError, if it cannot be read."""
     if not _may_be(path):
         return None
     descriptor = openat.open_file(root, path)
@@ -79,22 +79,22 @@ def look(root: int, path: str) -> Lying | None:
 
 
 def of_content(path: str, read: Callable[[int, int], bytes]) -> Lying | None:
-    """The same of a file that can be read."""
+    """What an opened file is, if it is a picture by its content; `read` gives its bytes."""
     found = formats.kind_of(read)
     if found is formats.RAW:
         return Lying(found, raw.kind_of(read))
     if raw.has_ending(path) and found is not None and found.name == "TIFF":
-        return Lying(formats.RAW)  # of a camera that writes what any TIFF may say
+        return Lying(formats.RAW)  # this camera's RAW begins like any TIFF
     return Lying(found) if found is not None else None
 
 
 class Strangers:
-    """What was found so far.  One thread looks; `counts` and `paths` may be asked by any."""
+    """The unserved pictures found so far.  One thread calls `round`; any may call `counts` and `paths`."""
 
     def __init__(self, now: Callable[[], float] = time.time) -> None:
         """`now`: seconds as files tell them."""
         self._now = now
-        self._looked: dict[str, tuple[float, Lying | None]] = {}  # until when that is believed
+        self._looked: dict[str, tuple[float, Lying | None]] = {}  # by path: until when to believe what
 
     def round(
         self,
@@ -107,7 +107,7 @@ class Strangers:
     ) -> None:
         """Look at some of the ignored files `paths` that were not looked at yet, and forget what has gone.
 
-        In the last round, at all of them, however new they are.
+        The last round looks at all of them, however new they are.
         """
         now, looked = self._now(), dict[str, tuple[float, Lying | None]]()
         left = math.inf if is_last else _LOOKED_AT_ONCE
@@ -131,14 +131,14 @@ class Strangers:
 
 
 def _may_be(path: str) -> bool:
-    """By its ending."""
+    """Whether its ending allows that the file is a picture."""
     return path.rpartition("/")[2].rpartition(".")[2].lower() not in _NO_PICTURES
 
 
 def _found(
     root: int, path: str, ignore: Ignore, now: float, *, text: bool
 ) -> tuple[float, Lying | None] | None:
-    """For how many seconds it is believed, and what it is; None if it is to be looked at again soon."""
+    """For how many seconds to believe it, and what the file is; None if it is to be looked at again soon."""
     if ignore.rule(path) != NOT_AN_IMAGE or ignore.is_asked_for(path):
         return _AGAIN_SECONDS, None
     try:
@@ -182,7 +182,7 @@ def _advice(one: formats.Format) -> str:
 
 
 def beneath(root: int, ignore: Ignore, takes_text: Callable[[str], bool]) -> tuple[Unserved, ...]:
-    """Of an inbox that nobody watches."""
+    """The unserved pictures of an inbox without a running daemon, by kind."""
     pending, ignored = [""], list[str]()
     while pending and len(ignored) < _MOST_BENEATH:
         listing = list_folder(root, pending.pop(), ignore)

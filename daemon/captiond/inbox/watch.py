@@ -1,8 +1,8 @@
 """Hints that something may have changed, by watchdog.  Never the truth: the inbox is scanned regardless.
 
-watchdog loses events in bursts and while the interpreter is busy, its threads end without a word, and
-past the kernel's limits it watches only some folders.  So it only fills a set and rings a bell here, its
-threads are looked after, and what is wrong with it is said.
+watchdog loses events in bursts and while the interpreter is busy, its threads end without a word, and past
+the kernel's limits it watches only some folders.  So its events only fill a set and ring a bell here; `tend`
+starts dead threads again, and `state` says what is wrong.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from captiond.inbox import mounts
 from captiond.names import OWN_FOLDER
 
 # Not modifications: each write of a growing file would be an event, the queue would overflow and lose names.
-# Growing files are looked at when they are due.  Not our own reading either.
+# Growing files are looked at when they are due.  Not opening and closing for reading: we do that ourselves.
 _EVENTS: list[type[FileSystemEvent]] = [
     FileCreatedEvent,
     FileMovedEvent,
@@ -42,7 +42,7 @@ _EVENTS: list[type[FileSystemEvent]] = [
 ]
 _MANY_HINTS = 50_000
 _RETRY_SECONDS = 60.0
-_LOST_FOLDERS = 1000  # more than anybody makes and removes before the watcher is started again
+_LOST_FOLDERS = 1000  # more than programs make and remove before the watcher is started again
 _END_SECONDS = 5.0
 _DEATHS_TOLERATED = 3
 
@@ -61,7 +61,7 @@ class Hints:
 
     paths: set[str] = field(default_factory=set)
     folders: set[str] = field(default_factory=set)
-    own: set[str] = field(default_factory=set)  # paths that we ask for; no event told of them
+    own: set[str] = field(default_factory=set)  # paths that the inbox itself asked for, without an event
     everything: bool = False
 
     def __bool__(self) -> bool:
@@ -69,7 +69,7 @@ class Hints:
 
 
 class Watcher:
-    """One watchdog observer, or none where the file system sends no events."""
+    """One watchdog observer, or none if the file system sends no events."""
 
     def __init__(self, inbox: Path, method: str, clock: Callable[[], float]) -> None:
         self._inbox = inbox
@@ -101,7 +101,7 @@ class Watcher:
         self._end()
 
     def begin_anew(self) -> None:
-        """The folder at our path is another one: what watches the old one is of no use."""
+        """Watch the folder that is at our path now: the observer still watches the one that was there."""
         if self._native:
             self._end()
             self._begin()
@@ -143,7 +143,7 @@ class Watcher:
                 self.begin_anew()
 
     def ask(self, path: str) -> None:
-        """We ourselves want this file looked at."""
+        """Let the inbox look at this file, although no event told of it."""
         with self._lock:
             self._hints.own.add(path)
         self.bell.set()
@@ -193,7 +193,7 @@ class Watcher:
 
 
 class _Handler(FileSystemEventHandler):
-    """One exception in here would end watchdog's thread, so there is nothing in here that can fail."""
+    """Passes events on.  An exception here would end watchdog's thread, so nothing here may fail."""
 
     def __init__(self, folder: str, heard: Callable[..., None]) -> None:
         self._prefix = f"{folder}/"
@@ -219,7 +219,7 @@ def _is_alive(observer: BaseObserver) -> bool:
 
 
 def _stop(observer: BaseObserver) -> None:
-    """End its threads and give its inotify instance back; nobody waits for long."""
+    """End its threads and give its inotify instance back, but wait at most _END_SECONDS for that."""
     ending = threading.Thread(target=_end, args=(observer,), name="end of the watcher", daemon=True)
     ending.start()
     ending.join(_END_SECONDS)
@@ -234,11 +234,11 @@ def _end(observer: BaseObserver) -> None:
 
 
 def _forget_folders(watched: Any) -> None:
-    """Let watchdog forget its folders, also those that it has lost count of.
+    """Let watchdog forget its folders, also those that it has lost track of.
 
-    Version 7.1 does so with a folder that is made, removed and made again faster than it reads: its thread
-    ends with a KeyError (`tend` starts another), and so would `stop`, with the rest of its threads left
-    behind; each further call gets past one lost folder.
+    Version 7.1 loses a folder that is made, removed and made again faster than it reads: its thread ends with
+    a KeyError (`tend` starts another), and `stop` would raise one too and leave the other threads running.
+    Each further call of `deactivate` gets past one lost folder.
     """
     if not hasattr(watched, "deactivate"):
         return
@@ -249,7 +249,7 @@ def _forget_folders(watched: Any) -> None:
 
 
 def why_not(error: Exception) -> str:
-    """What to say of a watcher that cannot start, with what to type."""
+    """Why the watcher cannot start, with what to type."""
     number = error.errno if isinstance(error, OSError) else None
     if number == errno.ENOSPC:
         return f"inotify watches are used up: {_raise('max_user_watches', 524_288)}; polling instead"

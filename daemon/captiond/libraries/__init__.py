@@ -1,30 +1,30 @@
 """Libraries: pictures that are described where they lie, and never moved, written into or touched.
 
 Only `X.caption.json` and `X.xmp` appear, beside the picture or at the same path in a mirror, and one marker,
-`.captiond-library`.  This room stands beside the inbox and delivery and is made of their parts: a library is
-looked through as the inbox is (events are hints, the scan is the truth, a file settles until it is quiet and
-whole), and what it writes gets its names by delivery's own moves.
+`.captiond-library`.  This room is made of parts of the inbox and delivery: a library is looked through as the
+inbox is (events are hints, the scan is the truth, a file settles until it is quiet and whole), and what it
+writes gets its names by delivery's own moves.
 
     marker      is the library there, and the one that was added?
-    walk        by names alone: how much there is, what was left behind
-    index       what is known without reading: only faster, in the state folder
+    walk        by names alone: how many pictures, and which records lost theirs
+    index       what is known without reading, in the state folder: a cache
     knowing     is a picture described already?  At a glance, or by reading it
     candidates  those that are not, and since when each has been quiet
     around      the record, the .xmp and other words beside a picture
-    placing     what is written gets its names: the .xmp first, the record last
+    placing     giving the files their names: the .xmp first, the record last
     desk        claiming, describing, failing; everything beneath opened folders
     library     one library and its thread
 
-Done is what has a valid record with the checksum of the picture and the questions that the settings ask now.
-Where it is not known at a glance the picture is read; the model is asked only where no record answers.  What
-a person has edited is not described anew, whatever becomes of the picture.  Bytes that were described under
-another name are known by their checksum: their record is written anew, and the old one is left and counted.
+A picture is done if it has a valid record with its checksum and the questions that the settings ask now.  If
+a glance cannot tell, the picture is read; the model is asked only if no record answers.  What a person has
+edited is not described anew, whatever becomes of the picture.  Bytes that were described under another name
+are known by their checksum: their record is written anew, and the old one is left and counted.
 
 At every instant each picture lies where it lay with the bytes, the name and the time that it had.  A sidecar
-appears whole or not at all, and takes the place of nothing but the very bytes that were read just before.
+appears whole or not at all, and replaces nothing but the very bytes that were read just before.
 
-Accepted risks.  A new name in a folder gives the folder another time; a mirror spares that.  Reading a
-picture may set its time of access, as any reader does.  Where a file system knows no exchange of names,
+Accepted risks.  A new name in a folder gives the folder another time; a mirror avoids that.  Reading a
+picture may set its time of access, as any reader does.  If a file system knows no exchange of names,
 microseconds lie between the last look at an .xmp and its replacement.
 """
 
@@ -46,7 +46,7 @@ _ENDING_SECONDS = 5.0  # a thread may hang on a lost mount, and is left behind t
 
 
 class Libraries:
-    """All of them; each has a thread, so that one on a lost mount keeps no other waiting."""
+    """All libraries; each has a thread, so that one on a lost mount keeps no other waiting."""
 
     def __init__(self, libraries: Sequence[Library], index: Index) -> None:
         self._libraries = {library.name: library for library in libraries}
@@ -65,7 +65,7 @@ class Libraries:
 
     @contextmanager
     def looked_through(self, *, once: bool = False) -> Iterator[None]:
-        """While this lasts they are looked through; with `once`, each until nothing in it waits."""
+        """Look through the libraries while this lasts; with `once`, each until nothing in it waits."""
         stop = threading.Event()
         threads = [
             threading.Thread(

@@ -25,7 +25,7 @@ from captiond.support.openat import FILE, open_folder, split
 
 
 class NotOurs(Exception):
-    """Something else has the name of a record."""
+    """A file that captiond did not write has the name of a record."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,12 +43,12 @@ class Old:
 
     @property
     def xmp_sha256(self) -> str | None:
-        """Of the .xmp that was written with it."""
+        """The checksum of the .xmp that was written with it."""
         return checked.text(checked.mapping(self.told.get("xmp")).get("sha256"))
 
     @property
     def questions(self) -> str:
-        """Which it answers."""
+        """Which questions it answers."""
         return answered_by(self.record)
 
     def tells_of(self, sha256: str) -> bool:
@@ -58,7 +58,7 @@ class Old:
 
 @dataclass(frozen=True, slots=True)
 class XmpFile:
-    """Where the .xmp goes, and the checksum of what lies there now; None: nothing."""
+    """Where the .xmp goes, and the checksum of the file that lies there now, or None."""
 
     name: str
     old: str | None = None
@@ -86,7 +86,7 @@ class Tree:
 
 
 def old_record(target: Tree, path: str) -> Old | None:
-    """The record of the picture `path`.  Raises NotOurs, and OSError."""
+    """The record of the picture `path`.  Raises: NotOurs, if another file has its name; OSError."""
     folder_name, name = split(path)
     record = name + sidecar.CAPTION_SUFFIX
     try:
@@ -111,7 +111,7 @@ def old_record(target: Tree, path: str) -> Old | None:
 
 
 def around(library: Tree, target: Tree, takers: Takers, path: str, rules: Rules, old: Old | None) -> Around:
-    """Raises TryLater if something beside the picture is being written, and OSError."""
+    """What lies around the picture.  Raises: TryLater, if a file beside it is being written; OSError."""
     company = takers.look(library, path, rules)
     beside = company.first(XMP)
     notes = replace(company.notes, text=None)
@@ -127,7 +127,7 @@ def around(library: Tree, target: Tree, takers: Takers, path: str, rules: Rules,
     there = None if written is None else hashlib.sha256(written).hexdigest()
     is_ours = old is not None and there == old.xmp_sha256
     if written is not None and not (is_ours and notes.xmp is not None):
-        notes = replace(notes, xmp=written)  # else it is made anew of what lies beside the picture
+        notes = replace(notes, xmp=written)  # else the .xmp is made anew from the one beside the picture
     return Around(notes, XmpFile(tail.of(name), there))
 
 

@@ -1,8 +1,8 @@
-"""The pictures of a library about which something is to be done, and since when each has been quiet.
+"""The pictures of a library that are to be described, and since when each has been quiet.
 
-Pure but for the question whether a picture is known.  What has not changed for a day by its own times needs
-no watching: in a library nearly all have lain there for years, and where nobody can tell who writes, each
-would else be watched for ten seconds first.
+Pure but for the question whether a picture is known.  A picture that has not changed for a day by its own
+times is not watched: in a library nearly all have lain there for years, and if the file system cannot tell
+who writes, each would have to be watched for ten seconds first.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class Candidates(Book):
         settle_untold_seconds: float,
         now: Callable[[], float] = time.time,
     ) -> None:
-        """`is_known`: whether nothing is to be done about it; `now`: seconds as files tell them."""
+        """`is_known`: whether nothing is to be done about a picture; `now`: seconds since the epoch."""
         super().__init__(
             settle_seconds=settle_seconds,
             incomplete_after_seconds=incomplete_after_seconds,
@@ -38,7 +38,7 @@ class Candidates(Book):
     def observe(
         self, path: str, fingerprint: Fingerprint, earliest: float, latest: float, *, hinted: bool = False
     ) -> bool:
-        """Likewise; what is known is not taken note of, and what is old counts as watched since yesterday."""
+        """See `Book.observe`; passes over known pictures, and takes old ones as watched since yesterday."""
         if path not in self._entries:
             if self._is_known(path, fingerprint):
                 return False

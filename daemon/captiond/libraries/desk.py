@@ -1,8 +1,8 @@
-"""Where pictures of one library are claimed and described; they stay where they are, byte for byte.
+"""Claims and describes pictures of one library; they stay where they are, byte for byte.
 
 A picture is read through one descriptor that is opened beneath the library without following links, and the
-attempt is counted before, as for the inbox.  What is in the way of one name is that picture's trouble; what
-is in the way of the whole library makes it `LibraryAway`, and nobody is charged.
+attempt is counted before, as for the inbox.  Trouble with one name makes only that picture wait; trouble with
+the whole library is `LibraryAway`, and no picture is charged an attempt.
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ from captiond.sidecar import Record
 from captiond.support.openat import open_file, split
 
 _CLOSED_RETRY_SECONDS = 300.0
-_TRIES = 3  # to lay words into an .xmp that somebody changes meanwhile
-# What one name or one sub-folder says, and the library does not.
+_TRIES = 3  # to lay words into an .xmp that another program changes meanwhile
+# The errors that concern one name or one sub-folder, and not the library.
 _OF_ONE_PICTURE = {
     errno.EACCES, errno.EPERM, errno.ELOOP, errno.ENOTDIR, errno.ENAMETOOLONG, errno.EINVAL, errno.EILSEQ,
     errno.ENOENT,
@@ -65,14 +65,17 @@ class Desk:
 
     @contextmanager
     def opened(self) -> Iterator[Trees]:
-        """Raises LibraryAway if the library cannot be seen, is not marked, or makes trouble meanwhile."""
+        """Raises: LibraryAway, if the library cannot be seen, is not marked, or makes trouble meanwhile."""
         with self._seen("looking into it"), self.place.opened() as root:
             self.place.marker(root)
             with self.place.written_into(root) as target:
                 yield Trees(Tree(root), Tree(target))
 
     def known(self, path: str, picture: Fingerprint) -> Known:
-        """Whether the picture is described already, found out by reading it.  Raises TryLater."""
+        """Whether the picture is described already, by reading it.
+
+        Raises: TryLater, if it has changed or cannot be read now; LibraryAway.
+        """
         with self.opened() as trees, self._file(trees, path, picture) as file:
 
             def sha256() -> str:
@@ -83,7 +86,7 @@ class Desk:
             return self.knowing.closely(trees.library, trees.target, path, picture, sha256)
 
     def claim(self, settled: SettledFile, path: str) -> Job:
-        """`path`: in the library.  Of what is raised, only Rejected has charged the picture."""
+        """`path`: in the library.  Of all that this raises, only Rejected leaves the attempt counted."""
         rules = self.knowing.rules_of(path)
         with self.opened() as trees, self._file(trees, path, settled.fingerprint):
             _must_be_writable(trees.target, path)
@@ -119,7 +122,10 @@ class Desk:
         )
 
     def publish(self, job: Job, path: str, described: Described, record: Record) -> Delivered:
-        """Write what is said beside the picture.  Raises TryLater, LibraryAway."""
+        """Write the .xmp and the record beside the picture.
+
+        Raises: TryLater, if the picture or a file beside it has changed; LibraryAway.
+        """
         if described.data != job.data or record.published_sha256 != job.sha256:
             raise ValueError("a picture of a library is never written into")
         with self.opened() as trees, self._file(trees, path, job.fingerprint) as file:
@@ -131,7 +137,7 @@ class Desk:
         return self._delivered(job.path, job.sha256, "done")
 
     def carry(self, settled: SettledFile, path: str, twin: Old) -> None:
-        """What was said of the same bytes under another name is said beside this one, too."""
+        """Write beside this picture what the record of the same bytes under another name says."""
         rules, texts = self.knowing.rules_of(path), twin.record.texts
         assert texts is not None
         with self.opened() as trees, self._file(trees, path, settled.fingerprint) as file:
@@ -148,7 +154,7 @@ class Desk:
     def _placed(
         self, trees: Trees, file: int, job: Job, path: str, described: Described, record: Record
     ) -> Seen:
-        """Whoever changes the .xmp meanwhile has its words respected: the texts are laid into it anew."""
+        """Place the files.  If another program changes the .xmp meanwhile, its words stay: merge anew."""
         texts = record.texts
         assert texts is not None
         notes, format = job.notes, record.source.format or ""
@@ -193,7 +199,7 @@ class Desk:
         return self._delivered(full, "", "failed")
 
     def finish_earlier(self, traces: set[tuple[str, str]]) -> Iterator[str]:
-        """Bring to an end what a crash left; the paths of pictures that are described by it."""
+        """Finish what a crash left; the paths of the pictures that are described now."""
         with self.opened() as trees:
             for folder, job in sorted(traces):
                 path = placing.finish(trees.target, folder, job, partial(_sha256_at, trees.library))
@@ -201,7 +207,7 @@ class Desk:
                     yield path
 
     def try_writing(self) -> None:
-        """Raises LibraryAway as long as nothing can be written."""
+        """Raises: LibraryAway, if nothing can be written."""
         with self.opened() as trees:
             placing.probe(trees.target)
 
@@ -214,7 +220,7 @@ class Desk:
 
     @contextmanager
     def _file(self, trees: Trees, path: str, picture: Fingerprint) -> Iterator[int]:
-        """The very file that settled."""
+        """The very file that settled, open.  Raises: TryLater, if an error concerns this picture alone."""
         with ExitStack() as closing:
             file = closing.enter_context(originals.opened(trees.library, path, picture))
             try:
@@ -249,12 +255,12 @@ class Desk:
 
 
 def _key(work: Job | SettledFile) -> str:
-    """By which attempts are counted: no path of the inbox begins with a slash."""
+    """The key of the picture's attempts; the slash tells it from a path of the inbox."""
     return f"/{work.path}"
 
 
 def _owning(rules: Rules, own: Texts | None) -> Rules:
-    """Rules by which our former words make way."""
+    """Rules that replace the words that we wrote before."""
     return rules if own is None else replace(rules, describe=partial(rules.describe, own=own))
 
 
@@ -271,7 +277,7 @@ def _old_of(target: Tree, path: str) -> Old | None:
 
 
 def _must_be_writable(target: Tree, path: str) -> None:
-    """Refuse now what could not be written after it was asked.  A mirror's folder may have to be made."""
+    """Refuse a picture now if its texts could not be written later.  A mirror's folder may not exist yet."""
     try:
         with target.folder(split(path)[0]) as folder:
             if os.access(".", os.W_OK | os.X_OK, dir_fd=folder):

@@ -1,8 +1,8 @@
 """What is known of a library's pictures without reading them: one SQLite file in the state folder.
 
-Only faster: the sidecars are the truth.  Deleted, it is made anew, for which each described picture is read
-once and no question is asked; the failures in it are forgotten then, and tried again.  Trouble with the file
-costs time and nothing else, and is told once.
+It is a cache: the sidecars are the truth.  If it is deleted, it is made anew: each described picture is read
+once and the model is not asked, but the failures in it are forgotten and tried again.  Trouble with the file
+costs time and nothing else, and is logged once.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ _FORGET_FAILURE = "DELETE FROM pictures WHERE library = ? AND path = ? AND state
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """A file as it was seen; device and time of change differ after a remount, and after a rename."""
+    """A file as it was seen, without device and ctime: those differ after a remount, or after a rename."""
 
     inode: int = 0
     size: int = 0
@@ -84,7 +84,7 @@ class Row:
 
 
 class Index:
-    """Of all libraries; safe to call from every thread.  Never raises for what befalls the file."""
+    """One for all libraries; safe to call from every thread.  Never raises for trouble with the file."""
 
     def __init__(self, state: Path) -> None:
         self._database = database.Database(state, NAME, _prepare, probe=_PROBE)
@@ -124,7 +124,7 @@ class Index:
             self._do(act, None)
 
     def states(self, library: str) -> dict[str, str]:
-        """Of every path that is known."""
+        """The state of every path that is known."""
         query = "SELECT path, state FROM pictures WHERE library = ?"
         rows: list[Any] = self._do(lambda connection: connection.execute(query, (library,)).fetchall(), [])
         return {os.fsdecode(path): state for path, state in rows}
@@ -183,7 +183,10 @@ def failures_of(state: Path, library: str) -> list[str]:
 
 
 def forget_failure(state: Path, library: str, path: str) -> bool:
-    """The picture is tried again at the daemon's next look; whether it had failed.  Raises Surroundings."""
+    """Let the daemon try the picture again at its next look; whether it had failed.
+
+    Raises: Surroundings, if the index cannot be changed.
+    """
     file = database.file_of(state, NAME, database.latest_number(state, NAME))
     if not file.exists():
         return False
@@ -201,7 +204,7 @@ def forget_failure(state: Path, library: str, path: str) -> bool:
 
 
 def _prepare(connection: sqlite3.Connection) -> None:
-    """A power cut may cost the last lines: what they said is found out again."""
+    """A power cut may cost the last rows: the next look finds out again what they said."""
     connection.execute("PRAGMA synchronous = NORMAL")
     for statement in _TABLES:
         connection.execute(statement)

@@ -1,8 +1,8 @@
-"""Is a picture described already?  Found out at two prices.
+"""Is a picture described already?  There is a cheap way to find out and a costly one.
 
-`at_a_glance` costs two looks at names, for a scan meets every picture: the index knows the picture by its
-inode, size and time, and its record likewise.  `closely` reads the picture: its record is the truth, and a
-record left behind by the same bytes under another name spares the question.
+`at_a_glance` costs two looks at names, since a scan meets every picture: the index knows the picture and its
+record by inode, size and time.  `closely` reads the picture: its record is the truth, and if the same bytes
+under another name have a record, the model need not be asked.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class Known:
     """What a close look at a picture found."""
 
     row: Row | None = None  # it is described, and this is what the index is to know of it
-    twin: Old | None = None  # what is said of the same bytes under another name
+    twin: Old | None = None  # the record of the same bytes under another name
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +38,7 @@ class Knowing:
     describes_existing: bool
 
     def at_a_glance(self, path: str, picture: Fingerprint, marker: Marker) -> bool:
-        """Whether nothing is to be done about the picture, as far as a glance can tell."""
+        """Whether the picture needs no work, as far as the index and a look at names can tell."""
         row = self.index.get(self.library, path)
         if row is None:
             return self.is_left_out(picture, marker) and self._record(path) is None
@@ -50,11 +50,11 @@ class Knowing:
         return row.state == "described" and is_answered and row.record == self._record(path)
 
     def is_left_out(self, picture: Fingerprint, marker: Marker) -> bool:
-        """Whether it lay there when the library was added, and what lay there is not described."""
+        """Whether it lay there when the library was added, and the settings leave such pictures out."""
         return not self.describes_existing and picture.changed_ns <= marker.added_at_ns
 
     def failed(self, path: str, picture: Seen) -> Row | None:
-        """Why the picture, as it is, failed."""
+        """Why the picture failed; None if it did not, or has changed since."""
         row = self.index.get(self.library, path)
         is_failed = row is not None and row.state == "failed" and row.picture == picture
         return row if is_failed else None
@@ -62,11 +62,14 @@ class Knowing:
     def closely(
         self, library: Tree, target: Tree, path: str, picture: Fingerprint, sha256: Callable[[], str]
     ) -> Known:
-        """`sha256`: reads the picture.  Raises whatever that raises, and OSError."""
+        """`sha256`: reads the picture.
+
+        Raises: OSError; whatever `sha256` raises.
+        """
         try:
             old = old_record(target, path)
         except NotOurs:
-            return Known()  # the claim says so
+            return Known()  # the claim rejects it and says why
         rules, size = self.rules_of(path), picture.size
         if old is not None:
             is_edited = old.record.edited is not None
@@ -86,7 +89,7 @@ class Knowing:
         return Row(path, "described", Seen.of(picture), sha256, questions, record)
 
     def _twin(self, library: Tree, target: Tree, path: str, sha256: str, questions: str) -> Old | None:
-        """What is said of the same bytes at `path`; a person's words only if the picture there is gone."""
+        """The record of the same bytes at `path`; one with a person's words only if that picture is gone."""
         try:
             old = old_record(target, path)
         except NotOurs:
@@ -99,11 +102,11 @@ class Knowing:
         try:
             return Seen.of(os.lstat(self.folder / f"{path}{CAPTION_SUFFIX}"))
         except OSError:
-            return None  # not there, or nothing that can be relied upon
+            return None  # not there, or it cannot be looked at
 
 
 def left_behind(target: Tree, path: str) -> Row | None:
-    """What the index is to know of a record whose picture is gone; None for no record of ours."""
+    """The row of the index for a record whose picture is gone; None if it is no record of ours."""
     try:
         old = old_record(target, path)
     except NotOurs:

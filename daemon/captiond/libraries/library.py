@@ -1,8 +1,8 @@
 """One library: its pictures as settled files, one at a time, and what became of each.
 
 A thread of its own looks through it, as the inbox is looked through: events are hints, a slow scan is the
-truth.  What is described already it passes over; what is new waits in `_ready` until somebody takes it.  A
-library that is away, or cannot be written, waits alone, and forgets nothing.
+truth.  It passes over pictures that are described; new ones wait in `_ready` until the pipeline takes them.
+If a library is away, or cannot be written, it waits without holding up others, and forgets nothing.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ READY = 16  # pictures that are looked into and wait to be taken
 SCANS_APART = 6  # a library is looked through this much less often than the inbox
 FIRST_RETRY_SECONDS = 1.0
 LONGEST_RETRY_SECONDS = 30.0
-_TICK_SECONDS = 0.2  # how long a stop may go unnoticed
+_TICK_SECONDS = 0.2  # a stop is noticed within this time
 _LATER_SECONDS = 5.0
 
 
@@ -128,7 +128,10 @@ class Library:
         self._wake()
 
     def _begin(self) -> None:
-        """Once it can be seen, and written into.  Raises LibraryAway."""
+        """Start, or start again, the look at the library.
+
+        Raises: LibraryAway, if it cannot be seen, or written into.
+        """
         with self._desk.opened() as trees:
             self._marker = self._place.marker(trees.library.root)
             if not self._is_started:
@@ -141,7 +144,7 @@ class Library:
         self._set_trouble(None)
 
     def _hand_out(self, settled: SettledFile, stop: threading.Event) -> None:
-        """To whoever serves, unless it is described already.  Raises Surroundings."""
+        """Offer the picture to the pipeline, unless it is described already.  Raises: Surroundings."""
         path = settled.path
         try:
             if self._is_unwritable and self._trouble is not None:
@@ -258,7 +261,7 @@ class Library:
         return Standing("described" if is_described else "existing")
 
     def follow(self, ignore: Ignore) -> None:
-        """Other patterns count from now on."""
+        """Use other patterns from now on."""
         self._ignore = ignore
         self._inbox.ignore(ignore)
 
@@ -275,7 +278,7 @@ class Library:
         self.scans += 1
 
     def _look_around(self, root: int) -> None:
-        """By names alone: how much there is, and what a picture has left behind."""
+        """By names alone: count the pictures, and find records whose picture is gone."""
         with self._place.written_into(root) as target:
             found = walked(root, target, self._ignore)
         if not found.pictures and self._place.mirror is not None and (self._marker.pictures or found.records):
@@ -286,7 +289,7 @@ class Library:
         self._keep_up(found)
 
     def _keep_up(self, found: Walked) -> None:
-        """The index knows what is there, and what is left of what is not."""
+        """Bring the index up to date: pictures that are gone, and records that lost their picture."""
         states = self._index.states(self.name)
         left = set(found.left_behind)
         with self._desk.opened() as trees:
@@ -304,7 +307,7 @@ class Library:
             self._counts = counts + Counter(pictures=len(found.pictures), left=len(left))
 
     def _keep(self, row: Row) -> None:
-        """What became of a picture goes into the index, and is counted."""
+        """Put what became of a picture into the index, and count it."""
         former = self._index.get(self.name, row.path)
         self._index.put(self.name, [row])
         with self._counting:
@@ -317,7 +320,7 @@ class Library:
 
     @contextmanager
     def _told(self, *, is_writing: bool = False) -> Iterator[None]:
-        """What keeps one picture from being served keeps all of this library."""
+        """If the library is away for one picture, it is for all of its pictures."""
         try:
             yield
         except LibraryAway as trouble:

@@ -1,14 +1,14 @@
 """A library as a folder: is it there, and is it the right one?
 
 A share that went away leaves a bare mount point, which looks like a library whose pictures are all gone.  So
-a library has a marker, `.captiond-library`, which a person has made by `captiond library add`: in its root,
-or, of one that cannot be written, where its sidecars go.  Without it the library is away, never empty; and
-where it lies with the sidecars, so is one without a single picture that had some.  Nothing is created in a
-library that is not marked.
+a library has a marker, `.captiond-library`, which a person has made by `captiond library add`: in its root
+or, if that cannot be written, where its sidecars go.  A library without a marker is away, never empty.  If
+the marker lies with the sidecars, a library that had pictures and shows none is away, too.  Nothing is
+created in a library that is not marked.
 
-The marker says when it was made, by the clock of its own file system, for what lay there before is not
-described unless somebody asks for it.  A file that came later has a later time of change (ctime), which no
-program sets, whatever its modification time was set to.
+The marker says when it was made, by the clock of its own file system, since what lay there before is
+described only if the settings ask for it.  A file that came later has a later time of change (ctime), which
+no program sets, whatever its modification time was set to.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class Place:
 
     @contextmanager
     def opened(self) -> Iterator[int]:
-        """The folder with the pictures.  Raises LibraryAway if there is none."""
+        """The folder with the pictures.  Raises: LibraryAway, if there is none."""
         with self._open(self.path) as descriptor:
             yield descriptor
 
@@ -87,7 +87,7 @@ class Place:
         self.marker(descriptor)
 
     def marker(self, root: int) -> Marker:
-        """What the marker says.  Raises LibraryAway if there is none."""
+        """What the marker says.  Raises: LibraryAway, if there is none."""
         try:
             found = marked(root)
             if found is not None:
@@ -122,7 +122,7 @@ def away(name: str, error: OSError, doing: str) -> LibraryAway:
 
 
 def marked(folder: int) -> Marker | None:
-    """What the marker in this folder says; None if there is none.  An empty one is as old as its file."""
+    """What the marker in this folder says, or None.  One that cannot be read is as old as its file."""
     try:
         there = os.stat(MARKER, dir_fd=folder, follow_symlinks=False)
     except (FileNotFoundError, NotADirectoryError):
@@ -135,7 +135,7 @@ def marked(folder: int) -> Marker | None:
 
 
 def mark(folder: int, pictures: int) -> Marker:
-    """Mark the folder, durably; what is put there from now on came later.  Raises OSError."""
+    """Mark the folder, durably; every file put there from now on counts as later.  Raises: OSError."""
     with ExitStack() as undo:
         undo.callback(remove, folder, _PROBE)
         write(folder, _PROBE, [b""])

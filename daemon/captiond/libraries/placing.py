@@ -1,13 +1,13 @@
-"""What is written about a picture gets its names: the .xmp first, the record last.
+"""Gives the files about a picture their names: the .xmp first, the record last.
 
     1 write  .captiond-<job>.xmp    the .xmp, new or merged, in the folder where it is to lie; fsync
       write  .captiond-<job>.json   the record, which says what the .xmp is to be and was merged from; fsync
     2 put    -> X.xmp               without replacing, or in the place of the very bytes that were merged
     3 put    -> X.caption.json      = done; likewise in the place of the very record that was read
 
-The staged record is its own redo record: a start that finds one goes on from there, without a question, if
-the picture still has the same bytes; else it removes what was staged.  Nothing is renamed or removed but
-names of this pattern, and nothing makes way but what was read a moment ago.
+The staged record is its own redo record: a start that finds one goes on from there, without asking the model,
+if the picture still has the same bytes; else it removes what was staged.  Only names of this pattern are
+renamed or removed, and only a file that was read a moment ago is replaced.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ _PROBE_BYTES = 64 * 1024  # more than a record has
 
 @dataclass(frozen=True, slots=True)
 class Attributes:
-    """What sets owner and permissions of what is written."""
+    """The functions that set owner and permissions of the two files."""
 
     record: Give
     xmp: Give
@@ -58,7 +58,7 @@ class Placing:
 
 
 class Overtaken(TryLater):
-    """Somebody else changed what lies there since it was read."""
+    """Another program changed a file beside the picture since it was read."""
 
     def __init__(self, path: str) -> None:
         super().__init__(
@@ -67,7 +67,7 @@ class Overtaken(TryLater):
 
 
 def trace_of(name: str) -> str | None:
-    """The job to which a name of ours belongs; None for all other names."""
+    """The job of a staged file, by its name; None for all other names."""
     found = _TRACE.fullmatch(name)
     return None if found is None else found[1]
 
@@ -85,7 +85,10 @@ def record_of(
 
 
 def place(target: Tree, placing: Placing, attributes: Attributes) -> Seen:
-    """The record as it lies there now.  Raises Overtaken, and OSError; nothing is staged any more then."""
+    """The record's file as it lies there now.
+
+    Raises: Overtaken, if a file was changed meanwhile; OSError.  Then nothing is left staged.
+    """
     folder_name, name = split(placing.path)
     job = job_id(placing.path, placing.record.source.sha256)
     staged_record, staged_xmp = _staged(job)
@@ -104,7 +107,7 @@ def place(target: Tree, placing: Placing, attributes: Attributes) -> Seen:
 
 
 def probe(target: Tree) -> None:
-    """Raises OSError if nothing can be written there."""
+    """Raises: OSError, if nothing can be written there."""
     name = f".captiond-{secrets.token_hex(12)}.json"
     with ExitStack() as undo:
         undo.callback(_remove, target.root, name)
@@ -114,13 +117,13 @@ def probe(target: Tree) -> None:
 def finish(
     target: Tree, folder_name: str, job: str, sha256_of_picture: Callable[[str], str | None]
 ) -> str | None:
-    """Bring to an end what a crash left of this job; the picture's path if it is described now."""
+    """Finish what a crash left of this job; the picture's path if it is described now."""
     staged_record, staged_xmp = _staged(job)
     with target.folder(folder_name) as folder:
         try:
             path = _finished(target, folder, folder_name, job, sha256_of_picture)
         except (ValueError, NotOurs):
-            path = None  # no record of ours is to make way, or none was staged
+            path = None  # the record in place is not ours to replace, or the staged one cannot be understood
         _remove(folder, staged_xmp, f"{staged_xmp}.new", staged_record, f"{staged_record}.new")
         return path
 
@@ -151,7 +154,10 @@ def _finished(
 
 
 def _finish_xmp(folder: int, told: Mapping[str, object], name: str, staged: str, claimed_at_ns: int) -> bool:
-    """Whether the .xmp is what the staged record says; ValueError for what ours never say."""
+    """Put the staged .xmp; whether the .xmp is what the staged record says.
+
+    Raises: ValueError, if captiond cannot have written that.
+    """
     called = os.fsdecode(bytes.fromhex(str(told["name_hex"]))) if "name_hex" in told else told.get("name")
     xmp, new = checked_name(called), checked.digest(told.get("sha256"))
     before = checked.digest(told["merged_from"]) if "merged_from" in told else None
@@ -179,7 +185,7 @@ def _remove(folder: int, *names: str) -> None:
 
 @contextmanager
 def _entered(root: int, folder_name: str) -> Iterator[int]:
-    """The folder beneath the root, made where a mirror lacks it."""
+    """The folder beneath the root, made if a mirror lacks it."""
     folder = os.open(".", FOLDER, dir_fd=root)
     try:
         for part in folder_name.split("/") if folder_name else ():

@@ -1,4 +1,4 @@
-"""A walk through a library by names alone: how many pictures, whose sidecars are left behind, what is ours.
+"""A walk through a library by names alone: its pictures, records that lost theirs, and traces of a crash.
 
 Opens folders and no file, and never follows a link.  100,000 names take a tenth of a second.
 """
@@ -21,13 +21,13 @@ from captiond.support.openat import open_folder
 @dataclass(slots=True)
 class Walked:
     pictures: set[str] = field(default_factory=set)  # their paths
-    left_behind: list[str] = field(default_factory=list)  # paths of pictures that only a record tells of
+    left_behind: list[str] = field(default_factory=list)  # paths of pictures that are gone, but have a record
     records: int = 0
     traces: set[tuple[str, str]] = field(default_factory=set)  # folders, and jobs of ours in them
 
 
 def walked(library: int, target: int, ignore: Ignore) -> Walked:
-    """What lies beneath the opened library, and beneath `target`, where its sidecars go.  Raises OSError."""
+    """What lies beneath the opened library, and beneath `target`, where its sidecars go.  Raises: OSError."""
     found = Walked()
     is_beside = library == target
     for folder, images, others in _folders(library, ignore):

@@ -1,4 +1,4 @@
-"""Which pictures somebody wants described again, by what the records beside them say.  Pure."""
+"""Which pictures a redo describes again, by what the records beside them say.  Pure."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ WHY: Mapping[Skip, str] = {
 
 @dataclass(frozen=True, slots=True)
 class Filters:
-    """All that are given must hold; none means every picture."""
+    """A picture must meet all filters that are given; without any, every picture is meant."""
 
     made_by: str | None = None  # MODEL or MODEL@REVISION
     prompt_changed: bool = False
@@ -64,13 +64,13 @@ def _verdicts(filters: Filters, path: str, record: Record, rules: Rules, now: da
 
 
 def has_text(record: Record, name: FieldName) -> bool:
-    """An empty visible text is one: there was nothing to be read."""
+    """An empty visible text counts as a text: the picture shows nothing to read."""
     text = getattr(record.texts, name, None)
     return text is not None and (text == "" or bool(text))
 
 
 def _is_by(wanted: str, record: Record) -> bool:
-    """A model's id may hold the sign as well."""
+    """Whether the record is by MODEL or MODEL@REVISION; not split at the @, which a model's id may hold."""
     model = checked.mapping(record.rest.get("model"))
     id, revision = checked.text(model.get("id")), checked.text(model.get("revision"))
     return wanted == id or (id is not None and revision is not None and wanted == f"{id}@{revision}")
@@ -82,9 +82,9 @@ def _is_older(record: Record, seconds: float, now: datetime) -> bool:
 
 
 def _asks_otherwise(record: Record, rules: Rules, only: FieldName | None) -> bool:
-    """Was a text of this picture asked for by other words than would ask for it now?
+    """Was a text of this picture asked for by another prompt than the settings have now?
 
-    A second try asks by other words than the first, so that all that were used count.
+    A second try uses another prompt than the first, so all that were used count.
     """
     asked = _prompts_of(record)
     names = [name for name in rules.prompts if only is None or name == only]
@@ -92,7 +92,7 @@ def _asks_otherwise(record: Record, rules: Rules, only: FieldName | None) -> boo
 
 
 def _prompts_of(record: Record) -> dict[str, set[str]]:
-    """By field, the words by which it was asked for."""
+    """By field, the prompts that asked for it."""
     prompt = checked.text(record.rest.get("prompt"))
     asked: dict[str, set[str]] = {"caption": {prompt}} if prompt is not None else {}
     for one in checked.items(record.rest.get("asked")):

@@ -1,9 +1,9 @@
 """What was asked to be described again, kept in `state/redo/` until it is done.
 
-    <id>.json       which pictures, in their order, and how; written whole by whoever asks, never changed
+    <id>.json       which pictures, in their order, and how; written whole when asked for, never changed
     <id>.progress   how far it is; written by the daemon alone, and kept for a while when the list is done
 
-Removing the first cancels the list.  Both are data: what is read is bounded and checked, and all that a
+Removing `<id>.json` cancels the list.  Both are data: what is read is bounded and checked, and all that a
 forged list could do is to have pictures of done/ described again.
 """
 
@@ -30,9 +30,9 @@ from captiond.sidecar.decode import read_json
 
 FOLDER = "redo"
 MOST_ENTRIES = 50_000  # in one list; more make several
-_LONGEST_BYTES = 8_000_000  # likewise
-MOST_FINISHED = 20  # of which it is still told how they went
-MOST_TOLD = 100  # of the pictures that were left out, the last ones
+_LONGEST_BYTES = 8_000_000  # of one list; more make several
+MOST_FINISHED = 20  # finished lists whose progress is kept
+MOST_TOLD = 100  # pictures that were left out, the last ones
 LONGEST_PROMPT = 4000
 _SCHEMA = "captiond/redo"
 _ID = re.compile(r"\d{8}-\d{6}(?:-\d{1,6})?")
@@ -41,7 +41,7 @@ _ID = re.compile(r"\d{8}-\d{6}(?:-\d{1,6})?")
 @dataclass(frozen=True, slots=True)
 class Entry:
     path: str  # beneath done/
-    sha256: str  # of the file as it was dropped: another of that name is not meant
+    sha256: str  # of the file as it was dropped: another file of that name is not meant
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,18 +104,18 @@ class Lists:
         return id
 
     def waiting(self, done: Path) -> list[str]:
-        """The ids of the lists for this folder, the oldest first; cheap where there is none."""
+        """The ids of the lists for this folder, the oldest first; cheap if there is none."""
         if not (self._state / FOLDER).is_dir():
             return []
         with self._opened() as folder:
             return sorted(_ids(folder, ".json"), key=_by_age)
 
     def is_wanted(self, id: str) -> bool:
-        """Has nobody cancelled it?"""
+        """Whether the list is still there: `cancel` removes it."""
         return (self._state / FOLDER / f"{id}.json").exists()
 
     def order(self, id: str) -> Order | None:
-        """None if there is none, or it cannot be understood."""
+        """The list; None if there is none, or it cannot be understood."""
         with self._opened() as folder:
             try:
                 data = read(folder, f"{_checked(id)}.json")
@@ -124,14 +124,14 @@ class Lists:
                 return None
 
     def progress(self, order: Order) -> Progress:
-        """Where the daemon was; at the start if that cannot be read."""
+        """How far the daemon was with the list; nothing done if that cannot be read."""
         with self._opened() as folder:
             found = _progress_at(folder, order.id)
         fresh = Progress(order.id, len(order.entries), filters=order.filters)
         return found if found is not None and found.total == fresh.total else fresh
 
     def keep(self, progress: Progress) -> None:
-        """Write down how far it is.  Finished, the list itself goes."""
+        """Write down how far the list is; if it is finished, remove the list itself."""
         with self._opened() as folder:
             _write(folder, f"{progress.id}.progress", _progress_keys(progress))
             if progress.finished_at is not None:
@@ -142,7 +142,7 @@ class Lists:
                     remove(folder, f"{id}.progress")
 
     def all(self) -> list[Progress]:
-        """Of every list that is known, the oldest first."""
+        """The progress of every list that is known, the oldest first."""
         if not (self._state / FOLDER).is_dir():
             return []
         with self._opened() as folder:
@@ -157,7 +157,7 @@ class Lists:
         return told
 
     def cancel(self, id: str) -> None:
-        """Raises NotThere if no list of that id waits or is served."""
+        """Raises: NotThere, if no list of that id waits or is being worked on."""
         gone = NotThere(
             f"there is no list {id} (any more): `captiond redo --list` shows those that there are"
         )
@@ -189,7 +189,7 @@ def _parts(entries: Sequence[Entry]) -> Iterator[tuple[Entry, ...]]:
     part: list[Entry] = []
     size = 0
     for entry in entries:
-        size += 150 + 8 * len(os.fsencode(entry.path))  # as it stands in the list, at most
+        size += 150 + 8 * len(os.fsencode(entry.path))  # the most bytes that it takes in the list
         if part and (len(part) == MOST_ENTRIES or size > _LONGEST_BYTES):
             yield tuple(part)
             part, size = [], 0
@@ -229,7 +229,7 @@ def _order_keys(order: Order) -> dict[str, Any]:
 
 
 def _order_of(id: str, told: Mapping[str, Any]) -> Order:
-    """ValueError, KeyError or TypeError for what no `add` has written."""
+    """Raises: ValueError, KeyError or TypeError, if no `add` can have written this."""
     if told["schema"] != _SCHEMA or told["schema_version"] != 1:
         raise ValueError("not a list of ours")
     asked_at, field, prompt = checked.moment(told["asked_at"]), told["field"], checked.text(told["prompt"])

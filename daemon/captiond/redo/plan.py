@@ -14,12 +14,12 @@ from captiond.redo.walk import Found
 from captiond.sidecar import checked
 
 EXAMPLES = 10
-_TIMED = 500  # of the pictures, the last ones: how long each took
+_TIMED = 500  # pictures, the last ones, whose times make the estimate
 
 
 @dataclass
 class Plan:
-    """Counted picture by picture, so that a large library is never held as a whole."""
+    """Counts picture by picture, so that the records are never all in memory."""
 
     chosen: list[tuple[str, str]] = field(
         default_factory=list
@@ -39,7 +39,7 @@ class Plan:
             self.seconds = [*self.seconds[1 - _TIMED :], took]
 
     def estimate(self, rate_per_second: float | None) -> float | None:
-        """Seconds for all: at the daemon's present rate, else by what the pictures took; None: unknown."""
+        """Seconds for all: at the daemon's present rate, else by what pictures took before; None: unknown."""
         if rate_per_second:
             return len(self.chosen) / rate_per_second
         return len(self.chosen) * fmean(self.seconds) if self.seconds else None
@@ -54,7 +54,7 @@ def planned(found: Iterable[Found], filters: Filters, rules_of: RulesOf) -> Plan
 
 
 def lines(plan: Plan, seconds: float | None, done: str) -> Iterator[str]:
-    """For people."""
+    """The plan as lines for people."""
     count = len(plan.chosen)
     time = f", in about {lasting(seconds)}" if count and seconds is not None else ""
     yield f"{_pictures(count)} of {done} would be described again{time}."

@@ -21,7 +21,7 @@ State = Literal["there", "changed", "gone"]
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A record of ours in done/, and how it stands with the picture that it tells of."""
+    """A record in done/, and whether the picture that it tells of is there and unchanged."""
 
     path: str  # of the picture, beneath done/
     record: Record
@@ -31,7 +31,7 @@ class Found:
 def all_of(root: int, wants: Callable[[str, Record], bool] = lambda path, record: True) -> Iterator[Found]:
     """Each picture that is wanted, folder by folder in their order.
 
-    What is no record of ours, and folders that may not be read, are passed over.
+    It passes over files that are no records of ours, and folders that may not be read.
     """
     for folder, folders, names, descriptor in os.fwalk(".", dir_fd=root, follow_symlinks=False):
         folders[:] = sorted(name for name in folders if name != OWN_FOLDER)
@@ -59,7 +59,7 @@ def _found(folder: int, path: str, name: str, wants: Callable[[str, Record], boo
 
 
 def _state(folder: int, name: str, record: Record, told: os.stat_result) -> State:
-    """A picture of the very time that it was dropped with, untouched since its record came, is not read."""
+    """Reads the picture only if its time is not the dropped one, or it was touched after its record came."""
     there = status_of(folder, name)
     if there is None or not stat.S_ISREG(there.st_mode):
         return "gone"
@@ -71,7 +71,7 @@ def _state(folder: int, name: str, record: Record, told: os.stat_result) -> Stat
 
 @contextmanager
 def opened(done: Path) -> Iterator[int]:
-    """A descriptor of done/.  Raises Surroundings, also for what is met while this lasts."""
+    """A descriptor of done/.  Raises: Surroundings, for any OSError, also one that comes while this lasts."""
     try:
         root = os.open(done, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:

@@ -102,9 +102,9 @@ def redone(
     order: str | None = None,
     alone: bool = False,
 ) -> Record:
-    """What a delivered picture's record says after a model was asked once more; `order`: by which list.
+    """The record of a delivered picture after a model was asked once more; `order`: by which list.
 
-    `alone`: about the caption alone.
+    `alone`: only about the caption.
     """
     answer = {
         **_answer(facts, said, timings),
@@ -117,7 +117,7 @@ def redone(
 def redone_alone(
     record: Record, name: FieldName, said: Said, stamp: Stamp, *, order: str | None = None
 ) -> Record:
-    """Likewise after one text alone was asked for, which is no caption."""
+    """The record of a delivered picture after one text beside the caption was asked for once more."""
     (one,) = said.asked
     dropped, notices = [asdict(each) for each in said.dropped], [_notice(each) for each in said.notices]
     told = {**_asked(one), "model": _model(one.answer.model)}
@@ -155,7 +155,7 @@ _OF_A_DELIVERY = frozenset({"schema", "schema_version", "published", "written"})
 
 
 def outcome(record: Record | None, delivered: Delivered, otherwise_at: datetime) -> Outcome:
-    """What became of a picture; the least of it where the record beside it is gone, or not ours."""
+    """What became of a picture; if the record beside it is gone, or not ours, by `delivered` alone."""
     if record is not None:
         return record.outcome(delivered, otherwise_at)
     return Outcome(
@@ -221,7 +221,7 @@ def _signature(stamp: Stamp) -> Mapping[str, Any]:
 
 
 def _more(said: Said) -> dict[str, Any]:
-    """What stands in the sidecar only where it applies."""
+    """The keys that the sidecar has only if they apply."""
     more: dict[str, Any] = {}
     if said.language is not None:
         more["language"] = said.language
@@ -253,7 +253,7 @@ def _notice(notice: Notice) -> dict[str, str]:
 
 
 def instant(nanoseconds: int) -> str | None:
-    """A file's time in UTC, exact to the microsecond; None for a time that no calendar holds."""
+    """A file's time in UTC, exact to the microsecond; None if it is beyond the calendar."""
     try:
         return utc_text(_EPOCH + timedelta(microseconds=nanoseconds // 1000), "microseconds")
     except OverflowError:

@@ -1,6 +1,6 @@
-"""What a JSON value is, if it was read from a file that anybody may have written.  Pure.
+"""Checks JSON values from files that any user may have written.  Pure.
 
-Each function returns None, or something empty, for what is not what it should be.
+Each function returns None, or an empty value, or raises ValueError, if a value is not what it should be.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from typing import Any, cast
 
 from captiond.sidecar.plain import plain
 
-_LARGEST_COUNT = 2**53  # what every reader of JSON knows exactly
-_LARGEST_NUMBER = 2**64  # of what the kernel tells of a file
+_LARGEST_COUNT = 2**53  # every reader of JSON knows numbers up to this exactly
+_LARGEST_NUMBER = 2**64  # beyond every number that the kernel gives for a file
 DEEPEST = 32  # lists and objects inside one another
 
 
@@ -21,7 +21,7 @@ def mapping(value: object) -> Mapping[str, Any]:
 
 
 def items(value: object) -> list[Mapping[str, Any]]:
-    """Of a list, the mappings in it; of all else nothing."""
+    """The mappings in a list; empty for anything else."""
     return [one for one in value if isinstance(one, dict)] if isinstance(value, list) else []
 
 
@@ -35,7 +35,7 @@ def count(value: object) -> int | None:
 
 
 def number(value: object) -> float | None:
-    """A finite one; JSON knows no others, and Python's reader does."""
+    """A finite number; JSON knows no others, but Python's reader accepts them."""
     return float(value) if isinstance(value, int | float) and abs(value) <= _LARGEST_COUNT else None
 
 
@@ -49,21 +49,21 @@ def moment(value: object) -> datetime | None:
 
 
 def digest(value: object) -> str:
-    """A sha256 in hexadecimal; ValueError for anything else."""
+    """A sha256 in hexadecimal.  Raises: ValueError, if it is anything else."""
     if not isinstance(value, str) or len(value) != 64 or set(value) - set("0123456789abcdef"):
         raise ValueError("not a sha256")
     return value
 
 
 def whole(value: object) -> int:
-    """A number that the kernel may have told of a file; ValueError for anything else."""
+    """A whole number that the kernel may give for a file.  Raises: ValueError, if it is anything else."""
     if not isinstance(value, int) or isinstance(value, bool) or abs(value) > _LARGEST_NUMBER:
         raise ValueError("not a whole number")
     return value
 
 
 def flat(value: object, depth: int = DEEPEST) -> object:
-    """A JSON value that is no deeper than any of ours; ValueError for one that is."""
+    """The value.  Raises: ValueError, if it is nested deeper than any that captiond writes."""
     if isinstance(value, (dict, list)):
         if not depth:
             raise ValueError("lists or objects lie too deep in one another")

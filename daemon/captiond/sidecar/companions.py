@@ -1,8 +1,8 @@
 """Which names travel with a picture, and which pictures a name may travel with.
 
-Pure: names in, names out.  A companion's name is the picture's with more behind it (`photo.jpg.xmp`), has
-another ending on its stem (`photo.AAE`), or is made of it in one of the ways of `FORMS`, so that both can be
-given another name together.
+Pure: names in, names out.  A companion's name is the picture's with more behind it (`photo.jpg.xmp`), or its
+stem with another ending (`photo.AAE`), or is made from it in one of the ways of `FORMS`, so that both can be
+renamed together.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from captiond.formats import ENDINGS, endings_that_take, raw
 XMP = ".xmp"
 TEXT = ".txt"
 JSON = ".json"
-C2PA = ".c2pa"  # Content Credentials of a picture that they are not embedded into
+C2PA = ".c2pa"  # Content Credentials of a picture, if they are not embedded in it
 
 RAW = tuple(f".{ending}" for ending in raw.ENDINGS)
 _MOTION = (".mov", ".mp4", ".m4v", ".mp")
@@ -42,7 +42,7 @@ _OF_APPLE = re.compile(r"([A-Z]{3}_)(\d{4}.*)", re.DOTALL)
 _GIVEN = re.compile(r".*~[0-9a-f]{8}(?:-\d+)?(?:\.[^.]*)?", re.DOTALL)  # a name that we gave: see `names`
 _DUPLICATE = re.compile(r"_\d{2,3}(\..+)\.xmp", re.DOTALL | re.IGNORECASE)  # darktable's
 
-# Names that say that a file is unfinished, or of no use to anybody else, are no companions' names.
+# Names that say that a file is unfinished, or only of use to the program that made it: no companions.
 _UNFINISHED = re.compile(
     r".*(?:\.(?:aria2|st|lftp|lftp-pget-status|!ut|!qb|!bt|bc!|tacitpart|filepart|crdownload|opdownload|download"
     r"|partial|part|uploading|incomplete|inprogress|tmp|temp|lock|swp|bak)|~)",
@@ -52,7 +52,7 @@ _OURS = (".caption.json", ".error.json")
 
 
 def _before(base: str, suffix: str) -> str:
-    """macOS puts what other file systems cannot keep into `._photo.jpg`."""
+    """macOS puts the attributes that other file systems cannot keep into `._photo.jpg`."""
     return suffix + base
 
 
@@ -63,7 +63,7 @@ def _original(base: str, suffix: str) -> str | None:
 
 
 def _numbered(base: str, suffix: str) -> str | None:
-    """Takeout counts `photo(1).jpg` behind the whole name: `photo.jpg(1).json`."""
+    """Takeout puts the number of `photo(1).jpg` behind the whole name: `photo.jpg(1).json`."""
     found = _NUMBERED.fullmatch(base)
     if found is None:
         return None
@@ -71,7 +71,7 @@ def _numbered(base: str, suffix: str) -> str | None:
 
 
 def _cut(base: str, suffix: str) -> str | None:
-    """Takeout cuts long names of pictures, too."""
+    """Takeout also cuts long names of pictures: the JSON's name begins with their first 46 characters."""
     is_whole = len(base) <= _LONGEST_IN_TAKEOUT or _GIVEN.fullmatch(base) or _NUMBERED.fullmatch(base)
     return None if is_whole else base[:_LONGEST_IN_TAKEOUT] + suffix
 
@@ -89,7 +89,8 @@ def _motion(base: str, suffix: str) -> str | None:
 
 
 EDITED = "edited"
-# Each makes a name of a picture's base name and a suffix, if the picture's name is of its kind.
+# Each makes a companion's name from a picture's base name and a suffix, or None if the base name is not of
+# its kind.
 FORMS: Mapping[str, Callable[[str, str], str | None]] = {
     "before": _before,
     "original": _original,
@@ -102,14 +103,14 @@ FORMS: Mapping[str, Callable[[str, str], str | None]] = {
 
 @dataclass(frozen=True, slots=True)
 class Tail:
-    """What makes another file's name of a picture's: an ending on its name or on its stem, or a form."""
+    """How a companion's name is made from a picture's: an ending on its name or on its stem, or a form."""
 
     suffix: str
     on_stem: bool = False
     form: str = ""
 
     def of(self, name: str) -> str:
-        """The name, or path, that belongs to the picture `name`: of no two tails the same."""
+        """The companion's name, or path, for the picture `name`; no two tails give the same."""
         if self.form:
             folder, slash, base = name.rpartition("/")
             made = FORMS[self.form](base, self.suffix)
@@ -118,7 +119,7 @@ class Tail:
 
 
 class Names:
-    """The names in a folder, to look for some among many."""
+    """The names in a folder, sorted, to find a few among many."""
 
     def __init__(self, names: Iterable[str]) -> None:
         self._sorted = sorted(names)
@@ -135,13 +136,13 @@ class Names:
 
 
 def names_of(name: str, tails: Iterable[Tail]) -> list[str]:
-    """What each tail makes of the picture's name."""
+    """The names of companions that the tails make from the picture's name."""
     stem = _stem(name)
     return [tail.of(name) if tail.form else (stem if tail.on_stem else name) + tail.suffix for tail in tails]
 
 
 def tails_in(names: Names, name: str, *, text: bool) -> list[Tail]:
-    """All among `names` that belong to the picture `name`; of each kind the better known first."""
+    """The tails of all `names` that belong to the picture `name`; of each kind the more common first."""
     known = tails_of(name, text=text)
     found = {
         beside: tail
@@ -164,9 +165,9 @@ def tails_in(names: Names, name: str, *, text: bool) -> list[Tail]:
 
 @cache
 def tails(*, text: bool) -> tuple[Tail, ...]:
-    """All that is known to lie beside a picture; of each kind the better known first.
+    """The tails of all known companions of a picture; of each kind the more common first.
 
-    `text`: whether `photo.txt` belongs to it, which any text may be called.
+    `text`: whether `photo.txt` belongs to it, although any text may have that name.
     """
     takeout = [JSON, *(f".{_TAKEOUT[:length]}{JSON}" for length in range(len(_TAKEOUT), 0, -1))]
     edits = [ending for end in (*_EDITS, *_OF_CAMERAS) for ending in _cases(end)]
@@ -186,28 +187,28 @@ def tails(*, text: bool) -> tuple[Tail, ...]:
 
 
 def tails_of(name: str, *, text: bool) -> tuple[Tail, ...]:
-    """All that is known to lie beside this very picture: no RAW takes another along."""
+    """The tails of all known companions of this picture: a RAW takes no other RAW along."""
     known = tails(text=text)
     return tuple(one for one in known if not is_raw(one)) if raw.has_ending(name) else known
 
 
 def is_raw(tail: Tail) -> bool:
-    """Whether it makes a name of a camera's RAW of the same shot."""
+    """Whether it is the tail of a camera's RAW of the same shot."""
     return tail.on_stem and tail.suffix.lower() in RAW
 
 
 def raw_endings() -> Iterator[Tail]:
-    """Of the RAW files that may lie beside a picture."""
+    """The tails of RAW files that may lie beside a picture."""
     return (Tail(suffix, on_stem=True) for ending in RAW for suffix in _cases(ending))
 
 
 def credentials_of(name: str) -> list[str]:
-    """What files with Content Credentials of the picture may be called."""
+    """The names that a file with the picture's Content Credentials may have."""
     return names_of(name, (Tail(ending, on_stem=stem) for ending in _cases(C2PA) for stem in (False, True)))
 
 
 def notes_of(tail: Tail) -> Tail | None:
-    """What a raw converter writes about a raw file that travels along: `photo.NEF.xmp`."""
+    """The tail of the notes that a raw converter writes about a RAW that travels along: `photo.NEF.xmp`."""
     return Tail(tail.suffix + XMP, on_stem=True) if is_raw(tail) else None
 
 
@@ -234,7 +235,7 @@ def pictures_of(name: str, extensions: Iterable[str] | None = None, *, text: boo
 
 
 def pictures_among(name: str, names: Names) -> Iterator[str]:
-    """Those of the `names` beside it that take the file `name` along, but whose names it does not tell.
+    """The pictures among `names` that take the file `name` along although its name does not give theirs.
 
     Takeout cuts long ones, and has one JSON for a picture and its edited twin.
     """
@@ -253,7 +254,7 @@ def _by_endings(name: str, endings: Iterable[str], *, text: bool) -> Iterator[st
 
 
 def _by_forms(base: str, endings: list[str]) -> Iterator[str]:
-    """The names that would make this one in another way."""
+    """The names of pictures from which a form, or a free suffix, makes this name."""
     for at, char in enumerate(base):
         if char == "." and at and base[:at].endswith(tuple(endings)) and _may_travel(base):
             yield base[:at]
@@ -273,7 +274,7 @@ def _by_forms(base: str, endings: list[str]) -> Iterator[str]:
 
 
 def _is_free(other: str, name: str, names: Names) -> bool:
-    """May it be this picture's, rather than a longer name's, or no companion at all?"""
+    """May `other` be this picture's companion, and not that of a longer name, or none at all?"""
     if not _may_travel(other) or _NUMBERED_JSON.fullmatch(other):
         return False
     longer = (other[:at] for at in range(len(name) + 1, len(other)) if other[at] == ".")

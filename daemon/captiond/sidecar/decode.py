@@ -1,7 +1,7 @@
-"""From a record's bytes to its value, for recovery and for whoever looks later.  Pure.
+"""From a record's bytes to its value, for recovery and for all later readers.  Pure.
 
-A record is data, not truth: whoever may write beside a picture may have written it.  So its size is bounded
-before it is parsed, and every path and name in it is checked before anybody can act upon it.
+A record is data, not truth: any user who may write beside a picture may have written it.  So its size is
+bounded before it is parsed, and every path and name in it is checked before other code can act upon it.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _TYPED = frozenset(
 
 
 def decode(data: bytes) -> Record:
-    """What a whole record says; ValueError for what is torn, foreign, forged or of a later version."""
+    """What a record says.  Raises: ValueError, if it is torn, foreign, forged or of a later version."""
     if len(data) > MOST_BYTES:
         raise ValueError(f"not a record of ours: more than {MOST_BYTES:,} bytes")
     try:
@@ -36,7 +36,7 @@ def decode(data: bytes) -> Record:
 
 
 def read_json(data: bytes) -> Mapping[str, Any]:
-    """The object that `data` holds; ValueError for anything else, and for what is deeper than any of ours."""
+    """The object that `data` holds.  Raises: ValueError, if it holds anything else, or is nested too deep."""
     try:
         answer = json.loads(data)
     except RecursionError as error:
@@ -127,7 +127,7 @@ def _written(value: object) -> Iterator[Written]:
 
 
 def _exact(told: Mapping[str, Any], key: str) -> str:
-    """The name as the kernel knows it."""
+    """The exact name: `<key>_hex` has its bytes if it is not UTF-8."""
     if f"{key}_hex" in told:
         return os.fsdecode(bytes.fromhex(told[f"{key}_hex"]))
     if not isinstance(told[key], str):

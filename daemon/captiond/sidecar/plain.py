@@ -18,7 +18,7 @@ def plain(value: Any) -> Any:
     if isinstance(value, str):
         if value.isascii():
             return value
-        # By way of UTF-16 two halves of a character that a server sent apart are joined again.
+        # UTF-16 joins the two halves of a character again that a server sent apart.
         return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
     if isinstance(value, float):
         return round(value, 6) if math.isfinite(value) else None

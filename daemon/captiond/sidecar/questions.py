@@ -1,4 +1,4 @@
-"""Which questions a record answers, as one word that is the same for the same questions.  Pure."""
+"""Which questions a record answers, as a checksum that is the same for the same questions.  Pure."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def digest_of(asked: Iterable[tuple[str, str]]) -> str:
 
 
 def answered_by(record: Record) -> str:
-    """What a record of a library says; of one from elsewhere, by the prompts whose answers it has."""
+    """What a library's record says itself; for any other record, made from the prompts that it answers."""
     told = checked.text(checked.mapping(record.rest.get("library")).get("questions"))
     if told is not None:
         return told

@@ -1,8 +1,8 @@
 """The JSON beside a delivered picture, as a value: composed once, changed by `replace`, encoded once.
 
-Pure.  The record is also delivery's redo record, so what is needed to finish a delivery without the model
-stands in it: the path, the two checksums, the texts and the format.  No lone surrogate and no NaN gets into
-its JSON, wherever it came from: a file name, a model, a server.
+Pure.  The record is also delivery's redo record, so it holds what is needed to finish a delivery without the
+model: the path, the two checksums, the texts and the format.  No lone surrogate and no NaN gets into its
+JSON, whether it came from a file name, a model or a server.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ SUFFIXES = {"done": CAPTION_SUFFIX, "failed": ERROR_SUFFIX}
 CAPTION_SCHEMA = "captiond/caption"
 ERROR_SCHEMA = "captiond/error"
 VERSION = 1
-# One order for both kinds of record, so that two runs of the same image compare line by line.
+# One order of keys for both kinds of record, so that two runs of the same image can be compared line by line.
 _ORDER = (
     "schema", "schema_version", "kind", "message", "stage", "advice", "caption", "language", "fields",
     "edited", "source", "published", "companions", "model", "prompt", "generation", "raw_output", "asked",
@@ -39,10 +39,10 @@ class Source:
     """The file as it was dropped."""
 
     path: str  # relative to the inbox
-    sha256: str  # empty: of a file that failed and is too large to be read whole
+    sha256: str  # empty if the file failed and is too large to be read whole
     size: int  # bytes
-    modified_at: str | None  # as the JSON tells it
-    format: str | None = None  # like width and height, of captioned pictures alone
+    modified_at: str | None  # as text, as in the JSON
+    format: str | None = None  # only captioned pictures have it, and width and height
     width: int | None = None
     height: int | None = None
 
@@ -52,10 +52,10 @@ class Edited:
     """A person has changed a text."""
 
     at: datetime | None
-    model_caption: str | None  # what the model had said, however often it was changed
-    # Likewise of the other texts, those alone that a person changed; None: it had not said such a text.
+    model_caption: str | None  # the model's own caption, however often a person changed it
+    # The model's own versions of the other texts that a person changed; None: the model gave no such text.
     model_fields: Mapping[str, str | list[str] | None] = field(default_factory=dict)
-    by: str | None = None  # who, where somebody has noted that
+    by: str | None = None  # the person's name, if it is known
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +83,7 @@ class Record:
 
     @property
     def model(self) -> str | None:
-        """The id of the model that said it."""
+        """The id of the model that gave the texts."""
         return checked.text(checked.mapping(self.rest.get("model")).get("id"))
 
     @property
@@ -105,7 +105,7 @@ class Record:
         return ERROR_SUFFIX if self.texts is None else CAPTION_SUFFIX
 
     def described(self, described: Described) -> Record:
-        """The same texts, laid into the image once more."""
+        """The record with the same texts, after they were written into the image once more."""
         return replace(
             self,
             published_sha256=described.sha256,
@@ -118,9 +118,9 @@ class Record:
         return replace(self, companions=companions)
 
     def laid_anew(self, described: Described, merged: Mapping[str, bytes], former: Texts) -> Record:
-        """The record whose texts were laid into the delivered picture, in the place of `former` ones of ours.
+        """The record after its texts replaced our `former` ones in the delivered picture.
 
-        The model's own caption is kept in it, however often they are changed.
+        It keeps the model's own caption, however often the texts are changed.
         `merged`: the new content of companions, by their names as dropped.
         """
         known = (self.previous_description or "").splitlines()
@@ -132,7 +132,7 @@ class Record:
         )
 
     def outcome(self, delivered: Delivered, otherwise_at: datetime) -> Outcome:
-        """What became of the picture, for whoever wants to know."""
+        """What became of the picture, from what its record says."""
         timings = checked.mapping(self.rest.get("timings_seconds"))
         stages = [checked.number(timings.get(key)) for key in ("queued", "decode", "caption", "publish")]
         codes = [checked.text(one.get("code")) for one in checked.items(self.rest.get("warnings"))]
@@ -166,7 +166,7 @@ class Record:
         """All that the JSON says, in its order."""
         told = {**self._head(), **self._texts(), **self.rest, "source": self._source(), **self._laid()}
         ordered = {key: told[key] for key in _ORDER if key in told}
-        return ordered | told  # what is not in the order is another program's, and comes last
+        return ordered | told  # keys that are not in the order are another program's, and come last
 
     def _head(self) -> dict[str, Any]:
         schema = ERROR_SCHEMA if self.texts is None else CAPTION_SCHEMA

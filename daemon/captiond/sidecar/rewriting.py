@@ -1,7 +1,7 @@
-"""What becomes of a record when its texts are others: by a person, by a model once more, or as they were.
+"""From a record to one with other texts: a person's, a model's once more, or former ones.
 
-Pure: a record in, a record out, before anything is laid into the picture (`Record.laid_anew` tells of that).
-The texts that make way go into the record's `history`, the latest at its end; `undone` takes them from there.
+Pure: a record in, a record out, before anything is written into the picture (for that, `Record.laid_anew`).
+The replaced texts go into the record's `history`, the latest at its end; `undone` takes them from there.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ MOST_FORMER = 10
 
 Why = Literal["edit", "redo"]
 
-# What tells of an answer, and goes with it.
+# The keys that describe a model's answer, and are replaced with it.
 ANSWER_KEYS = (
     "model", "prompt", "generation", "raw_output", "language", "asked", "dropped", "needs_look", "warnings",
     "cached_from", "profile", "timings_seconds", "created_at", "generator",
 )  # fmt: skip
 _BRIEFLY = ("model", "prompt", "needs_look")
-_LOOKS = ("needs_look", "accepted")  # of the texts that are there
+_LOOKS = ("needs_look", "accepted")  # whether a person should look, or has looked, at the present texts
 
 
 def edited(record: Record, texts: Texts, at: datetime, by: str | None = None) -> Record:
@@ -41,17 +41,17 @@ def edited(record: Record, texts: Texts, at: datetime, by: str | None = None) ->
     known = record.edited
     model_fields = {
         **{name: fields_of(former).get(name) for name in _others(former, texts)},
-        **(known.model_fields if known is not None else {}),  # what was said first
+        **(known.model_fields if known is not None else {}),  # the model's own versions win
     }
     words = (known.model_caption if known is not None else None) or former.caption
     by_them = Edited(at, words, model_fields, by)
-    rest = {key: value for key, value in record.rest.items() if key not in _LOOKS}  # somebody has looked
+    rest = {key: value for key, value in record.rest.items() if key not in _LOOKS}  # a person has looked
     history = _with(record, "edit", at, _BRIEFLY)
     return replace(record, texts=texts, edited=by_them, rest=rest, history=history)
 
 
 def accepted(record: Record, at: datetime, by: str | None = None) -> Record:
-    """Somebody has looked at the texts and leaves them as they are; the same record if nobody had to."""
+    """A person has looked at the texts and leaves them as they are; the same record if none needed a look."""
     if "needs_look" not in record.rest:
         return record
     rest = {key: value for key, value in record.rest.items() if key != "needs_look"}
@@ -68,9 +68,9 @@ def redone(
     *,
     alone: bool = False,
 ) -> Record:
-    """What a model says now; `answer`: the keys that tell how it came about; `order`: by which list.
+    """A model's new texts; `answer`: the keys that describe its answer; `order`: by which list.
 
-    `alone`: of the caption; what is told of the other texts stays.
+    `alone`: only the caption was asked for; the keys about the other texts stay.
     """
     others = _of_others(record, (None, "caption")) if alone else {}
     told = {**answer, **{key: [*kept, *answer.get(key, ())] for key, kept in others.items() if kept}}
@@ -95,7 +95,7 @@ class OneText:
 def redone_alone(
     record: Record, texts: Texts, one: OneText, at: datetime, order: str | None = None
 ) -> Record:
-    """Likewise of one text beside the caption."""
+    """A model's new version of one text beside the caption."""
     kept = _of_others(record, (one.field,))
     needs_look = one.needs_look or (record.rest.get("needs_look") is True and bool(kept["warnings"]))
     told = {
@@ -111,7 +111,7 @@ def redone_alone(
 
 
 def _of_others(record: Record, fields: tuple[str | None, ...]) -> dict[str, list[Mapping[str, Any]]]:
-    """What is told of the texts that are not among `fields`."""
+    """What the record tells of the texts that are not among `fields`."""
     return {
         key: [one for one in checked.items(record.rest.get(key)) if one.get("field") not in fields]
         for key in ("asked", "dropped", "warnings")
@@ -119,7 +119,7 @@ def _of_others(record: Record, fields: tuple[str | None, ...]) -> dict[str, list
 
 
 def _still_a_persons(record: Record, texts: Texts) -> Edited | None:
-    """What a person changed, as far as these texts still say it."""
+    """What a person changed, without the changes that these texts have replaced."""
     known, former = record.edited, record.texts
     if known is None or former is None:
         return None
@@ -134,7 +134,7 @@ def _still_a_persons(record: Record, texts: Texts) -> Edited | None:
 
 
 def undone(record: Record) -> Record:
-    """The newest of the former texts again, and what was told of them; TryLater if there are none."""
+    """The newest former texts again, and their keys.  Raises: TryLater, if there are none."""
     *former, entry = record.history or ({},)
     caption = checked.text(entry.get("caption"))
     if not caption:
@@ -151,7 +151,7 @@ def undone(record: Record) -> Record:
 
 
 def is_redone_by(record: Record, order: str) -> bool:
-    """Has this list had its turn with the picture?"""
+    """Whether this list has described the picture already."""
     return any(one.get("list") == order for one in record.history)
 
 

@@ -54,7 +54,7 @@ def json_schema() -> dict[str, Any]:
 
 
 def error_schema() -> dict[str, Any]:
-    """Likewise of what lies beside a picture that failed."""
+    """The published description of the record beside a picture that failed."""
     kind = {"enum": list(KINDS), "description": " ".join(f"{one}: {KIND_MEANINGS[one]}" for one in KINDS)}
     properties = {
         "schema": {"const": ERROR_SCHEMA},
@@ -184,7 +184,7 @@ def _edited() -> dict[str, Any]:
 
 
 def _history() -> dict[str, Any]:
-    """An entry says of its texts what the record said of them; `generation` and its like after a redo."""
+    """An entry has the keys that the record had for its texts; `generation` and its like after a redo."""
     answer = _questions()
     told = {
         "caption": _TEXT,

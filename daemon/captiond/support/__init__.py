@@ -1,1 +1,1 @@
-"""What knows nothing of pictures: openat, SQLite, a queue with its thread, one HTTP request, budgets."""
+"""Helpers without pictures: openat, SQLite, a queue with its thread, one HTTP request, budgets."""

@@ -1,7 +1,7 @@
-"""Work on threads of its own: what is handed over and never waited for, and what is done again and again.
+"""Work on threads of its own: items that are handed over and not waited for, and repeated rounds.
 
-`Aside` is for what is told about pictures: a slow disk or a dead server must not hold up the pictures
-themselves, and if it is too much, the oldest goes.  `repeating` is for rounds.
+`Aside` is for reports about pictures: a slow disk or a dead server must not hold up the pictures themselves,
+and if too many wait, the oldest is dropped.  `repeating` is for rounds.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ Item = TypeVar("Item")
 
 @contextmanager
 def repeating(name: str, act: Callable[[], None], seconds: Callable[[], float]) -> Iterator[None]:
-    """While this lasts, `act` is done on a thread of its own; `seconds`: how long to wait before each."""
+    """Call `act` again and again on a thread of its own while this lasts; `seconds`: the wait before each."""
     ended = threading.Event()
 
     def work() -> None:
@@ -76,7 +76,7 @@ class Aside(Generic[Item]):
             return self._changing.wait_for(lambda: not self._waiting and not self._is_working, seconds)
 
     def close(self, seconds: float) -> int:
-        """Take no more, and give what is there `seconds`; how much was left undone."""
+        """Take no more items, and allow `seconds` for those that wait; how many were left undone."""
         deadline = time.monotonic() + seconds
         with self._changing:
             self._is_closed = True

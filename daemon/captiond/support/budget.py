@@ -1,4 +1,4 @@
-"""How much may be held at once: first come, first served, and what is too much by itself goes alone."""
+"""Bounds how much is held at once: first come, first served; a size over the limit is served alone."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ POLITE_SECONDS = 5.0
 
 
 class Budget:
-    """Safe to use from many threads.  What one holds is never refused for its size, only kept waiting."""
+    """Safe to use from many threads.  No size is refused: a large one only waits longer."""
 
     def __init__(self, limit: float) -> None:
         self._limit = limit
@@ -27,16 +27,16 @@ class Budget:
         return self._limit
 
     def change(self, limit: float) -> None:
-        """What is held already is given back as it was taken."""
+        """Set the limit; what is held already keeps the size with which it was taken."""
         with self._changing:
             self._limit = limit
             self._changing.notify_all()
 
     def take(self, size: float) -> float:
-        """Wait until `size` fits beside what is held; ALONE, or more than the limit: until nothing is.
+        """Wait until `size` fits beside what is held; ALONE or a size over the limit, until nothing is held.
 
-        What takes most of it all lets those that come meanwhile go first, for some seconds, since everybody
-        waits while it waits in line.  Gives how much is held, which is to be given back.
+        A size over half of the limit lets later ones go first, for some seconds, since all others wait while
+        it waits in line.  Returns how much is held, for `give_back`.
         """
         with self._changing:
             if self._charge(size) > self._limit / 2:
@@ -63,7 +63,7 @@ class Budget:
             self.give_back(held)
 
     def _is_free(self) -> bool:
-        """Nothing is held, and nobody waits in line."""
+        """Whether nothing is held and no thread waits in line."""
         return not self._held and self._given == self._called
 
     def _fits(self, size: float) -> bool:

@@ -21,7 +21,7 @@ def cores(cgroups: Path = CGROUPS) -> int:
 
 
 def _granted(cgroups: Path) -> float | None:
-    """Cores that the container may use at a time; None where nothing limits it or nobody says so."""
+    """Cores that the container may use at a time; None if it has no limit or the system does not tell."""
     try:
         quota, period = (cgroups / "cpu.max").read_text("ascii").split()
     except (OSError, ValueError):

@@ -1,8 +1,8 @@
 """One SQLite file in the state folder, kept usable whatever becomes of it.
 
-A file that is missing is begun anew, also when it is deleted while it is open.  A broken one is left where it
-is, for whoever wants to look at it, and the next number is used: `name.sqlite3`, `name-2.sqlite3`.  Who only
-looks creates nothing, and sees the file with the highest number, as whoever writes does.
+A file that is missing is begun anew, also if it is deleted while it is open.  A broken one is left where it
+is, for a person to look at, and the next number is used: `name.sqlite3`, `name-2.sqlite3`.  A reader creates
+nothing, and uses the file with the highest number, as a writer does.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from urllib.parse import quote
 
 Answer = TypeVar("Answer")
 
-# What SQLite answers where the file is no database of ours any more; all else is the surroundings' doing.
+# What SQLite answers if the file is no longer a database of ours; all other errors come from outside it.
 _BROKEN = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
 _BUSY_SECONDS = 10.0
 _LOOKING_BUSY_SECONDS = 2.0
@@ -32,7 +32,7 @@ class Database:
     def __init__(
         self, folder: Path, name: str, prepare: Callable[[sqlite3.Connection], None], *, probe: str
     ) -> None:
-        """`prepare` makes the tables; `probe` is a query that fails where they are somebody else's."""
+        """`prepare` makes the tables; `probe` is a query that fails if they are not ours."""
         self.folder = folder
         self._name = name
         self._prepare = prepare
@@ -40,11 +40,14 @@ class Database:
         self.lock = threading.Lock()  # held while `do` acts
         self._database: sqlite3.Connection | None = None
         self._number = 0
-        self._least = 1  # those below are broken
+        self._least = 1  # the files with lower numbers are broken
         self._inode: int | None = None
 
     def do(self, act: Callable[[sqlite3.Connection], Answer]) -> Answer:
-        """Raises sqlite3.Error and OSError for what the surroundings do."""
+        """What `act` returns; if the file turns out to be broken, once more with a new file.
+
+        Raises: sqlite3.Error or OSError, if the file cannot be used but is not broken.
+        """
         with self.lock:
             try:
                 return act(self._connection())
@@ -60,7 +63,7 @@ class Database:
             self._forget_connection()
 
     def _connection(self) -> sqlite3.Connection:
-        """The open database, opened again where its file was deleted or replaced meanwhile."""
+        """The open database, opened again if its file was deleted or replaced meanwhile."""
         if self._database is not None and _inode(self._file(self._number)) == self._inode:
             return self._database
         self._forget_connection()
@@ -85,7 +88,7 @@ class Database:
         self._database = self._inode = None
 
     def _open(self, file: Path) -> sqlite3.Connection:
-        # autocommit; whoever wants more than one statement together begins a transaction
+        # autocommit; a caller that needs several statements together begins a transaction
         database = sqlite3.connect(file, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False)
         with ExitStack() as undo:
             undo.callback(database.close)
@@ -104,7 +107,7 @@ class Database:
 
 @contextmanager
 def looked_into(folder: Path, name: str, *, probe: str) -> Iterator[sqlite3.Connection | None]:
-    """The database for reading, from whatever process; None if there is none that can be read."""
+    """The database for reading, from any process; None if there is none that can be read."""
     file = file_of(folder, name, latest_number(folder, name))
     with ExitStack() as opened:
         try:
@@ -117,7 +120,7 @@ def looked_into(folder: Path, name: str, *, probe: str) -> Iterator[sqlite3.Conn
 
 
 def _open_to_look(file: Path) -> sqlite3.Connection:
-    """Without a journal beside it nobody has it open, and only `immutable` keeps SQLite from making one."""
+    """If no journal lies beside it, no process has it open: `immutable` keeps SQLite from making one."""
     journal = file.with_name(file.name + "-wal")
     has_journal = _size(journal) > 0 or _inode(file.with_name(file.name + "-shm")) is not None
     how = "mode=ro" if has_journal else "mode=ro&immutable=1"
@@ -130,17 +133,17 @@ def file_of(folder: Path, name: str, number: int) -> Path:
 
 
 def latest_number(folder: Path, name: str) -> int:
-    """Of the file in use: those below it are broken."""
+    """The number of the file in use: those with lower numbers are broken."""
     pattern = re.compile(re.escape(name) + r"-([1-9]\d{0,8})\.sqlite3")
     try:
         found = [int(match[1]) for entry in os.listdir(folder) if (match := pattern.fullmatch(entry))]
     except OSError:
-        return 1  # opening it says what is wrong
+        return 1  # opening that file will report what is wrong
     return max(found, default=1)
 
 
 def broken(message: str) -> sqlite3.DatabaseError:
-    """For `prepare` to raise where the file is to be passed over."""
+    """An error for `prepare` to raise if the next file is to be used instead."""
     error = sqlite3.DatabaseError(message)
     error.sqlite_errorcode = sqlite3.SQLITE_CORRUPT
     return error

@@ -1,7 +1,7 @@
 """Hours of the week, by the clock on the wall: `22:00-06:00`, `sat-sun`, `mon-fri 18:00-23:00`.
 
-Pure.  A time is told as a moment and a zone.  What counts is what the clock shows: an hour that it shows
-twice in autumn is twice as long, and one that it leaves out in spring does not come.
+Pure.  A time is given as a moment and a zone.  What counts is what the clock shows: an hour that it shows
+twice in autumn counts twice, and one that it leaves out in spring does not come.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from datetime import UTC, datetime, timedelta, tzinfo
 DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 _DAY_MINUTES = 24 * 60
 _WEEK_MINUTES = 7 * _DAY_MINUTES
-# So far a clock may be put at once: over the date line, as Samoa's was, and an hour or two more.
+# The most that a clock is put at once: over the date line, as Samoa's was, and an hour or two more.
 _LEAP_MINUTES = 26 * 60
 
 _DAY = "|".join(DAYS)
@@ -32,7 +32,10 @@ class Hours:
 
     @classmethod
     def of(cls, written: Iterable[str]) -> Hours:
-        """All of these together; those of nothing are always.  ValueError for what cannot be understood."""
+        """All of these together; without any, the whole week.
+
+        Raises: ValueError, if one cannot be understood.
+        """
         week, is_empty = bytearray(_WEEK_MINUTES), True
         for one in written:
             is_empty = False
@@ -42,7 +45,7 @@ class Hours:
         return cls(b"\1" * _WEEK_MINUTES if is_empty else bytes(week))
 
     def closed_until(self, now: datetime, zone: tzinfo | None = None) -> datetime | None:
-        """When they begin; None if it is one of them `now`.  `zone`: None for the system's own."""
+        """When the hours begin next; None if `now` is in them.  `zone`: None for the system's own."""
         moment = now.astimezone(UTC)
         if not self._left(moment, zone):
             return None
@@ -53,7 +56,7 @@ class Hours:
         return moment
 
     def _left(self, moment: datetime, zone: tzinfo | None) -> int:
-        """In how many minutes the clock shows one of them if nobody puts it; 0: now."""
+        """In how many minutes the hours begin if the clock is not put meanwhile; 0: now."""
         shown = moment.astimezone(zone)
         minute = shown.weekday() * _DAY_MINUTES + shown.hour * 60 + shown.minute
         found = self.week.find(1, minute)
@@ -61,7 +64,7 @@ class Hours:
 
 
 def _spans(written: str) -> list[tuple[int, int]]:
-    """First minute of the week and length of each."""
+    """The first minute in the week, and the length, of each span."""
     found = _WRITTEN.fullmatch(written.strip().lower())
     if found is None or not written.strip():
         raise ValueError(f"{written!r} is not like 22:00-06:00, sat-sun or mon-fri 18:00-23:00")

@@ -12,7 +12,7 @@ import httpx
 
 
 class TooLarge(httpx.HTTPError):
-    """The answer has no end, or none that anybody should wait for."""
+    """The answer is larger than the caller allows, or has no end."""
 
 
 def exchange(
@@ -24,9 +24,9 @@ def exchange(
     largest_bytes: int,
     **more: Any,
 ) -> tuple[int, httpx.Headers, bytes]:
-    """Status, headers and body.  Raises httpx.HTTPError.
+    """Status, headers and body.  httpx bounds each wait; the deadline is for a server that trickles.
 
-    httpx bounds each wait; the deadline is for a server that trickles.
+    Raises: httpx.HTTPError, also if the answer is too large or takes too long.
     """
     deadline = time.monotonic() + seconds
     body = bytearray()

@@ -1,6 +1,6 @@
 """Folders by date: `{taken:%Y/%m}` and a moment to `2024/05`.
 
-Pure.  A pattern is checked when it is read, so that whatever it makes later is a path beneath a folder.
+Pure.  A pattern is checked when it is read, so that all that it makes later are paths beneath a folder.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from captiond.names import checked_path
 AS_DROPPED = "as_dropped"
 LONGEST_PATTERN = 200  # characters
 _FIELD = re.compile(r"\{taken:([^{}]*)\}|\{(folder)\}")
-# Numbers alone: names of months differ by who runs the daemon.
+# Only numbers: names of months differ by the locale that the daemon runs in.
 _DIRECTIVES = re.compile(r"%[YymdjHMSGVu]")
 _A_MOMENT = datetime(2024, 12, 31, 23, 59, 59)
 
@@ -27,7 +27,7 @@ class Layout:
 
     @classmethod
     def of(cls, pattern: str) -> Layout:
-        """ValueError for a pattern that names no date, knows other fields, or leads elsewhere."""
+        """Raises: ValueError, if the pattern has no date, or unknown fields, or leads elsewhere."""
         formats = [found[1] for found in _FIELD.finditer(pattern) if found[1] is not None]
         literal = _FIELD.sub("", pattern)
         if len(pattern) > LONGEST_PATTERN:
@@ -55,11 +55,11 @@ class Layout:
             return dropped if found[1] is None else _shown(taken, found[1])
 
         path = _FIELD.sub(put, self.pattern)
-        # Of a picture that was dropped into no folder nothing is left of {folder}.
+        # If the picture was dropped into no folder, the part with {folder} is left out.
         return "/".join(part for part in path.split("/") if part) if not dropped else path
 
 
 def _shown(moment: datetime, form: str) -> str:
-    """Four digits of a year, whatever the system's strftime makes of year 800."""
+    """The date by that form, with a year of four digits: not every system's strftime pads the year 800."""
     year = f"{moment.year:04}"
     return _DIRECTIVES.sub(lambda one: year if one[0] == "%Y" else moment.strftime(one[0]), form)

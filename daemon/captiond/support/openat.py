@@ -1,8 +1,8 @@
 """Opening names beneath a folder without ever following a link out of it.
 
-The kernel does it in one call where it has openat2(2), with RESOLVE_BENEATH and RESOLVE_NO_SYMLINKS.
-Elsewhere every part of a path is opened relative to its parent with O_NOFOLLOW.  Either way a link put in
-place of a folder or of a file is refused (ELOOP or ENOTDIR) instead of followed, whenever it is put there.
+If the kernel has openat2(2), it does it in one call, with RESOLVE_BENEATH and RESOLVE_NO_SYMLINKS.  Else
+every part of a path is opened relative to its parent with O_NOFOLLOW.  Either way a link put in place of a
+folder or of a file is refused (ELOOP or ENOTDIR) instead of followed, whenever it is put there.
 """
 
 from __future__ import annotations
@@ -84,15 +84,15 @@ _SYS_OPENAT2 = 437  # the same on all architectures
 _RESOLVE = 0x02 | 0x04 | 0x08  # RESOLVE_NO_MAGICLINKS, RESOLVE_NO_SYMLINKS, RESOLVE_BENEATH
 _libc = ctypes.CDLL(None, use_errno=True)
 
-# No such call, or a container's filter that does not know it; a rename beside it that the kernel wants us to
-# try again after; a signal.  The long way answers all of them.
+# No such call, or a container's filter that does not know it; a rename meanwhile, after which the kernel asks
+# us to try again; a signal.  For all of them the path is opened part by part.
 _NO_ANSWER = {errno.ENOSYS, errno.EPERM, errno.EINVAL, errno.E2BIG, errno.EAGAIN, errno.EINTR}
 
 
 def _openat2(root: int, path: str, flags: int) -> int | None:
-    """The descriptor from the kernel's own walk; None if the long way must be gone."""
+    """The descriptor from the kernel's own walk; None if the path must be opened part by part."""
     if any(part in ("", ".", "..") for part in path.split("/")):
-        return None  # refused on the long way
+        return None  # `open_folder` refuses it
     how = _OpenHow(flags=flags, mode=0, resolve=_RESOLVE)
     name = os.fsencode(path)
     if b"\0" in name:

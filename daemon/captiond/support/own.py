@@ -1,9 +1,9 @@
-"""The folder `.captiond/` in each of our folders: the daemon's own, and nobody else's.
+"""The folder `.captiond/` in each of our folders: the daemon's own, closed to all others.
 
-What lies in it is acted upon: it says which files are taken away and where others go.  So it is made with
-mode 0700, and each time it is opened its owner and its permissions are looked at.  A file system that keeps
-neither (vfat, exfat, many shares) is told from a folder that is open to others by a file that is made in it
-and removed again: what belongs to everybody there belongs to everybody everywhere.
+The daemon acts upon what lies in it: it says which files are taken away and where others go.  So it is made
+with mode 0700, and each time it is opened its owner and its permissions are looked at.  Some file systems
+(vfat, exfat, many shares) keep neither.  To tell them from a folder that is merely open to others, a file is
+made in it and removed again: if even that file is open to others, the file system keeps no permissions.
 """
 
 from __future__ import annotations
@@ -24,23 +24,24 @@ from captiond.records import Notice
 from captiond.support.openat import FOLDER, NEW, sync_folder
 
 OTHERS_MAY_WRITE = stat.S_IWGRP | stat.S_IWOTH
-SWEEPS = 10  # so often in a row may somebody remove the folder while it is opened
+SWEEPS = 10  # how often in a row another program may remove the folder while it is opened
 _PRIVATE = 0o700
 
 
 @dataclass(frozen=True, slots=True)
 class Own:
-    """The opened folder; the descriptor is the caller's to close."""
+    """The opened folder; the caller closes the descriptor."""
 
     descriptor: int
     is_private: bool  # False: the file system cannot keep others out
 
 
 def enter(parent: int, path: Path, *, for_its_owner: bool = False) -> Own:
-    """`.captiond/` in the opened folder `parent`, which is called `path`; made, durably, if it is missing.
+    """`.captiond/` in the opened folder `parent`, whose path is `path`; made, durably, if it is missing.
 
     `for_its_owner`: root also opens what belongs to the owner of `parent`, for a command beside a daemon.
-    Raises Surroundings if others may write into it, and OSError.
+
+    Raises: Surroundings, if others may write into it; OSError.
     """
     with ExitStack() as undo:
         folder, made = _opened(parent)
@@ -61,7 +62,7 @@ def enter(parent: int, path: Path, *, for_its_owner: bool = False) -> Own:
 
 
 def notices(path: Path, parent: int, own: Own) -> tuple[Notice, ...]:
-    """What the owner of `path` should know, if others may come between us and our own."""
+    """What the owner of `path` should know, if others can forge or move what lies in `.captiond/`."""
     above = os.fstat(parent)
     if not own.is_private:
         told = (
@@ -79,11 +80,11 @@ def notices(path: Path, parent: int, own: Own) -> tuple[Notice, ...]:
 
 
 def notices_of_state(path: Path) -> tuple[Notice, ...]:
-    """Likewise of the folder for counts and history, in which no `.captiond/` lies."""
+    """What its owner should know of the folder for counts and history, which has no `.captiond/`."""
     try:
         there = path.stat()
     except OSError:
-        return ()  # told by whoever writes into it
+        return ()  # the first write into it reports the trouble
     if not others_may_write(there):
         return ()
     told = f"others may write into {path}, where attempts are counted: chmod go-w {shlex.quote(str(path))}"
@@ -91,7 +92,7 @@ def notices_of_state(path: Path) -> tuple[Notice, ...]:
 
 
 def others_may_write(status: os.stat_result) -> bool:
-    """Whether a folder is open to anybody else; a group that is ours alone is nobody else."""
+    """Whether another user may write into a folder; a group with no member but us does not count."""
     if status.st_mode & stat.S_IWOTH:
         return True
     return bool(status.st_mode & stat.S_IWGRP) and not _is_own_group(status.st_gid)
@@ -108,7 +109,7 @@ def _is_own_group(number: int) -> bool:
 
 
 def _sticky(path: Path, above: os.stat_result) -> str:
-    """The command that keeps others' hands off, and still lets the daemon take their pictures."""
+    """The command that keeps others from renaming it, and still lets the daemon take their pictures."""
     where, me = shlex.quote(str(path)), os.geteuid()
     if me in (0, above.st_uid):
         return f"chmod +t {where}"
@@ -143,7 +144,7 @@ def _made(parent: int) -> bool:
 
 
 def _keeps_others_out(folder: int, there: os.stat_result, owners: set[int]) -> bool:
-    """Whether the file system knows owners and permissions: then the folder is open to others by itself."""
+    """Whether the file system knows owners and permissions: then those of the folder let others in."""
     name = f"probe-{secrets.token_hex(8)}"
     try:
         probe = os.open(name, NEW, 0o600, dir_fd=folder)
@@ -155,7 +156,7 @@ def _keeps_others_out(folder: int, there: os.stat_result, owners: set[int]) -> b
         os.close(probe)
         os.unlink(name, dir_fd=folder)
     if made.st_uid == there.st_uid != os.geteuid():
-        return False  # whoever makes a file, it belongs to the same user
+        return False  # on this file system all files belong to one user, whoever makes them
     return there.st_uid not in owners or not stat.S_IMODE(made.st_mode) & 0o077
 
 

@@ -1,6 +1,6 @@
-"""Which of several patterns a path meets, by the rules of a .gitignore: case-sensitive, `**`, `!`, `/`.
+"""Which of several patterns a path matches, by the rules of a .gitignore: case-sensitive, `**`, `!`, `/`.
 
-Pure.  Paths are relative, with `/` between their parts; that of a folder ends with one.
+Pure.  Paths are relative, with `/` between their parts; a folder's path ends with one.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from pathspec import GitIgnoreSpec
 
 
 class Patterns:
-    """Raises ValueError for a pattern that says nothing, or nothing that can be understood."""
+    """Raises: ValueError, if a pattern is empty, a comment, or cannot be understood."""
 
     def __init__(self, patterns: Sequence[str]) -> None:
         for pattern in patterns:
@@ -25,8 +25,8 @@ class Patterns:
         return bool(self._patterns)
 
     def match(self, path: str) -> str | None:
-        """The pattern that decides about the path: the last that it meets.  None if none does, or a `!`."""
-        # Most paths meet none, which is found out here at a tenth of the cost: a scan asks for each file.
+        """The last pattern that the path matches; None if it matches none, or if that one is a `!`."""
+        # Most paths match none, which is found out here at a tenth of the cost: a scan asks for each file.
         if not any(expression.match(path) for expression in self._expressions):
             return None
         result = self._spec.check_file(path)

@@ -1,10 +1,10 @@
-"""Which settings file counts, and the little that can be told of it without checking it.
+"""Which settings file counts, and the little that can be read from it without checking it.
 
 Checking settings takes a second of imports, which `captiond health` cannot afford twice a minute.  A running
-daemon has checked its own: whoever has the very same file and environment, by `fingerprint`, may ask it
-at once where `whereabouts` says that it is.  Whoever has not, or finds anything unusual, reads the settings
-in full and is told there what is wrong.  So `whereabouts` may be as simple as it is: what it gets wrong leads
-to no daemon, or to one of another fingerprint.
+daemon has checked its own: a command with the very same file and environment, by `fingerprint`, may ask it at
+once, at the place that `whereabouts` gives.  Without that, or if anything is unusual, the command reads the
+settings in full and reports what is wrong.  So `whereabouts` may be as simple as it is: what it gets wrong
+leads to no daemon, or to one with another fingerprint.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def fingerprint(file: Path | None, environ: Mapping[str, str]) -> str | None:
 
 
 def whereabouts(file: Path, environ: Mapping[str, str], cwd: Path) -> tuple[Path, Path] | None:
-    """The inbox and the state folder, if both are plainly said."""
+    """The inbox and the state folder, if the file or the environment names both plainly; else None."""
     try:
         said = _folders(file.read_text(encoding="utf-8-sig"))
         found = []
@@ -52,13 +52,13 @@ def whereabouts(file: Path, environ: Mapping[str, str], cwd: Path) -> tuple[Path
             if not isinstance(text, str) or not text.strip() or "\0" in text:
                 return None
             found.append(base / Path(text).expanduser())
-    except (OSError, ValueError, RuntimeError):  # RuntimeError: nobody's home
+    except (OSError, ValueError, RuntimeError):  # RuntimeError: `~` of a user without a home
         return None
     return found[0], found[1]
 
 
 def _folders(text: str) -> dict[str, object]:
-    """What stands below `folders:`, in YAML of one plain value a line, or in JSON."""
+    """The keys below `folders:`, in YAML with one plain value a line, or in JSON."""
     if text.lstrip().startswith("{"):
         whole = json.loads(text)
         folders = whole.get("folders") if isinstance(whole, dict) else None
@@ -80,5 +80,5 @@ def _folders(text: str) -> dict[str, object]:
 def _is_there(file: Path) -> bool:
     try:
         return file.exists()
-    except PermissionError:  # it may be there, and reading it will say what is wrong
+    except PermissionError:  # it may be there; reading it will report what is wrong
         return True

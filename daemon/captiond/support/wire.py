@@ -1,4 +1,4 @@
-"""Frozen records from what another process sent: checked key by key, before anybody relies on them."""
+"""Frozen records from what another process sent, checked key by key before other code relies on them."""
 
 from __future__ import annotations
 
@@ -13,8 +13,7 @@ Record = TypeVar("Record")
 def parsed(text: bytes) -> dict[str, Any]:
     """The object that `text` is in JSON.
 
-    Raises ValueError for everything else, whatever it holds: other JSON, no JSON, JSON that is nested so
-    deep that Python gives up.
+    Raises: ValueError, if it is other JSON, no JSON, or JSON that is nested so deep that Python gives up.
     """
     try:
         found = json.loads(text)
@@ -28,8 +27,9 @@ def parsed(text: bytes) -> dict[str, Any]:
 def decoded(record: type[Record], data: object) -> Record:
     """`data`, JSON that was parsed, as a record.
 
-    A key that this version does not know is left out, and one that is missing takes its default.  Raises
-    ValueError for a key that is missing and has none, and for a value of another type.
+    A key that this version does not know is left out, and one that is missing takes its default.
+
+    Raises: ValueError, if a key without a default is missing, or a value has another type.
     """
     if not isinstance(data, dict):
         raise ValueError(f"it is no {record.__name__}")
