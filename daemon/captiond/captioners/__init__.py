@@ -1,10 +1,10 @@
 """What the pipeline knows of a captioner: a picture is made ready once, and asked about as often as need be.
 
-`prepare` does what can be done ahead (crops, or a JPEG for the wire) and lets go of the decoded picture, by
-far the largest thing in memory.  `ask` blocks its caller until the answer is there; what was prepared
-stays good for further questions, also after a first answer, and neither decodes nor looks at the picture
-again.  Both are called from many threads at once; a captioner gathers the calls as it sees fit (batches for a
-GPU, requests in flight for a server) and says with `capacity` how many it can make use of.
+`prepare` does what can be done ahead (crops, or a JPEG for the wire) and frees the decoded picture, by far
+the largest thing in memory.  `ask` blocks its caller until the answer is there; a prepared picture is good
+for further questions, also after a first answer, and is neither decoded nor looked at again for them.  Both
+are called from many threads at once; a captioner gathers the calls as it sees fit (batches for a GPU,
+requests in flight for a server) and says with `capacity` how many it can make use of.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from captiond.errors import Rejected, TryLater
 from captiond.records import Answer, CaptionRequest, ModelIdentity, Picture
 from captiond.status import Gauges
 
-PREPARING = 1  # counts up where the model sees or is asked something else of the same picture and question
+PREPARING = 1  # raise it if the model is now shown or asked something else for the same picture and question
 
 Prepared = TypeVar("Prepared")
 MadeReady = TypeVar("MadeReady", covariant=True)
@@ -39,34 +39,34 @@ class Captioner(Protocol[Prepared]):
 
     @property
     def is_loaded(self) -> bool:
-        """Whether the next question finds the model ready; where not, it is loaded for it."""
+        """Whether the next question finds the model ready; if not, the model is loaded for it."""
 
     def gauges(self) -> Gauges:
-        """How its device or its server fares just now; never waits, never raises."""
+        """The state of its device or server now; never waits, never raises."""
 
     def load(self) -> None:
-        """Make the model ready: afterwards one real answer has come.
+        """Make the model ready: it has given one real answer when this returns.
 
-        Raises CannotStart if it never will, Surroundings if it may later.
+        Raises: CannotStart, if it never will; Surroundings, if it may later.
         """
 
     def needed_side(self, width: int, height: int) -> int | None:
         """To how many pixels on its long side the model reduces a picture of this size; None: never.
 
-        What decodes a picture smaller than it is must keep well above that.
+        A decoder that reduces a picture must stay well above that.
         """
 
     def prepare(self, picture: Picture) -> Prepared:
         """Make a picture ready to be asked about, on the caller's thread.
 
-        Raises Rejected if this picture can never be asked about.
+        Raises: Rejected, if this picture can never be asked about.
         """
 
     def ask(self, prepared: Prepared, request: CaptionRequest) -> Answer:
         """Ask one question, and wait for the answer, which may be empty.
 
-        Raises Rejected if the model cannot describe this picture, TryLater if it gave no usable answer
-        this time, Surroundings if it can describe none at present (out of memory, server down).
+        Raises: Rejected, if the model cannot describe this picture; TryLater, if it gave no usable answer
+        this time; Surroundings, if it can describe none at present (out of memory, server down).
         """
 
     def ask_all(
@@ -74,7 +74,9 @@ class Captioner(Protocol[Prepared]):
     ) -> list[Answer | Rejected | TryLater]:
         """Ask several questions about one picture together, and wait for all: for little more than one costs.
 
-        What `ask` would raise of one question alone stands in its place.  Raises Surroundings.
+        A Rejected or TryLater that `ask` would raise for one question is returned in its place.
+
+        Raises: Surroundings, if `ask` would.
         """
 
     def close(self) -> None:
@@ -83,14 +85,14 @@ class Captioner(Protocol[Prepared]):
 
 @runtime_checkable
 class SendsJpegs(Protocol[MadeReady]):
-    """A captioner that hands pictures on as JPEGs: whoever decodes one can make it too, in the same go."""
+    """A captioner that sends pictures on as JPEGs: the process that decodes one can encode it as well."""
 
     @property
     def wish(self) -> JpegWish:
-        """How large."""
+        """How large the JPEG should be."""
 
     def prepare_encoded(self, encoded: Encoded) -> MadeReady:
-        """As `prepare`, which makes the same JPEG of a decoded picture."""
+        """Like `prepare`, which makes the same JPEG from a decoded picture."""
 
 
 @runtime_checkable
@@ -98,13 +100,13 @@ class Recognizes(Protocol[Known]):
     """A captioner that can tell whether it would answer the same about two pictures."""
 
     def fingerprint(self, prepared: Known, /) -> bytes:
-        """Of all that decides an answer but the question: the model, and what it is shown.
+        """A fingerprint of all that decides an answer but the question: the model, and what it is shown.
 
-        To be called before the first question.
+        Call it before the first question.
         """
 
 
 def fingerprint_of(model: ModelIdentity, origin: str, content: bytes) -> bytes:
-    """`origin`: what else tells the model from others of its name; `content`: of what it is shown."""
+    """`origin`: what else tells the model from others of its name; `content`: a digest of its input."""
     told = [PREPARING, model.id, model.backend, model.revision, model.dtype, model.quantization, origin]
     return hashlib.sha256(json.dumps(told).encode() + content).digest()

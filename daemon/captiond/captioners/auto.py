@@ -1,4 +1,4 @@
-"""What transformers' auto classes load: any family that can be asked by its chat template, or by heart."""
+"""What transformers' auto classes load: any family with a chat template, or with prompts in `processors`."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from captiond.records import CaptionRequest
 class AutoEngine:
     """Any checkpoint that AutoModelForImageTextToText loads, if its processor or family says how to ask it.
 
-    Raises NotAskable otherwise, since a prompt would be a guess.
+    Raises: NotAskable, if neither says it: any prompt would be a guess.
     """
 
     def __init__(self, folder: Path, loading: dict[str, Any]) -> None:
@@ -40,7 +40,7 @@ class AutoEngine:
         tokenizer = self._processor.tokenizer
         if tokenizer.pad_token_id is None:
             tokenizer.pad_token = tokenizer.eos_token
-        # Florence-2 ends each answer that reaches the limit, as if it had come to its end.
+        # With it Florence-2 puts an end token on an answer cut off by the limit, as if it were whole.
         self.model.generation_config.forced_eos_token_id = None
         self._stop_ids = _stop_ids(self.model, tokenizer)
         text = config.get_text_config(decoder=True)
@@ -69,7 +69,7 @@ class AutoEngine:
         return in_batches(more, batch_size, self._generate, alike=self._alike)
 
     def _alike(self, question: Question) -> str:
-        """What must be the same in a batch beside the limit: words that cannot be padded at the left."""
+        """What a batch must share beside the token limit: the prompt, if it cannot be padded at the left."""
         return "" if self._has_template else question.inputs[1] or ""
 
     def batch_size_that_fits(self, max_new_tokens: int) -> int:
@@ -81,7 +81,7 @@ class AutoEngine:
         inputs = self._inputs([image for image, _ in batch], [text for _, text in batch])
         new = self._new_ids(generated(self.model, inputs, request), inputs.get("input_ids")).tolist()
         mask = inputs.get("attention_mask")
-        # Who is told nothing but the picture begins with one token of its own.
+        # A model that is given the picture alone begins with one token of its own.
         prompt_tokens = [1] * len(batch) if mask is None else mask.sum(dim=-1).tolist()
         return [self._completion(ids, count) for ids, count in zip(new, prompt_tokens, strict=True)]
 
@@ -98,11 +98,11 @@ class AutoEngine:
         return self._processor(images=images, **words, return_tensors="pt")
 
     def _new_ids(self, sequences: torch.Tensor, asked: torch.Tensor | None) -> torch.Tensor:
-        """What the model said, without what it was asked; a decoder of its own begins with one token."""
+        """The model's answer without the prompt; a separate decoder begins with one token instead."""
         if self._is_encoder_decoder or asked is None:
             return sequences[:, 1:]
         length = asked.shape[1]
-        # Some families generate from embeddings alone, and give back nothing but what is new.
+        # Some families generate from embeddings alone, and return only the new tokens.
         return sequences[:, length:] if torch.equal(sequences[:, :length], asked) else sequences
 
     def _completion(self, new_ids: list[int], prompt_tokens: int) -> Completion:

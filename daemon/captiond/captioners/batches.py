@@ -1,4 +1,4 @@
-"""Whole batches through the library's own `generate`, and what an engine is asked and answers."""
+"""Whole batches through transformers' own `generate`, and the records an engine is asked and answers with."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Completion(NamedTuple):
     is_finished: bool  # False if max_new_tokens cut it off
 
 
-# At most so many questions, please: fewer or none where there are no more now.
+# Called for at most so many questions; returns fewer or none if there are no more now.
 More = Callable[[int], Sequence[Any]]
 
 BATCH_SIZE_GPU, BATCH_SIZE_CPU = 16, 8
@@ -43,7 +43,7 @@ def in_batches(
     generate: Callable[[Sequence[Any], CaptionRequest], list[Completion]],
     alike: Callable[[Question], str] = lambda _: "",
 ) -> Iterator[tuple[Question, Completion]]:
-    """Batch after batch, each of one token limit and `alike`; by itself what is left to chance."""
+    """Batch after batch, each of one token limit and one `alike`; a sampled question goes by itself."""
 
     def kind(question: Question) -> tuple[int, str]:
         return question.request.max_new_tokens, alike(question)
@@ -61,7 +61,7 @@ def generated(model: PreTrainedModel, inputs: Any, request: CaptionRequest) -> t
         name: value.to(model.device, model.dtype if value.is_floating_point() else None)
         for name, value in inputs.items()
     }
-    # Sampling left on by a checkpoint's own generation_config would give another caption at each repeat.
+    # If a checkpoint's generation_config left sampling on, each repeat would give another caption.
     sampling: dict[str, Any] = {"do_sample": False, **dict.fromkeys(("temperature", "top_p", "top_k"))}
     if request.temperature > 0:
         sampling = {"do_sample": True, "temperature": request.temperature, "top_p": 1.0, "top_k": 0}

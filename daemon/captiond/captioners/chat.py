@@ -16,20 +16,20 @@ LONGEST_RETRY_AFTER_SECONDS = 30.0
 
 
 class Reply(NamedTuple):
-    """What stands in a chat completion."""
+    """What was read from a chat completion."""
 
     text: str
     finish_reason: str
     usage: dict[str, Any]
-    model: str | None  # which one answered, in the server's own words
-    has_thoughts: bool  # whether it thought, apart from the text
+    model: str | None  # which model answered, in the server's own words
+    has_thoughts: bool  # whether the reply has reasoning apart from the text
 
 
 def body(picture: bytes, request: CaptionRequest, model_id: str, more: Mapping[str, Any]) -> bytes:
-    """What is sent, in JSON.  The picture, a JPEG, is put in as bytes: it is long, and has nothing to escape.
+    """The request as JSON.  The picture, a JPEG, is put in as bytes: it is long, and has nothing to escape.
 
-    It stands before the words, so that a server which keeps what it has read of a prompt (vLLM's and
-    SGLang's prefix caches) reads it once for all questions about it.
+    It comes before the words, so that a server with a prefix cache (vLLM, SGLang) reads it once for all
+    questions about it.
     """
     content = [{"type": "image_url", "image_url": {"url": ""}}, {"type": "text", "text": request.prompt}]
     payload = {
@@ -41,7 +41,7 @@ def body(picture: bytes, request: CaptionRequest, model_id: str, more: Mapping[s
         **({} if request.schema is None else _held_to(request.schema)),
         **more,
     }
-    # Nowhere else: a quotation mark within a text has a backslash before it.
+    # This key can be found nowhere else: a quotation mark within a text has a backslash before it.
     before, key, after = json.dumps(payload).encode().partition(b'"url": "')
     return b"".join((before, key, b"data:image/jpeg;base64,", base64.b64encode(picture), after))
 
@@ -56,7 +56,7 @@ def is_stream(content_type: str, body: bytes) -> bool:
 
 
 def has_error_inside(body: bytes) -> bool:
-    """Some gateways answer 200 whatever comes from behind them."""
+    """Whether a reply with status 200 is an error: some gateways answer 200 whatever their server said."""
     try:
         answer = json.loads(body)
         return bool(answer.get("error")) and not answer.get("choices")
@@ -65,7 +65,7 @@ def has_error_inside(body: bytes) -> bool:
 
 
 def read(body: bytes, url: str) -> Reply:
-    """Raises TryLater for what is no chat completion, Rejected if the model refuses."""
+    """Raises: TryLater, if the body is no chat completion; Rejected, if the model refuses."""
     try:
         answer = json.loads(body)
         choice = answer["choices"][0]

@@ -13,7 +13,7 @@ from captiond import phi3v
 
 
 def digest_of(prepared: Any) -> bytes:
-    """Equal for equal pixels alone.  To be asked for before the model has looked: it lets go of the crops."""
+    """Equal for equal pixels only.  Call it before the model has looked: the crops are freed then."""
     digest = hashlib.sha256()
     _feed(digest, prepared)
     return digest.digest()

@@ -1,6 +1,6 @@
-"""How far the download of a model is, by what lies in the cache; a line of log tells of it now and then.
+"""How far the download of a model is, by what lies in the cache; a log line tells it now and then.
 
-The library that downloads tells of it by bars on a terminal alone, and differently from version to version.
+The library that downloads shows it only in bars on a terminal, and differently from version to version.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ log = structlog.get_logger(__name__)
 
 LOOK_SECONDS = 1.0
 TOLD_EVERY_SECONDS = 30.0
-WINDOW_SECONDS = 30.0  # over which the rate is taken
+WINDOW_SECONDS = 30.0  # over which the rate is measured
 
 
 class Meter:
-    """From what is there at some moments to how far it is."""
+    """Turns the bytes there at some moments into progress and rate."""
 
     def __init__(self, total: int) -> None:
         self._total = total
@@ -41,7 +41,7 @@ class Meter:
 
 
 class Downloads:
-    """The one that is going on, if any.  Any thread may ask."""
+    """The download that is going on, if any.  Any thread may ask."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
@@ -49,7 +49,7 @@ class Downloads:
 
     @contextmanager
     def told(self, folder: Path, wanted: Mapping[str, int]) -> Iterator[None]:
-        """While this lasts, `now` is kept true.
+        """While this lasts, `now` is kept up to date.
 
         `wanted`: the names that the files get in `folder`, and their sizes.
         """
@@ -71,11 +71,11 @@ class Downloads:
 
 
 def there(folder: Path, wanted: Mapping[str, int]) -> int:
-    """Bytes of the wanted files that lie in `folder`, whole or as far as they are."""
+    """Bytes of the wanted files in `folder`; of a partial file, those that have come."""
     try:
         entries = list(os.scandir(folder))
     except OSError:
-        return 0  # it is made with the first file
+        return 0  # the folder is made with the first file
     total = 0
     for entry in entries:
         name, _, rest = entry.name.partition(".")
@@ -83,8 +83,8 @@ def there(folder: Path, wanted: Mapping[str, int]) -> int:
             try:
                 stat = entry.stat()
             except OSError:
-                continue  # it has just been given its last name
-            # A file that is not whole may have been made as long as it will be.
+                continue  # it was just renamed to its final name
+            # A partial file may already have its final size, so its blocks are counted.
             total += min(stat.st_size, stat.st_blocks * 512) if rest else stat.st_size
     return total
 

@@ -1,8 +1,8 @@
 """A loaded checkpoint that answers batches: our own Phi-3.5-vision, or what transformers' auto classes load.
 
-An engine makes a picture ready, and of a request about it a question (on any thread); it completes questions
-(on the one thread that owns the device) and asks for more of them whenever it has room.  It knows nothing of
-files, queues or verdicts.
+An engine prepares a picture and turns a request about it into a question (on any thread); it completes
+questions (on the one thread that owns the device) and asks for more whenever it has room.  It knows nothing
+of files, queues or verdicts.
 """
 
 from __future__ import annotations
@@ -39,30 +39,30 @@ class Engine(Protocol):
         """The loaded network."""
 
     def needed_side(self, width: int, height: int) -> int | None:
-        """To how many pixels on its long side a picture of this size is reduced; None if nobody knows."""
+        """To how many pixels on its long side a picture of this size is reduced; None if that is unknown."""
 
     def prepare(self, image: Image.Image) -> Any:
-        """What can be done ahead of the device, on the CPU: a picture that many questions can be about."""
+        """Do on the CPU what can be done ahead of the device; many questions can be about the result."""
 
     def question(self, prepared: Any, request: CaptionRequest) -> Any:
-        """What is asked about a picture, on the CPU; told apart by its identity."""
+        """The question about a picture, made on the CPU; each is an object of its own, told apart by id()."""
 
     def completions(self, more: More, batch_size: int) -> Iterator[tuple[Any, Completion]]:
         """Questions with their completions, in the order in which they end.
 
-        `more(room)` is asked for at most that many questions whenever there is room; it ends when there are
-        none, and all are completed.  `batch_size` are in work at once, each completed as it would be alone.
+        Whenever there is room, the engine calls `more(room)` for at most that many questions; it ends when
+        there are none and all are completed.  `batch_size` are in work at once, each completed as if alone.
         """
 
     def batch_size_that_fits(self, max_new_tokens: int) -> int:
-        """What `model.batch_size: auto` means on this device, as far as can be told ahead."""
+        """What `model.batch_size: auto` means on this device, as far as can be predicted."""
 
 
 def open_engine(folder: Path, place: Placement, num_crops: int) -> Engine:
     """Load the checkpoint in `folder`.
 
-    Raises OSError or ValueError for a folder that is no checkpoint we can load, ImportError for a missing
-    extra, torch.OutOfMemoryError where it does not fit.
+    Raises: OSError or ValueError, if the folder is no checkpoint that we can load; ImportError, if an extra
+    is missing; torch.OutOfMemoryError, if it does not fit.
     """
     if not sys.stderr.isatty():
         logging.disable_progress_bar()  # type: ignore[no-untyped-call]  # a bar in a journal is a hundred lines of nothing
@@ -82,7 +82,7 @@ def open_engine(folder: Path, place: Placement, num_crops: int) -> Engine:
     model, processor = phi3v.load(folder, num_crops=num_crops, attn_implementation="sdpa", **loading)
     if is_by_us:
         phi3v.squeeze(model)
-    # What lies on several devices, or partly in the computer's memory, is left to the library's own loop.
+    # A model on several devices, or partly in the computer's memory, is left to transformers' own loop.
     return Phi3VEngine(model, processor) if phi3v.can_decode(model) else SpreadPhi3VEngine(model, processor)
 
 
@@ -92,7 +92,7 @@ class Phi3VEngine:
     def __init__(self, model: phi3v.Phi3VForCausalLM, processor: phi3v.Phi3VProcessor) -> None:
         self.model, self._processor = model, processor
         self._decoder = phi3v.Decoder(model, processor.stop_ids)
-        self._dtype = model.model.norm.weight.dtype  # of the computation, also where weights are squeezed
+        self._dtype = model.model.norm.weight.dtype  # of the computation, also if weights are quantized
 
     def needed_side(self, width: int, height: int) -> int | None:
         side: int = self._processor.image_processor.long_side(width, height)
@@ -100,7 +100,7 @@ class Phi3VEngine:
 
     def prepare(self, image: Image.Image) -> phi3v.Seen:
         on_gpu = self.model.device.type == "cuda"
-        # The pixels wait in the model's own precision: half the memory ahead of a GPU.
+        # Pixels are queued in the model's own precision: half the memory while they wait for a GPU.
         return phi3v.Seen.of(self._processor.image_processor(image), dtype=self._dtype, pin=on_gpu)
 
     def question(self, prepared: phi3v.Seen, request: CaptionRequest) -> phi3v.Request:
@@ -174,13 +174,13 @@ class SpreadPhi3VEngine:
 
 
 def _left_padded(rows: list[torch.Tensor], value: int) -> torch.Tensor:
-    """[1, L] tensors of several lengths as one [B, longest], the content at the right."""
+    """[1, L] tensors of several lengths as one [B, longest], each padded at its left."""
     longest = max(row.shape[1] for row in rows)
     return torch.cat([torch.nn.functional.pad(row, (longest - row.shape[1], 0), value=value) for row in rows])
 
 
 def stored_dtype(folder: Path) -> str | None:
-    """The precision that the checkpoint says it is in; what is wrong with it is said when it is loaded."""
+    """The precision that the checkpoint names, if readable; loading it reports what is wrong with it."""
     try:
         config = _config(folder)
     except (OSError, ValueError):
@@ -199,7 +199,7 @@ ROOM_BESIDE_WEIGHTS_BYTES = 2 << 30
 
 
 def _device_map(folder: Path, place: Placement) -> str | dict[str, str]:
-    """All on the one device where it fits; else accelerate spreads what does not over the CPU's memory."""
+    """All on the one device if it fits; otherwise accelerate puts the rest into the CPU's memory."""
     if place.device.startswith("cuda") and place.quantization == "none":
         free, _ = torch.cuda.mem_get_info(place.device)
         weights = sum(file.stat().st_size for file in folder.glob("*.safetensors"))

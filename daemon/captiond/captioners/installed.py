@@ -1,4 +1,4 @@
-"""Whether what runs a model in this process is installed at all; without it captiond can ask servers."""
+"""Whether PyTorch and transformers, which run a model here, are installed; without them, ask servers."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """The model on this machine: one thread owns it, callers queue for it.
 
-Whoever calls `ask` puts a question into the queue.  The model's thread takes as many as it has room for,
-and more whenever one is answered, so a busy daemon keeps the device full and a quiet one has no delay.
-With `keep_alive_seconds` it lets the model go when nobody asked for that long, and loads it for the next.
+`ask` puts a question into the queue.  The model's thread takes as many questions as it has room for, and
+more whenever one is answered, so a busy daemon keeps the device full and a quiet one has no delay.  With
+`keep_alive_seconds` the model is unloaded if no question came for that long, and loaded again for the next.
 This room turns what torch raises into verdicts; it never touches a file of the user's.
 """
 
@@ -45,11 +45,11 @@ class _Asked:
 
     question: Any
     completion: Future[Completion] = field(default_factory=Future)
-    is_alone: bool = False  # it was there when something went wrong: nobody shares the model with it now
+    is_alone: bool = False  # its batch failed before, so it shares no batch now
 
 
 class _CardLost(CannotStart):
-    """The device answers nothing more in this process, so that loading again would be in vain."""
+    """The device is lost to this process: loading the model again would fail too."""
 
 
 class LocalCaptioner:
@@ -69,8 +69,8 @@ class LocalCaptioner:
         keep_alive_seconds: float | None = None,
         open_engine: Callable[[Path, Placement, int], Engine] = open_engine,
     ) -> None:
-        """`batch_size` None chooses what fits, for `num_crops` and captions of `max_new_tokens`; either way
-        it is halved when memory runs out."""
+        """`batch_size`: None for what fits with `num_crops` and captions of `max_new_tokens`; either way it
+        is halved when memory runs out."""
         self._model_id = model_id
         self._revision = revision
         self._device = device
@@ -92,7 +92,7 @@ class LocalCaptioner:
         self._used_at = time.monotonic()
         self._closing = threading.Event()
         self._engine: Engine | None = None
-        self._weights = ""  # what tells a checkpoint from others in its place
+        self._weights = ""  # the checkpoint's signature: another one in the same folder differs
 
     @property
     def identity(self) -> ModelIdentity:
@@ -104,16 +104,16 @@ class LocalCaptioner:
 
     @property
     def capacity(self) -> int:
-        # All that the model works on at once, and as many ready to take their places.
+        # As many as the model works on at once, and the same number ready to follow.
         return 2 * (self._batch_size or 1)
 
     def gauges(self) -> Gauges:
-        device = self._identity.device  # known once a context is there, which asking would else make
+        device = self._identity.device  # known once CUDA has a context: mem_get_info would make one
         if device is None or not device.startswith("cuda"):
             return Gauges(download=self._downloads.now)
         try:
             free, total = torch.cuda.mem_get_info(device)
-        except RuntimeError:  # the card is lost; whoever asks the model next says so
+        except RuntimeError:  # the card is lost; the next question to the model reports it
             return Gauges()
         return Gauges(memory_used_bytes=total - free, memory_bytes=total)
 
@@ -126,11 +126,11 @@ class LocalCaptioner:
 
     def needed_side(self, width: int, height: int) -> int | None:
         engine = self._engine
-        # None also while the model is let go: a picture in full wakes it, and shows it the same.
+        # None also while the model is unloaded: the picture is decoded in full, to the same result.
         return None if engine is None else engine.needed_side(width, height)
 
     def prepare(self, picture: Picture) -> Any:
-        """The crops; on the caller's thread, so that many cores work ahead of one device."""
+        """The crops, made on the caller's thread, so that many cores work ahead of one device."""
         use_one_core()
         with self._in_use() as engine:
             return engine.prepare(picture.image)
@@ -152,7 +152,7 @@ class LocalCaptioner:
         ]
 
     def _queued(self, prepared: Any, requests: Sequence[CaptionRequest]) -> list[_Asked]:
-        """One behind the other, so that the model meets them together."""
+        """Queue the questions one behind the other, so that the model gets them together."""
         with self._in_use() as engine:
             asked = [_Asked(engine.question(prepared, request)) for request in requests]
             with self._lock:
@@ -162,7 +162,7 @@ class LocalCaptioner:
 
     @contextmanager
     def _in_use(self) -> Iterator[Engine]:
-        """The model, which is not let go meanwhile; loaded again where it was."""
+        """The model, which stays loaded while this lasts; it is loaded again if it was unloaded."""
         with self._lock:
             self._users += 1
         try:
@@ -174,11 +174,11 @@ class LocalCaptioner:
 
     def close(self) -> None:
         self._closing.set()
-        # Not waited for: it may be in the middle of a download.  Nobody asks it any more.
+        # No wait for the thread: it may be in the middle of a download, and no caller asks any more.
         self._model_thread.shutdown(wait=False, cancel_futures=True)
 
     def _mind_idleness(self, keep_alive_seconds: float) -> None:
-        """On a thread of its own: have the model let go once it was idle for so long."""
+        """On a thread of its own: have the model unloaded once it was idle for so long."""
         while not self._closing.wait(self._seconds_left(keep_alive_seconds)):
             try:
                 self._model_thread.submit(self._let_go_if_idle, keep_alive_seconds)
@@ -195,7 +195,7 @@ class LocalCaptioner:
         return bool(self._users or self._is_serving or self._queue)
 
     def _see_to_it(self) -> None:
-        """Have the queue served, unless that is going on."""
+        """Have the queue served, unless it is being served already."""
         with self._lock:
             if self._is_serving or not self._queue:
                 return
@@ -204,7 +204,7 @@ class LocalCaptioner:
         serving.add_done_callback(self._served)
 
     def _served(self, serving: Future[None]) -> None:
-        """Nobody is left without an answer, whatever ended the serving."""
+        """Answer, fail or queue again every question in work, whatever ended the serving."""
         error = CancelledError() if serving.cancelled() else serving.exception()
         with self._lock:
             self._is_serving = False
@@ -215,8 +215,8 @@ class LocalCaptioner:
                 left += self._queue
                 self._queue.clear()
             elif not isinstance(error, Surroundings | CannotStart) and len(left) > 1:
-                # Some picture upset the model, and nobody knows which: each is asked by itself, so that one
-                # bad picture fails alone.
+                # One of these pictures made the model fail, and it is unknown which: each is asked by itself,
+                # so that the bad picture fails alone.
                 for asked in reversed(left):
                     asked.is_alone = True
                     self._queue.appendleft(asked)
@@ -225,7 +225,7 @@ class LocalCaptioner:
             asked.completion.set_exception(error or RuntimeError("the model gave no answer"))
         self._see_to_it()
 
-    # Below here only the model's thread.
+    # Everything below runs on the model's thread.
 
     def _serve(self) -> None:
         """Answer until the queue is empty; when memory runs out, put what is unanswered back into it."""
@@ -247,7 +247,7 @@ class LocalCaptioner:
             torch.cuda.empty_cache()
 
     def _shrink(self, size: int, error: Exception) -> None:
-        """Half as many at once from now on; those in work are asked again, in their order."""
+        """Halve the batch size from now on; the questions in work are asked again, in their order."""
         if size == 1:
             raise Surroundings(
                 f"out of memory on {self._identity.device}: {error}", advice=_MEMORY_ADVICE
@@ -283,7 +283,7 @@ class LocalCaptioner:
             raise
 
     def _awake(self) -> Engine:
-        """The model, loaded again where it was let go."""
+        """The model, loaded again if it was unloaded."""
         if self._engine is None:
             log.info("loading the model again", model=self._identity.id)
             try:
@@ -329,7 +329,7 @@ class LocalCaptioner:
             raise self._unloadable(error) from error
         except Exception as error:  # the libraries raise anything for what they cannot load
             raise self._unloadable(error) from error
-        # Loaded again, it is to be the same one: not the CPU for a card that is gone, not another commit.
+        # Fixed for loading it again: a lost card must not become the CPU, nor this commit another one.
         self._batch_size, self._device = batch_size, place.device
         self._revision, self._weights = checkpoint.revision, checkpoint.signature
         self._identity = ModelIdentity(
@@ -368,13 +368,13 @@ class LocalCaptioner:
 
 
 def _is_out_of_memory(error: RuntimeError) -> bool:
-    """Also where torch has no class of its own for it: on the CPU, in cuBLAS, and outside its allocator."""
+    """True also if torch has no class of its own for it: on the CPU, in cuBLAS, and outside its allocator."""
     said = str(error)
     return isinstance(error, torch.OutOfMemoryError) or any(words in said for words in _NO_MEMORY)
 
 
 def _lost(device: str | None, error: Exception) -> _CardLost:
-    """The card fell off its bus, or a kernel failed: CUDA answers nothing else in this process."""
+    """The card fell off its bus, or a kernel failed: every CUDA call of this process fails from now on."""
     return _CardLost(
         f"{device} is lost to this process: {str(error).splitlines()[0]}",
         exit_code=ExitCode.TRY_AGAIN,

@@ -1,6 +1,6 @@
 """What `captiond bench` measures: our own network on this machine, with its weights or with random ones.
 
-It yields what it finds as it finds it, and prints nothing.
+It yields each result as it comes, and prints nothing.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ CARD_GIGABYTES = (4, 6, 8, 12, 16, 24, 48, 80)
 
 
 class Fit(NamedTuple):
-    """The most pictures at once on a card that nobody else uses; 0 if not even one fits."""
+    """The most pictures at once on a card that nothing else uses; 0 if not even one fits."""
 
     card_gigabytes: int
     quantization: str
@@ -35,15 +35,15 @@ class Bench:
 
     def __init__(self, model: phi3v.Phi3VForCausalLM, fits: int | None) -> None:
         self.model = model
-        self.fits = fits  # what batch_size auto would be, if it is known
+        self.fits = fits  # what batch_size auto would be, if known
         self.rates = speed.rates(model.device, model.dtype)
-        self.too_large: list[tuple[int, int]] = []  # batch size and crops that memory ran out at
+        self.too_large: list[tuple[int, int]] = []  # batch sizes and crops at which memory ran out
         self._decoder = phi3v.Decoder(model, ())
 
     def measured(
         self, batch_sizes: Sequence[int], crops: Sequence[int], *, new_tokens: int, rounds: int
     ) -> Iterator[speed.Measured]:
-        """One after the other; the larger batches are left out where memory runs out."""
+        """Measure one after the other; if memory runs out, larger batches are left out."""
         for num_crops in crops:
             for batch_size in sorted(batch_sizes):
                 try:
@@ -74,11 +74,11 @@ def open_bench(
 ) -> Bench:
     """The configured checkpoint, or with `random_size` a network of that size made on the device.
 
-    Raises CannotStart for a model of another family, or one that is spread over several devices.
+    Raises: CannotStart, if the model is of another family or is spread over several devices.
     """
     try:
         if random_size is not None:
-            # As the published checkpoint is stored.
+            # The published checkpoint is stored in bfloat16.
             place = placement(device, dtype, quantization, "bfloat16")
             return Bench(speed.random_model(random_size, torch.device(place.device), place.dtype), None)
         folder = locate(model_id, revision).folder

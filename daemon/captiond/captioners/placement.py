@@ -18,9 +18,9 @@ class Placement(NamedTuple):
 
 
 def placement(device: str, dtype: str, quantization: str, stored: str | None = None) -> Placement:
-    """What `auto` means here: the first device there is, and the precision that it computes fast.
+    """What `auto` means here: the first device there is, and a precision in which it is fast.
 
-    `stored` is the checkpoint's own precision: a CPU is not asked for less than that.
+    `stored`: the checkpoint's own precision; on a CPU `auto` means no lower one.
     """
     if device == "auto":
         device = (

@@ -1,4 +1,4 @@
-"""How a checkpoint's processor is loaded, and how families are asked whose checkpoints do not say it."""
+"""Loads a checkpoint's processor, and says how to ask families whose checkpoints do not say it."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ from transformers.models.auto.processing_auto import PROCESSOR_MAPPING
 from captiond.captioners.unloadable import NotAskable
 
 AS_ASKED = "as asked"
-# Families made for captions, which have no chat template: what each was trained to be told beside the
-# picture, None where nothing is.  Whatever is asked of them, they describe it, but those AS_ASKED.
+# Captioning families without a chat template: the prompt that each was trained on, None if the picture is
+# all.  They describe the picture whatever the question is; only those with AS_ASKED get the question.
 PROMPTS: dict[str, str | None] = {
     "blip": None,
     "blip-2": "",
@@ -39,7 +39,10 @@ PROMPTS: dict[str, str | None] = {
 
 
 def load(folder: Path, config: PreTrainedConfig) -> Any:
-    """The checkpoint's processor.  Raises NotAskable if nobody knows how to ask the model."""
+    """The checkpoint's processor.
+
+    Raises: NotAskable, if neither the checkpoint nor PROMPTS says how to ask the model.
+    """
     known: Any = PROCESSOR_MAPPING.get(type(config), None)
     is_by_heart = config.model_type in PROMPTS
     if known is not None and "video_processor" in known.get_attributes() and not find_spec("torchvision"):
@@ -55,7 +58,7 @@ def load(folder: Path, config: PreTrainedConfig) -> Any:
 
 
 class Pair:
-    """A processor for families that have none: of the picture, and of the words that come back."""
+    """For families without a processor: an image processor, and a tokenizer for the words that come back."""
 
     chat_template = None
 
@@ -72,9 +75,9 @@ class Pair:
 
 
 class NoVideos:
-    """In the place of a video processor, which needs torchvision: it is never shown a video."""
+    """Stands in for a video processor, which needs torchvision: captiond never shows it a video."""
 
-    num_frames = fps = None  # SmolVLM's template is told them, also where there is no video
+    num_frames = fps = None  # SmolVLM's processor gives these to its template even without a video
 
 
 def _for_pictures(known: Any) -> Any:
@@ -100,7 +103,7 @@ def _for_pictures(known: Any) -> Any:
             parts.insert(names.index("video_processor"), NoVideos())
             return parts
 
-        def __repr__(self) -> str:  # which says all that is in it, as JSON
+        def __repr__(self) -> str:  # the base class's dumps all that is in it as JSON
             return str(known.__name__)
 
         def check_argument_for_proper_class(self, argument_name: str, argument: Any) -> Any:

@@ -1,9 +1,9 @@
 """The model behind servers that speak OpenAI's chat completions: vLLM, SGLang, llama.cpp, Ollama and so on.
 
 Of several servers the least busy one is asked; one in trouble is left out for a while and its questions go to
-the others, so that work stops only where none answers.  It knows nothing of batches: the servers make those
-from the requests in flight.  Trouble with a server is trouble for everybody and never charged to a picture,
-unless the server keeps failing on that picture while it serves others.
+the others, so that work stops only if none answers.  It knows nothing of batches: the servers make those from
+the requests in flight.  Trouble with a server concerns every picture and is charged to none, unless the
+server keeps failing on one picture while it serves others.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class Prepared:
 
 @dataclass(slots=True, eq=False)
 class _Member:
-    """A server, and how it fares."""
+    """A server and its state."""
 
     server: Server
     asked: int = 0  # questions on their way to it
@@ -70,9 +70,9 @@ class RemoteCaptioner:
         ca_file: Path | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`base_url` ends where the API does: http://vllm:8000/v1.  `max_concurrency` is for each server.
+        """`base_url` includes the API's version: http://vllm:8000/v1.  `max_concurrency` is for each server.
 
-        Raises CannotStart for a proxy or certificates that cannot be used.
+        Raises: CannotStart, if the proxy or the certificates cannot be used.
         """
         urls = [base_url] if isinstance(base_url, str) else list(base_url)
         self._asking = Asking(model_id, api_key, max_concurrency, timeout_seconds, max_side, proxy, ca_file)
@@ -87,7 +87,7 @@ class RemoteCaptioner:
 
     @property
     def is_loaded(self) -> bool:
-        return True  # the servers' affair
+        return True  # loading is the servers' affair
 
     @property
     def capacity(self) -> int:
@@ -95,7 +95,7 @@ class RemoteCaptioner:
 
     @property
     def may_be_blind(self) -> bool:
-        """Whether `load` was told the same about two pictures that have nothing in common."""
+        """Whether `load` got the same answer about two pictures that have nothing in common."""
         return any(member.server.may_be_blind for member in self._members)
 
     def gauges(self) -> Gauges:
@@ -107,7 +107,7 @@ class RemoteCaptioner:
         )
 
     def load(self) -> None:
-        """All are tried; one that cannot be reached is left out as long as another answers."""
+        """Try all servers; one that cannot be reached is left out as long as another answers."""
         troubles: list[Surroundings] = []
         for member in self._members:
             try:
@@ -131,7 +131,7 @@ class RemoteCaptioner:
         member.is_loaded = True
 
     def needed_side(self, width: int, height: int) -> int | None:
-        # Whoever decodes keeps twice as many, and what came so is sent as it is.
+        # The decoder keeps twice as many pixels, and such a picture is sent without reducing it again.
         return self.wish.least_side // 2
 
     def prepare(self, picture: Picture) -> Prepared:
@@ -148,7 +148,7 @@ class RemoteCaptioner:
         return Prepared(encoded.jpeg)
 
     def fingerprint(self, prepared: Prepared) -> bytes:
-        # Of several servers with one model it does not matter which one answers.
+        # If several servers have one model, it does not matter which of them answers.
         origin = self._members[0].server.url if len(self._members) == 1 else ""
         return fingerprint_of(self._identity, origin, hashlib.sha256(prepared.jpeg).digest())
 
@@ -159,7 +159,7 @@ class RemoteCaptioner:
     def ask_all(
         self, prepared: Prepared, requests: Sequence[CaptionRequest]
     ) -> list[Answer | Rejected | TryLater]:
-        """One after the other, so that a server still has in mind what it read of the picture."""
+        """Ask one after the other, so that a server's prefix cache still holds the picture."""
         found: list[Answer | Rejected | TryLater] = []
         before: _Member | None = None
         for request in requests:
@@ -180,7 +180,7 @@ class RemoteCaptioner:
     def _asked(
         self, prepared: Prepared, request: CaptionRequest, before: _Member | None
     ) -> tuple[Answer, _Member]:
-        """By the server that was asked before, if it fares well; else by the least busy one, and so on."""
+        """Ask the server that answered before, if it is well, else the least busy one, and so on."""
         tried: list[_Member] = []
         while True:
             member = self._chosen(tried, before, request.server)
@@ -200,9 +200,9 @@ class RemoteCaptioner:
                     member.asked -= 1
 
     def _chosen(self, tried: Sequence[_Member], before: _Member | None, server: str | None = None) -> _Member:
-        """Of those that were not tried; one that is left out comes last, or once its time is over.
+        """The next server to try; one that is left out comes last until its absence is over.
 
-        `server`: the one that is meant, if it was not tried yet.
+        `server`: the address to prefer, if it was not tried yet.
         """
         with self._choosing:
             now = self._clock()
@@ -211,7 +211,7 @@ class RemoteCaptioner:
             present = [member for member in left if member.absent_until <= now] or left
             member = before if before in present else min(present, key=_busyness)
             assert member is not None
-            if member.absence_seconds:  # others do not try it as well, until it is known how it fares
+            if member.absence_seconds:  # no other caller tries it until this one knows whether it is well
                 member.absent_until = now + member.absence_seconds
             member.asked += 1
             member.asked_ever += 1
@@ -223,7 +223,7 @@ class RemoteCaptioner:
         return member.server.ask(prepared.jpeg, request)
 
     def _load_later(self, member: _Member) -> None:
-        """One that was not there at the start.  With another model it stays out, and the others serve."""
+        """Load a server that was not there at the start.  If it has another model, it stays left out."""
         try:
             self._load(member)
         except CannotStart as wrong:
@@ -263,5 +263,5 @@ class RemoteCaptioner:
 
 
 def _busyness(member: _Member) -> tuple[int, int]:
-    """Of two that are idle the one goes first that did less: also one that comes back."""
+    """Of two idle servers the one that was asked less often goes first: also one that has come back."""
     return member.asked, member.asked_ever

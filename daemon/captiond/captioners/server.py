@@ -1,7 +1,7 @@
 """One chat-completions server: what is sent to it, what is in flight, and what its answers mean.
 
-It sends a JPEG of the picture and the prompt, never the file, its name or its metadata.  It knows of no other
-server; trouble with this one is a verdict like any other.
+This room sends a JPEG of the picture and the prompt, never the file, its name or its metadata.  It knows of
+no other server, and reports trouble with this one as a verdict.
 """
 
 from __future__ import annotations
@@ -34,12 +34,12 @@ log = structlog.get_logger(__name__)
 CONNECT_SECONDS = 10.0
 LARGEST_ANSWER_BYTES = 4_000_000
 REMEMBERED_FAILURES = 10_000
-# An idle connection is let go before the server may do so (uvicorn: after 5 s), since a request that meets
-# a connection being closed fails.
+# We close an idle connection before the server does (uvicorn: after 5 s), since a request on a connection
+# that the server is closing fails.
 KEEP_ALIVE_SECONDS = 2.0
 
 BUSY = frozenset({429, 503})
-ENOUGH_REFUSALS = 3  # of a schema; a server that says what is wrong with it needs to say so once
+ENOUGH_REFUSALS = 3  # server faults on a schema until it is given up; one outright refusal is enough
 
 # Ways to ask a reasoning model for its answer alone: vLLM, SGLang and llama.cpp know the first field, OpenAI
 # and Ollama the second.  Some servers refuse what they do not know, so `load` finds out which are taken.
@@ -69,7 +69,7 @@ class Asking:
 
     @property
     def wish(self) -> JpegWish:
-        """Reduced in whole steps, which costs little, a picture may come out somewhat smaller."""
+        """A picture may come out somewhat smaller than `max_side`: reducing in whole steps costs little."""
         return JpegWish(self.max_side, self.max_side * 2000 // 2048, quality=90)
 
 
@@ -98,25 +98,25 @@ class Server:
             | ({"Authorization": f"Bearer {key}"} if key else {}),
         )
         self._addresses = {path: httpx.URL(self.url + path) for path in ("/models", "/chat/completions")}
-        # Whoever waits for a connection waits here, so that its time begins with its request.
+        # Callers wait here for a connection, so that a request's timeout begins with the request itself.
         self._in_flight = threading.BoundedSemaphore(most)
         self._closing = threading.Event()
         self._no_thinking = NO_THINKING[0]
-        self._side = asking.max_side  # less where its context takes no more
+        self._side = asking.max_side  # less if the server's context holds no larger picture
         self._counting = threading.Lock()
         self._requests = self._requests_in_flight = self._requests_repeated = 0
-        self._answers = 0  # how many it gave
-        self._schema_refusals = 0  # one after the other, each by a server that answers without one
+        self._answers = 0  # given so far
+        self._schema_refusals = 0  # in a row; each time the server answered without the schema
         self._failures: dict[bytes, int] = {}  # JPEG's digest -> `_answers` when it failed on that picture
         self.may_be_blind = False
-        self.model: str | None = None  # which one answers, in its own words
+        self.model: str | None = None  # which model answers, in the server's own words
 
     @property
     def load_now(self) -> Load:
         return Load(self._requests, self._requests_in_flight, self._requests_repeated)
 
     def close(self) -> None:
-        self._closing.set()  # whoever waits for a busy server waits no more
+        self._closing.set()  # ends the wait of callers whose server is busy
         self._client.close()
 
     @property
@@ -126,15 +126,15 @@ class Server:
     # ---- at the start --------------------------------------------------------------------------
 
     def load(self) -> None:
-        """Find out how it is asked and whether it sees, with a picture as large as any that will be sent.
+        """Find out how to ask it and whether it sees, with a picture as large as any that will be sent.
 
-        Raises CannotStart if it takes no pictures, Surroundings if it cannot be asked now.
+        Raises: CannotStart, if it takes no pictures; Surroundings, if it cannot be asked now.
         """
         try:
             red = self._first_answer()
             blue = self._said(self._plain("blue"), PROBE).text
         except Rejected as rejected:
-            # A picture without any fault: the server takes none, and would refuse the whole inbox one by one.
+            # The picture has no fault: so the server takes none, and would refuse the whole inbox one by one.
             is_long = isinstance(rejected, troubles.TooLong)
             raise CannotStart(
                 f"the model {self._asking.model_id} on {self.url} takes no pictures: {rejected.message}",
@@ -148,7 +148,7 @@ class Server:
                 odd.message, advice="Is model.base_url right?  It usually ends in /v1."
             ) from odd
         except troubles.ModelNotThere as trouble:
-            # Asked only now: `transformers serve` fails to list its models where it has none in a cache.
+            # Asked only now: `transformers serve` fails to list its models if it has none in its cache.
             known = self._known_models()
             if known and self._asking.model_id not in known:
                 raise Surroundings(
@@ -166,7 +166,7 @@ class Server:
             )
 
     def _first_answer(self) -> str:
-        """What it says of a picture in full size; of a smaller one where its context takes no more."""
+        """Its answer about a picture in full size, or about a smaller one if its context holds no more."""
         while True:
             try:
                 return self._with_most_fields()
@@ -182,7 +182,7 @@ class Server:
             )
 
     def _with_most_fields(self) -> str:
-        """Asked with the most of NO_THINKING that it takes."""
+        """Its answer with as many fields of NO_THINKING as it takes."""
         for self._no_thinking in NO_THINKING:
             try:
                 return self._said(self._plain("red"), PROBE).text
@@ -195,7 +195,7 @@ class Server:
         raise AssertionError("the last way has no field that could be refused")
 
     def _known_models(self) -> list[str]:
-        """What it says it has; nothing where it keeps no list, or fails to."""
+        """The models it lists; none if it keeps no list, or fails to give it."""
         try:
             with self._in_flight:
                 _, _, body = self._send("GET", "/models", None)
@@ -206,7 +206,7 @@ class Server:
     # ---- asking --------------------------------------------------------------------------------
 
     def ask(self, picture: bytes, request: CaptionRequest) -> Reply:
-        """`picture` as a JPEG.  Raises like Captioner.ask."""
+        """`picture`: a JPEG.  Raises what `Captioner.ask` raises."""
         picture = self._fitted(picture)
         if request.schema is not None:
             return self._held_to_schema(picture, request)
@@ -217,9 +217,9 @@ class Server:
             raise
 
     def _held_to_schema(self, picture: bytes, request: CaptionRequest) -> Reply:
-        """Asked without the schema where the server refuses it or fails on it, before it is blamed for that.
+        """Ask with the schema; if the server refuses it or fails on it, without, before blaming the picture.
 
-        A picture is not sent smaller for this: whoever asks can ask for less.
+        If this is too long the picture is not sent smaller: the caller can ask for less.
         """
         refused: Verdict | None = None
         if self._takes_schemas:
@@ -244,7 +244,7 @@ class Server:
         return self._schema_refusals < ENOUGH_REFUSALS
 
     def _said_or_smaller(self, picture: bytes, request: CaptionRequest) -> Reply:
-        """Once at half the size: what is said to be too long otherwise is the picture's own affair."""
+        """Ask; if that is too long, once more at half the size.  If that is too long too, it is rejected."""
         try:
             return self._said(picture, request)
         except troubles.TooLong as refused:
@@ -255,10 +255,10 @@ class Server:
                 raise refused from None
 
     def _must_serve_others(self, verdict: Rejected | TryLater) -> None:
-        """Surroundings if a plain picture fares no better.
+        """Raises: Surroundings, if a plain picture gets no answer either.
 
-        Started anew with another model, or with too little context, or behind a proxy that shows a page of
-        its own, it would have the whole inbox set aside.
+        Otherwise a server restarted with another model or with too little context, or a proxy in front that
+        shows a page of its own, would have the whole inbox set aside.
         """
         try:
             self._said(self._plain("red"), PROBE)
@@ -302,7 +302,7 @@ class Server:
         return f"{self.url} (by the proxy {self._proxy})" if self._proxy else self.url
 
     def _blame(self, picture: bytes, trouble: Verdict) -> Verdict:
-        """Whether it is the server, or this picture that the server fails on while it serves others.
+        """The verdict: trouble of the server, or of this picture if the server answered others since.
 
         Without this, one picture that a server answers with 500 would make the daemon pause for ever.
         """
@@ -360,7 +360,7 @@ class Server:
         return picture if self._side == self._asking.max_side else _reduced(picture, self._side)
 
     def _plain(self, colour: str) -> bytes:
-        """As large as any picture that is sent: what a model reads of it hangs on its size alone."""
+        """A plain picture as large as any that is sent: size alone decides how many tokens it takes."""
         buffer = io.BytesIO()
         Image.new("RGB", (self._side, max(1, self._side * 3 // 4)), colour).save(buffer, "JPEG", quality=90)
         return buffer.getvalue()
@@ -372,7 +372,7 @@ def _size(picture: bytes) -> tuple[int, int]:
 
 
 def _reduced(picture: bytes, side: int) -> bytes:
-    """A JPEG of ours again, at most that long."""
+    """The picture as a new JPEG, at most that long."""
     if max(_size(picture)) <= side:
         return picture
     with Image.open(io.BytesIO(picture), formats=["JPEG"]) as opened:

@@ -1,8 +1,8 @@
 """How many cores torch uses on which thread.
 
-Pictures are prepared on many threads at once, and each would else start a team of its own as large as the
-machine: one picture took 33 ms with one thread and 50 with sixteen.  The model's thread has all cores that
-the process may use, or as many as OMP_NUM_THREADS says.
+Pictures are prepared on many threads at once, and each would otherwise start as many OpenMP threads as the
+machine has cores: one picture took 33 ms with one thread and 50 with sixteen.  The model's thread has all
+cores that the process may use, or as many as OMP_NUM_THREADS says.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import torch
 
 from captiond.support.cores import cores
 
-# Asked when this room is first imported: later a new thread's own default is what another has set last.
+# Read when this module is first imported: later a new thread's default is what another thread set last.
 ALL_CORES = min(torch.get_num_threads(), cores())
 
 _here = threading.local()
@@ -33,6 +33,6 @@ def _use(count: int) -> None:
     if getattr(_here, "count", None) == count:
         return
     torch.set_num_threads(count)
-    # Asked, torch makes up its mind for this thread; unasked, it would follow whatever another sets later.
+    # The query fixes the number for this thread; without it, torch follows what another thread sets later.
     torch.get_num_threads()
     _here.count = count

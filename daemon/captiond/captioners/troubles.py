@@ -10,7 +10,7 @@ from captiond.captioners.chat import complaint
 from captiond.errors import Rejected, Surroundings, TryLater, Verdict
 
 ABOUT_THE_PICTURE = frozenset({400, 413, 415, 422})
-# As vLLM, SGLang, llama.cpp, Ollama and OpenAI say that a prompt does not fit.
+# How vLLM, SGLang, llama.cpp, Ollama and OpenAI say that a prompt does not fit.
 _TOO_LONG = re.compile(
     r"context[ _](length|size|window)|maximum (context|model) length|max_model_len|n_ctx|exceed_context"
     r"|exceed\w* .{0,40}(context|token)|too (long|many tokens)|longer than the (maximum|model)",
@@ -23,7 +23,7 @@ class ModelNotThere(Surroundings):
 
 
 class Fails(Surroundings):
-    """The server says that it met a fault of its own."""
+    """The server reports a fault of its own."""
 
 
 class TooLong(Rejected):
@@ -107,7 +107,7 @@ def of_transport(error: httpx.TransportError, *, server: str, proxy: str | None)
 
 
 def _reason(said: str) -> str:
-    """Out of OpenSSL's words: [SSL: ...] certificate verify failed: self-signed certificate (_ssl.c:1006)"""
+    """The reason in OpenSSL's [SSL: ...] certificate verify failed: self-signed certificate (_ssl.c:1006)"""
     return said.partition("verify failed: ")[2].partition(" (_ssl")[0] or said
 
 
@@ -127,7 +127,7 @@ def of_error_inside(body: bytes, server: str) -> Verdict:
 
 
 def of_every_picture(verdict: Rejected | TryLater) -> Surroundings:
-    """What was said of one picture, and is no better for a plain one."""
+    """The verdict on the server if a plain picture met the same as this one."""
     if isinstance(verdict, Rejected):
         return Surroundings(
             f"the server takes no pictures any more: {verdict.message}",

@@ -8,7 +8,7 @@ SERVER = "or give the model to a server that has it (model.backend: openai)"
 
 
 class NotAskable(ValueError):
-    """The checkpoint says nowhere how the model is asked, and it is none of a family that we know."""
+    """The checkpoint does not say how to ask the model, and its family is not in `processors.PROMPTS`."""
 
 
 def advice(error: Exception) -> str:

@@ -25,11 +25,14 @@ def client_for(
     url: str, *, proxy: str | None, ca_file: Path | None, timeout: httpx.Timeout, limits: httpx.Limits,
     headers: Mapping[str, str],
 ) -> httpx.Client:  # fmt: skip
-    """A client for one server; `proxy` as `proxy_for` found it.  Raises CannotStart for what is of no use."""
+    """A client for one server; `proxy` comes from `proxy_for`.
+
+    Raises: CannotStart, if the proxy or `ca_file` cannot be used.
+    """
     transport = httpx.HTTPTransport(
         verify=_trusting(ca_file), limits=limits, proxy=_checked(proxy) if proxy else None
     )
-    # With a transport of ours httpx asks the environment for no proxy.
+    # If it is given a transport, httpx does not read proxies from the environment.
     return httpx.Client(transport=transport, timeout=timeout, headers=dict(headers))
 
 
@@ -48,7 +51,7 @@ def proxy_for(url: str, wanted: str | None) -> str | None:
 
 
 def shown(proxy: str) -> str:
-    """Its address without the password that it may hold."""
+    """The proxy's address without the password that it may hold."""
     address = urlsplit(proxy)
     return (address.hostname or "?") + (f":{address.port}" if address.port else "")
 
@@ -87,7 +90,7 @@ def _trusting(ca_file: Path | None) -> ssl.SSLContext:
         return context
     try:
         context.load_verify_locations(cafile=os.fspath(ca_file))
-    except (OSError, ssl.SSLError) as error:  # which is an OSError of its own kind
+    except (OSError, ssl.SSLError) as error:  # SSLError is an OSError, named for the reader
         raise CannotStart(
             f"`model.ca_file` ({ca_file}) holds no certificate that can be read: {error}",
             exit_code=ExitCode.WRONG_SETTINGS,

@@ -1,8 +1,8 @@
 """From a model id to a folder with the whole checkpoint in it.
 
 `demo` is the checkpoint that ships with captiond, a path is a folder of yours, anything else is a
-repository on the Hugging Face Hub.  What the cache holds whole is used without asking the network; what is
-missing is downloaded once.  Nothing here looks into the weights, and no code from a repository is run.
+repository on the Hugging Face Hub.  A checkpoint that the cache holds whole is used without the network;
+missing files are downloaded once.  Nothing here looks into the weights, and no code from a repository is run.
 """
 
 from __future__ import annotations
@@ -43,11 +43,11 @@ ANSWER_WITHIN_SECONDS = 10.0
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
     folder: Path
-    revision: str | None  # the commit, for what came from the Hub
+    revision: str | None  # the commit, if it came from the Hub
 
     @property
     def signature(self) -> str:
-        """Another one where a folder holds another checkpoint than before; names, sizes and times tell."""
+        """Changes if the folder holds another checkpoint than before, by names, sizes and times."""
         if self.revision is not None:
             return self.revision
         files = sorted(file for pattern in FILES for file in self.folder.glob(pattern))
@@ -57,8 +57,8 @@ class Checkpoint:
 def locate(model_id: str, revision: str | None, downloads: Downloads | None = None) -> Checkpoint:
     """The folder of `model_id`, downloaded if need be; `downloads` tells how far that is.
 
-    Raises CannotStart: 78 for a folder or repository that does not exist or may not be read, 75 when the
-    Hub cannot be reached.
+    Raises: CannotStart, with 78 if the folder or repository does not exist or may not be read, with 75 if
+    the Hub cannot be reached.
     """
     if model_id == "demo":
         return Checkpoint(demo.checkpoint_path(), None)
@@ -109,7 +109,7 @@ def _download(model_id: str, revision: str | None, downloads: Downloads) -> Chec
     if not sys.stderr.isatty():
         disable_progress_bars()  # a bar in a journal is a hundred lines of nothing
     try:
-        # One question first: snapshot_download alone retries a dead network for 23 s before it says so.
+        # Ask the Hub once first: snapshot_download alone retries a dead network for 23 s before it fails.
         repository = HfApi().model_info(
             model_id, revision=revision, timeout=ANSWER_WITHIN_SECONDS, files_metadata=True
         )
@@ -127,7 +127,7 @@ def _download(model_id: str, revision: str | None, downloads: Downloads) -> Chec
         ) from error
     except (RepositoryNotFoundError, RevisionNotFoundError, HFValidationError) as error:
         raise _no_such_model(model_id, revision, "the Hugging Face Hub does not know it") from error
-    except (OSError, NetworkError) as error:  # offline mode is an OSError, too
+    except (OSError, NetworkError) as error:  # the hub's offline mode raises an OSError
         raise _cannot_be_had(model_id, revision, error) from error
     return Checkpoint(folder, folder.name)
 

@@ -1,6 +1,6 @@
-"""What a model said is judged here, before anybody believes it: fixed, asked for again, or marked.
+"""Judges what a model said before it is delivered: a text is fixed, asked for again, or marked.
 
-This room is fed with text, question and facts alone, and knows no picture, server or file.  `judge` takes one
+This room gets text, question and facts alone, and knows no picture, server or file.  `judge` takes one
 answer, `best` chooses among several, `next_request` says what to ask next.  Nothing here raises for any text,
 and a text that comes out is a fixed point: judged again, it stays the same.  The order is
 

@@ -1,7 +1,7 @@
 """What the user bans: words, or regular expressions between slashes, each tried within a time limit.
 
-A word counts whole, whatever its case; in scripts that are written without spaces it counts wherever it
-stands.  The library `regex` tries the patterns, since the standard one cannot be stopped.
+A word matches whole words only, in any case; in scripts that are written without spaces it matches anywhere.
+The library `regex` tries the patterns, since the standard one cannot be stopped.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ class Banned:
 
     @classmethod
     def of(cls, written: Iterable[str]) -> Banned:
-        """Raises: WrongPattern."""
+        """Raises: WrongPattern, if one of them cannot be understood."""
         return cls(tuple((one, _compiled(one)) for one in written if one.strip()))
 
     def found_in(self, text: str) -> tuple[str | None, tuple[str, ...]]:
-        """The first that `text` holds, as the user wrote it; and those that took too long to tell."""
+        """The first one that `text` holds, as the user wrote it; and those that ran out of time."""
         slow: list[str] = []
         for written, pattern in self.patterns:
             try:

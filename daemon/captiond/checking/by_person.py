@@ -1,4 +1,4 @@
-"""What a person writes in the place of a model's texts: cleaned, and refused if it is over a limit.  Pure.
+"""What a person writes instead of a model's texts: cleaned, and refused if it is over a limit.  Pure.
 
 A model's text is cut to its limit.  A person's is not: they alone know what can be left out.
 """
@@ -17,9 +17,9 @@ from captiond.records import FieldName, Limits, Texts
 Words = str | Sequence[str] | None  # None: there is to be no such text
 Changes = Mapping[FieldName, Words]
 
-LONGEST_CAPTION = 4000  # characters; a JPEG holds 64 KiB of EXIF, and most of it is somebody else's
+LONGEST_CAPTION = 4000  # characters; a JPEG holds 64 KiB of EXIF, and other programs use most of it
 LONGEST_KEYWORD_BYTES = 64  # IPTC-IIM 4.2, 2:25
-_APART = ";"  # between keywords, wherever they stand in one line
+_APART = ";"  # separates keywords in each place that has them in one line
 
 
 class Unfit(Verdict):
@@ -27,9 +27,9 @@ class Unfit(Verdict):
 
 
 def changed(texts: Texts, changes: Changes, limits: Limits) -> Texts:
-    """`texts` with a person's words in the place of some; what stays the same is held to no limit.
+    """`texts` with a person's `changes`; a text that stays the same is held to no limit.
 
-    Raises Unfit.
+    Raises: Unfit, if a change cannot stand.
     """
     news = {name: words for name, words in changes.items() if differs(texts, {name: words})}
     told: dict[str, Any] = {name: _cleaned(name, words, limits) for name, words in news.items()}
@@ -39,12 +39,12 @@ def changed(texts: Texts, changes: Changes, limits: Limits) -> Texts:
 
 
 def differs(texts: Texts, was: Changes) -> bool:
-    """Is any of the texts another than these say?"""
+    """Whether any of `texts` differs from what `was` gives for it."""
     return any(_plain(name, getattr(texts, name)) != _plain(name, words) for name, words in was.items())
 
 
 def _plain(name: FieldName, words: Words) -> object:
-    """Equal for what means the same: of most texts, an empty one is none."""
+    """The words in a form to compare: for most texts an empty one equals None."""
     if words is None or isinstance(words, str):
         return words if words or name == "visible_text" else None
     return tuple(words) or None
@@ -62,13 +62,16 @@ def _cleaned(name: FieldName, words: Words, limits: Limits) -> str | tuple[str, 
     if name == "caption":
         return _within(_within(_some(line), LONGEST_CAPTION, what), limits.caption, what)
     most: int | None = getattr(limits, name)
-    if name == "visible_text":  # empty: there is nothing to be read
+    if name == "visible_text":  # an empty one says that there is nothing to be read
         return line if line is None else _within(line, most, what)
     return _within(line, most, what) if line else None
 
 
 def cleaned(text: str, what: str = "text") -> str:
-    """One line in NFC of what `characters` allows, as the model's texts are.  Raises Unfit."""
+    """One line in NFC of what `characters` allows, like the model's texts.
+
+    Raises: Unfit, if it holds half of a surrogate pair.
+    """
     if any(unicodedata.category(char) == "Cs" for char in text):
         raise Unfit(f"the {what} is text: this holds half of a surrogate pair")
     return " ".join(characters.line(text).split())
@@ -87,7 +90,7 @@ def _within(line: str, most: int | None, what: str) -> str:
 
 
 def _keywords(words: Sequence[str], most: int) -> tuple[str, ...]:
-    """Each once, as it came first."""
+    """The keywords, each once, spelt as it came first."""
     lines: dict[str, str] = {}
     for line in (cleaned(word, "keyword") for word in words):
         if _APART in line:
@@ -102,6 +105,6 @@ def _keywords(words: Sequence[str], most: int) -> tuple[str, ...]:
 
 
 def _paths_to(keywords: Sequence[str], paths: Sequence[str]) -> tuple[str, ...]:
-    """Those of the paths that lead to a keyword which is still there."""
+    """The paths that lead to a keyword which is still there."""
     leaves = {word.casefold() for word in keywords}
     return tuple(path for path in paths if path.rpartition("|")[2].strip().casefold() in leaves)

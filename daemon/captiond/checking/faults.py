@@ -10,10 +10,10 @@ from functools import cache
 from captiond.checking import phrases, scripts
 from captiond.checking.phrases import any_of
 
-_LOOKED_AT = 300  # characters at the beginning: a refusal says so at once
+_LOOKED_AT = 300  # characters at the beginning, where a refusal stands
 _NEAR = 140  # characters between "I cannot" and what it is about
-_GRAM, _TIMES = 4, 3  # so many words in a row, so often
-_RATIO, _LONG_BYTES = 4.0, 200  # zlib makes less than a quarter of more than 200 bytes
+_GRAM, _TIMES = 4, 3  # a loop: so many words in a row, so often
+_RATIO, _LONG_BYTES = 4.0, 200  # a loop: zlib makes less than a quarter of more than 200 bytes
 _RUN = re.compile(r"(\S)\1{24,}|(\S{2,12}?)\2{11,}")
 _UNSPACED_TIMES = re.compile(rf"((?=.{{0,30}}?[{scripts.UNSPACED}]).{{6,80}}?)\1\1")
 _ECHO_WORDS = 4
@@ -29,7 +29,7 @@ def is_refusal(text: str) -> bool:
 
 @cache
 def _refusals() -> tuple[re.Pattern[str], ...]:
-    """For each language, since "no" in one is a word of another."""
+    """One pattern for each language, since "no" in one is a word of another."""
     return tuple(_refusal(language) for language in phrases.languages())
 
 
@@ -75,7 +75,7 @@ def echo_of(text: str, prompt: str) -> str | None:
 
 
 def _is_part(said: list[str], asked: list[str]) -> bool:
-    """Is it a run of the prompt's own words, and most of one of its sentences?"""
+    """Is it a run of the prompt's own words, and long enough for an echo?"""
     if len(said) < _ECHO_WORDS or len(said) < len(asked) * (1 - _ECHO_SHARE):
         return False
     first = said[0]
@@ -91,7 +91,7 @@ def _behind(text: str, sentence: str) -> str | None:
 
 
 def is_loop(text: str) -> bool:
-    """Does it turn in circles: four words three times, a syllable without end, or hardly any news?"""
+    """Does it repeat itself: four words three times, a syllable without end, or hardly any new words?"""
     if _RUN.search(text) or is_compressible(text, _RATIO):
         return True
     if scripts.has_unspaced(text) and _UNSPACED_TIMES.search(text):

@@ -1,4 +1,4 @@
-"""From what came over the wire to a text: all that is no warning, since nothing is lost by it.  Pure."""
+"""From a raw answer to a text: every fix that needs no warning, since nothing is lost by it.  Pure."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from captiond import characters
 from captiond.checking import limits, markup, openings, turns
 from captiond.records import FieldName
 
-LONGEST = 4_000  # characters behind the thoughts that are looked at; the longest field holds half of that
+LONGEST = 4_000  # characters behind the thoughts that are read; the longest field holds half of that
 _SAYS = re.compile(r"\w|[^\x00-\xff\u2000-\u206f\u3000-\u303f\uff00-\uff0f]")  # more than punctuation
-_MOST_ROUNDS = 12  # what one fix uncovers, the next takes away: `"Caption: **A dog**"`
+_MOST_ROUNDS = 12  # one fix may uncover work for the next: `"Caption: **A dog**"`
 
 
 def fixed(said: str, field: FieldName) -> tuple[str, bool]:
-    """What an answer says, and whether it was too long to be looked at whole: one line, but of keywords.
+    """What an answer says, in one line except for keywords; and whether it was too long to be read whole.
 
-    Fixing it again changes nothing.  Empty where it says nothing, and where it is wrapped without end.
+    Fixing it again changes nothing.  Empty if it says nothing, or if its wrapping does not end.
     """
     said = turns.without_thoughts(said)
     text = _settled(limits.shortened(said, LONGEST))
@@ -24,7 +24,7 @@ def fixed(said: str, field: FieldName) -> tuple[str, bool]:
         before = text
         text = _once(text, field)
         if text == before and field != "keywords":
-            text = one_line(text)  # which may make a heading of two lines
+            text = one_line(text)  # two lines joined may look like a heading, so another round follows
         if text == before:
             says = field == "visible_text" or _SAYS.search(text) is not None
             return text if says else "", len(said) > LONGEST
@@ -36,13 +36,13 @@ def one_line(text: str) -> str:
 
 
 def _settled(said: str) -> str:
-    """Its lines, but for empty ones, each clean of what XML or a terminal cannot hold, with single blanks."""
+    """Its lines without empty ones, each without what XML or a terminal cannot hold, with single blanks."""
     lines = (one_line(line) for line in said.replace("\r", "\n").split("\n"))
     return "\n".join(line for line in lines if line)
 
 
 def _once(text: str, field: FieldName) -> str:
-    is_ours = field != "visible_text"  # which is to be the picture's own, quotation marks and all
+    is_ours = field != "visible_text"  # visible text stays as it is in the picture, quotation marks and all
     text = turns.first_turn(text, by_names=is_ours)
     text = _settled(markup.unfenced(text))
     if is_ours:

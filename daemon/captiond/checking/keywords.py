@@ -1,4 +1,4 @@
-"""From a list to keywords: split, cleaned, folded, held to limits, mapped to the user's own.  Pure."""
+"""From an answer's list to keywords: split, cleaned, folded, limited, mapped to the vocabulary.  Pure."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from captiond.checking.phrases import any_of, every
 from captiond.checking.plurals import are_forms_of_one
 from captiond.checking.records import Dropped, KeywordRules
 
-MOST_ITEMS = 500  # of one answer that are looked at
+MOST_ITEMS = 500  # of one answer that are read
 _LIST_WORDS, _SENTENCE_WORDS, _FEW = 3, 4, 3  # words of an item; parts of a line
-_LONGEST_UNSPACED = 12  # letters; more are a sentence where words have no spaces
+_LONGEST_UNSPACED = 12  # letters; in scripts without spaces between words, more are a sentence
 
 _NUMBERED = re.compile(
     r"(?:^|(?<=\s))[ \t]*\(?\d{1,2}(?:[.)]|[、．:：]|\s?[-–](?=\s|[^\W\d]))[ \t]*(?=\D)", re.MULTILINE
@@ -44,7 +44,7 @@ class _Kept:
 
 @dataclass(frozen=True, slots=True)
 class Keywords:
-    """`words` in the order of the answer, `paths` of those that stand in a tree of the vocabulary."""
+    """`words` in the order of the answer; `paths` of the words that are in a tree of the vocabulary."""
 
     words: tuple[str, ...]
     paths: tuple[str, ...]
@@ -54,7 +54,7 @@ class Keywords:
 def taken_from(
     text: str, rules: KeywordRules, *, prompt: str, language: str | None, is_cut: bool = False
 ) -> Keywords:
-    """The keywords of an answer.  Duplicates just go; whatever else is not kept is told with its reason.
+    """The keywords of an answer.  Duplicates go silently; every other dropped item is kept with its reason.
 
     `is_cut`: the token limit ended it, so that the last of several may be half a word.
     """
@@ -94,7 +94,7 @@ def _keep(item: str, path: str | None, kept: _Kept, most: int, *, english: bool)
 
 
 def _items(text: str, kept: _Kept) -> Iterator[str]:
-    """The parts of an answer, without what dresses them; whole sentences are dropped."""
+    """The parts of an answer, without markup around them; whole sentences are dropped."""
     count = 0
     for line in text.splitlines():
         parts = [_bare(part) for part in _SEPARATORS.split(_NUMBERED.sub("\n", line.strip().strip("[]{}")))]
@@ -112,24 +112,24 @@ def _items(text: str, kept: _Kept) -> Iterator[str]:
 
 
 def _is_sentence(parts: list[str]) -> bool:
-    """Of a line that ends like a sentence: does it begin like one, or have hardly more than a long part?"""
+    """For a line that ends like a sentence: does it begin like one, or has it few parts, one of them long?"""
     lengths = [len(part.split()) for part in parts]
     return lengths[:1] > [_LIST_WORDS] or (len(parts) <= _FEW and max(lengths, default=0) > _SENTENCE_WORDS)
 
 
 def _bare(part: str) -> str:
-    """Without quotation marks, numbers, bullets and full stops around it."""
+    """`part` without quotation marks, numbers, bullets and full stops around it."""
     part = unicodedata.normalize("NFC", " ".join(part.split()))
     bare = part.strip(_EDGES)
     if part.endswith(".") and re.search(r"(?:^|\s)(?:\w\.)+\w\.\Z", part):
-        bare = part.lstrip(_EDGES)  # U.S.A., p.m.
+        bare = part.lstrip(_EDGES)  # U.S.A. and p.m. keep their last full stop
     if "(" in bare and ")" not in bare and part.rstrip(" .").endswith(")"):
         bare += ")"
     return bare
 
 
 def _without_and(part: str) -> str:
-    """`and a fence` at the end of a list."""
+    """`part` without its "and": lists end with `and a fence`."""
     return _list_end().sub("", part) or part
 
 
@@ -160,9 +160,9 @@ def _reason_against(item: str, asked: _Asked, rules: KeywordRules) -> str | None
 
 @dataclass(frozen=True, slots=True)
 class _Asked:
-    """The prompt's words, which a model may give back as keywords, and those that say nothing."""
+    """The prompt's words, which a model may give back as keywords, and the language's stop words."""
 
-    words: str  # each between blanks
+    words: str  # each word between blanks
     text: str
     stop_words: frozenset[str]
 
@@ -178,7 +178,7 @@ class _Asked:
 
 @cache
 def _stop_words(language: str | None) -> frozenset[str]:
-    """Those of the language and of English; of every language where none was asked for."""
+    """The stop words of the language and of English; of every language if none was asked for."""
     if language is None:
         return frozenset(every("stop_words"))
     return frozenset((*phrases.of(language, "stop_words"), *phrases.of("en", "stop_words")))

@@ -1,4 +1,4 @@
-"""Is a text in the wanted language?  By its letters, and by a library where enough words are there.  Pure.
+"""Is a text in the wanted language?  Its letters tell, and a library if it has enough words.  Pure.
 
 py3langid ranks 139 languages; only the wanted one and its neighbours are compared, so that a short Portuguese
 caption is not taken for Galician.  Its tables (76 MB of memory) are read at the first text for which a
@@ -18,15 +18,15 @@ if TYPE_CHECKING:
 
 FEWEST_LETTERS = 6  # for the script to count
 FEWEST_WORDS = 5  # for the language to count
-ENOUGH = 300  # characters tell the language
-FEWEST_HAN = 8  # letters without one kana that may still be a Japanese name
+ENOUGH = 300  # characters that are read to tell the language
+FEWEST_HAN = 8  # fewer Han letters without any kana may still be a Japanese name
 _SYLLABIC, _LETTERS_PER_SYLLABLE = frozenset(("han", "kana", "hangul")), 3
 _ASCII_RUN = re.compile(r"[!-~]+")
 _IN_ADDRESS = re.compile(r"@|//|www\.|\w\.\w", re.ASCII)
 _KANA_SHARE = 0.15
 _SURE, _UNLIKELY = 0.85, 0.03
 
-# Of each script, those that models answer in.
+# For each script, the languages that models answer in.
 _NEIGHBOURS = {
     "latin": frozenset(
         (
@@ -67,7 +67,7 @@ def is_wrong(text: str, wanted: str) -> bool:
 
 
 def is_in_foreign_letters(text: str, wanted: str) -> bool:
-    """Are most of its letters none of the language's?  Addresses do not count."""
+    """Are most of its letters foreign to the language?  Addresses do not count."""
     letters = scripts.counted(_ASCII_RUN.sub(_unless_address, text))
     if letters.total() < FEWEST_LETTERS:
         return False
@@ -75,7 +75,7 @@ def is_in_foreign_letters(text: str, wanted: str) -> bool:
     own = scripts.of_language(language)
     mine = sum(times for script, times in letters.items() if script in own)
     foreign = letters.total() - mine
-    if own[0] in _SYLLABIC:  # one of its letters says as much as several of an alphabet
+    if own[0] in _SYLLABIC:  # one syllabic letter says as much as several of an alphabet
         mine *= _LETTERS_PER_SYLLABLE
     is_japanese = language == "zh" and letters["kana"] > letters.total() * _KANA_SHARE
     return foreign > mine or is_japanese
@@ -110,7 +110,7 @@ def _is_told_by_words(text: str, language: str, script: str) -> bool:
 
 @cache
 def _identifier() -> LanguageIdentifier:
-    # With numpy it takes a sixth of the time in which a command starts that asks nothing.
+    # Imported here: with numpy it takes a sixth of the time in which a command that asks nothing starts.
     from py3langid.langid import MODEL_FILE, LanguageIdentifier
 
     return LanguageIdentifier.from_model_file(MODEL_FILE, norm_probs=True)

@@ -1,7 +1,7 @@
 """Limits of length, held by code and never by cutting a word.  Pure.
 
 The last whole sentence that fits wins, else the last clause, else the last word; nothing is put in its place.
-Where words have no spaces between them a text may end behind any letter, but in no grapheme.
+If words have no spaces between them, a text may end behind any letter, but not within a grapheme.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import regex
 
 from captiond.checking.scripts import is_unspaced, word_count
 
-FEWEST_WORDS = 5  # that remain of a text which is cut at its last sentence
+FEWEST_WORDS = 5  # that must remain of a text which is cut at its last sentence
 
 _CLOSERS = "\"'”’»›」』）)\\]】"
 _ENDS = re.compile(rf"[.!?…؟।][{_CLOSERS}]*(?=\s|\Z)|[。！？｡][{_CLOSERS}]*")
@@ -33,7 +33,7 @@ def ends_whole(text: str) -> bool:
 
 
 def last_sentence(text: str) -> str:
-    """`text` up to the end of its last whole sentence; empty where it has none."""
+    """`text` up to the end of its last whole sentence; empty if it has none."""
     ends = _sentence_ends(text)
     return text[: ends[-1]] if ends else ""
 
@@ -43,7 +43,7 @@ def has_enough_left(text: str) -> bool:
 
 
 def shortened(text: str, most: int) -> str:
-    """`text` in at most `most` characters, cut at a sentence, clause or word; empty where no word fits."""
+    """`text` in at most `most` characters, cut at a sentence, clause or word; empty if no word fits."""
     if len(text) <= most:
         return text
     text = text[: most + _AHEAD]
@@ -74,7 +74,7 @@ def _is_abbreviation(text: str, end: re.Match[str]) -> bool:
 
 
 def _is_balanced(text: str) -> bool:
-    """A clause within brackets is none of the text's own."""
+    """Are all brackets closed?  A text must not be cut at a clause within brackets."""
     return text.count("(") <= text.count(")") and text.count("（") <= text.count("）")
 
 
@@ -84,7 +84,7 @@ def _to_word(text: str, most: int) -> str:
 
 
 def _boundary(text: str, most: int) -> int:
-    """The last place up to `most` where one word ends, in no grapheme."""
+    """The last place up to `most` where a word ends, not within a grapheme."""
     starts = {found.start() for found in _GRAPHEMES.finditer(text)}
     for at in range(most, 0, -1):
         if text[at].isspace():
@@ -95,5 +95,5 @@ def _boundary(text: str, most: int) -> int:
     return 0
 
 
-# What is never pushed to the next line, by the rules of Japanese and Chinese typesetting.
+# Characters that must not begin a line, by the rules of Japanese and Chinese typesetting.
 _NEVER_FIRST = "、。，．！？：；）」』】ーっゃゅょぁぃぅぇぉッャュョァィゥェォ々〜…"

@@ -1,6 +1,6 @@
-"""Away with what dresses an answer: fences, Markdown, quotation marks around all of it, HTML entities.  Pure.
+"""Removes an answer's markup: fences, Markdown, quotation marks around all of it, HTML entities.  Pure.
 
-Lines stay lines, since labels and preambles are known by them.  No word is changed.
+Line breaks stay, since labels and preambles are recognized by them.  No word is changed.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ _STOPS = ".。"
 
 
 def unfenced(text: str) -> str:
-    """What stands between code fences, if there are any; what stands before them where nothing does."""
+    """What stands between code fences, if there are any; if that is nothing, what stands before them."""
     opening = _FENCE.search(text)
     if opening is None:
         return text
@@ -83,13 +83,13 @@ def unfenced(text: str) -> str:
 
 
 def _is_told(before: str) -> bool:
-    """Is what stands before a fence more than the words that announce it?"""
+    """Does the text before a fence say more than the words that announce the fence?"""
     last = before.rstrip()
     return bool(last) and not last.endswith((":", "："))
 
 
 def plain(text: str) -> str:
-    """Without Markdown, and without the few HTML tags that models write."""
+    """`text` without Markdown, and without the few HTML tags that models write."""
     text = _TAG.sub("", _BREAKING_TAG.sub("\n", text)) if "<" in text else text
     text = _LINK.sub(r"\1", text) if "](" in text else text
     text = _RULE.sub("", text)
@@ -110,12 +110,12 @@ def _unemphasized(text: str) -> str:
 
 
 def strong_only(text: str) -> str:
-    """Without the marks of bold type: the only Markdown that goes from a text in the picture."""
+    """`text` without the marks of bold type: the only Markdown that is removed from visible text."""
     return _STRONG.sub(lambda found: found[2] or found[4], text)
 
 
 def unquoted(text: str) -> str:
-    """Without quotation marks around all of it, and without one that has no partner."""
+    """`text` without quotation marks around all of it, and without one that has no partner."""
     text = text.strip()
     closers = _WRAPPING.get(text[:1])
     if closers is None:
@@ -131,14 +131,14 @@ def unquoted(text: str) -> str:
 
 
 def _is_one(inner: str, opener: str, closer: str) -> bool:
-    """Do the marks around `inner` belong together, and not each to another one within?"""
+    """Do the marks around `inner` belong together, rather than each to another mark within?"""
     if opener == closer:
         apart = [at for at, char in enumerate(inner) if char == opener]
         if opener in "'’":
             apart = [at for at in apart if not _is_within_word(inner, at)]
         if not apart:
             return True
-        # `"A sign says "Stop"."`: the first that stands within opens another
+        # `"A sign says "Stop"."`: the first mark within opens another quotation.
         first = apart[0]
         opens = (first == 0 or inner[first - 1].isspace()) and not inner[first + 1 : first + 2].isspace()
         return opens and len(apart) % 2 == 0 and first + 1 < len(inner)
@@ -158,7 +158,7 @@ def _is_within_word(text: str, at: int) -> bool:
 
 
 def _without_lone(text: str) -> str:
-    """A quotation mark at one end that has no partner anywhere belongs to nothing."""
+    """`text` without a quotation mark at one end that has no partner anywhere."""
     marks = sum(char in _LONE for char in text)
     if marks != 1 or len(text) < 2:
         return "" if text in _LONE else text
@@ -168,7 +168,7 @@ def _without_lone(text: str) -> str:
 
 
 def decoded(text: str) -> str:
-    """Without HTML's entities; what is none (`AT&T;`) stays."""
+    """`text` with HTML's entities decoded; what is no entity (`AT&T;`) stays."""
     if "&" not in text:
         return text
     return _ENTITY.sub(_character, _AMPERSANDS.sub("&", text))

@@ -1,4 +1,4 @@
-"""What a text is marked with, and delivered all the same: contacts, camera jargon, quotations.  Pure."""
+"""What a text is marked for, though it is delivered: contacts, camera jargon, quotations.  Pure."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from captiond.checking.scripts import SPACED_LETTER
 
 DARK_MEAN, DARK_SPREAD, UNIFORM_SPREAD = 12.0, 8.0, 2.5  # of 255
 _QUOTED_WORDS, _QUOTED_UNSPACED = 3, 6
-_FEWEST_SIGNS = 2  # of different kinds, and one that no lens has by its name
+_FEWEST_SIGNS = 2  # of different kinds, one of which is not part of a lens's name
 
 _MAIL = re.compile(r"[\w.+-]{1,64}@[\w-]{1,63}(?:\.[\w-]{1,63})+")
 _WEB = re.compile(
@@ -94,7 +94,7 @@ def _has_address(text: str) -> bool:
 
 @cache
 def _streets() -> re.Pattern[str]:
-    """A street with the number of a house, as it is written in several countries."""
+    """A pattern for a street with a house number, as several countries write it."""
     name = r"[^\W\d_][\w'’.-]{0,30}"
     last, behind = any_of(every("contact.streets_last")), any_of(every("contact.streets_behind"))
     before, ending = any_of(every("contact.streets_before")), any_of(every("contact.street_endings"))
@@ -109,7 +109,7 @@ def _streets() -> re.Pattern[str]:
 
 
 def has_camera_jargon(text: str) -> bool:
-    """Does it recite how the picture was taken?  A lens on a table may have its focal length and aperture."""
+    """Does it recite how the picture was taken?  The name of a lens in the picture is no such jargon."""
     settings = {
         "iso": any(found[1] in _SPEEDS for found in _ISO.finditer(text)),
         "shutter": bool(_SHUTTER.search(text)),
@@ -130,7 +130,7 @@ def _jargon() -> re.Pattern[str]:
 
 
 def quotes_at_length(text: str) -> bool:
-    """Does it give words in quotation marks that are more than a name?"""
+    """Does it quote more than a name?"""
     for found in _QUOTED.finditer(text):
         quoted = next(group for group in found.groups() if group is not None)
         words = scripts.words(quoted)
@@ -141,7 +141,7 @@ def quotes_at_length(text: str) -> bool:
 
 
 def shows_little(facts: Facts) -> bool:
-    """Is the picture nearly black, or of one colour?  Whatever is said about it is hardly seen there."""
+    """Is the picture nearly black, or of one colour?  Then a model can hardly have seen what it says."""
     mean, spread = facts.luminance_mean, facts.luminance_spread
     if spread is None:
         return False

@@ -1,7 +1,7 @@
-"""Away with the words around an answer: labels, preambles, and offers of more help at the end.  Pure.
+"""Removes the words around an answer: labels, preambles, and offers of more help at the end.  Pure.
 
-Which words these are stands in `phrases`; here stands how they may follow each other.  All languages are
-tried, since a model may introduce a German caption in English.
+`phrases` has the words; this module says how they may follow each other.  All languages are tried, since a
+model may introduce a German caption in English.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from captiond.checking import phrases, scripts
 from captiond.checking.phrases import any_of, every
 
 _LABELED = ("caption", "alt_text", "title", "keywords", "visible_text")
-_FEWEST_LEFT = 2  # words behind "The image shows"; fewer, and it was the sentence itself
+_FEWEST_LEFT = 2  # words behind "The image shows"; if fewer, it was the sentence itself
 
 
 def unlabeled(text: str, field: str) -> str:
-    """Without the label before it.  Of several labelled parts the field's own counts, else the first."""
+    """`text` without its label.  Of several labelled parts the field's own counts, else the first."""
     parts = _parts(text, needs_colon=field == "keywords")
     if not parts:
         return text
@@ -30,9 +30,9 @@ def unlabeled(text: str, field: str) -> str:
 
 
 def _parts(text: str, *, needs_colon: bool) -> list[tuple[str, str]]:
-    """The labelled parts of an answer: whose label, and what it says; none where it does not begin with one.
+    """The labelled parts of an answer: the label's field, and the text; none if it begins without a label.
 
-    A label that has a line for itself needs no colon; among keywords it might be one of them.
+    A label that has a line for itself needs no colon, except among keywords, where it might be a keyword.
     """
     found = [one for one in _labels().finditer(text) if one["colon"] or not needs_colon]
     if not found or text[: found[0].start()].strip():
@@ -42,7 +42,7 @@ def _parts(text: str, *, needs_colon: bool) -> list[tuple[str, str]]:
 
 
 def own_label(text: str, field: str) -> str:
-    """Without a label of that very field: for a text that is to be the picture's own."""
+    """`text` without a label of that very field: visible text may begin with any other label."""
     label = _labels().match(text)
     return text[label.end() :] if label is not None and _of(label) in {field, "any"} else text
 
@@ -53,7 +53,7 @@ def _of(label: re.Match[str]) -> str:
 
 @cache
 def _labels() -> re.Pattern[str]:
-    """At the beginning of a line: a label and its colon, or a label that has the line for itself."""
+    """A pattern for a label at the beginning of a line, with a colon or with the line for itself."""
     groups = "|".join(f"(?P<{name}>{any_of(every(f'labels.{name}'))})" for name in (*_LABELED, "any"))
     return re.compile(
         rf"^[ \t]*[\[【(]?(?:{groups})[ \t]*(?:\((?:[^()\n]{{1,30}})\))?[\]】)]?[ \t]*"
@@ -64,7 +64,7 @@ def _labels() -> re.Pattern[str]:
 
 @dataclass(frozen=True, slots=True)
 class _Openings:
-    """Compiled once, from the phrases of all languages."""
+    """The patterns of preambles, compiled once from the phrases of all languages."""
 
     polite: re.Pattern[str]  # Sure!
     here: re.Pattern[str]  # Here is a caption for the image:
@@ -77,7 +77,7 @@ class _Openings:
 
 
 def without_preamble(text: str, *, is_list: bool = False) -> str:
-    """`text` without what leads to it, and with a capital letter then; empty where nothing else was said.
+    """`text` without its preamble, and then with a capital letter; empty if nothing else was said.
 
     A list is not capitalized, and has no "The image shows".
     """
@@ -147,7 +147,7 @@ def _capitalized(text: str) -> str:
 @cache
 def _openings() -> _Openings:
     polite, here, nouns = (any_of(every(f"preamble.{key}")) for key in ("openers", "here", "nouns"))
-    # Words end with their sentence, but for the colon or the line break that lead over to the answer.
+    # An announcement lies within one sentence, up to the colon or line break before the answer.
     announced = (
         rf"(?:(?:{polite})[ \t]*[,!.:;~，。！、：…—–-]*\s*)?"
         rf"(?:{here})[^\n.!?。！？:：]{{0,100}}?(?:{nouns})[^\n.!?。！？:：]{{0,80}}"
@@ -181,7 +181,7 @@ def _openings() -> _Openings:
 
 
 def _joined(first: str, between: str, second: str) -> str:
-    """In one language at a time: a phrase of one kind, and another behind it."""
+    """A pattern for a phrase of one kind and one of another behind it, both in the same language."""
 
     def words(language: str, key: str) -> str:
         return any_of(phrases.of(language, f"preamble.{key}"))

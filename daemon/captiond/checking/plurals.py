@@ -29,11 +29,11 @@ _IRREGULAR = {
     "cacti": "cactus",
 }
 _NO_PLURALS = ("ss", "us", "is", "os'", "'s")
-_SHORTEST = 4  # `gas`, `bus`, `yes`
+_SHORTEST = 4  # letters: `gas`, `bus` and `yes` are no plurals
 
 
 def singulars(words: str) -> tuple[str, ...]:
-    """What `words`, in lower case, may be the plural of, by its last word; nothing where it is none."""
+    """What `words`, in lower case, may be the plural of, by its last word; nothing if it is no plural."""
     before, blank, last = words.rpartition(" ")
     return tuple(before + blank + one for one in _of_word(last))
 

@@ -1,4 +1,4 @@
-"""What travels through this room: a question, what is known beside it, and the judgement on one answer."""
+"""The records of this room: a question, the facts beside it, and the judgement on one answer."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class KeywordRules:
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """What was asked for one field, and what its answer is held to."""
+    """What was asked for one field, and the limits for its answer."""
 
     field: FieldName
     prompt: str
@@ -59,9 +59,9 @@ class Question:
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What is known of the picture and its other texts; None if nobody looked."""
+    """What is known of the picture and its other texts; None if it was not looked at."""
 
-    caption: str | None = None  # the caption that is delivered, beside another field
+    caption: str | None = None  # the caption that is delivered, if another field is judged
     luminance_mean: float | None = None  # of 255, over the whole picture
     luminance_spread: float | None = None  # the standard deviation
 
@@ -71,7 +71,7 @@ NO_FACTS = Facts()
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing about one text that its owner may want to know: a warning of the sidecar."""
+    """A warning about one text, for the sidecar."""
 
     code: Code
     field: FieldName
@@ -91,8 +91,8 @@ class Dropped:
 class Judged:
     """One answer, fixed and judged.
 
-    `text` is what is delivered if this is the best answer that comes; of keywords it is the list in words,
-    and `keywords` the list.  `again` says that another should be asked for, and None that this one will do.
+    `text` is delivered if this is the best answer; for keywords it is the list as a text, and `keywords` is
+    the list.  `again` says how to ask for another; None says that this one is good enough.
     """
 
     text: str

@@ -1,8 +1,8 @@
 """The same answer to different pictures: when it is suspicious, and what settles the suspicion.
 
 A server that drops pictures, or a broken model, says one thing about everything; so does an honest model
-about a hundred blank scans.  Two plain test pictures tell which: here stands when to ask about them, and what
-their answers mean.  Nothing here asks.  Several threads may tell at once.
+about a hundred blank scans.  Two plain test pictures tell which: this module says when to ask about them, and
+what their answers mean.  Nothing here asks.  Safe to call from several threads at once.
 """
 
 from __future__ import annotations
@@ -19,18 +19,18 @@ _MOST_SERVERS = 1000
 
 @dataclass(slots=True)
 class _Row:
-    """One answer, and the different pictures in a row that it was given to."""
+    """One answer, and the different pictures in a row that got it."""
 
     answer: str
     pictures: set[str] = field(default_factory=set)
-    ask_at: int = 0  # so many pictures make us ask
+    ask_at: int = 0  # the number of pictures at which to test the server
 
 
 class Repeats:
     """Counts, for each server, how many different pictures in a row got one answer.
 
-    `limit`: so many are suspicious; None or 0: never.  While one answer goes on after the test pictures were
-    told apart, each test waits for twice as many pictures as the one before.
+    `limit`: so many are suspicious; None or 0: never.  If the server tells the test pictures apart and the
+    same answer goes on, each test waits for twice as many pictures as the one before.
     """
 
     def __init__(self, limit: int | None) -> None:
@@ -40,9 +40,9 @@ class Repeats:
         self._lock = Lock()
 
     def should_test(self, answer: str, picture: str, server: str = "") -> bool:
-        """Is this the answer that makes `server` suspicious, so that it is to be asked about test pictures?
+        """Whether this answer makes `server` suspicious, so that it must be asked about the test pictures.
 
-        `picture` names the picture by what it shows (its hash): the same one again says nothing new.
+        `picture` is the picture's hash: the same one again does not count.
         """
         if not self._limit:
             return False
@@ -64,7 +64,7 @@ class Repeats:
         return row
 
     def forget(self, server: str = "") -> None:
-        """Start anew for a server, as after a pause that ended."""
+        """Count from zero for a server, for example after a pause."""
         with self._lock:
             self._row_of.pop(server, None)
 
@@ -75,6 +75,6 @@ def are_one(first: str, second: str) -> bool:
 
 
 def normal(answer: str) -> str:
-    """What is compared of an answer: its words, whatever their case and punctuation."""
+    """The form in which answers are compared: the words, without case and punctuation."""
     said = answer[:_LONGEST]
     return " ".join(words(said)) or said.strip()

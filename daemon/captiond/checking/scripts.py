@@ -1,4 +1,4 @@
-"""Which script a letter belongs to, and what a word is where words have no spaces between them.  Pure."""
+"""Which script a letter belongs to, and what a word is if words have no spaces between them.  Pure."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ UNSPACED = (
     "\u3005-\u3007\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\uff66-\uff9f\U00020000-\U0003ffff"
 )
 UNSPACED += "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff"
-# A letter or digit of a script with spaces: between two Han letters, words begin and end everywhere.
+# A letter or digit of a script with spaces: among Han letters, words begin and end everywhere.
 SPACED_LETTER = rf"[^\W{UNSPACED}]"
 _UNSPACED = re.compile(f"[{UNSPACED}]")
 _WORD = re.compile(rf"[{UNSPACED}]|(?:(?![{UNSPACED}])[^\W_])+(?:['’\-](?:(?![{UNSPACED}])[^\W_])+)*")
@@ -85,7 +85,7 @@ def _script(char: str) -> str:
 
 
 def of_language(language: str) -> tuple[str, ...]:
-    """The scripts that `language` is written in; Latin where we know no other."""
+    """The scripts that `language` is written in; Latin if we know no other."""
     return _OF_LANGUAGES.get(language, ("latin",))
 
 
@@ -100,11 +100,11 @@ def counted(text: str) -> Counter[str]:
 
 
 def words(text: str) -> list[str]:
-    """Its words, in lower case; of scripts without spaces each letter."""
+    """Its words, in lower case; in scripts without spaces each letter is one."""
     return _WORD.findall(text.casefold())
 
 
 def word_count(text: str) -> int:
-    """About how many words it has: two letters count as one where there are no spaces."""
+    """About how many words it has: in scripts without spaces, two letters count as one."""
     unspaced = len(_UNSPACED.findall(text))
     return len(_WORD.findall(_UNSPACED.sub(" ", text))) + unspaced // _LETTERS_PER_WORD

@@ -1,7 +1,7 @@
 """One JSON object that answers several questions at once: taken apart, or told as invalid.  Pure.
 
-The servers that are asked like this constrain what a model may say to the schema of `schema`; whatever else
-comes back is not guessed at, since asking separately gives the same texts.
+Servers that are asked this way hold the model to the JSON schema of `schema`; any other answer is not guessed
+at, since asking separately gives the same texts.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from captiond.checking import markup, turns
 from captiond.records import FieldName
 
 LONGEST = 100_000  # characters of an answer that are read
-_BLANKS = 60  # in a row: a model that may say nothing but white space at some place can go on so for ever
+_BLANKS = 60  # in a row: where JSON allows white space, a model can go on with it for ever
 _INTRODUCTION = (
     "Answer with one compact JSON object on one line, without line breaks, code fence or other words. "
     "It has these keys, and the value of each is one string:"
@@ -53,7 +53,7 @@ def complaint(said: str, fields: Iterable[FieldName]) -> str:
 
 
 def taken_apart(said: str, fields: Iterable[FieldName]) -> dict[FieldName, str] | None:
-    """What was said of each field; None if it is no JSON object that has all of them as strings."""
+    """The text of each field; None if the answer is no JSON object that has all of them as strings."""
     if len(said) > LONGEST:
         return None
     answer = turns.first_turn(turns.without_thoughts(said), by_names=False)
@@ -72,7 +72,7 @@ def _are_texts(told: dict[FieldName, Any]) -> bool:
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """A name that stands twice says two things: neither is believed."""
+    """The object, refused if a name stands twice, since it then says two things."""
     found = dict(pairs)
     if len(found) != len(pairs):
         raise ValueError("a name stands twice")

@@ -1,4 +1,4 @@
-"""Which answer is the best of several, and what is asked next: deciding alone, no asking.  Pure."""
+"""Decides which of several answers is the best, and what to ask next; it does not ask.  Pure."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ WARMER = 0.7
 _CHARACTERS_PER_WORD = 6.5  # with its blank, on average over European languages
 _FEWEST_WORDS = 3
 
-# What an answer costs that has this fault, when the best of several is chosen.
+# What each fault costs an answer when the best of several is chosen.
 _COSTS: dict[Code, int] = {
     "invalid_json": 1000,
     "empty": 1000,
@@ -32,7 +32,7 @@ _COSTS: dict[Code, int] = {
     "camera_jargon": 6,
     "same_as_caption": 4,
     "quoted_text": 1,
-    "low_information": 0,  # it is the picture's
+    "low_information": 0,  # the picture's fault, not the answer's
 }
 _UNUSABLE_COST = 2000
 _HALF_COST = 40  # no whole sentence remained
@@ -63,9 +63,9 @@ def best(candidates: Sequence[Judged]) -> Judged:
 
 
 def next_request(tries: Sequence[Judged], question: Question, *, most: int) -> Ask | None:
-    """What to ask after these answers; None if one of them will do, or `most` second tries are over.
+    """What to ask after these answers; None if one is good enough, or `most` second tries are used up.
 
-    Where an answer is far too long, fewer words are asked for.  Otherwise another temperature and seed come
+    If an answer is far too long, fewer words are asked for.  Otherwise another temperature and seed come
     first, and after them the plain prompt.
     """
     second_tries = len(tries) - 1
@@ -86,7 +86,7 @@ def _with_fewer_words(question: Question) -> str:
 
 
 def _words_that_fit(question: Question) -> int:
-    """A few less than the limit holds, since models count badly."""
+    """A few words less than the limit holds, since models count badly."""
     limit = question.limit_characters or 0
     is_unspaced = scripts.of_language((question.language or "en").partition("-")[0].casefold())[0] in {
         "han",

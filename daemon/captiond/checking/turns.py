@@ -1,9 +1,9 @@
-"""Out of what came over the wire, the first answer alone: no thoughts, no tokens, no second turn.  Pure.
+"""Takes the first answer alone out of a raw one: no thoughts, no tokens, no second turn.  Pure.
 
-The tokens of chat templates are a small, slowly growing set that every family of models shares in spirit:
-`<|...|>` of ChatML, Llama 3, Phi and Harmony, Gemma's `<start_of_turn>`, Llama 2's `[INST]`, SentencePiece's
-`</s>`.  What frames the beginning is taken away; the first that stands behind something ends the answer.
-Line breaks stay, since what follows reads them.
+The tokens of chat templates are a small, slowly growing set, alike in all families of models: `<|...|>` of
+ChatML, Llama 3, Phi and Harmony, Gemma's `<start_of_turn>`, Llama 2's `[INST]`, SentencePiece's `</s>`.
+Tokens at the beginning are removed; the first one behind some text ends the answer.  Line breaks stay, since
+the next fixes read them.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _TOKEN = rf"<[{_BARS}][^<>{_BARS}\n]{{1,60}}[{_BARS}]?>|</?(?:{_NAMED})/?>|<[^<>
 _TOKEN += r"|\[/?(?:INST|SYS|SYSTEM_PROMPT|AVAILABLE_TOOLS|EOS|BOS|PAD|UNK|SEP|CLS|IMG|IMG_END|IMG_BREAK)\]"
 _TOKEN += r"|<</?SYS>>"
 _TOKENS = re.compile(_TOKEN, re.IGNORECASE)
-# A frame at the beginning may be followed by the name of whoever speaks.
+# A frame at the beginning may be followed by the speaker's name.
 _FRAMES = re.compile(
     rf"\s*(?:(?:{_TOKEN})\s*(?:(?:assistant|model|bot|gpt)\b\s*(?=\n|[<\[:]|\Z)[:\s]*)?)+", re.IGNORECASE
 )
@@ -48,19 +48,19 @@ _THINKING_CHANNELS = frozenset(("analysis", "thought", "thinking", "commentary")
 
 
 def without_thoughts(said: str) -> str:
-    """What was said behind the thoughts; nothing where only thoughts came."""
+    """What was said behind the thoughts; nothing if only thoughts came."""
     said = _answer_channel(said)
     closed = None
     for closed in _CLOSED.finditer(said):  # noqa: B007 - the last one is wanted
         pass
     if closed is not None:
-        # Some templates open the thoughts themselves, so that only their end is part of the answer.
+        # Some templates write the opening tag into the prompt, so that the answer holds only the closing one.
         opened = _OPENED.search(said)
         before = said[: opened.start()] if opened is not None and opened.start() < closed.start() else ""
         rest = said[closed.end() :]
         again = _OPENED.search(rest)
         rest = rest[: again.start()] if again is not None else rest
-        return rest if rest.strip() else without_thoughts(before)  # in which no thoughts open
+        return rest if rest.strip() else without_thoughts(before)  # `before` holds no opening tag
     opened = _OPENED.search(said)
     if opened is not None:
         return said[: opened.start()]  # cut off while it was thinking
@@ -106,7 +106,7 @@ def _thinks_aloud() -> re.Pattern[str]:
 
 @cache
 def _speaks_first() -> re.Pattern[str]:
-    """The answering side's name at the beginning only frames it."""
+    """A pattern for the model's name at the beginning, which is removed."""
     return re.compile(rf"\s*(?:{any_of(every('roles.model'))})\s*[:：]\s*", re.IGNORECASE)
 
 

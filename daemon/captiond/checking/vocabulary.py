@@ -1,4 +1,4 @@
-"""A user's own list of keywords: terms, trees and synonyms, read out of a text.  Pure.
+"""A user's own list of keywords: terms, trees and synonyms, parsed from a text.  Pure.
 
 One term a line.  `animal|dog` is a tree, of which every part is a term; `dog = hound, doggy` names synonyms;
 what follows a `#` is a comment.
@@ -28,10 +28,10 @@ class WrongVocabulary(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Term:
-    """A keyword of the user's, and its path where it stands in a tree."""
+    """A keyword of the user's, and its path if it is in a tree."""
 
     name: str
-    path: str  # `animal|dog`; the name alone where it has no parent
+    path: str  # `animal|dog`; the name alone if it has no parent
 
     @property
     def is_in_tree(self) -> bool:
@@ -40,7 +40,7 @@ class Term:
 
 @dataclass(frozen=True, slots=True)
 class Vocabulary:
-    """Terms by what is said for them, in lower case."""
+    """Terms by the words that mean them, in lower case."""
 
     terms: dict[str, Term] = field(default_factory=dict)
 
@@ -62,14 +62,14 @@ class Vocabulary:
 def parse(text: str) -> Vocabulary:
     """The vocabulary in `text`.
 
-    Raises: WrongVocabulary.
+    Raises: WrongVocabulary, if a line cannot be understood.
     """
     lines = list(_lines(text))
     terms: dict[str, tuple[Term, int]] = {}
     for number, parts, _ in lines:
         for depth in range(1, len(parts) + 1) if len(parts) > 1 else ():
             _add(terms, parts[depth - 1], Term(parts[depth - 1], "|".join(parts[:depth])), number)
-    for number, parts, _ in lines:  # `dog = hound` speaks of `animal|dog`, wherever that stands
+    for number, parts, _ in lines:  # `dog = hound` means `animal|dog`, wherever that stands
         terms.setdefault(parts[-1].casefold(), (Term(parts[-1], parts[-1]), number))
     for number, parts, synonyms in lines:
         for synonym in synonyms:
@@ -78,7 +78,7 @@ def parse(text: str) -> Vocabulary:
 
 
 def _lines(text: str) -> Iterator[tuple[int, list[str], list[str]]]:
-    """Of each line that says something: its number, the parts of its path, and the synonyms."""
+    """For each line with content: its number, the parts of its path, and the synonyms."""
     for number, raw in enumerate(text.splitlines(), 1):
         if len(raw) > LONGEST_LINE:
             raise WrongVocabulary(number, f"has more than {LONGEST_LINE} characters")

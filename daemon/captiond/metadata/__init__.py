@@ -3,10 +3,9 @@
 Pure: bytes in, bytes out, no files, no clock.  `seen` tells what a picture says, `policy` decides once for
 all its places, `targets` is the table of places, `blocks` writes them.  One module per container, `tiff` and
 `tiff_patch` for the block that EXIF lives in, `xmp` and its like for the packets that a second module per
-container finds, `iptc` and `photoshop` for what JPEG has besides, `keywords` for what stands in lists,
-`beside` for the files next to it.  What cannot be proved safe is refused, with the very same bytes and the
-reason.  The function `place` is somebody else's, who puts the block into HEIC and AVIF; `heif` proves what
-comes back.
+container finds, `iptc` and `photoshop` for what JPEG has besides, `keywords` for lists, `beside` for the
+files next to it.  A change that cannot be proved safe is refused, with the very same bytes and the reason.
+The caller's function `place` (exiftool) puts the block into HEIC and AVIF; `heif` proves what comes back.
 """
 
 from __future__ import annotations
@@ -43,9 +42,9 @@ class Judged:
     """What is known of a picture before anything is written: what it says, and what becomes of that."""
 
     said: tuple[Said, ...]
-    kept: frozenset[str]  # the fields for which somebody else has said something already
+    kept: frozenset[str]  # the fields for which a person or another program has said something already
     replace: bool
-    ours: Mapping[str, Collection[str]]  # by field: what is nobody else's word, wherever it stands
+    ours: Mapping[str, Collection[str]]  # by field: the words that count as ours, wherever they stand
     union: Union = NO_KEYWORDS
     name: str = ""
     signature: str | None = None  # why the bytes may not change
@@ -56,7 +55,7 @@ class Judged:
 
 @dataclass(frozen=True, slots=True)
 class _Wish:
-    """What is to be laid into a picture, and where."""
+    """What to lay into a picture, and where."""
 
     data: bytes = field(repr=False)
     format: str
@@ -70,7 +69,7 @@ class _Wish:
 
 @dataclass(frozen=True, slots=True)
 class _Made:
-    """What became of one target, and what made way for its text."""
+    """What became of one target, and the former text that its text replaced."""
 
     written: Written
     previous: str | None = None
@@ -90,8 +89,8 @@ def judge(
 ) -> Judged:
     """One decision for each text of a picture, over all that it says and all that is said `beside` it.
 
-    `replace` overrides what a person wrote; `own` are texts of ours that may make way; `name` is the
-    picture's, which says nothing as a description.  Never raises.
+    `replace` overrides what a person wrote; `own` are former texts of ours, which may be replaced; `name` is
+    the picture's file name, which does not count as a description.  Never raises.
     """
     looked = seen.look(data, format)
     said = (*(one for one in looked.said if windows or one.place != WINDOWS), *beside)
@@ -111,7 +110,7 @@ def judge(
 
 
 def kept_fields(written: Collection[Written]) -> frozenset[str]:
-    """The texts of which somebody else's words stayed, in or beside the picture."""
+    """The fields for which another's words stayed, in or beside the picture."""
     fields = {target.name.removeprefix("xmp:"): target.field for target in targets.TABLE}
     kept = (one.target for one in written if one.action == "kept")
     names = (name.removeprefix("xmp-sidecar:").removeprefix("xmp:") for name in kept)
@@ -119,7 +118,7 @@ def kept_fields(written: Collection[Written]) -> frozenset[str]:
 
 
 def our_words(texts: Texts, own: Former) -> Mapping[str, frozenset[str]]:
-    """By field, what we say and said before, as it stands in each place."""
+    """By field, what we say and said before, in the form of each place."""
     if own is None or isinstance(own, Texts):
         said = [texts] if own is None else [texts, own]
         captions = [one.caption for one in said]
@@ -129,7 +128,7 @@ def our_words(texts: Texts, own: Former) -> Mapping[str, frozenset[str]]:
     titles = [policy.clean(one.title or "") for one in said]
     return {
         CAPTION: frozenset([*cleaned, *map(iptc.shortened, cleaned)]),
-        # Explorer's title is the caption where there is no other.
+        # Explorer's title is the caption if there is no other title.
         TITLE: frozenset([*titles, *map(iptc.shortened_title, titles), *cleaned]),
         ALT_TEXT: frozenset(policy.clean(one.alt_text or "") for one in said),
     }
@@ -151,11 +150,10 @@ def describe(
 ) -> Described:
     """Lay `texts` into the image, unless a person or a program needs what is there.
 
-    `format` is Pillow's name.  `blocks` are the kinds of metadata that are wanted, in each of which every
-    text is written or refused on its own, or `auto`; `windows` asks for the tags of Windows' Explorer.
-    `place` puts a block into HEIC and AVIF files; without it they are left alone.  `judged` is given if it
-    was decided before, else this decides (see `judge`).  Never raises, whatever the bytes: see
-    `Written.action` and its reason.
+    `format` is Pillow's name.  `blocks` are the wanted kinds of metadata, or `auto`; in each, every text is
+    written or refused on its own.  `windows` asks for the tags of Windows' Explorer.  `place` puts a block
+    into HEIC and AVIF files; without it they are left alone.  `judged`: an earlier decision; if None, `judge`
+    decides.  Never raises, whatever the bytes: see `Written.action` and its reason.
     """
     judged = judged or judge(data, format, texts, replace=replace, windows=windows, beside=beside, own=own)
     wish = _Wish(data, format, texts, _former(own), blocks, windows, place, title_as)
@@ -171,7 +169,7 @@ def describe(
 
 
 def unserved(judged: Judged, written: Collection[Written]) -> bool:
-    """Does a block go on saying something else than the caption, or does a text stand nowhere inside?"""
+    """Does some block still say something else than the caption, or is some text nowhere in the image?"""
     names = {target.block: target.name for target in targets.TABLE if target.is_always_told}
     wrote = {one.target for one in written if one.action == "wrote"}
     said = [one for one in judged.said if one.place in names and one.field == CAPTION]
@@ -226,7 +224,7 @@ def _laid(
 
 
 def _others_words(target: Target, previous: str | None, judged: Judged) -> str | None:
-    """What made way, unless it was ours; of captions the record knows that itself."""
+    """The replaced text, unless it was ours; for captions the record knows that itself."""
     others = [field for field in target.fields if field != CAPTION]
     is_ours = any(policy.clean(previous or "") in judged.ours[field] for field in others)
     return None if is_ours else previous
@@ -241,7 +239,7 @@ def _lay(target: Target, text: str, data: bytes, wish: _Wish, judged: Judged) ->
 def _laid_into_xmp(
     rows: Collection[tuple[Target, str]], data: bytes, wish: _Wish, judged: Judged
 ) -> tuple[bytes, list[_Made]]:
-    """The same for texts that stand in one packet, which is laid into the image once."""
+    """Like `_laid`, for texts that share one packet, which is laid into the image once."""
     latest: LaidPacket | None = None
     made = []
     for target, text in rows:
@@ -272,7 +270,7 @@ Result = TypeVar("Result")
 def _attempted(
     target: Target, text: str, act: Callable[[], Result], wish: _Wish, judged: Judged
 ) -> tuple[Result | None, Written]:
-    """What `act` makes, if it may and can; what became of the target."""
+    """The result of `act`, if it is allowed and succeeds; and what became of the target."""
 
     def untouched(action: str, reason: str) -> tuple[None, Written]:
         return None, Written(target.name, action, reason)
@@ -291,7 +289,7 @@ def _attempted(
 
 
 def _tried(act: Callable[[], None]) -> tuple[str, str] | None:
-    """Which action it is instead, and why; None if it was done."""
+    """The action to report instead of "wrote", and why; None if `act` succeeded."""
     try:
         act()
     except Kept as kept:
@@ -300,7 +298,7 @@ def _tried(act: Callable[[], None]) -> tuple[str, str] | None:
         return "skipped", str(skipped)
     except Refused as refused:
         return "refused", str(refused)
-    except MISTAKES as error:  # ours, and no reason to keep the image from being delivered as it was
+    except MISTAKES as error:  # a bug of ours must not keep the image from being delivered as it was
         return "refused", f"unexpectedly: {type(error).__name__}: {error}"
     return None
 
@@ -315,7 +313,7 @@ def _reason_to_keep(target: Target, judged: Judged) -> str:
 
 
 def _unwritable(judged: Judged) -> list[str | None]:
-    """A person's words that cannot make way where they stand; the JSON says them, too."""
+    """A person's words in places that are never written; the JSON keeps them as the previous ones, too."""
     places = ("png", "takeout")
     said = [
         one

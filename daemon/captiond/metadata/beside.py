@@ -1,7 +1,7 @@
-"""What is to lie beside a picture, besides its JSON: the whole content of its .xmp and of its .txt file.
+"""The files beside a picture, except its JSON: the whole content of its .xmp and of its .txt file.
 
-Pure: which files these are, and how they get there, is somebody else's.  A file that came along is never
-made anew: an .xmp is merged, with the proof that nothing else in it changed, and what a person wrote stays.
+Pure: `delivery` knows which files these are and how they get there.  A file that came along is never made
+anew: an .xmp is merged, with the proof that nothing else in it changed, and what a person wrote stays.
 """
 
 from __future__ import annotations
@@ -26,34 +26,34 @@ from .xmp_words import texts_in_xmp
 XMP_TARGET = "xmp-sidecar:dc:description"
 TEXT_TARGET = "text-sidecar"
 
-# Immich takes the second one first; without it, what EXIF says would hide the first.
+# Immich prefers the second one; without it, EXIF's description would hide the first.
 _BOTH = (DC_DESCRIPTION, TIFF_DESCRIPTION)
 _LONGEST_TEXT = 1 << 16  # bytes; more than that describes no picture
 
 
 @dataclass(frozen=True, slots=True)
 class Beside:
-    """What is to lie beside a picture, besides its JSON."""
+    """The files to lie beside a picture, except its JSON."""
 
     xmp: bytes | None = field(repr=False)  # the whole file; None: none of ours, one that came along stays
-    text: bytes | None = field(repr=False)  # likewise
+    text: bytes | None = field(repr=False)  # the whole file; None: none of ours, one that came along stays
     written: tuple[Written, ...]  # one for each target that was considered
-    previous_description: str | None = None  # what a person's words said that made way, for the JSON
+    previous_description: str | None = None  # the person's words that were replaced, for the JSON
 
 
 @dataclass(frozen=True, slots=True)
 class Wish:
-    """What is to be said beside a picture, and over whose words."""
+    """What to say beside a picture, and whose words it may replace."""
 
     texts: Texts
-    own: Texts | None = None  # former texts of ours, which make way
+    own: Texts | None = None  # former texts of ours, which are replaced
     replace: bool = False
-    kept: Collection[str] = ()  # the fields for which a person's words were found: no .xmp receives ours
+    kept: Collection[str] = ()  # fields for which a person's words were found: no .xmp gets ours
     union: Union | None = None  # of the keywords of the picture and what lies beside it
     title_as: str = "title"
 
     def ours(self, field: str) -> Collection[str]:
-        """What we say and said for this field."""
+        """What we say and said before for this field."""
         said = [self.texts] if self.own is None else [self.texts, self.own]
         return {policy.clean(getattr(one, field) or "") for one in said}
 
@@ -79,9 +79,9 @@ def compose(
 ) -> Beside:
     """The files for a picture that was `described`, given those that came along with it.
 
-    `xmp`: always, never, or auto: where the format could not hold the caption.  `text`: what the .txt says,
-    if there is to be one: caption, keywords or lines.  Never raises, whatever the bytes: see
-    `Written.action` and its reason.
+    `xmp`: always, never, or auto: if the image could not hold the caption.  `text`: what the .txt says
+    (caption, keywords or lines); None for no .txt.  Never raises, whatever the bytes: see `Written.action`
+    and its reason.
     """
     written: list[Written] = []
     previous: list[str | None] = []
@@ -107,9 +107,9 @@ def of_raw(wish: Wish, existing: bytes | None) -> tuple[bytes | None, tuple[Writ
 
 
 def said(notes: Notes) -> tuple[Said, ...]:
-    """What lies beside a picture and says something about it.  Never raises.
+    """What the files beside a picture say about it.  Never raises.
 
-    An .xmp that is too large to be read may say anything, so that it counts as somebody's.
+    An .xmp that is too large to be read may say anything, so it counts as a person's words.
     """
     fields = (CAPTION, policy.TITLE, policy.ALT_TEXT)
     unread = [Said("xmp-sidecar", None, field) for field in fields if "xmp" in notes.unread]
@@ -129,7 +129,7 @@ def descriptions(existing_xmp: bytes | None) -> tuple[Said, ...]:
 
 
 def found_no_place(described: Described) -> bool:
-    """Were captions wanted inside the picture, and does none stand there, nor a person's description?"""
+    """Was a caption wanted inside the picture, and is neither ours nor a person's there?"""
     others = {target.name for target in targets.TABLE if target.field != CAPTION}
     captions = [one for one in described.written if one.target not in others]
     wanted = [one.action for one in captions if one.reason != SWITCHED_OFF]
@@ -149,7 +149,7 @@ def _attempted(make: Callable[[], _Made]) -> _Made:
         return make()
     except Refused as refused:
         return _Made(None, "refused", str(refused))
-    except MISTAKES as error:  # ours, and no reason to touch what came along
+    except MISTAKES as error:  # a bug of ours: leave the file that came along untouched
         return _Made(None, "refused", f"unexpectedly: {type(error).__name__}: {error}")
 
 

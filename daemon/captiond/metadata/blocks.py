@@ -1,7 +1,7 @@
-"""One writer for each block that a text can stand in: EXIF, XMP, IPTC.
+"""One writer for each block that can hold a text: EXIF, XMP, IPTC.
 
-Each lays one text at one target into a copy of the bytes, proves that nothing else changed, and says what
-made way.  Whether a text may be written at all has been decided before, for the whole picture.
+Each lays one text at one target into a copy of the bytes, proves that nothing else changed, and returns the
+text that it replaced.  `judge` has decided before, for the whole picture, whether a text may be written.
 """
 
 from __future__ import annotations
@@ -57,16 +57,16 @@ class PacketHolder(Protocol):
 
 
 class Kept(Exception):
-    """What stands there stays; the message says why."""
+    """The text that is there stays; the message says why."""
 
 
 class Skipped(Exception):
-    """There is no such place in this picture; the message says why."""
+    """This picture has no such place; the message says why."""
 
 
 @dataclass(frozen=True, slots=True)
 class Laid:
-    """The bytes with the text at its target (the same object if it stood there), and what made way for it."""
+    """The bytes with the text at its target (the same object if it was there), and the text it replaced."""
 
     data: bytes
     previous: str | None = None
@@ -90,14 +90,17 @@ _PACKETS: Mapping[str, Callable[[bytes], PacketHolder]] = {
 
 
 def reader(format: str, place: Place | None) -> Callable[[bytes], Container] | None:
-    """What reads a file of this format (Pillow's name) to be written into; None if nothing does."""
+    """The reader of a format (Pillow's name) that can be written into; None if it cannot."""
     if place and format in _PLACED:
         return partial(Heif.read, place=place)
     return _READERS.get(format)
 
 
 def lay(target: Target, text: str, union: Union, data: bytes, container: Container) -> Laid:
-    """Raises Refused, Kept or Skipped if the text, or the union of keywords, does not come to stand there."""
+    """Lay the text, or the union of keywords, at its target.
+
+    Raises: Refused, Kept or Skipped, if it is not written there.
+    """
     if target.block == IPTC:
         return _into_iptc(target, text, union, data, container)
     return _into_exif(target, text, union, data, container)
@@ -137,7 +140,7 @@ def _into_exif(target: Target, text: str, union: Union, data: bytes, container: 
 
 
 def _among(union: Union, target: Target, theirs: str) -> str:
-    """Windows' list with ours in it, which ends at semicolons; as it is where nothing goes."""
+    """Windows' list of keywords, split at semicolons, with ours in it; unchanged if nothing changes."""
     assert target.kind
     existing = [one for one in theirs.split(";") if one.strip()]
     plan = union.plan(existing, target.kind)
@@ -148,7 +151,7 @@ def _among(union: Union, target: Target, theirs: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class LaidPacket:
-    """An image with its packet of XMP, after some texts were laid into that; what made way for the last."""
+    """An image and its packet of XMP with some texts laid into it; the text that the last one replaced."""
 
     holder: PacketHolder
     packet: bytes | None
@@ -171,7 +174,10 @@ class LaidPacket:
 
 
 def lay_into_packet(target: Target, text: str, union: Union, so_far: LaidPacket) -> LaidPacket:
-    """Raises Refused if it does not come to stand there; whoever lays the last one proves the image."""
+    """Lay one more text into the packet; after the last one the caller proves the image.
+
+    Raises: Refused, if it cannot be written there.
+    """
     packet, previous = into_packet(so_far.packet, target, text, union, fresh=so_far.fresh)
     if packet is None or packet == so_far.packet:
         return replace(so_far, previous=previous)
@@ -181,9 +187,9 @@ def lay_into_packet(target: Target, text: str, union: Union, so_far: LaidPacket)
 def into_packet(
     packet: bytes | None, target: Target, text: str, union: Union, *, fresh: Callable[[str], bytes]
 ) -> tuple[bytes | None, str | None]:
-    """The packet with the text, or the keywords, and what made way; the same bytes if it stood there.
+    """The packet with the text, or the keywords, and the text it replaced; the same bytes if it was there.
 
-    `fresh` makes a new one of a description in XML.  Each change is proved to be the only one.
+    `fresh` makes a new packet of a description in XML.  Each change is proved to be the only one.
     """
     property = target.at
     assert isinstance(property, Property)
@@ -200,7 +206,7 @@ def into_packet(
 
 
 def describe_both(packet: bytes, text: str) -> tuple[bytes, str | None]:
-    """The packet that says it as dc:description and as tiff:ImageDescription, and what made way."""
+    """The packet that says `text` as dc:description and tiff:ImageDescription, and the text it replaced."""
     both = (xmp.DC_DESCRIPTION, xmp.TIFF_DESCRIPTION)
     return _in_languages(packet, text, both, put_in=both)
 
@@ -208,7 +214,7 @@ def describe_both(packet: bytes, text: str) -> tuple[bytes, str | None]:
 def _in_languages(
     packet: bytes, text: str, properties: Sequence[Property], *, put_in: Sequence[Property]
 ) -> tuple[bytes, str | None]:
-    """A packet that says its description a second time, as EXIF's, says the same there."""
+    """Set all `properties`: a packet that repeats its description as EXIF's must say the same there."""
     olds = [xmp.Packet.read(packet, one) for one in properties]
     previous = []
     for old in olds:

@@ -1,7 +1,7 @@
 """Where texts go, as the settings say: into the image, and into the .xmp and .txt beside it.  Pure.
 
-This is where what came along with a picture meets the policy: a person's words beside it count like those
-inside the image, and what is decided holds for all its places.
+A person's words in the files beside a picture count like those inside the image, and one decision holds for
+all places.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ from captiond.records import NO_NOTES, Described, Notes, Texts, Written
 
 @dataclass(frozen=True, slots=True)
 class Describing:
-    """A function of an image and its texts; two that are equal do the same."""
+    """A function of an image and its texts; equal objects do the same."""
 
-    replaces: bool  # what a person wrote makes way
+    replaces: bool  # whether it replaces what a person wrote
     blocks: str | Collection[str]  # inside the image: exif, xmp, iptc; or auto
     place: Place | None
     xmp: str  # when photo.jpg.xmp is written: auto, always or never
-    text: bool | str | None  # what photo.txt says: caption (or True), keywords, lines; or there is none
+    text: bool | str | None  # what photo.txt says: caption (or True), keywords, lines; None: no photo.txt
     windows: bool = False  # whether the tags of Windows' Explorer are written, too
     title_as: str = "title"  # where the title goes in XMP: title, headline or both
 
@@ -42,9 +42,9 @@ class Describing:
         notes: Notes = NO_NOTES,
         own: Texts | None = None,
     ) -> Described:
-        """`own`: former texts of ours.  They make way wherever they are said, and no new file is made.
+        """`own`: former texts of ours; if given, they are replaced wherever they stand, and no file is made.
 
-        What a camera calls a RAW is never written into, whatever it was decoded as.
+        A file with a RAW's name is never written into, whatever it was decoded as.
         """
         format = formats.RAW.name if raw.has_ending(notes.name) else format
         judged = metadata.judge(
@@ -90,7 +90,7 @@ class Describing:
         )
 
     def _of_raw(self, wish: Wish, note: raw.RawNote | None) -> tuple[bytes | None, tuple[Written, ...]]:
-        """The .xmp of the RAW that travels along, if it has one of its own or is to have one."""
+        """The .xmp of the RAW that travels along, if it has one already or must get one."""
         if note is None or note.shares or self.xmp == "never":
             return None, ()
         said = [one for one in beside.said_in_xmp(note.xmp) if not one.is_blank()]
@@ -101,7 +101,7 @@ class Describing:
     def _when_xmp(
         self, judged: metadata.Judged, described: Described, notes: Notes, texts: Texts, own: Texts | None
     ) -> str:
-        """When the .xmp is written: always if it is one of the places that go on saying something else."""
+        """When the .xmp is written: always if some place would otherwise still say something else."""
         if "xmp" in notes.unread:
             return "never"
         said = [one for one in beside.said_in_xmp(notes.xmp) if not one.is_blank()]
@@ -118,7 +118,7 @@ class Describing:
         return "always" if is_said or metadata.unserved(judged, described.written) else self.xmp
 
     def _kind_of_text(self, notes: Notes, own: Texts | None) -> str | None:
-        """What the .txt says, if it is to say something."""
+        """What kind of text the .txt says; None for no .txt."""
         if "txt" in notes.unread:
             return None
         kind = "caption" if self.text is True else self.text or None

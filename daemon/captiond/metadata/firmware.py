@@ -1,6 +1,6 @@
-"""Descriptions that nobody wrote: what firmware and programs put there, and the names of files.
+"""Descriptions that no person wrote: what firmware and programs put there, and the names of files.
 
-Which these are stands in firmware.toml, with a date and where each is known from; it is read once.
+firmware.toml lists them, with a date and a source for each; it is read once.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 
-_LONGEST = 128  # characters of most; more than that is a person's
+_LONGEST = 128  # characters; a longer one is a person's, except `settings`
 _LONGEST_SETTINGS = 8192
 _ENDING = re.compile(r"\.[a-z0-9]{2,5}\Z", re.IGNORECASE)
 
@@ -24,7 +24,7 @@ class _Lists:
 
 
 def is_nobodys(line: str, name: str = "") -> bool:
-    """Did nobody say this?  `line` is clean; `name` is the picture's file, of which it may be the name."""
+    """Is `line`, cleaned, no person's text?  `name` is the picture's file, whose name it may be."""
     if not line or is_name_of(line, name):
         return True
     lists = _lists()
@@ -43,9 +43,9 @@ def is_nobodys(line: str, name: str = "") -> bool:
 
 
 def is_name_of(line: str, name: str) -> bool:
-    """Is it the name of the file, whole, or without its ending if that is no more than one word?
+    """Is it the file's name, with its ending, or without it if the rest is a single word?
 
-    Programs name files after captions, too: "Grandma in the garden" may be a person's even then.
+    Programs also name files after captions: "Grandma in the garden" may be a person's even then.
     """
     last = name.rpartition("/")[2].casefold()
     stem = last.rpartition(".")[0]

@@ -1,8 +1,8 @@
 """HEIC and AVIF: finding the EXIF block among a file's items, and proving that all else stayed as it was.
 
-ISO/IEC 14496-12 (boxes), 23008-12 (HEIF; annex A.2.1 is the Exif item).  To put a block into such a file the
-places of all items are counted anew, which is left to a program that is asked for it (`Place`); what it
-gives back counts only where the proof holds: every other item, property, reference and byte of data is there.
+ISO/IEC 14496-12 (boxes), 23008-12 (HEIF; annex A.2.1 is the Exif item).  Putting a block into such a file
+moves its items, so another program does it (`Place`); its result counts only if the proof holds: every other
+item, property, reference and byte of data is there.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from .refusal import Refused
 
 Place = Callable[[bytes, bytes], bytes]  # a file and a TIFF block -> the file with this block for its EXIF
 
-# Others, such as a motion photo's film or a sequence's tables, may count to places that would move.
+# Other boxes, such as a motion photo's film or a sequence's tables, may hold offsets to places that move.
 _KNOWN = (b"ftyp", b"meta", b"mdat", b"free", b"skip")
 _PREFIXES = (bytes(4), b"\0\0\0\x06Exif\0\0")
 
@@ -53,7 +53,7 @@ class Heif:
         return self.place(self.data, block)
 
     def prove(self, data: bytes, block: bytes) -> None:
-        """Raises Refused unless `data` is this file with `block` for its EXIF, and nothing else changed."""
+        """Refuse `data` unless it is this file with `block` for its EXIF, and nothing else changed."""
         new = Heif.read(data, self.place)
         if new.exif is None or exif_block(new.exif.bytes_in(data)) != block:
             raise Refused("exiftool did not write the caption")

@@ -40,7 +40,7 @@ class Cursor:
         return int.from_bytes(self.take(width), "big")
 
     def version(self) -> int:
-        """What begins a full box (4.2); no flags have a meaning in those read here, but in `infe`."""
+        """The version of a full box (4.2); of the boxes read here, flags have a meaning in `infe` only."""
         version = self.number(1)
         if self.take(3) != bytes(3):
             raise Refused("one of its boxes has unknown flags")

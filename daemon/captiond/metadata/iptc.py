@@ -1,6 +1,6 @@
 """One text or a list of them in a block of IPTC datasets: put in, and proved to be the only change.
 
-IPTC-IIM 4.2, 1.5, lays out the datasets, which stand one behind the other; no offset leads to any.
+IPTC-IIM 4.2, 1.5, lays out the datasets, which stand one behind the other; no offset points to them.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ _LONGEST_TITLE = 64
 
 
 def shortened(text: str) -> str:
-    """As much of a caption as has room, up to a whole character."""
+    """As much of a caption as fits, cut at a whole character."""
     return _cut(text, _LONGEST)
 
 
 def shortened_title(text: str) -> str:
-    """As many words of a title as have room; of one endless word as much as has."""
+    """As many whole words of a title as fit; if not even one fits, as much of it as does."""
     cut = _cut(text, _LONGEST_TITLE)
     if cut == text or text[len(cut)].isspace():
         return cut
@@ -59,7 +59,7 @@ class Datasets:
         return cls(data, tuple(_datasets(data)))
 
     def encode(self, text: str) -> bytes:
-        """The text in the character set of the block; without one named it is Latin-1, to most readers."""
+        """The text in the block's character set; most readers assume Latin-1 if the block names none."""
         sets = [self.data[one.payload : one.end] for one in self.all if one.tag == _CHARACTER_SET]
         if sets == [_UTF_8]:
             return text.encode()
@@ -85,7 +85,7 @@ class Datasets:
         return found[0] if found else None
 
     def changed(self, number: int, removed: Collection[int], added: Sequence[bytes]) -> bytes:
-        """Without those of this number in these places; `added` behind the last, or in the order (1.5)."""
+        """The block without the `removed` of this number; `added` go behind the last, or in order (1.5)."""
         found = self._of(number)
         place = found[-1].end if found else self._place(number)
         gone = [one for at, one in enumerate(found) if at in removed]
@@ -94,7 +94,7 @@ class Datasets:
         return self._without(gone, 0, place) + new + self._without(gone, place, len(self.data))
 
     def prove(self, data: bytes, number: int, values: Sequence[bytes]) -> None:
-        """Refuse `data` unless it holds these datasets, byte for byte, and of this number these values."""
+        """Refuse `data` unless it holds all other datasets, byte for byte, and these of this number."""
         new = Datasets.read(data)
         if new.values(number) != list(values):
             raise Refused("the text does not read back from its IPTC")

@@ -73,11 +73,11 @@ class Jpeg:
         self.prove_others(self.exif, self.first_place(), data, new, exif)
 
     def first_place(self) -> int:
-        """Where a new segment may stand before all others: JFIF 1.02 wants its APP0 first."""
+        """Where a new segment may be inserted first: JFIF 1.02 wants its APP0 before all others."""
         return next(segment for segment in self.segments if segment.marker != _APP0).start
 
     def with_segment(self, old: Segment | None, place: int, marker: int, payload: bytes) -> bytes:
-        """The file with one segment in the place of `old`, or put in at `place` where there is none."""
+        """The file with one segment in the place of `old`, or inserted at `place` if there is none."""
         if len(payload) > LONGEST:
             raise Refused("what is to be written would not fit into one segment")
         start, end = (old.start, old.end) if old else (place, place)
@@ -110,11 +110,11 @@ class Jpeg:
             yield self.data[segment.payload + len(signature) : segment.end]
 
     def lists_pictures_before(self, segment: Segment) -> bool:
-        """Does the list of other pictures, which counts from itself, stand before the segment?"""
+        """Does the list of other pictures, whose offsets count from itself, stand before the segment?"""
         return any(listing.end <= segment.start for listing in self.starting_with(_APP2, _MPF))
 
     def refuse_to_move_what_follows(self, segment: Segment, name: str) -> None:
-        """Refuse what another length of a segment would put out of step."""
+        """Refuse a file in which another length of this segment would break offsets."""
         if self.lists_pictures_before(segment):
             raise Refused(f"its {name} stands between its other pictures and the list of them")
         notes = self.block.find(maker_note.MAKER_NOTE) if self.block else ()
@@ -122,7 +122,7 @@ class Jpeg:
             raise Refused(f"its {name} stands before a MakerNote, which would move")
 
     def _refuse_what_counts_bytes(self) -> None:
-        """Refuse what a longer EXIF segment would put out of step."""
+        """Refuse a file in which a longer EXIF segment would break offsets."""
         if any(_C2PA in payload for payload in self._payloads(_APP11, b"JP")):
             raise Refused("its C2PA manifest signs the bytes that would change")
         if _AFCP.search(self.data, max(0, len(self.data) - _TRAILER)):

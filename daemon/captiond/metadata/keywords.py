@@ -1,8 +1,8 @@
 """Which keywords stand in a list: all that any list of the picture held, a person's first, then ours.  Pure.
 
-Programs take one list and leave the others: Immich TagsList, else hierarchicalSubject, else IPTC's.  So each
+Programs read one list and ignore the others: Immich TagsList, else hierarchicalSubject, else IPTC's.  So each
 list that is written says what all of them said.  Flat lists hold words, trees hold paths.  Nothing that a
-person wrote is taken away or spelt anew; what a list cannot hold as it is, that list is not given.
+person wrote is removed or respelt; a list does not get a keyword that it cannot hold unchanged.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ _KINDS = {KEYWORDS: Kind.FLAT, TAGS: Kind.TREE_BY_SLASH, HIERARCHY: Kind.TREE_BY
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What becomes of a list: which of its entries go, and which come behind the last."""
+    """The change to a list: which of its entries go, and which are added behind the last."""
 
     removed: tuple[int, ...]
     added: tuple[str, ...]
@@ -66,7 +66,7 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class Union:
-    """What people said and what we say; and what we said before, which goes if it is said no more."""
+    """What people said and what we say; and what we said before, which goes if we no longer say it."""
 
     theirs: tuple[Path, ...] = ()
     ours: tuple[Path, ...] = ()
@@ -85,12 +85,12 @@ class Union:
 
     @property
     def shared(self) -> tuple[str, ...]:
-        """Of our words, those that people had said before us: they stay when ours go."""
+        """Our words that people had said before us: they stay when ours go."""
         said = {path[-1] for path in self.theirs}
         return tuple(dict.fromkeys(path[-1] for path in self.ours if path[-1] in said))
 
     def plan(self, existing: Sequence[str], kind: Kind) -> Plan:
-        """Refused if a person's keyword cannot stand there as it is."""
+        """The change to a list.  Raises: Refused, if a person's keyword cannot stand there unchanged."""
         shown = [_shown(text) for text in existing]
         gone = _entries(self.former, kind) - _entries(self.ours, kind)
         removed = tuple(place for place, text in enumerate(shown) if text in gone)
@@ -109,7 +109,7 @@ class Union:
         return Plan(removed, tuple(added))
 
     def _theirs_missing(self, held: Collection[str], kind: Kind) -> Iterator[str]:
-        """What the list is yet to hold of what people said, each once."""
+        """People's keywords that the list lacks, each once."""
         meant = {kind.path(text) for text in held}
         told = set(held)
         for path in self._wanted(kind):
@@ -123,7 +123,7 @@ class Union:
             yield entry
 
     def _wanted(self, kind: Kind) -> Iterator[Path]:
-        """Of a flat list the words; of a tree the paths, and words that no path ends with, in their place."""
+        """For a flat list the words; for a tree the paths, and in their place words that end no path."""
         if kind.separator is None:
             yield from dict.fromkeys(path[-1:] for path in self.theirs)
             return
@@ -157,7 +157,7 @@ def _entries(paths: Iterable[Path], kind: Kind) -> set[str]:
 
 
 def _shown(text: str) -> str:
-    """A person's word as it was, but for what no list can hold."""
+    """A person's word unchanged, except for characters that no list can hold."""
     kept, line = text.strip(), characters.line(text)
     return kept if unicodedata.normalize("NFC", kept) == line else line
 

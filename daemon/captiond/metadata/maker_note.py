@@ -1,4 +1,4 @@
-"""What MakerNotes point to, as far as anybody can know.
+"""What MakerNotes point to, as far as it can be known.
 
 EXIF 2.32, 4.6.5 D, leaves their layout to the makers.  Most are an IFD behind a few bytes of header, whose
 offsets count from the start of the block or of the note; some point to a preview behind the EXIF.
@@ -25,7 +25,7 @@ _OPENING_MARKERS = frozenset(bytes((marker,)) for marker in (*range(0xC0, 0xD0),
 
 
 def leads_into(block: Block, end: int) -> bool:
-    """Would bytes between the end of the block and `end` be taken for a value of a MakerNote?"""
+    """Would a MakerNote's pointers lead to bytes between the end of the block and `end`?"""
     size = len(block.data)
     for start, note in _notes(block):
         values = _values(note)
@@ -63,7 +63,7 @@ def _notes(block: Block) -> Iterator[tuple[int, bytes]]:
 
 
 def _values(note: bytes) -> list[tuple[int, int]]:
-    """From where to where the values lie of the IFD that the note seems to be, uncounted from any base."""
+    """Begin and end of each value of the IFD that the note seems to be, without any base added."""
     for number, entry in _LAYOUTS:
         for at in range(0, min(_LONGEST_HEADER, len(note) - number.size), 2):
             (count,) = number.unpack_from(note, at)

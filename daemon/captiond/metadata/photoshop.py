@@ -1,8 +1,8 @@
 """Photoshop's image resources, of which one may hold IPTC, and another one a digest of that.
 
 Adobe Photoshop File Formats Specification, "Image Resource Blocks".  All other resources keep their bytes.
-By the digest Photoshop knows whether somebody changed IPTC and not XMP (Metadata Working Group 2.0, 3.3.2):
-one that was right is set right again, one that was wrong stays wrong.
+By the digest Photoshop knows whether a program changed IPTC but not XMP (Metadata Working Group 2.0, 3.3.2):
+a digest that was right is made right again, one that was wrong stays wrong.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ class Resources:
         return b"".join(resource.laid() for resource in self._described(block)) + self.padding
 
     def prove(self, data: bytes, block: bytes) -> None:
-        """Refuse `data` unless it is these resources but for IPTC, which is `block`, and its digest."""
+        """Refuse `data` unless it is these resources except for IPTC, which is `block`, and its digest."""
         new = Resources.read(data)
         if new.iptc != block:
             raise Refused("the new IPTC does not read back")

@@ -98,7 +98,7 @@ class Png:
         return first.start < chunk.start < last.start
 
     def _place(self, old: Chunk | None) -> tuple[int, int]:
-        """From where to where the chunk stands, or is to stand: before what counts to an IDAT."""
+        """Begin and end of the chunk, or the place for it: before any chunk with an offset to an IDAT."""
         if old:
             return old.start, old.end
         first = next(chunk for chunk in self.chunks if chunk.type in (b"IDAT", _APPLE_INDEX))
@@ -160,7 +160,7 @@ def text_of(
 ) -> tuple[bytes, bytes | None, int]:
     """The keyword and the text of a textual chunk (11.3.3), and to how many bytes it was inflated.
 
-    No keyword if nobody wants it; no text if it cannot be inflated, or not within the limit.
+    The keyword is empty if it is not wanted; the text is None if it cannot be inflated within the limit.
     """
     keyword, _, text = payload.partition(b"\0")
     if not is_wanted(keyword):
@@ -178,7 +178,7 @@ def text_of(
 
 
 def _inflated(text: bytes, limit: int) -> bytes | None:
-    if limit <= 0:  # to zlib it would mean that there is none
+    if limit <= 0:  # zlib takes 0 for no limit
         return None
     stream = zlib.decompressobj()
     try:

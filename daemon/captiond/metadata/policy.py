@@ -18,9 +18,9 @@ CAPTION, TITLE, ALT_TEXT = "caption", "title", "alt_text"  # as `Texts` calls th
 KEYWORDS, TAGS, HIERARCHY = "keywords", "tags", "hierarchy"
 LISTS = frozenset({KEYWORDS, TAGS, HIERARCHY})
 
-SWITCHED_OFF = "switched off"  # the reason for a block that nobody asked for
+SWITCHED_OFF = "switched off"  # the reason for a block that the settings do not ask for
 
-# Programs find the layout of a stack, its channels or its scale in these, whatever a person asks for.
+# Programs find a stack's layout, channels or scale in these: they stay, whatever the settings say.
 _READ_BY_PROGRAMS = re.compile(r"\s*(?:ImageJ=|SI\.|Aperio |\{\"shape\"|<MetaData>)")
 _OME = re.compile(r"<(?:\w+:)?OME[\s>]")
 
@@ -45,7 +45,7 @@ def encode(caption: str) -> bytes:
 def decode(value: bytes) -> str:
     """What readers show of a description: up to a NUL; UTF-8 by the guideline, else Latin-1, as of old.
 
-    ASCII in UTF-16, of which they show a letter or nothing, is somebody's text nevertheless.
+    ASCII in UTF-16, of which readers show a letter or nothing, still counts as a text.
     """
     if _WIDE.fullmatch(value):
         return value.replace(b"\0", b"").decode("ascii").strip()
@@ -66,17 +66,17 @@ def decode_wide(value: bytes) -> str:
 
 
 def is_by_person(text: str | None, name: str = "") -> bool:
-    """Did somebody write this about the picture `name`, rather than a camera's firmware or nobody?"""
+    """Did a person write this about the picture `name`, rather than a camera's firmware or a program?"""
     return not firmware.is_nobodys(clean(text or ""), name)
 
 
 @dataclass(frozen=True, slots=True)
 class Said:
-    """What one place says about the picture; None: somebody's words that cannot be read."""
+    """What one place says about the picture; None: a person's words that cannot be read."""
 
     place: str  # exif, xmp, iptc, png, windows, xmp-sidecar, takeout
     text: str | None
-    field: str = CAPTION  # which of our texts it stands for
+    field: str = CAPTION  # which of our texts it corresponds to
 
     def is_by_person(self, name: str, own: Collection[str]) -> bool:
         return self.text is None or (is_by_person(self.text, name) and clean(self.text) not in own)
@@ -86,9 +86,9 @@ class Said:
 
 
 def decide(said: Iterable[Said], *, replace: bool, own: Collection[str] = (), name: str = "") -> Decision:
-    """What becomes of a text of the picture `name`, given all that its places say for it: one answer for all.
+    """One decision for all places of a text of the picture `name`, given all that they say for it.
 
-    `own` are our words, which are nobody else's wherever they stand.
+    `own`: our words, which count as ours wherever they stand.
     """
     if replace:
         return Decision.WRITE
@@ -97,10 +97,10 @@ def decide(said: Iterable[Said], *, replace: bool, own: Collection[str] = (), na
 
 
 def is_read_by_programs(text: str) -> bool:
-    """Is it what microscopes and their programs live on, which stays whatever a person asks for?"""
+    """Is it text that microscopes' programs need?  It stays, whatever the settings say."""
     return _READ_BY_PROGRAMS.match(text) is not None or _OME.search(text) is not None
 
 
 def together(*descriptions: str | None) -> str | None:
-    """What descriptions that made way said, each once."""
+    """The replaced descriptions as one text, each once."""
     return "\n".join(dict.fromkeys(filter(None, descriptions))) or None

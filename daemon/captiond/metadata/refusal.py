@@ -1,4 +1,4 @@
-"""The one way the parts of this room say no, and what they all prove their work with."""
+"""The one exception by which the parts of this room refuse, and the helpers of all their proofs."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from itertools import islice
 from typing import TypeVar
 
-_PARTS = 1 << 20  # more than any image has; a hostile one must not cost gigabytes of notes about it
+_PARTS = 1 << 20  # more than any image has; records of a hostile one must not take gigabytes
 _CHUNK = 1 << 20  # bytes compared at a time, so that a big file is not copied to be compared
 
 
@@ -15,7 +15,7 @@ class Refused(Exception):
     """This image cannot be proved safe to write into; the message says why."""
 
 
-# What a slip of ours over hostile bytes would raise.
+# What a bug of ours would raise on hostile bytes.
 MISTAKES = (
     LookupError,
     ValueError,
@@ -30,7 +30,7 @@ Part = TypeVar("Part")
 
 
 def all_of(parts: Iterable[Part]) -> tuple[Part, ...]:
-    """All parts that a walk along a file finds, unless they are beyond measure."""
+    """All parts that a walk along a file finds; refused if there are too many."""
     found = tuple(islice(parts, _PARTS + 1))
     if len(found) > _PARTS:
         raise Refused("it has too many parts")

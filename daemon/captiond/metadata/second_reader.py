@@ -1,8 +1,8 @@
-"""A reader that nobody here wrote must see in a new block what it saw in the old one, but for one tag.
+"""A reader that is not ours must see in a new block what it saw in the old one, except for one tag.
 
-A proof by the parser that wrote proves a misunderstanding, too.  piexif is a voter and no authority: what it
-cannot read, or would read at length, it has no vote about.  Its writer is used nowhere (it moves what makers'
-notes count on).
+A proof by the parser that wrote proves a misunderstanding, too.  piexif has a vote, not the last word: it has
+none on a block that it cannot read, or would read at length.  Its writer is never used (it moves bytes that
+MakerNotes point to).
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from .tiff import Block
 _HEADER = b"Exif\0\0"  # bytes without it are opened as the name of a file
 _CLASSIC = 4  # bytes of an offset; piexif knows no BigTIFF
 
-# It makes a tuple of each array and a copy of each text, however many of them share the same bytes.
+# piexif makes a tuple of each array and a copy of each text, however many of them share the same bytes.
 _MOST_BYTES = 1 << 22
 _MOST_VALUES = 1 << 14
 _COPIED = frozenset({2, 7})  # ASCII, UNDEFINED
@@ -26,7 +26,7 @@ _IFD0 = "0th"
 
 
 def must_agree(old: Block | None, new: Block) -> None:
-    """Raises Refused if the second reader sees anything change but the tag, or another value of that."""
+    """Raises: Refused, if the second reader sees more change than the tag, or another value of the tag."""
     if not (_is_readable(new) and (old is None or _is_readable(old))):
         return
     before = _read(old.data) if old else _NOTHING
@@ -56,7 +56,7 @@ def _read(block: bytes) -> dict[str, Any] | None:
 
 
 def _is_readable(block: Block) -> bool:
-    """Is it of the kind that piexif knows, and small, however it is read?"""
+    """Is it of the kind that piexif knows, and small enough for the way piexif reads?"""
     if block.fields.room() != _CLASSIC or len(block.data) > _MOST_BYTES:
         return False
     entries = [entry for directory in block.directories for entry in directory.entries]

@@ -1,7 +1,7 @@
-"""Whatever a picture says about itself, wherever it stands, and whether its bytes are signed from elsewhere.
+"""All that a picture says about itself, in whatever place, and whether its bytes are signed from elsewhere.
 
-Read only, and read leniently: a file that may not be written into, since something in it is damaged or
-signed, says a person's words like any other.  Each walk goes as far as the file can be followed.
+Read only, and leniently: a file that may not be written into, since something in it is damaged or signed,
+holds a person's words like any other.  Each walk goes as far as the file can be followed.
 """
 
 from __future__ import annotations
@@ -39,10 +39,10 @@ _LONGEST_INFLATED = 1 << 24  # bytes that all compressed texts of a picture may 
 _LONGEST_WORDS = 1 << 20
 _MOST_TEXTS = 1000
 
-# XMP Specification, part 3, 2: where a format is not known, packets are found by how they begin.
+# XMP Specification, part 3, 2: in an unknown format, packets are found by how they begin.
 _PACKETS = ((b"<?xpacket begin", b"<?xpacket end"), (b"<x:xmpmeta", b"</x:xmpmeta>"))
 _MOST_PACKETS = 16
-# Behind the name of a box, or of an item, and in either case perhaps behind the header that JPEG has.
+# EXIF begins behind the name of a box or an item, and in either case perhaps behind JPEG's header.
 _EXIF_START = re.compile(rb"Exif\0\0(?:\0\0(?:Exif\0\0)?)?(?=II\*\0|MM\0\*)")
 _LONGEST_PACKET = 1 << 24
 
@@ -73,7 +73,7 @@ def look(data: bytes, format: str) -> Seen:
 
 
 def exif_blocks(data: bytes) -> Iterator[bytes]:
-    """Of a file of whatever format, by how it begins, as far as it can be followed."""
+    """The EXIF blocks of a file, whose format its first bytes tell, as far as it can be followed."""
     parts = next((_PARTS[name] for start, name in _STARTS if start.match(data)), _by_signature)
     yield from (block for kind, block in parts(data) if kind == "exif" and block is not None)
 
@@ -129,7 +129,7 @@ def _of_jpeg(data: bytes) -> Iterator[Part]:
 
 
 def _place_in_extended(payload: bytes) -> tuple[bytes, int]:
-    """Of which packet it is a portion, and which (XMP Specification, part 3, 1.1.3.1): they may be mixed."""
+    """The packet's GUID and the portion's offset (XMP Specification, part 3, 1.1.3.1): they may be mixed."""
     at = len(jpeg.EXTENDED_XMP)
     return payload[at : at + 32], int.from_bytes(payload[at + 36 : at + 40], "big")
 

@@ -18,7 +18,7 @@ _FIRST_YEAR = 1826  # of photography
 
 
 def taken_at(data: bytes) -> datetime | None:
-    """What the camera's clock showed; None where nothing says so, or says what cannot be.  Never raises."""
+    """What the camera's clock showed; None if EXIF does not say it, or is impossible.  Never raises."""
     with suppress(Refused, *MISTAKES):
         for block in exif_blocks(data):
             said = dict(_dates(block))

@@ -1,6 +1,7 @@
 """What Google Takeout's JSON says about a picture: its `description`.  Read only.
 
-The file travels along as it is.  What is no sound JSON and mentions a description is somebody's, and unread.
+The file travels along unchanged.  If it is no sound JSON but mentions a description, that counts as words of
+a person that cannot be read.
 """
 
 from __future__ import annotations

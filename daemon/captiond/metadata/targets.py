@@ -1,7 +1,7 @@
 """The table of places inside a picture that hold a text: which text each holds, and how it is found there.
 
-A new text, or a new place for one, is a row here.  What writes and proves is one writer for each block
-(`blocks`), which are told the row.
+A new text, or a new place for one, is a row here.  One writer for each block (`blocks`) gets the row, writes
+and proves.
 """
 
 from __future__ import annotations
@@ -23,22 +23,22 @@ from .xmp_plain import HEADLINE
 
 AUTO = "auto"
 EXIF, XMP, IPTC, WINDOWS = "exif", "xmp", "iptc", "windows"
-BOTH = "both"  # of the ways to say a title
+BOTH = "both"  # the title as `title` and as `headline`
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """One place of one text: where it is, and what is to stand in it, if there is such a text."""
+    """One place of one text: where it is, and which text it holds."""
 
-    name: str  # as `written` tells of it
+    name: str  # as `written` calls it
     block: str
     at: int | Property  # the tag of EXIF, the property of XMP, the dataset of IPTC's record 2
     text: Callable[[Texts], str]
     field: str = CAPTION  # whose place it is
-    fields: tuple[str, ...] = (CAPTION,)  # where a person said one of these, it stays as it is
-    is_always_told: bool = False  # also if there is no text for it
+    fields: tuple[str, ...] = (CAPTION,)  # if a person said one of these, the place stays as it is
+    is_always_told: bool = False  # `written` tells of it even if there is no text for it
     kind: Kind | None = None  # of a list of keywords
-    titled: str | None = None  # only where titles are said in this way
+    titled: str | None = None  # written only if `title_as` is this or `both`
 
 
 def _caption(texts: Texts) -> str:
@@ -58,7 +58,7 @@ def _short_title(texts: Texts) -> str:
 
 
 def _title_or_caption(texts: Texts) -> str:
-    """Explorer shows tag 270 as the title where there is none, and takes it for ASCII."""
+    """The title, else the caption: without one Explorer shows tag 270 as the title, taken for ASCII."""
     return texts.title or texts.caption
 
 
@@ -67,7 +67,7 @@ def _keywords(texts: Texts) -> str:
 
 
 def _listed(name: str, block: str, at: int | Property, kind: Kind) -> Target:
-    """Keywords stand beside a person's, and are never refused for these."""
+    """A row of keywords: ours stand beside a person's, and are never refused because of these."""
     return Target(name, block, at, _keywords, KEYWORDS, (), kind=kind)
 
 
@@ -106,9 +106,9 @@ def chosen(
 ) -> Iterator[Target]:
     """The rows that are wanted for a picture that says these things.
 
-    `auto`: EXIF; XMP if the picture already says its description there, or if there are `more` texts than a
-    caption, which have no other home; IPTC if the picture has it.  Windows' tags stand in EXIF and are wanted
-    with it.
+    `auto`: EXIF; XMP if the picture already says its description there, or if there are more texts than a
+    caption (`has_more`), which have no other place; IPTC if the picture has it.  Windows' tags are in EXIF
+    and are wanted with it.
     """
     wanted = set(blocks)
     if blocks == AUTO:
@@ -126,7 +126,7 @@ def titled(table: Collection[Target], title_as: str) -> Iterator[Target]:
 
 
 def says(target: Target, texts: Texts, own: Texts | None) -> bool:
-    """Is there something for it to say, or something of ours that is to be said no more?"""
+    """Is there a text for it, or a former text of ours to remove?"""
     return bool(target.text(texts) or (own is not None and target.field != CAPTION and target.text(own)))
 
 

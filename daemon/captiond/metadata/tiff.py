@@ -1,4 +1,4 @@
-"""The TIFF block that EXIF lives in, read whole: everything that a pointer of it leads to must be known.
+"""The TIFF block that EXIF lives in, read whole: everything that its pointers lead to must be known.
 
 A block in which any pointer leads outside is refused, since bytes appended to it could land where that
 pointer leads.  A TIFF or BigTIFF file is one such block.
@@ -92,8 +92,8 @@ class Block:
     data: bytes
     fields: Fields
     directories: tuple[Directory, ...]  # IFD0 first
-    tag: int  # the one of IFD0 that is to be described
-    patched: tuple[int, int]  # from where to where a new value of it changes the bytes that are there
+    tag: int  # the tag of IFD0 to be written
+    patched: tuple[int, int]  # begin and end of the existing bytes that a new value of it changes
 
     @property
     def first(self) -> Directory:
@@ -103,7 +103,7 @@ class Block:
         return (entry for directory in self.directories for entry in directory.entries if entry.tag == tag)
 
     def span(self, entry: Entry) -> tuple[int, int]:
-        """From where to where the value of an entry lies that is too long for the entry itself."""
+        """Begin and end of the value of an entry, if it is too long for the entry itself."""
         (start,) = self.fields.offset.unpack(entry.field)
         return start, start + self.fields.sizes[entry.type] * entry.units
 
@@ -124,9 +124,9 @@ class Block:
 
 
 def parse(data: bytes, tag: int = IMAGE_DESCRIPTION) -> Block:
-    """Read a whole block, or refuse it: everything that a pointer of it leads to must be known.
+    """Read a whole block, or refuse it: everything that its pointers lead to must be known.
 
-    `tag` is the one of IFD0 that is to be described: nothing else may use the bytes that this changes.
+    `tag`: the tag of IFD0 to be written; nothing else may use the bytes that this changes.
     """
     fields = _HEADERS.get(data[:4]) or _HEADERS.get(data[:8])
     if fields is None or len(data) < fields.pointer_at + fields.offset.size:
@@ -240,7 +240,7 @@ class _Walk:
         return _integers(self.data, self.fields, entry)
 
     def claim(self, start: int, size: int) -> None:
-        """Something of the block lies here: inside, and clear of the bytes that are to be patched."""
+        """Check that a part of the block lies inside it, and clear of the bytes to be patched."""
         if start + size > len(self.data):
             raise Refused("its EXIF points outside itself")
         if start < self.patched[1] and start + size > self.patched[0]:
@@ -274,7 +274,7 @@ def _integers(data: bytes, fields: Fields, entry: Entry) -> tuple[int, ...]:
 def glimpse(data: bytes, tags: Collection[int], *, at: int | None = None) -> Iterator[tuple[int, bytes]]:
     """What these tags of IFD0 hold in a block that may be damaged in any way: as much of it as is there.
 
-    `at`: of the IFD that lies there.
+    `at`: the place of another IFD to read instead.
     """
     fields = _HEADERS.get(data[:4]) or _HEADERS.get(data[:8])
     if fields is None or len(data) < fields.pointer_at + fields.offset.size:

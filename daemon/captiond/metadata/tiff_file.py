@@ -1,7 +1,7 @@
 """TIFF and BigTIFF files: one block that is the whole file, and what only files have.
 
-Readers guess from the size of a file what it does not say about its image data, and look for trailers at
-its end: a file of which that may be true is refused, since appending would mislead them.
+If a file does not say the size of its image data, readers guess it from the file's size; they also look for
+trailers at its end.  Such a file is refused, since appending would mislead them.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from .refusal import Refused
 
 IPTC, PHOTOSHOP = 33723, 34377  # XMP Specification, part 3, 1.1.2
 _C2PA = 52545  # C2PA 2.1, A.3.6
-_NDPI = 65420  # Hamamatsu's slides: what no copy takes along, the high halves of offsets, follows each IFD
+_NDPI = 65420  # Hamamatsu's slides: the high halves of offsets follow each IFD, and a copy would lose them
 _WIDTH, _LENGTH, _BITS, _COMPRESSION, _SAMPLES = 256, 257, 258, 259, 277  # TIFF 6.0, section 8
 _STRIP_BYTE_COUNTS = 279
 _UNCOMPRESSED = 1
@@ -53,7 +53,7 @@ class TiffFile:
         return block
 
     def prove(self, data: bytes, block: bytes) -> None:
-        """The block is the file: what `tiff_patch.prove` says of the one is true of the other."""
+        """Refuse what `tiff_patch.prove` refuses: the block is the file."""
         if data is not block:
             raise Refused("the file is not its block")
 

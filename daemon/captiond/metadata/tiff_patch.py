@@ -1,8 +1,8 @@
 """One text in a TIFF block: laid in without moving a byte, and proved to be the only change.
 
-MakerNotes count from the start of the block in ways nobody knows.  So what is new goes to the end of the
-block, and one entry or one pointer is patched to lead there.  The text is the value of the tag that the
-block was read for: a description, or an XMP packet.
+MakerNotes hold undocumented offsets from the start of the block.  So new bytes go to the end of the block,
+and one entry or one pointer is patched to lead there.  The text is the value of the tag that the block was
+read for: a description, or an XMP packet.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ def fresh(text: bytes, tag: int = IMAGE_DESCRIPTION) -> bytes:
 
 
 def describe(block: Block, text: bytes) -> bytes:
-    """The block with `text` as its description, NUL included, or XMP: patched once, longer at the end."""
+    """The block with `text` as its description, NUL included, or XMP: one patch, and bytes appended."""
     data, fields = block.data, block.fields
     start, end = block.patched
     padding = bytes(len(data) % 2)  # TIFF 6.0, section 2: IFDs and values begin on a word boundary
@@ -54,7 +54,7 @@ def _first_with(block: Block, text: bytes, at: int) -> bytes:
 
 
 def _entry(fields: Fields, tag: int, text: bytes, at: int) -> tuple[bytes, bytes]:
-    """The entry of the text, and the bytes that go to `at` where it does not hold them itself."""
+    """The entry of the text, and the bytes that go to `at` if the entry cannot hold them itself."""
     room, kind = fields.room(), _ASCII if tag == IMAGE_DESCRIPTION else _BYTE
     if len(text) <= room:
         return fields.entry.pack(tag, kind, len(text), text.ljust(room, b"\0")), b""

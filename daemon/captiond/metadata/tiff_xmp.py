@@ -1,6 +1,6 @@
 """XMP in a TIFF or BigTIFF file: the value of tag 700 in IFD0, laid in like a description.
 
-XMP Specification, part 3, 1.1.2.  The packet that was there stays, as bytes that nothing leads to.
+XMP Specification, part 3, 1.1.2.  The former packet stays, as bytes that no pointer leads to.
 """
 
 from __future__ import annotations

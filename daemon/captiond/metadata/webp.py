@@ -92,7 +92,7 @@ class WebP:
             raise Refused("the chunks that were there would change")
 
     def _extended(self, flag: int) -> tuple[bytes, int]:
-        """The VP8X chunk that the file is to have, and where the rest begins behind the old one."""
+        """The VP8X chunk for the new file, and where the rest begins behind the old one."""
         first = self.chunks[0]
         if first.type == _VP8X:
             flags, size = _EXTENDED.unpack_from(self.data, first.payload)
@@ -104,7 +104,7 @@ class WebP:
         return _HEAD.pack(_VP8X, _EXTENDED.size) + _EXTENDED.pack(flags, size), first.start
 
     def _place(self, old: Chunk | None) -> tuple[int, int]:
-        """From where to where a chunk stands, or is to stand: behind the image, EXIF before XMP (2.7)."""
+        """Begin and end of a chunk, or the place for it: behind the image, EXIF before XMP (2.7)."""
         if old:
             return old.start, old.end
         last = self.exif or next(chunk for chunk in reversed(self.chunks) if chunk.type in _IMAGE)
@@ -156,7 +156,7 @@ def payload_of(data: bytes, chunk: Chunk) -> bytes:
 
 
 def _canvas(kind: bytes, image: bytes) -> tuple[int, int, bool]:
-    """Width, height and is there alpha, from a lossy (RFC 6386, 9.1) or lossless (RFC 9649, 3.4) image."""
+    """Width, height and whether it has alpha, for lossy (RFC 6386, 9.1) or lossless (RFC 9649, 3.4)."""
     if kind == b"VP8L":
         if len(image) < 5 or image[0] != 0x2F:
             raise Refused("its lossless image has no header")

@@ -1,7 +1,7 @@
-"""An XML document as the flat list of what a parser sees in it, and where each of these begins.
+"""An XML document as the flat list of a parser's events, and where each of them begins.
 
-Two documents say the same if their events are equal.  What could make a parser read on elsewhere, or grow
-without bounds (a document type, entities), is refused, as is any encoding but UTF-8.
+Two documents say the same if their events are equal.  A document type or entities, which could make a parser
+read other files or grow without bounds, are refused, as is any encoding but UTF-8.
 """
 
 from __future__ import annotations
@@ -46,19 +46,19 @@ class Document:
         return self.depths.index(self.depths[start], start + 1)
 
     def text(self, start: int) -> str:
-        """What an element says that holds nothing but text."""
+        """The text of an element that holds nothing else."""
         inner = self.events[start + 1 : self.end(start)]
         return "".join(event.name for event in inner if event.kind == "text")
 
 
-@lru_cache(maxsize=4)  # what proves one text of a packet reads what the next is laid into
+@lru_cache(maxsize=4)  # the proof of one text reads the packet that the next text is laid into
 def read(data: bytes) -> Document:
-    """What nobody changes afterwards: the same document may be given to several."""
+    """The document, which callers must not change: several may get the same one."""
     return parsed(data)
 
 
 def parsed(data: bytes) -> Document:
-    """Raises Refused for what is too long, not in UTF-8, not well-formed, or declares entities."""
+    """Raises: Refused, if it is too long, not in UTF-8, not well-formed, or declares entities."""
     _must_be_utf8(data)
     parser = expat.ParserCreate("utf-8", " ")
     document = Document()
@@ -125,5 +125,5 @@ def _must_be_utf8(data: bytes) -> None:
         is_text = "\0" not in data.decode()
     except UnicodeDecodeError:
         is_text = False
-    if not is_text:  # UTF-16 is allowed where it is not wrapped; nobody writes it
+    if not is_text:  # UTF-16 is allowed in a packet without a wrapper, but no program writes it
         raise Refused("its XMP is not in UTF-8")

@@ -42,7 +42,7 @@ class Packet:
         return cls(frame, property, alt, _items(frame, property, alt))
 
     def description(self) -> str | None:
-        """What it says in the default language, or else in the first one; None if there is none."""
+        """Its text in the default language, or else in the first one; None if there is none."""
         if self.alt is None:
             return None
         item = next(iter(self._defaults() or self.items), None)
@@ -63,7 +63,7 @@ class Packet:
         return self.frame.with_changes([self.change(text)])
 
     def without(self) -> tuple[bytes, list[Change]]:
-        """The packet that says nothing in the default language, or else in the first; and the changes."""
+        """The packet without its text in the default language, or else in the first one; and the changes."""
         item = next(iter(self._defaults() or self.items), None)
         if self.alt is None or item is None:
             return self.frame.data, []

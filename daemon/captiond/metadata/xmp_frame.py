@@ -1,4 +1,4 @@
-"""An XMP packet as what a change is laid into: where a property stands, the change, and the proof of it.
+"""Changes to an XMP packet: where a property stands, the change, and the proof of it.
 
 A packet is RDF that many programs share (ISO 16684-1, 7), so it is never written anew: a few bytes are put
 in or taken out, and both versions are then read by an XML parser that must agree on everything else.
@@ -40,7 +40,7 @@ _FILE = '<?xml version="1.0" encoding="UTF-8"?>\n%s'
 
 
 class Shape(Enum):
-    """How a property says what it says (ISO 16684-1, 7.5 to 7.8), by the name of what holds its items."""
+    """The form of a property's value (ISO 16684-1, 7.5 to 7.8), by the name of the element with its items."""
 
     LANGUAGES = "Alt"  # one text, in several languages
     BAG = "Bag"
@@ -49,7 +49,7 @@ class Shape(Enum):
 
 
 class Property(NamedTuple):
-    """One thing that XMP says, under the prefix that it has if we are the first to say it."""
+    """One property of XMP, with the prefix that we give it if the packet has none."""
 
     prefix: str
     namespace: str
@@ -59,7 +59,7 @@ class Property(NamedTuple):
 
     @property
     def key(self) -> str:
-        """As the parser calls it."""
+        """Its name in the parser's events."""
         return f"{self.namespace} {self.name}"
 
     @property
@@ -77,7 +77,7 @@ class Change(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """A packet that is sound RDF about one thing."""
+    """A packet that is sound RDF about one resource."""
 
     data: bytes
     document: Document
@@ -116,7 +116,7 @@ class Frame:
         return Change(element, self.document.end(element) + 1, "")
 
     def with_changes(self, changes: Collection[Change]) -> bytes:
-        """The packet after these, none of which touches another; of the same length if it has padding."""
+        """The packet after these changes, which must not overlap; of the same length if it has padding."""
         new = self.data
         for change in sorted(changes, reverse=True):
             new = self._changed(new, change)
@@ -159,7 +159,7 @@ def packet_of(xml: str, *, is_writable: bool) -> bytes:
 
 
 def file_of(xml: str) -> bytes:
-    """What stands in a file of its own, which needs no packet around it (XMP Specification, part 3, 2)."""
+    """The content of an .xmp file, which needs no packet around it (XMP Specification, part 3, 2)."""
     return (_FILE % (_WHOLE % xml)).encode()
 
 
@@ -173,7 +173,7 @@ def about(said: Sequence[tuple[Property, str]], resource: str = "") -> str:
 
 
 def _joined(events: Sequence[Event]) -> Iterator[Event]:
-    """As a parser tells them: texts between which something was taken out are one."""
+    """The events as a parser gives them: texts are one if what stood between them was taken out."""
     pieces: list[str] = []
     for event in events:
         if event.kind == "text":
@@ -195,7 +195,7 @@ def _only_rdf(document: Document) -> int:
 
 
 def _only_about(document: Document, rdf: int) -> str:
-    """What all descriptions of resources are about: one thing (ISO 16684-1, 7.4)."""
+    """The one resource that all descriptions are about (ISO 16684-1, 7.4); refused if there are several."""
     resources = [document.events[index] for index in document.children(rdf)]
     if any(resource.name != DESCRIPTION for resource in resources):
         raise Refused("its XMP holds something other than descriptions of resources")

@@ -1,7 +1,7 @@
-"""A list of keywords in an XMP packet: what is new goes to its end, and nothing else in it changes.
+"""A list of keywords in an XMP packet: new ones go to its end, and nothing else in it changes.
 
-ISO 16684-1, 7.7: an array is an rdf:Bag, an rdf:Seq or an rdf:Alt of rdf:li.  The first two are taken for
-one another, as readers do; whatever has another form is refused.
+ISO 16684-1, 7.7: an array is an rdf:Bag, an rdf:Seq or an rdf:Alt of rdf:li.  The first two count as equal,
+as they do for readers; any other form is refused.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ class Listed:
         return [self.frame.document.text(item) for item in self.items]
 
     def changes(self, removed: Collection[int], added: Sequence[str]) -> list[Change]:
-        """The items with these places go, and these texts come behind the last."""
+        """The changes that remove the items at these places and add these texts behind the last."""
         if self.element is None or self.container is None:
             return [self.frame.insertion(self.property, self.holding(self.property, added))] if added else []
         if not added and removed and len(set(removed)) == len(self.items):
@@ -68,7 +68,7 @@ class Listed:
         return [self.frame.removal(self.items[place]) for place in removed] + (new if added else [])
 
     def changed(self, removed: Collection[int], added: Sequence[str]) -> bytes:
-        """The packet after that, proved to differ in nothing else."""
+        """The packet after these `changes`, proved to differ in nothing else."""
         changes = self.changes(removed, added)
         data = self.frame.with_changes(changes) if changes else self.frame.data
         self.frame.prove(data, changes)
@@ -99,7 +99,7 @@ def _container(frame: Frame, element: int) -> int:
 
 
 def _refuse_words_between(frame: Frame, element: int, items: Collection[int]) -> None:
-    """Words that stand in the list and in none of its items are somebody's, and nobody knows whose."""
+    """Refuse text that stands in the list but in none of its items: its author and meaning are unknown."""
     document = frame.document
     inside = {place for item in items for place in range(item, document.end(item))}
     for place in range(element, document.end(element)):

@@ -69,7 +69,7 @@ class Plain:
         return [Change(self.element + 1, self.frame.document.end(self.element), escape(text))]
 
     def _with_attribute(self, holder: int, text: str) -> bytes:
-        """The value changes between its quotes; that it was the right one is proved, not believed."""
+        """Change the value between its quotes; the proof shows that it was the right one."""
         document, old = self.frame.document, self.frame.data
         start, end = document.places[holder], document.places[holder + 1]
         local = self.property.name.encode()

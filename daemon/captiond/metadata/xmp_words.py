@@ -1,7 +1,7 @@
 """What XMP packets say, in whatever encoding and form: read only, to see whether a person wrote something.
 
-A packet is parsed if it can be, and searched if it cannot, so that a damaged one still shows what stands in
-it.  What mentions a text and shows none is told as None: it is somebody's, and not understood.
+A packet is parsed if it can be, and searched if it cannot, so that a damaged one still shows its texts.  One
+that mentions a text and shows none gives None: it counts as a person's words that cannot be read.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ class _Name(NamedTuple):
     """A property that says one of the texts; `namespace` is how such namespaces begin."""
 
     namespace: str
-    prefix: str  # as most call it
+    prefix: str  # the usual one
     local: str
     field: str
 
@@ -71,7 +71,7 @@ def in_xmp(packet: bytes) -> Iterator[str | None]:
 
 
 def texts_in_xmp(packet: bytes) -> Iterator[tuple[str, str | None]]:
-    """All texts that it says, each with its field; of a list each entry.  None: something unreadable."""
+    """All its texts, each with its field; each entry of a list by itself.  None: something unreadable."""
     if not packet.strip(b"\0 \t\r\n"):
         return
     text = _decoded(packet)
@@ -82,7 +82,7 @@ def texts_in_xmp(packet: bytes) -> Iterator[tuple[str, str | None]]:
     said = list(_searched(text))
     yield from said
     shown = {field for field, _ in said} | LISTS
-    plain = packet.replace(b"\0", b"")  # in an encoding that nobody here knows
+    plain = packet.replace(b"\0", b"")  # for encodings that `_decoded` does not know
     for name in _NAMES:
         mention = f":{name.local}" if name.local.islower() else name.local
         if name.field not in shown and (_is_mentioned(mention, text) or mention.encode() in plain):
@@ -91,7 +91,7 @@ def texts_in_xmp(packet: bytes) -> Iterator[tuple[str, str | None]]:
 
 
 def names_remote_credentials(packet: bytes) -> bool:
-    """Does it say where Content Credentials of the picture lie (C2PA 2.1, 11.4: dcterms:provenance)?"""
+    """Does it say where the picture's Content Credentials are (C2PA 2.1, 11.4: dcterms:provenance)?"""
     if b"provenance" not in packet.replace(b"\0", b""):
         return False
     text = _decoded(packet)
@@ -115,7 +115,7 @@ class _Words:
         self._has_items = False
 
     def read(self, text: str) -> bool:
-        """Whether the whole of it is XML that can be trusted to say no more."""
+        """Read it; True if all of it is sound XML, so that it says no more than was found."""
         parser = expat.ParserCreate("utf-8", " ")
         parser.buffer_text = True
         parser.StartElementHandler, parser.EndElementHandler = self._start, self._end
@@ -182,7 +182,7 @@ def _refuse(*_: object) -> None:
 
 
 def _field_of(name: str) -> str | None:
-    """Of the text that a property says, as the parser calls it; None for all others."""
+    """The field of a property, by its name in the parser; None for properties that hold none of our texts."""
     space, _, local = name.rpartition(" ")
     return next((one.field for one in _NAMES if one.local == local and space.startswith(one.namespace)), None)
 
@@ -212,7 +212,7 @@ def _decoded(packet: bytes) -> str:
 
 
 def _searched(text: str) -> Iterator[tuple[str, str]]:
-    """What elements and attributes of these names seem to say in what is no sound XML."""
+    """What elements and attributes of these names seem to say in unsound XML."""
     declared = [(found[1], found[2]) for found in _PREFIX.finditer(text)]
     for one in _NAMES:
         named = [prefix for prefix, namespace in declared if namespace.startswith(one.namespace)]

@@ -1,6 +1,6 @@
 """Pictures' bytes to upright 8-bit RGB, within limits, in processes that can be killed.  The only decoding.
 
-`Decoders` is the door.  Behind it: `pool` and `nursery` are the daemon's side, `worker` is the other process,
+Other rooms use `Decoders` alone.  `pool` and `nursery` are the daemon's side, `worker` is the other process,
 which runs `decoding` (with `converting`, `png`, `tiff_kind`) behind a `sandbox`; both sides share `header`,
 `wire` and `shared`.  Nothing is written.
 """

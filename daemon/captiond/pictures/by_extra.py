@@ -1,7 +1,7 @@
-"""Pictures that Pillow does not read, by libraries that are installed where their extra is.
+"""Pictures that Pillow does not read, by libraries that come with captiond's extras.
 
-They are loaded with this module, before a decoder closes its sandbox.  Each answers like Pillow: first what
-the header says, then the pixels.
+The libraries are loaded with this module, before a decoder closes its sandbox.  Each reader works like
+Pillow: first it tells what the header says, then it loads the pixels.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from captiond.formats import extras
 from captiond.records import Notice
 
 Content = bytes | mmap.mmap
-# The pixels, EXIF's orientation of them, and what is to be said of them.
+# The pixels, their EXIF orientation, and notices about them.
 Loaded = tuple[Image.Image, int, tuple[Notice, ...]]
 
 
@@ -26,11 +26,11 @@ class Picture(Protocol):
     size: tuple[int, int]  # as the file has it, before it is turned upright
 
     def load(self) -> Loaded:
-        """To be called once.  Raises: ValueError."""
+        """Call it once.  Raises: ValueError, if the picture is damaged."""
 
 
 def raw_of(data: Content) -> Picture:
-    """Raises: ValueError, as the others do."""
+    """Raises: ValueError, if LibRaw does not read it."""
     return raw_file.RawFile(data)
 
 
@@ -39,7 +39,7 @@ def jxl_of(data: Content) -> Picture:
 
 
 def tiff_of(data: Content) -> Picture | None:
-    """None where the extra is not installed."""
+    """None if the extra is not installed."""
     return tiff_more.TiffFile(data) if _HAS["tiff"] else None
 
 

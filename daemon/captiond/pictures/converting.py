@@ -14,8 +14,8 @@ import numpy as np
 from PIL import Image, ImageCms
 
 WHITE = (255, 255, 255)
-# Some families of models take no picture that is longer than 200:1, and the short side of one that is made
-# smaller is rounded.
+# Some families of models take no picture longer than 200:1; 150 leaves room, since reducing a picture rounds
+# its short side.
 LONGEST_RATIO = 150
 
 Convert = Callable[[Image.Image], Image.Image]
@@ -38,7 +38,7 @@ def upright_size(image: Image.Image, orientation: int) -> tuple[int, int]:
 
 
 def strips(image: Image.Image, orientation: int) -> Iterator[Image.Image]:
-    """From the top of the upright picture to its bottom, each as wide as it is.
+    """The strips of the upright picture, from top to bottom, each of its full width.
 
     `orientation` is EXIF's, 1 to 8.
     """
@@ -52,7 +52,7 @@ def strips(image: Image.Image, orientation: int) -> Iterator[Image.Image]:
 
 
 def framed_size(size: tuple[int, int]) -> tuple[int, int]:
-    """The same, but for what is longer than any model takes: then with more on its short side."""
+    """`size`, with a longer short side if the picture is longer than models take."""
     width, height = size
     return max(width, math.ceil(height / LONGEST_RATIO)), max(height, math.ceil(width / LONGEST_RATIO))
 
@@ -87,7 +87,7 @@ def _stored_box(image: Image.Image, orientation: int, top: int, bottom: int) -> 
 
 
 def _converter(image: Image.Image) -> Convert:
-    """What makes 8-bit RGB of a strip, so that it looks as the picture does on a screen."""
+    """A function from a strip to 8-bit RGB, so that it looks as the picture does on a screen."""
     has_transparency = "transparency" in image.info
     match image.mode:
         case "RGB":
@@ -113,19 +113,19 @@ def _to_rgb(image: Image.Image) -> Image.Image:
 
 
 def _on_white(image: Image.Image) -> Image.Image:
-    """What lies under transparent pixels is often black rubbish, and a page is white."""
+    """Lay it on white, like a page: the colours under transparent pixels are often black rubbish."""
     if image.mode == "La":
-        image = image.convert("LA")  # Pillow knows no other way from it
+        image = image.convert("LA")  # Pillow has no other conversion from this mode
     rgba = image.convert("RGBA")
     white = Image.new("RGBA", rgba.size, (255, 255, 255, 255))
     return Image.alpha_composite(white, rgba).convert("RGB")
 
 
 def _to_eight_bits(image: Image.Image) -> Convert:
-    """Pillow's own convert clips 16 bits at 255 and shows a white picture.
+    """A conversion of our own: Pillow's clips 16 bits at 255 and shows a white picture.
 
-    Scanners and cameras fill 16 bits, or 12 or 8 of them; what has any other range (32-bit and
-    floating-point TIFFs) has no white that one could know, and is stretched from its least to its greatest.
+    Scanners and cameras fill 16 bits, or 12 or 8 of them; for any other range (32-bit and floating-point
+    TIFFs) the value of white is unknown, so values are stretched from the least to the greatest.
     """
     low, high = _range(image)
     if low >= 0 and high <= 65535 and image.mode != "F":
@@ -153,7 +153,7 @@ def _range(image: Image.Image) -> tuple[float, float]:
 
 
 def _from_cmyk(profile: bytes | None) -> Convert:
-    """By the picture's own press profile where it has one; the plain formula shows neon colours."""
+    """By the picture's own press profile if it has one: the plain formula shows neon colours."""
     if not profile:
         return _to_rgb
     try:

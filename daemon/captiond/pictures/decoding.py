@@ -1,8 +1,8 @@
 """File bytes to an upright 8-bit RGB picture.  The only decoding; no files, no clock, no limits of its own.
 
-It runs in the decoders' processes (`worker`), where time and memory are bounded.  Only the formats of the
-table are tried, so no file ever reaches one of Pillow's rarer or external decoders.  A file that cannot be
-read is `Rejected` with the reason; a mistake of ours is not, and comes through as what it is.
+It runs in the decoders' processes (`worker`), where time and memory are bounded.  Only the formats of
+`formats` are tried, so no file reaches one of Pillow's rarer or external decoders.  A file that cannot be
+read is `Rejected` with the reason; a bug of ours is raised unchanged.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ from captiond.pictures import by_extra, converting, png, tiff_kind
 from captiond.pictures.header import Header, NeededSide, at_full_size, refuse_too_many_pixels, scale_of
 from captiond.records import Notice, Picture, PictureFacts
 
-# Our own limit is told from the declared size, before a byte is decoded; Pillow's would only warn.
+# Our own limit is checked against the declared size, before a byte is decoded; Pillow's would only warn.
 Image.MAX_IMAGE_PIXELS = None
-# Pictures are decoded beside each other, each on one core: else each would start threads for all of them.
+# Pictures are decoded in parallel, each on one core: otherwise each would start a thread for every core.
 pillow_heif.options.DECODE_THREADS = 1
 AvifImagePlugin.DEFAULT_MAX_THREADS = 1
 pillow_heif.register_heif_opener()
-Image.init()  # else `formats` may name a plugin that is not registered yet
+Image.init()  # otherwise `formats` may name a plugin that is not registered yet
 
 # Everything Pillow's readers were seen to raise for damaged files.
 _UNREADABLE = (
@@ -54,21 +54,21 @@ _TOO_LONG = Notice(
 
 @dataclass(frozen=True, slots=True)
 class Decoded:
-    """A decoded picture as it is stored; what is asked of it is upright and in 8-bit RGB."""
+    """A decoded picture as it is stored; its methods give it upright and in 8-bit RGB."""
 
     stored: Image.Image
     orientation: int  # EXIF's
     notices: tuple[Notice, ...]
 
     def luminance(self) -> tuple[float, float]:
-        """Its mean of 255 and its standard deviation: whether there is anything to be seen in it."""
+        """The mean (of 255) and standard deviation: they tell whether there is anything to be seen."""
         samples = self.stored.resize((_SAMPLES, _SAMPLES), Image.Resampling.NEAREST)
         light = ImageStat.Stat(Decoded(samples, 1, ()).whole().convert("L"))
         return round(light.mean[0], 3), round(light.stddev[0], 3)
 
     @property
     def size(self) -> tuple[int, int]:
-        """Of what is shown: as stored, but upright, and no longer than a model takes."""
+        """The size as shown: upright, and no longer than a model takes."""
         return converting.framed_size(self._upright_size())
 
     def _upright_size(self) -> tuple[int, int]:
@@ -76,11 +76,11 @@ class Decoded:
 
     @property
     def profile(self) -> bytes | None:
-        """By which the numbers are meant; None: sRGB."""
+        """The colour profile of the strips; None: sRGB."""
         return self.stored.info.get("icc_profile") if self.stored.mode != "CMYK" else None
 
     def strips(self) -> Iterator[Image.Image]:
-        """From top to bottom, each as wide as the picture."""
+        """The strips from top to bottom, each as wide as the picture."""
         parts, size = converting.strips(self.stored, self.orientation), self._upright_size()
         return parts if size == self.size else converting.framed(parts, size)
 
@@ -97,12 +97,12 @@ class Decoded:
 class Reading:
     """A picture whose header was read, and of which no pixel is decoded yet.
 
-    Raises Rejected, as its methods do: `unreadable` for what is no picture or a damaged one, `unsupported`
-    for a sound one of a kind that nobody here decodes.
+    Raises, as its methods do: Rejected, `unreadable` if it is no picture or damaged, `unsupported` if it is
+    sound but of a kind that captiond does not decode.
     """
 
     def __init__(self, data: bytes | mmap.mmap, *, called_raw: bool = False) -> None:
-        """`called_raw`: it is a camera's RAW by its name, which some TIFFs do not tell otherwise."""
+        """`called_raw`: the file's name says that it is a camera's RAW; in some TIFFs only the name does."""
         found = formats.kind_of(lambda at, count: data[at : at + count])
         if found is not None and not formats.is_served(found):
             raise _not_served(found, raw.kind_in(data))
@@ -113,9 +113,9 @@ class Reading:
         self.header = self._pillows_header() if self._other is None else self._header_of(self._other)
 
     def _read_by_extra(self, found: formats.Format | None, *, called_raw: bool) -> by_extra.Picture | None:
-        """What is not Pillow's."""
+        """The reader for a picture that Pillow does not read; None if Pillow is to read it."""
         if called_raw and self._names == ["TIFF"] and formats.is_served(formats.RAW):
-            with suppress(*_UNREADABLE):  # then it is a TIFF with a strange name
+            with suppress(*_UNREADABLE):  # if LibRaw fails, it is a TIFF with a RAW's name
                 raw_file = by_extra.raw_of(self._data)
                 self._names = ["RAW"]
                 return raw_file
@@ -129,7 +129,7 @@ class Reading:
         return Header(self._names[0], other.mode, *other.size, file_bytes=len(self._data))
 
     def _pillows_header(self) -> Header:
-        # Its reader takes memory for the whole canvas as soon as it is opened.
+        # Not by Pillow: its WebP reader allocates the whole canvas as soon as it is opened.
         if self._names == ["WEBP"] and (size := _webp_size(self._data)):
             return Header("WEBP", "RGBA", *size, file_bytes=len(self._data))
         try:
@@ -148,7 +148,7 @@ class Reading:
         )
 
     def _instead(self, rejected: Rejected) -> by_extra.Picture:
-        """What reads a TIFF that Pillow does not; raises what Pillow's reader was rejected with."""
+        """The extra's reader for a TIFF that Pillow does not read; raises `rejected` if there is none."""
         if rejected.kind != "unsupported":
             raise rejected
         try:
@@ -160,7 +160,7 @@ class Reading:
         return other
 
     def decode(self, scale: int) -> Decoded:
-        """All of it, by `scale` smaller where it is a JPEG.  To be called once."""
+        """Decode all of it, a JPEG smaller by `scale`.  Call it once."""
         image, orientation, notices = self._loaded(scale)
         if converting.framed_size(image.size) != image.size:
             notices = (*notices, _TOO_LONG)
@@ -191,7 +191,7 @@ class Reading:
 
     @contextmanager
     def _reading(self, *, is_opened: bool = False) -> Iterator[None]:
-        """Whatever a library raises in here, it raises about the file.  Around their calls alone."""
+        """Turn what a library raises into Rejected.  Put it around library calls alone, not our own code."""
         try:
             yield
         except _UNREADABLE as error:
@@ -207,7 +207,7 @@ class Reading:
 def decode(
     data: bytes, *, max_pixels: int, needed_side: NeededSide = at_full_size, called_raw: bool = False
 ) -> Picture:
-    """The picture in `data`, in this very process: for pictures of our own making, and for tests."""
+    """The picture in `data`, decoded in this very process: for pictures that we made, and for tests."""
     reading = Reading(data, called_raw=called_raw)
     header = reading.header
     refuse_too_many_pixels(header, max_pixels)
@@ -219,7 +219,7 @@ def decode(
 
 
 def _not_served(one: formats.Format, kind: str | None) -> Rejected:
-    """Most RAW files are TIFFs to Pillow, which would show their thumbnail."""
+    """Said before Pillow is asked: it takes most RAW files for TIFFs and would show their thumbnail."""
     assert one.extra is not None
     exactly = f" ({kind})" if kind not in (None, one.shown) else ""
     return Rejected(
@@ -266,7 +266,7 @@ def _orientation(image: Image.Image) -> tuple[int, tuple[Notice, ...]]:
 
 
 def _webp_size(data: bytes | mmap.mmap) -> tuple[int, int] | None:
-    """The canvas that its header declares; None if that cannot be told, and Pillow is to say why."""
+    """The canvas size that the header declares; None if it cannot be read, so that Pillow says why."""
     try:
         (kind,) = struct.unpack_from("4s", data, 12)
         if kind == b"VP8X":

@@ -1,7 +1,7 @@
 """What a picture's header says, and what decoding it will take.  Pure arithmetic: decodes nothing.
 
-The daemon reads headers through a decoder's process, and decides here how large a picture is to be decoded
-and how much memory that is given.
+The daemon gets headers from a decoder's process, and decides here how large a picture is decoded and how much
+memory that may take.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ REDUCED_MARGIN = 2
 # Bytes that Pillow keeps of each pixel.
 _STORED = {"1": 1, "L": 1, "P": 1, "I;16": 2, "I;16L": 2, "I;16B": 2, "I;16N": 2}
 _STORED_OTHERWISE = 4
-# Bytes that a decoder takes beside that for each pixel: planes, canvases and copies of its own.
+# Bytes per pixel that a decoder takes in addition: planes, canvases and copies of its own.
 _BESIDE = {"WEBP": 16, "HEIF": 16, "AVIF": 16, "JPEG2000": 20, "TIFF": 5, "BMP": 2, "DIB": 2, "JXL": 24}
 _BESIDE_OTHERWISE = 4
-_COEFFICIENTS = 8  # of a progressive JPEG, whatever the scale: it is decoded from all of them
-_SHOWN = 4  # what comes of it: RGB, and a byte that is not used
+_COEFFICIENTS = 8  # bytes per pixel of a progressive JPEG, whatever the scale: all coefficients are needed
+_SHOWN = 4  # bytes per pixel of the result: RGB, and a byte that is not used
 _FIXED_BYTES = 32 << 20
 
 
@@ -45,11 +45,11 @@ class Header:
 
 
 def at_full_size(_width: int, _height: int) -> None:
-    """The NeededSide of whoever needs all pixels."""
+    """The NeededSide of a caller that needs all pixels."""
 
 
 def refuse_too_many_pixels(header: Header, max_pixels: int) -> None:
-    """By what the header declares, before a pixel is decoded.  Raises: Rejected."""
+    """Checks what the header declares, before a pixel is decoded.  Raises: Rejected, if it is too many."""
     if header.pixels > max_pixels:
         raise Rejected(
             "too_many_pixels",
@@ -60,10 +60,10 @@ def refuse_too_many_pixels(header: Header, max_pixels: int) -> None:
 
 
 def scale_of(header: Header, needed_side: int | None) -> int:
-    """By what a JPEG is to be decoded smaller (its DCT blocks scaled): 8, 4, 2, or 1 for not at all.
+    """How many times smaller to decode a JPEG (by scaling its DCT blocks): 8, 4, 2, or 1 for full size.
 
-    Only where that leaves the proportions as they are: what the model makes of a picture depends on them, and
-    were a side rounded, it might be cut into other crops.
+    Only if that keeps the proportions exactly: the model's crops depend on them, and with a rounded side the
+    picture might be cut into other crops.
     """
     if needed_side is None or header.format != "JPEG":
         return 1
@@ -76,7 +76,7 @@ def scale_of(header: Header, needed_side: int | None) -> int:
 
 
 def bytes_for(header: Header, scale: int) -> int:
-    """How much memory decoding it is expected to take, rather too much than too little."""
+    """How much memory decoding is expected to take, rather too much than too little."""
     stored = _stored(header.mode)
     each = stored + _BESIDE.get(header.format, _BESIDE_OTHERWISE) + _SHOWN
     coefficients = _COEFFICIENTS * header.pixels if header.is_progressive else 0

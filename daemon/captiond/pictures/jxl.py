@@ -14,7 +14,7 @@ _LONGEST_PROFILE = 1 << 20
 
 
 class JxlFile:
-    """Raises: ValueError for what is damaged."""
+    """Raises: ValueError, if the file is damaged."""
 
     def __init__(self, data: bytes | mmap.mmap) -> None:
         self._data = bytes(data)
@@ -33,7 +33,7 @@ class JxlFile:
             raise ValueError(f"libjxl: {error}") from error
         image = Image.fromarray(pixels)
         profile = found.get("icc") or b""
-        # Of a CMYK picture the profile is the press's, and the pixels are not.
+        # A CMYK picture has the press's profile, but its pixels come as RGB: that profile is dropped.
         if profile[16:20] == _SPACES.get(image.mode) and len(profile) <= _LONGEST_PROFILE:
             image.info["icc_profile"] = profile
         return image, 1, ()  # libjxl has turned it, whatever its EXIF says

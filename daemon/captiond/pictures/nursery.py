@@ -1,6 +1,6 @@
 """The process that forks decoders, as the daemon sees it: started, asked for one, told to end one.
 
-It is started anew where it has ended.  Its environment has no secrets in it, and no terminal's signals reach
+If it has ended, it is started again.  Its environment has no secrets in it, and no terminal's signals reach
 it: the daemon says when its decoders end.
 """
 
@@ -15,7 +15,7 @@ import threading
 from captiond.errors import Surroundings, as_surroundings
 from captiond.pictures import wire
 
-STARTING_SECONDS = 60.0  # on a machine with a lot to do; else a third of one
+STARTING_SECONDS = 60.0  # for a busy machine; usually it takes a third of a second
 ENDING_SECONDS = 5.0
 _PASSED_ON = ("PYTHON", "LD_", "LC_", "LANG", "PATH")  # beginnings of variables' names
 # Each decoder works on one core, and a library that starts threads could not be forked.
@@ -31,12 +31,15 @@ class Nursery:
         self._channel: socket.socket | None = None
 
     def start(self) -> None:
-        """Begin to start it, without waiting.  Raises: Surroundings if no process can be started."""
+        """Begin to start it, without waiting.  Raises: Surroundings, if no process can be started."""
         with self._lock:
             self._started()
 
     def fork(self) -> tuple[int, socket.socket]:
-        """A new decoder: its process, and the socket to talk to it.  Raises: Surroundings."""
+        """A new decoder: its process, and the socket to talk to it.
+
+        Raises: Surroundings, if no decoder can be started.
+        """
         with self._lock:
             try:
                 ours, theirs = wire.pair()
@@ -51,7 +54,7 @@ class Nursery:
                 raise as_surroundings(error, "starting a decoder") from error
 
     def end(self, decoder: int) -> int | None:
-        """Make sure that it ends; its status as of os.waitpid, None if it ended with its nursery."""
+        """End the decoder; returns its status, as os.waitpid gives it, None if it ended with its nursery."""
         with self._lock:
             if self._channel is None:
                 return None
@@ -66,7 +69,7 @@ class Nursery:
             self._stop()
 
     def _asked(self, word: str, descriptor: int) -> int:
-        """Its answer; it is started anew once, if it has ended since it was last asked."""
+        """The nursery's answer; it is started again once, if it has ended since it was last asked."""
         for is_last in (False, True):
             channel = self._channel or self._started()
             try:
@@ -81,7 +84,7 @@ class Nursery:
         raise AssertionError("the last time raises")
 
     def _exchanged(self, channel: socket.socket, *words: object, descriptors: tuple[int, ...] = ()) -> int:
-        """Its answer is a number.  Raises: ValueError for another, or for none."""
+        """The nursery's answer, which is a number.  Raises: ValueError, if it answers anything else."""
         wire.send(channel, *words, descriptors=descriptors)
         (number,), _ = wire.receive(channel)
         return int(number)
@@ -110,7 +113,7 @@ class Nursery:
         return ours
 
     def _stop(self) -> int | None:
-        """It kills its decoders and ends when its socket is closed."""
+        """Close the nursery's socket: it then kills its decoders and ends."""
         if self._channel is not None:
             self._channel.close()
             self._channel = None

@@ -14,16 +14,16 @@ from collections.abc import Iterator
 Content = bytes | mmap.mmap  # of a file
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
-LARGEST_TEXT = 1 << 20  # bytes that Pillow unpacks; of what is left in here, it meets no larger one
+LARGEST_TEXT = 1 << 20  # bytes that Pillow unpacks; no kept chunk is larger
 
-# What says how to show the pixels, or how to turn them upright.
+# Chunks that say how to show the pixels, or how to turn them upright.
 _KEPT = frozenset({b"tRNS", b"gAMA", b"cHRM", b"sRGB", b"sBIT", b"eXIf"})
 _TEXTS = frozenset({b"tEXt", b"zTXt", b"iTXt"})
 _KEPT_TEXTS = frozenset({b"XML:com.adobe.xmp", b"Raw profile type exif"})  # orientations stand in these
 
 
 def without_extras(data: Content) -> Content | bytes:
-    """The same picture; the very same bytes where nothing is to be left out."""
+    """The same picture without those chunks; the very same bytes if there is nothing to leave out."""
     view, parts, kept_from = memoryview(data), [], 0
     for start, end, kind in _chunks(data):
         if _is_extra(kind, data, start + 8, end - 4):
@@ -56,7 +56,7 @@ def _is_extra(kind: bytes, data: Content, start: int, end: int) -> bool:
 
 
 def _unpacks_to_more(kind: bytes, content: bytes) -> bool:
-    """Whether what is compressed in a chunk is more than Pillow takes, or nothing that it takes."""
+    """Whether a chunk's compressed content is larger than Pillow takes, or cannot be unpacked."""
     after = content.partition(b"\0")[2]
     if kind == b"tEXt":
         return False
@@ -66,12 +66,12 @@ def _unpacks_to_more(kind: bytes, content: bytes) -> bool:
             return False
         packed = after.split(b"\0", 2)[-1]
     elif after[:1] != b"\0":
-        return True  # of no known method: Pillow would read no more of the file than to here
+        return True  # an unknown compression method: Pillow would stop reading the file here
     else:
         packed = after[1:]
     unpacking = zlib.decompressobj()
     try:
         unpacking.decompress(packed, LARGEST_TEXT)
     except zlib.error:
-        return True  # the same
+        return True  # damaged: Pillow would stop reading the file here
     return bool(unpacking.unconsumed_tail)

@@ -1,8 +1,8 @@
-"""The decoders: whom a picture is given to, how long is waited for it, and how much memory it gets.
+"""The decoders: which one gets a picture, how long the daemon waits for it, and how much memory it gets.
 
-Every picture is decoded in another process, which does one at a time (`worker`).  What becomes of that
-process is that picture's affair alone: the picture is rejected where it took too long or too much, or brought
-its decoder down, and the next picture finds another decoder.
+Every picture is decoded in another process, which does one at a time (`worker`).  The fate of that process
+concerns only that picture: the picture is rejected if it took too long or too much memory, or brought its
+decoder down, and the next picture gets another decoder.
 """
 
 from __future__ import annotations
@@ -42,29 +42,29 @@ Result = TypeVar("Result")
 HEADER_BYTES = 64 << 20  # of memory, to read a header with
 SLOW_SECONDS = 2.0  # a picture that takes longer is slow
 KILLED_RETRY_SECONDS = 60.0
-PICTURES_EACH = 1000  # for one decoder, whatever its libraries have lost track of by then
+PICTURES_EACH = 1000  # then a decoder is replaced, with whatever memory its libraries have leaked
 
 
 class DecoderFault(RuntimeError):
-    """A mistake of ours in a decoder's process."""
+    """A bug of ours in a decoder's process."""
 
 
 class _NotEnough(Exception):
-    """Its share of the memory did not do, or may not have; there is more."""
+    """The picture's share of the memory was too small, or may have been; it can still get all of it."""
 
 
 def _go_on() -> None:
-    """Nobody waits for a slow one's turn."""
+    """The default of `on_slow`: no caller waits for the slow picture's turn."""
 
 
 @dataclass(frozen=True, slots=True)
 class How:
-    """What holds for a picture whatever is made of it."""
+    """How to decode a picture, whether to pixels or to a JPEG."""
 
     max_pixels: int = 200_000_000
-    called_raw: bool = False  # by its name it is a camera's RAW
+    called_raw: bool = False  # the name says that it is a camera's RAW
     alone: bool = False  # while no other is decoded, with all the memory
-    on_slow: Callable[[], None] = _go_on  # called, once or more, if it takes long: others may go before
+    on_slow: Callable[[], None] = _go_on  # called, once or more, if it takes long: others may overtake it
 
 
 PLAINLY = How()
@@ -79,12 +79,12 @@ class _Order(Generic[Result]):
     how: How
     needed_side: NeededSide
     words: tuple[object, ...]  # that a decoder is told once its header is known
-    taken: Callable[[Header, list[str], list[int]], Result]  # of what the decoder says and hands over to that
+    taken: Callable[[Header, list[str], list[int]], Result]  # makes the result of the answer and descriptors
 
 
 @dataclass(slots=True, eq=False)
 class _Decoder:
-    """One process, and the one picture that it is at."""
+    """One process, and the picture that it is decoding."""
 
     process: int | None
     channel: socket.socket
@@ -92,10 +92,10 @@ class _Decoder:
     seconds_left: float = 0.0
     on_slow: Callable[[], None] = _go_on
     is_at_rest: bool = True  # it waits for the next picture
-    has_all: bool = False  # the whole of the memory, and not a share of it
+    has_all: bool = False  # it has the whole of the memory, not a share of it
 
     def is_alive(self) -> bool:
-        """While it is at rest: it has nothing to say then, and only its end can be heard."""
+        """Ask only while it is at rest: it sends nothing then, so a readable socket means that it ended."""
         self.channel.settimeout(0)
         try:
             self.channel.recv(1, socket.MSG_PEEK)
@@ -140,7 +140,7 @@ class Decoders:
         self._nursery.close()
 
     def limit(self, *, seconds: float, memory_bytes: int) -> None:
-        """For the pictures that come from now on."""
+        """Set the limits for the pictures that come from now on."""
         self._seconds = seconds
         self._memory.change(memory_bytes)
 
@@ -150,20 +150,20 @@ class Decoders:
     ) -> Iterator[Picture]:
         """The picture in `data`: upright, in RGB, first frame, transparency laid on white.
 
-        Its memory counts until this is left.  Where `needed_side` tells that far less is needed, a JPEG is
-        decoded at a half, a quarter or an eighth; `facts` tell of the file.
+        Its memory counts until this is left.  If `needed_side` needs far less, a JPEG is decoded at a half, a
+        quarter or an eighth; `facts` describe the file.
 
         Raises: Rejected, as `unreadable`, `unsupported`, `too_many_pixels`, `too_slow`, `too_much_memory` or
-        `decoder_died`; TryLater if the kernel ended the decoder; Surroundings if none can be started.
+        `decoder_died`; TryLater, if the kernel ended the decoder; Surroundings, if none can be started.
         """
         with shared.lent(data) as file, ExitStack() as held:
             order = _Order(file, len(data), how, needed_side, ("pixels",), _picture)
             yield self._done(order, held)
 
     def encoded(self, data: bytes, wish: JpegWish, how: How = PLAINLY) -> Encoded:
-        """The same as a JPEG, made where it is decoded, so that no pixel of it comes here.
+        """The picture as a JPEG, made in the decoder's process, so that no pixel of it comes here.
 
-        Raises: as `decoded`.
+        Raises: what `decoded` raises.
         """
 
         def needed_side(_width: int, _height: int) -> int:
@@ -174,12 +174,12 @@ class Decoders:
             return self._done(_Order(file, len(data), how, needed_side, words, _encoded), held)
 
     def _done(self, order: _Order[Result], held: ExitStack) -> Result:
-        """What is ordered, and the memory that it takes, which is `held`."""
+        """Carry out the order; `held` gets the memory that the result takes."""
         try:
             return self._attempt(order, held, alone=order.how.alone)
         except _NotEnough:
             held.close()
-        order.how.on_slow()  # it waits until nobody else is decoded
+        order.how.on_slow()  # it waits until no other picture is being decoded
         return self._attempt(order, held, alone=True)
 
     def _attempt(self, order: _Order[Result], held: ExitStack, *, alone: bool) -> Result:
@@ -207,7 +207,7 @@ class Decoders:
 
     @contextmanager
     def _decoder(self, how: How, *, fresh: bool) -> Iterator[_Decoder]:
-        """One for one picture.  What is not at rest afterwards is ended."""
+        """A decoder for one picture.  If it is not at rest afterwards, it is ended."""
         decoder = self._taken(fresh=fresh)
         decoder.is_at_rest, decoder.seconds_left, decoder.on_slow = False, self._seconds, how.on_slow
         decoder.pictures += 1
@@ -228,7 +228,7 @@ class Decoders:
                 decoder = self._resting.pop()
             if decoder.is_alive():
                 return decoder
-            self._end(decoder)  # nobody's picture: it was at rest
+            self._end(decoder)  # it died at rest, so no picture is to blame
         return self._new()
 
     def _new(self) -> _Decoder:
@@ -252,7 +252,7 @@ class Decoders:
     def _ask(
         self, decoder: _Decoder, share: float, *words: object, descriptors: tuple[int, ...] = ()
     ) -> tuple[list[str], list[int]]:
-        """What the decoder says, within its time."""
+        """The decoder's answer, within the picture's time."""
         began, left = time.monotonic(), max(decoder.seconds_left, 0.001)
         decoder.has_all = share >= self._memory.limit
         try:
@@ -285,13 +285,13 @@ class Decoders:
         return None
 
     def _verdict_on(self, decoder: _Decoder) -> Exception:
-        """What it means for the picture that its decoder has ended, or says what none says."""
+        """The verdict on the picture whose decoder has ended, or answers nonsense."""
         status = self._end(decoder)
         ended_by = os.WTERMSIG(status) if status is not None and os.WIFSIGNALED(status) else None
         if ended_by == signal.SIGXCPU:
             return _too_slow(self._seconds)
         if not decoder.has_all:
-            return _NotEnough()  # some codecs fall over where they get none; and it may have died at rest
+            return _NotEnough()  # some codecs crash if they get no memory; and it may have died at rest
         if status is None or ended_by == signal.SIGKILL:
             return TryLater(
                 "its decoder was killed, probably because the machine's memory ran out",
@@ -309,7 +309,7 @@ class Decoders:
 
 
 def _awaited(decoder: _Decoder, seconds: float) -> tuple[list[str], list[int]]:
-    """What it says.  Raises: as wire.receive."""
+    """The decoder's answer.  Raises: what wire.receive raises."""
     if seconds > SLOW_SECONDS:
         decoder.channel.settimeout(SLOW_SECONDS)
         try:
@@ -339,7 +339,7 @@ def _too_much_memory(memory_bytes: float) -> Rejected:
 
 
 def _nonsense() -> Rejected:
-    """For a decoder that a picture has taken over, or the like."""
+    """The verdict if the answer makes no sense: a picture may have taken the decoder over."""
     return Rejected("decoder_died", "its decoder says what no decoder says", stage="decode")
 
 

@@ -1,7 +1,7 @@
-"""Cameras' RAW files by LibRaw: the largest preview within, or what the sensor saw at half its size.
+"""Cameras' RAW files by LibRaw: the largest preview inside, or what the sensor saw at half its size.
 
-A preview is what the camera made of it, in a few hundredths of a second.  A thumbnail is none: from so few
-pixels nothing can be told.
+A preview is the camera's own JPEG, read in a few hundredths of a second.  A thumbnail does not count as one:
+it has too few pixels to tell anything.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _TURNS = {0: 1, 3: 3, 5: 8, 6: 6}  # LibRaw's flip: EXIF's orientation
 
 
 class RawFile:
-    """Raises: ValueError for what LibRaw does not read."""
+    """Raises: ValueError, if LibRaw does not read the file."""
 
     mode = "12 bytes"
 
@@ -48,10 +48,10 @@ class RawFile:
         return Image.fromarray(pixels), 1, ()  # LibRaw has turned it
 
     def _preview(self) -> tuple[Image.Image, int] | None:
-        """The largest, and EXIF's orientation of it."""
+        """The largest preview and its EXIF orientation, if there is one of use."""
         try:
             found = self._raw.extract_thumb()
-        except (rawpy.LibRawError, NotImplementedError):  # there is none, or in a format that nobody knows
+        except (rawpy.LibRawError, NotImplementedError):  # there is none, or in a format LibRaw does not know
             return None
         if found.format is not rawpy.ThumbFormat.JPEG:
             return Image.fromarray(found.data), self._turn

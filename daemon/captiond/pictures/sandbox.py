@@ -1,8 +1,8 @@
 """What a decoder's process may not do: reach files, the network, other programs or other processes.
 
-Landlock takes the files away, seccomp the system calls, and each is used where the kernel has it (in a
-container or a unit that refuses one of them, the other still holds).  Nothing here is needed for a picture to
-be decoded, so nothing here fails: it says what holds.
+Landlock takes the files away, seccomp the system calls, and each is used if the kernel has it (in a container
+or a unit that refuses one of them, the other still holds).  No picture needs this to be decoded, so nothing
+here fails: `confine` tells what holds.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ _SIGKILL = 9
 
 
 def die_with(parent: int) -> None:
-    """End this process as soon as `parent` does, whose child it is."""
+    """End this process as soon as its `parent` ends."""
     _prctl(_PR_SET_PDEATHSIG, _SIGKILL)
-    if os.getppid() != parent:  # it was quicker
+    if os.getppid() != parent:  # it had ended before
         raise SystemExit(1)
 
 
 def confine() -> list[str]:
-    """From now on this process decodes and does nothing else.  Gives what holds: landlock, seccomp."""
+    """From now on this process can only decode.  Returns what holds: landlock, seccomp."""
     if not _prctl(_PR_SET_NO_NEW_PRIVS, 1):
         return []
     return [name for name, holds in (("landlock", _landlock()), ("seccomp", _seccomp())) if holds]
@@ -45,7 +45,7 @@ class _Program(ctypes.Structure):
 
 
 def _seccomp() -> bool:
-    """None of the system calls that `seccomp` names."""
+    """Forbid the system calls that the module `seccomp` names."""
     compiled = seccomp.compiled(platform.machine(), os.getpid())
     if compiled is None:
         return False
@@ -65,7 +65,7 @@ _NETWORK_FROM, _SCOPES_FROM = 4, 6
 
 
 def _landlock() -> bool:
-    """No file, but for Python's own modules, some of which it reads only when they are needed."""
+    """Forbid all files but Python's own modules, some of which are read only when they are needed."""
     version = _libc.syscall(_CREATE_RULESET, None, ctypes.c_size_t(0), _ASK_VERSION)
     if version < 1:
         return False
@@ -90,7 +90,7 @@ def _landlock() -> bool:
 def _may_read_beneath(ruleset: int, folder: str) -> None:
     try:
         opened = os.open(folder, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-    except OSError:  # not everything on Python's path is there
+    except OSError:  # not every entry of Python's path exists
         return
     rule = struct.pack("=Qi", _READ_FILE | _READ_FOLDER, opened)
     _libc.syscall(_ADD_RULE, ruleset, _PATH_BENEATH, rule, 0)

@@ -1,7 +1,7 @@
 """The system calls that no decoder needs, as a filter for the kernel.  Pure: numbers to bytes.
 
-What is not named is allowed, since C libraries differ in what they use to get memory or to start a thread.
-What is named fails with EPERM.
+Calls that are not named here are allowed, since C libraries differ in what they use to get memory or to start
+a thread.  A named one fails with EPERM.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 FILTER_MODE = 2
-_INSTRUCTION = "=HBBI"  # what to do, how far to jump if it is so and if not, a constant
+_INSTRUCTION = "=HBBI"  # operation, jump if true, jump if false, constant
 INSTRUCTION_BYTES = struct.calcsize(_INSTRUCTION)
 
 _LOAD, _IF_EQUAL, _IF_ANY_BIT, _RETURN = 0x20, 0x15, 0x45, 0x06
@@ -22,19 +22,19 @@ _EPERM, _ENOSYS = 0x00050000 | errno.EPERM, 0x00050000 | errno.ENOSYS
 _NUMBER_AT, _ARCHITECTURE_AT, _ARGUMENTS_AT, _ARGUMENT_BYTES = 0, 4, 16, 8
 
 _WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC
-_A_THREAD = 0x10000  # CLONE_THREAD: of this process, and not a process of its own
+_A_THREAD = 0x10000  # CLONE_THREAD: a thread of this process, not a new process
 _X32 = 0x40000000  # the bit of a second set of numbers on x86-64
 
 
 @dataclass(frozen=True, slots=True)
 class _Calls:
-    """The numbers on one kind of processor."""
+    """The system calls' numbers on one kind of processor."""
 
     architecture: int
     refused: tuple[int, ...]
-    opening: dict[int, int]  # a call, and which of its arguments has the flags
+    opening: dict[int, int]  # a call -> which of its arguments has the flags
     cloning: int
-    unknown: int  # clone3, whose flags no filter can see: libraries then take the one above
+    unknown: int  # clone3, whose flags no filter can see: refused, libraries fall back to clone
     signalling: int  # tgkill, by which a process aborts itself
 
 
@@ -91,7 +91,7 @@ def _instructions(calls: _Calls, process: int) -> Iterable[bytes]:
 
 
 def _judged(number: int, argument: int, judgement: Iterable[bytes]) -> list[bytes]:
-    """For one call: look at one of its arguments, and allow what the judgement leaves."""
+    """The instructions for one call: load one of its arguments, judge it, and allow what is left."""
     steps = [
         _step(_LOAD, _ARGUMENTS_AT + argument * _ARGUMENT_BYTES),
         *judgement,

@@ -18,12 +18,12 @@ BYTES_EACH = 4  # of a pixel, as Pillow keeps RGB
 
 
 def made() -> BinaryIO:
-    """Memory to be written, and then handed over by its descriptor."""
+    """New memory, to be written and then handed over by its descriptor."""
     return os.fdopen(os.memfd_create("picture", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING), "wb")
 
 
 def contents(memory: int) -> bytes:
-    """Read and not mapped, so that whoever made it may do with it what they like."""
+    """The bytes, read and not mapped, so that it is harmless if the process that made it changes it later."""
     return os.pread(memory, os.fstat(memory).st_size, 0)
 
 
@@ -42,9 +42,9 @@ def lent(data: bytes) -> Iterator[int]:
 def image_of(memory: int, width: int, height: int, profile_bytes: int) -> Image.Image:
     """The RGB picture in this memory, without a copy; the descriptor may be closed afterwards.
 
-    Raises: ValueError if the memory does not hold just such a picture, with its profile behind it.
+    Raises: ValueError, if the memory does not hold exactly such a picture, with its profile behind it.
     """
-    # First: whoever made it could cut it short later, and reading it would then end this process.
+    # First: the process that made it could truncate it later, and reading it would then end this process.
     fcntl.fcntl(memory, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK)
     pixel_bytes = width * height * BYTES_EACH
     if min(width, height, profile_bytes + 1) < 1 or os.fstat(memory).st_size != pixel_bytes + profile_bytes:
@@ -62,5 +62,5 @@ def _mapped(content: mmap.mmap, width: int, height: int) -> Image.Image:
         content, (width, height), "raw", 0, ("RGB", 0, 1)
     )
     image = Image.new("RGB", (0, 0))._new(core)
-    image.readonly = 1  # who changes it gets a copy
+    image.readonly = 1  # Pillow then copies it before a change
     return image

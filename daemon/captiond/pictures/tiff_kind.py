@@ -1,7 +1,7 @@
-"""What kind of TIFF it is, in words for a person whose sound TIFF nobody here decodes.  Pure.
+"""What kind of TIFF it is, in words for a person whose sound TIFF captiond does not decode.  Pure.
 
 TIFF is a family: floats, 12 bits, five colours, codecs of instrument makers.  Such a file is not damaged, and
-is not to be told so.
+must not be called so.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _NUMBERS = {1: "", 2: "signed ", 3: "floating-point ", 5: "complex ", 6: "comple
 
 
 def kind_of(data: bytes | mmap.mmap, *, is_opened: bool) -> str | None:
-    """Such as `32-bit floating-point RGB, LZW`; None if it should have been decoded, and is damaged.
+    """For example `32-bit floating-point RGB, LZW`; None if its kind is decoded, so that it is damaged.
 
     `is_opened`: whether Pillow knew what to do with it, and only its data could not be read.
     """
@@ -63,7 +63,7 @@ def _told(tags: dict[int, tuple[int, ...]]) -> str:
 
 
 def misread_kind_of(data: bytes | mmap.mmap) -> str | None:
-    """The kind of a TIFF that Pillow reads without a word and wrongly: 16-bit colours in planes, as they are.
+    """The kind of a TIFF that Pillow silently misreads: 16-bit colours in planes, uncompressed; else None.
 
     Pillow 11 and 12 take every second byte of the first half of each plane.
     """
@@ -78,7 +78,7 @@ def misread_kind_of(data: bytes | mmap.mmap) -> str | None:
 
 
 def _is_ordinary(tags: dict[int, tuple[int, ...]]) -> bool:
-    """Whether any reader of TIFF decodes such pixels if they are sound."""
+    """Whether every TIFF reader decodes such pixels if they are sound."""
     photometric = tags.get(_PHOTOMETRIC, (0,))[0]
     samples = tags.get(_SAMPLES, (1,))[0]
     return (
@@ -90,7 +90,7 @@ def _is_ordinary(tags: dict[int, tuple[int, ...]]) -> bool:
 
 
 def _first_directory(data: bytes | mmap.mmap) -> dict[int, tuple[int, ...]]:
-    """The numbers of the wanted tags; struct.error where it does not lie within the file."""
+    """The numbers of the wanted tags.  Raises: struct.error, if the directory leaves the file."""
     order = "<" if data[:2] == b"II" else ">"
     is_big = struct.unpack_from(order + "H", data, 2) == (43,)
     word, counter, entry = (order + "Q", order + "Q", 20) if is_big else (order + "I", order + "H", 12)

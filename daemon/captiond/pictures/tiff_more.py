@@ -16,7 +16,7 @@ from PIL import Image
 
 from captiond.records import Notice
 
-# They are loaded when they are first asked for: in here, and not in a process that may open no file.
+# imagecodecs loads codecs on first use: so load them now, since the sandbox lets no file be opened later.
 _CODECS = (
     "bitshuffle", "deflate", "delta", "eer", "float24", "floatpred", "jetraw", "jpeg", "jpeg2k", "jpeg8",
     "jpegxl", "jpegxr", "lerc", "ljpeg", "lzma", "lzw", "mozjpeg", "packbits", "packints", "png", "webp",
@@ -34,7 +34,7 @@ _FAULTS = (
 
 
 class TiffFile:
-    """Raises: ValueError for what is damaged, or of a kind that is not read either."""
+    """Raises: ValueError, if it is damaged, or of a kind that these do not read either."""
 
     def __init__(self, data: bytes | mmap.mmap) -> None:
         try:
@@ -47,7 +47,7 @@ class TiffFile:
             raise ValueError(f"tifffile: {error}") from error
         if self._colour not in _COLOURS or depth != 1 or samples < _COLOURS[self._colour]:
             raise ValueError("tifffile: of a kind that is not shown")
-        # As it is stored, as floats of 32 bits, and in 8 bits.
+        # Per sample: as stored, as a 32-bit float, and in 8 bits.
         self.mode = f"{samples * (each + 4 + 1) + 4} bytes"
 
     def load(self) -> tuple[Image.Image, int, tuple[Notice, ...]]:
@@ -81,7 +81,7 @@ class TiffFile:
         return image
 
     def _in_eight_bits(self, pixels: np.ndarray) -> np.ndarray:
-        """White is the most that its bits hold; of floats 1, or their greatest where they go beyond."""
+        """White is the greatest value that the bits hold; for floats 1, or their greatest if that is more."""
         if np.iscomplexobj(pixels):
             pixels = np.abs(pixels)
         if pixels.dtype == np.uint8 and self._bits() == 8:

@@ -15,7 +15,7 @@ _BETWEEN = "\0"
 
 
 def pair() -> tuple[socket.socket, socket.socket]:
-    """Two ends, on which what is sent at once is received at once."""
+    """Two ends of a socket that keeps messages whole: one send is one receive."""
     return socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
 
 
@@ -27,7 +27,7 @@ def send(channel: socket.socket, *words: object, descriptors: tuple[int, ...] = 
 def receive(channel: socket.socket) -> tuple[list[str], list[int]]:
     """What was sent, in one or more words; its descriptors are the caller's to close.
 
-    Raises: EOFError where the other side has gone, ValueError for what is no text, TimeoutError as the socket
+    Raises: EOFError, if the other side has gone; ValueError, if it is no text; TimeoutError, if the socket
     does.
     """
     data, control, _, _ = channel.recvmsg(LONGEST_BYTES, _SPACE, socket.MSG_CMSG_CLOEXEC)

@@ -29,10 +29,10 @@ from captiond.errors import Rejected
 from captiond.pictures import sandbox, shared, wire
 from captiond.pictures.decoding import Decoded, Reading
 
-_LONGEST_STORY = 8000  # characters of a mistake of ours
+_LONGEST_STORY = 8000  # characters of a traceback
 _EVER = resource.RLIM_INFINITY
-_FIRST_TO_GO = 800  # of 1000: where memory runs out, the kernel takes a decoder before it takes the daemon
-_SPARE_SECONDS = 5.0  # of the processor, before the kernel ends what nobody has ended
+_FIRST_TO_GO = 800  # of 1000: if memory runs out, the kernel kills a decoder before the daemon
+_SPARE_SECONDS = 5.0  # of processor time before the kernel ends a decoder that the daemon did not end
 
 
 def main(descriptor: int) -> None:
@@ -61,14 +61,14 @@ def main(descriptor: int) -> None:
 
 
 def _ended(child: int, children: set[int]) -> list[int]:
-    """Make sure that it ends, and how it did; nothing of a process that is none of ours.
+    """Make sure that `child` ends; its status, or nothing if it is not ours.
 
-    The daemon may mean one that ended with the process before this one.
+    It may be a decoder of the nursery before this one, which ended with that.
     """
     if child not in children:
         return []
     children.discard(child)
-    os.kill(child, signal.SIGKILL)  # changes nothing where it ended by itself
+    os.kill(child, signal.SIGKILL)  # changes nothing if it ended by itself
     return [os.waitpid(child, 0)[1]]
 
 
@@ -76,7 +76,7 @@ def serve_alone(channel: socket.socket, parent: int) -> None:
     """What a decoder does from its first moment to its last."""
     sandbox.die_with(parent)
     warnings.simplefilter("ignore")
-    with Path(os.devnull).open("r+b") as nowhere:  # some libraries print what they think of a file
+    with Path(os.devnull).open("r+b") as nowhere:  # some libraries print warnings about a file
         for standard in (0, 1, 2):
             os.dup2(nowhere.fileno(), standard)
     _volunteer()
@@ -90,11 +90,11 @@ def _volunteer() -> None:
     try:
         Path("/proc/self/oom_score_adj").write_text(str(_FIRST_TO_GO))
     except OSError:
-        pass  # not every container lets it
+        pass  # some containers do not allow it
 
 
 class Bounds:
-    """What this process may take for one picture, and whether it had too little."""
+    """The memory and processor time that one picture may take, and whether memory ran out."""
 
     def __init__(self) -> None:
         pages = int(Path("/proc/self/statm").read_text().split()[0])
@@ -103,7 +103,7 @@ class Bounds:
         self._errno.restype = ctypes.POINTER(ctypes.c_int)
 
     def set(self, memory_bytes: int, seconds: float) -> None:
-        """From now on, so much more than its own memory, and so much of the processor."""
+        """Allow so much memory beyond the process's own, and so much more processor time, from now on."""
         resource.setrlimit(resource.RLIMIT_AS, (self._own_bytes + memory_bytes, _EVER))
         used = resource.getrusage(resource.RUSAGE_SELF)
         processor = math.ceil(used.ru_utime + used.ru_stime + seconds + _SPARE_SECONDS)
@@ -111,12 +111,12 @@ class Bounds:
         self._errno()[0] = 0
 
     def were_met(self) -> bool:
-        """Whether memory was asked for in vain: many codecs take that for a damaged file, and say so."""
+        """Whether an allocation failed: many codecs then report a damaged file."""
         return bool(self._errno()[0] == errno.ENOMEM)
 
 
 def serve(channel: socket.socket, bounds: Bounds) -> None:
-    """One picture after the other, until the socket is closed."""
+    """Serve one picture after the other, until the socket is closed."""
     while True:
         try:
             words, descriptors = wire.receive(channel)
@@ -140,7 +140,7 @@ def serve(channel: socket.socket, bounds: Bounds) -> None:
 
 
 def _contents(file: int) -> bytes | mmap.mmap:
-    """Without a copy; there is nothing to map of an empty file."""
+    """The file's bytes without a copy; an empty file cannot be mapped."""
     try:
         return mmap.mmap(file, 0, access=mmap.ACCESS_READ) if os.fstat(file).st_size else b""
     finally:
@@ -148,7 +148,7 @@ def _contents(file: int) -> bytes | mmap.mmap:
 
 
 def _serve_one(channel: socket.socket, data: bytes | mmap.mmap, bounds: Bounds, *, called_raw: bool) -> None:
-    """First what its header says; then, if the daemon goes on with it, its pixels."""
+    """Send what the header says; then, if the daemon goes on with the picture, its pixels or a JPEG."""
     reading = Reading(data, called_raw=called_raw)
     header = reading.header
     wire.send(
@@ -165,7 +165,7 @@ def _serve_one(channel: socket.socket, data: bytes | mmap.mmap, bounds: Bounds, 
 
 
 def _hand_over_pixels(channel: socket.socket, decoded: Decoded) -> None:
-    """Four bytes each, as Pillow keeps RGB; the colour profile behind them."""
+    """Hand over four bytes a pixel, as Pillow keeps RGB, with the colour profile behind them."""
     with shared.made() as memory:
         for strip in decoded.strips():
             memory.write(strip.tobytes("raw", "RGBX"))
@@ -184,7 +184,7 @@ def _hand_over_jpeg(channel: socket.socket, decoded: Decoded, wish: JpegWish) ->
 
 
 def _told(decoded: Decoded) -> list[str]:
-    """How light it is, then the notices."""
+    """The luminance, then the notices, as words."""
     light = [str(number) for number in decoded.luminance()]
     return light + [word for notice in decoded.notices for word in (notice.code, notice.message)]
 

@@ -3,8 +3,8 @@
 Every picture is served from start to end by one thread of a pool, so its story reads from top to bottom in
 `_deliver`.  Decoding runs ahead: there are more threads than the captioner can serve at once, and those that
 wait for it have already let go of the decoded picture.  Files and pixels in memory are bounded together.  A
-file at which an earlier process may have ended is served alone, so that no other is charged for it.  This
-room owns no folder and no device.
+file that an earlier process may have died on is served alone, so that no other is charged for it.  This room
+owns no folder and no device.
 """
 
 from __future__ import annotations
@@ -47,18 +47,18 @@ from captiond.support.cores import cores
 
 log = structlog.get_logger(__name__)
 
-# An error that nobody foresaw may be gone in a while (a library's race, a file system's whim) and may not.
+# An unforeseen error may pass by itself (a library's race, a file system's whim), or may not.
 UNFORESEEN_RETRY_SECONDS = 10.0
 NO_MEMORY_RETRY_SECONDS = 60.0
-LEFT_ALONE_SECONDS = 300.0  # where even setting aside went wrong in a way nobody foresaw
+LEFT_ALONE_SECONDS = 300.0  # if even setting aside met an unforeseen error
 LONGEST_STEP_BACK_SECONDS = 30.0
 REMEMBERED_REASONS = 10_000
-LEAST_PUBLISHING = 2  # at once: one may wait for the disk
+LEAST_PUBLISHING = 2  # deliveries at once, however few the cores: one may wait for the disk
 
-# However few the model serves at once, so many are on their way to it or wait for a slow disk after it.
+# At least so many pictures are on their way to the model, or wait for a slow disk after it.
 LEAST_BESIDE_DECODING = 6
 
-# A file is held while it is in work, and is there twice or three times while it is described and written.
+# A file's bytes are in memory while it is in work, two or three times while it is described and written.
 FILE_BYTES_TOGETHER = 512 * 1024 * 1024
 
 
@@ -81,9 +81,9 @@ class Pipeline(Generic[Prepared]):
     ) -> None:
         """`tell`: is told of every picture that has left the inbox; it neither raises nor waits.
 
-        `suspects`: the paths at which an earlier process may have ended.  `same_answer_limit`: so many
-        different pictures in a row with one answer are suspicious.  `libraries`: are served when nothing of
-        the inbox waits.  `memory`: of what was answered before.
+        `suspects`: the paths that an earlier process may have died on.  `same_answer_limit`: so many
+        different pictures in a row with one answer are suspicious.  `libraries`: served when nothing of
+        the inbox waits.  `memory`: the answers given before.
         """
         self._inbox = inbox
         self._from_inbox = FromInbox(inbox, delivery)
@@ -97,17 +97,17 @@ class Pipeline(Generic[Prepared]):
         self._clock = clock
         at_once = cores()
         self._workers = max(captioner.capacity, LEAST_BESIDE_DECODING) + at_once
-        # A delivery is two hundred small calls, at each of which its thread lets go of the interpreter: more
-        # of them at once only hand it to and fro, which took a sixth of the whole time on two cores.
+        # A delivery is two hundred small calls, and at each its thread releases the interpreter lock: more
+        # deliveries at once only pass the lock to and fro, which took a sixth of all time on two cores.
         self._publishing = threading.BoundedSemaphore(max(at_once, LEAST_PUBLISHING))
         self._bytes = Budget(FILE_BYTES_TOGETHER)
         self._turns = Turns(captioner.capacity)
-        # Of libraries; beside the others, so that those which wait for their turn keep nobody from working.
+        # Pictures of libraries have places of their own: those that wait for their turn block no inbox file.
         self._most_elsewhere = captioner.capacity + at_once
         self._elsewhere = threading.BoundedSemaphore(self._most_elsewhere)
         self._suspects = set(suspects)
         self._troubled: dict[str, int] = {}  # how often a picture met trouble with the surroundings
-        self._told: dict[str, str] = {}  # what a picture that waits was last said to wait for
+        self._told: dict[str, str] = {}  # path -> the reason last logged for its waiting
         self._ending: CannotStart | None = None
 
     def run(
@@ -116,7 +116,8 @@ class Pipeline(Generic[Prepared]):
         """Serve the inbox until `stop`, or with `once` until it is empty; then finish what is in work.
 
         `patience_seconds`: how long `once` waits for files that are not whole; None: until they are given up.
-        Raises CannotStart if this process cannot work on; that sets `stop`.
+
+        Raises: CannotStart, if this process cannot work on; `stop` is set then.
         """
         free = threading.BoundedSemaphore(self._workers)
         threads = self._workers + self._most_elsewhere
@@ -150,7 +151,7 @@ class Pipeline(Generic[Prepared]):
     def _settled(
         self, stop: threading.Event, once: bool, patience_seconds: float | None
     ) -> Iterator[SettledFile]:
-        """The next file to serve, whenever one is asked for and the surroundings allow it."""
+        """Yield the files to serve, each once the gate lets it pass; wait while the inbox cannot be read."""
         while not stop.is_set():
             try:
                 for settled in self._inbox.settled(
@@ -177,7 +178,7 @@ class Pipeline(Generic[Prepared]):
         return self._gate.look() is not None
 
     def _await_inbox(self, stop: threading.Event) -> None:
-        """Until the inbox can be seen again: no picture need come through the gate to know that."""
+        """Wait until the inbox can be read again, then open the gate: no picture is needed to find out."""
         while self._gate.wait(stop):
             try:
                 self._inbox.start()
@@ -188,7 +189,7 @@ class Pipeline(Generic[Prepared]):
                 return
 
     def _size(self, settled: SettledFile) -> float:
-        """How much of the memory for files it takes; all of it where it is to be served alone."""
+        """The file's share of the memory budget for files; all of it if the file must be served alone."""
         return ALONE if key_of(settled) in self._suspects else settled.fingerprint.size
 
     def _serve_in_turn(self, settled: SettledFile, stop: threading.Event) -> None:
@@ -197,7 +198,7 @@ class Pipeline(Generic[Prepared]):
 
     def _serve(self, settled: SettledFile, stop: threading.Event) -> None:
         """One picture's whole story, and where each verdict leads."""
-        if self._is_resting():  # since it was taken from its place, where it goes on waiting
+        if self._is_resting():  # the pause began after the file was taken: it goes back to wait
             self._source(settled).release(settled.path)
             return
         self._suspects.discard(key_of(settled))
@@ -219,7 +220,7 @@ class Pipeline(Generic[Prepared]):
         except Surroundings as trouble:
             self._pause(settled, trouble)
         except CannotStart as fatal:
-            # Not forgiven: it may be this very picture that ends one process after the other.
+            # The attempt stays counted: this picture may be what ends one process after the other.
             self._ending = fatal
             self._source(settled).release(settled.path)
             log.critical("this process cannot work on", reason=fatal.message, advice=fatal.advice)
@@ -232,9 +233,9 @@ class Pipeline(Generic[Prepared]):
             self._try_later(settled, _unforeseen(error), "unforeseen", job)
 
     def _try_later(self, settled: SettledFile, later: TryLater, kind: Kind, job: Job | None) -> None:
-        """Back into the inbox; to failed/, as of this `kind`, once the attempts are used up.
+        """Put it back into the inbox; once the attempts are used up, set it aside with this `kind`.
 
-        Where there is no job, no attempt was counted.
+        If there is no job, no attempt was counted.
         """
         if job is None or job.attempt < job.rules.attempts:
             self._leave(settled, later)
@@ -242,7 +243,7 @@ class Pipeline(Generic[Prepared]):
             self._set_aside(settled, Rejected(kind, later.message, stage="caption", advice=later.advice), job)
 
     def _leave(self, settled: SettledFile, later: TryLater) -> None:
-        # A film may be copied for an hour beside a picture that asks for it once a second.
+        # A picture may wait an hour for its film to be copied, and gives this reason once a second.
         is_news = self._told.get(settled.path) != later.message
         if len(self._told) >= REMEMBERED_REASONS:
             self._told.clear()
@@ -277,7 +278,7 @@ class Pipeline(Generic[Prepared]):
     def _said(self, ready: Ready[Prepared], job: Job) -> Said:
         with self._remembering.about(ready, job.rules, job.sha256) as about:
             said = about.said()
-            if said.cached_from is None:  # copies have one answer, and that says nothing about the model
+            if said.cached_from is None:  # copies of one picture share an answer however well the model sees
                 self._same_answer.must_differ(said, job.sha256)
             about.keep()
         return said
@@ -310,8 +311,8 @@ class Pipeline(Generic[Prepared]):
         log.info("finished what an earlier run began", file=delivered.dropped, lies_in=delivered.path)
 
     def _set_aside(self, settled: SettledFile, rejected: Rejected, job: Job | None) -> None:
-        """To failed/, with the reason beside it.  Where that meets trouble the image stays in the inbox."""
-        attempt = job.attempt if job is not None else 0  # delivery knows what was counted
+        """Move it to failed/, with the reason beside it.  If that meets trouble, it stays in the inbox."""
+        attempt = job.attempt if job is not None else 0  # 0: delivery uses its own count
         try:
             delivered, record = self._source(settled).set_aside(
                 settled.path, settled.fingerprint, rejected, attempt, _stamp()
@@ -341,14 +342,14 @@ class Pipeline(Generic[Prepared]):
         self._tally.last_error = trouble.message
         source = self._source(settled)
         source.forgive(settled)
-        # Whoever meets trouble again and again lets another try first: a picture on a bad block of the disk
-        # would else be the only one that is ever tried.
+        # A picture that meets trouble again and again lets another try first: otherwise one on a bad block of
+        # the disk would be the only one ever tried.
         met = self._troubled[settled.path] = self._troubled.get(settled.path, 0) + 1
         step_back = min(2.0 ** (met - 2), LONGEST_STEP_BACK_SECONDS) if met > 1 else 0.0
         source.release(settled.path, after_seconds=step_back, reason=trouble.message)
 
     def _report(self, settled: SettledFile, held: float, serving: Future[None]) -> None:
-        """Where even setting aside went wrong, the image lies untouched in the inbox."""
+        """Log an error that escaped `_serve`: even setting aside failed, the image is still in the inbox."""
         self._bytes.give_back(held)
         error = serving.exception()
         if error is not None:

@@ -1,11 +1,10 @@
-"""From a picture that is ready to what is said about it: each field asked, judged, asked again if need be.
+"""From a prepared picture to what is said about it: each field is asked, judged, asked again if need be.
 
 The questions of one picture are asked together, which costs little more than one (`Captioner.ask_all`); so
-are the second tries of those whose answers will not do.  A server can be asked for all texts in one JSON
-object (`fields.ask: together`): an answer that is none is followed by the questions themselves.  What an
-answer is worth, and what is asked next,
-`checking` decides; this room asks.  The caption alone decides the picture's fate: another field that cannot
-be had is absent, with a warning.
+are the second tries of those whose answers were refused.  A server can be asked for all texts in one JSON
+object (`fields.ask: together`); if its answer is not one, the questions are asked themselves.  This room
+asks; `checking` decides what an answer is worth and what is asked next.  The caption alone decides the
+picture's fate: another field that gets no usable answer is absent, with a warning.
 """
 
 from __future__ import annotations
@@ -40,8 +39,8 @@ from captiond.records import (
 
 log = structlog.get_logger(__name__)
 
-INVALID_JSON = "invalid_json"  # the code of one answer to all questions that could not be taken apart
-_TOKENS_PER_KEY = 12  # the name of a field in JSON, and what stands around its text
+INVALID_JSON = "invalid_json"  # the notice's code if the one answer to all questions could not be parsed
+_TOKENS_PER_KEY = 12  # for a field's name in JSON and the punctuation around its text
 
 
 def said_about(ready: Ready[Prepared], captioner: Captioner[Prepared], rules: Rules) -> Said:
@@ -59,7 +58,7 @@ class FieldQuestion:
 
 @dataclass(frozen=True, slots=True)
 class Interviewing:
-    """The questions that the settings ask about a picture; two that are equal ask the same."""
+    """The questions that the settings ask about a picture; equal objects ask the same questions."""
 
     caption: FieldQuestion
     others: tuple[FieldQuestion, ...] = ()
@@ -72,7 +71,7 @@ class Interviewing:
         return self.caption.question.language
 
     def __call__(self, ask_all: AskAll, facts: PictureFacts) -> Said:
-        """Raises what the caption's question meets: Rejected, TryLater; and Surroundings."""
+        """Raises: Rejected or TryLater, if the caption's question meets it; Surroundings, if any meets it."""
         caption = _Field(self.caption, self.second_tries)
         fields = [caption, *(_Field(one, self.second_tries) for one in self.others)]
         notices: tuple[Notice, ...] = ()
@@ -94,7 +93,7 @@ class Interviewing:
     def narrowed(self, only: FieldName | None, prompt: str | None, texts: Texts) -> Interview:
         """The same questions, but about one text `only`, or with another `prompt` for the caption.
 
-        `texts`: what is said about the picture so far, and stays where nobody asks.
+        `texts`: what is said about the picture so far; a text that is not asked for stays.
         """
         caption = self.caption
         if prompt is not None:
@@ -139,7 +138,7 @@ class Interviewing:
 
     @property
     def prompts(self) -> Mapping[FieldName, str]:
-        """By text, the words that ask for it first."""
+        """For each text, the prompt of its first try."""
         return {one.question.field: one.question.prompt for one in (self.caption, *self.others)}
 
     def _said(self, fields: Sequence[_Field], more: tuple[Notice, ...]) -> Said:
@@ -171,7 +170,7 @@ class _Field:
     """One field while it is asked: its answers so far, each with what is thought of it."""
 
     asking: FieldQuestion
-    most: int  # second tries
+    most: int  # second tries allowed
     tries: list[tuple[Answer, Judged]] = field(default_factory=list)
     trouble: Rejected | TryLater | None = None
     request: CaptionRequest | None = None  # what to ask next, if anything
@@ -218,7 +217,7 @@ class _Field:
 
 
 def _asked_together(ask_all: AskAll, fields: Sequence[_Field], facts: PictureFacts) -> tuple[Notice, ...]:
-    """One question for all, whose answer is given to the fields; else a notice, and they stay to be asked."""
+    """Ask one question for all fields and give each its part; if that fails, a notice, and each is asked."""
     asked = [(one.asking.question.field, one.asking.question.prompt) for one in fields]
     names = [name for name, _ in asked]
     tokens = sum(one.asking.max_new_tokens + _TOKENS_PER_KEY for one in fields)
@@ -237,21 +236,21 @@ def _asked_together(ask_all: AskAll, fields: Sequence[_Field], facts: PictureFac
 
 
 def _part(answer: Answer, text: str, request: CaptionRequest | None) -> Answer:
-    """What one answer to all questions says to one of them.  How many of its tokens, nobody knows."""
+    """One field's part of the answer to all questions; how many tokens it took is unknown."""
     return replace(
         answer,
         text=text,
         raw_output=None,
         request=request or answer.request,
         new_tokens=None,
-        finish_reason="stop",  # a whole object, whatever came behind it
+        finish_reason="stop",  # the object is whole, whatever came after it
         notices=(),
         has_thoughts=False,
     )
 
 
 def _known(facts: PictureFacts, caption: _Field) -> Facts:
-    """What a judgement may lean on; the caption's answer comes first, in each round."""
+    """The facts that a judgement may use; in each round the caption is judged first."""
     words = caption.best()[1].text if caption.tries else None
     return Facts(words, facts.luminance_mean, facts.luminance_spread)
 

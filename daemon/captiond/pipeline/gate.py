@@ -1,11 +1,11 @@
-"""The one place where the work pauses: in trouble by itself, and because somebody wants it to.
+"""The one place where the work pauses: by itself in trouble, and if an operator or the schedule asks for it.
 
-The gate closes when the surroundings do not let anybody work, and then lets one picture through now and
+The gate closes when the surroundings let no picture be served, and then lets one picture through now and
 then: if that one is delivered the gate opens, if it meets the same trouble the next waits twice as long.
-Where no picture waits, somebody else may take the turn to try.  No image is judged here and none is charged.
+If no picture waits, upkeep may take the turn to try.  No image is judged here and none is charged.
 
-A wanted pause, or closed hours, is told apart: nothing is wrong and nothing is tried.  What is in work ends,
-and nothing new is taken from the inbox meanwhile (`look`).
+A rest (a wanted pause, or closed hours) is another matter: nothing is wrong and nothing is tried.  What is
+in work is finished, and nothing new is taken from the inbox meanwhile (`look`).
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ log = structlog.get_logger(__name__)
 
 FIRST_WAIT_SECONDS = 1.0
 LONGEST_WAIT_SECONDS = 30.0
-LONGEST_SLEEP_SECONDS = 0.5  # somebody else may open the gate meanwhile
+LONGEST_SLEEP_SECONDS = 0.5  # another thread may open the gate meanwhile
 
 
 def _never() -> Rest | None:
@@ -35,7 +35,7 @@ class Gate:
     def __init__(
         self, clock: Callable[[], float] = time.monotonic, resting: Callable[[], Rest | None] = _never
     ) -> None:
-        """`resting`: whether, and why, nothing new is to begin now; it may look at a disk."""
+        """`resting`: why nothing new is to begin now, or None; it may read from a disk."""
         self._clock = clock
         self._resting = resting
         self._rest: Rest | None = None
@@ -44,7 +44,7 @@ class Gate:
         self._wait_seconds = FIRST_WAIT_SECONDS
         self._next_try = 0.0  # on the clock
         self._is_trying = False  # a picture was let through and has not reported back
-        self.pauses = 0  # so far; a short one is over before anybody looks
+        self.pauses = 0  # so far: upkeep would miss a short one otherwise
 
     @property
     def trouble(self) -> Surroundings | None:
@@ -53,11 +53,11 @@ class Gate:
 
     @property
     def rest(self) -> Rest | None:
-        """Why nothing new begins though nothing is wrong, if so; as it was last looked at."""
+        """Why nothing new begins though nothing is wrong, or None; as `look` last found it."""
         return self._rest
 
     def look(self) -> Rest | None:
-        """Likewise, as it is now."""
+        """Why nothing new begins though nothing is wrong, or None; looked up now."""
         rest = self._resting()
         with self._changing:
             former, self._rest = self._rest, rest
@@ -105,7 +105,7 @@ class Gate:
         return False
 
     def take_turn(self) -> bool:
-        """Whether the work pauses and it is time to try again; if so, the caller is the one who tries."""
+        """Whether the work pauses and it is time to try again; if so, the caller must try."""
         with self._changing:
             return self._trouble is not None and self._take_turn()
 
@@ -113,7 +113,7 @@ class Gate:
         now = self._clock()
         if now < self._next_try:
             return False
-        # Nobody else until this one has reported back or has had its time.
+        # No other caller tries until this one has reported back or has had its time.
         self._is_trying = True
         self._next_try = now + self._wait_seconds
         return True

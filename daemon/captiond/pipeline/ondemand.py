@@ -1,6 +1,6 @@
 """Pictures that come without a file: bytes to a caption, by the captioner and within the limits of the inbox.
 
-It touches no folder and closes no gate: the next picture of the inbox meets the same trouble, and judges it.
+It touches no folder and closes no gate: the next picture of the inbox meets the same trouble and closes it.
 """
 
 from __future__ import annotations
@@ -19,17 +19,17 @@ class Answering:
     """Safe to call from many threads."""
 
     def __init__(self, rules_of: RulesOf, gate: Gate) -> None:
-        """`rules_of`: of a picture without a path, those of the inbox itself."""
+        """`rules_of`: is asked with an empty path, which gets the rules of the inbox itself."""
         self._rules_of = rules_of
         self._gate = gate
         self._model: tuple[Captioner[Any], Preparing[Any]] | None = None
 
     def begin(self, captioner: Captioner[Any], preparing: Preparing[Any]) -> None:
-        """From here on the model answers."""
+        """From now on `said` asks this captioner."""
         self._model = captioner, preparing
 
     def trouble(self) -> str | None:
-        """Why nobody can be answered at present, if so."""
+        """Why `said` cannot answer at present, or None."""
         trouble = self._gate.trouble
         if trouble is not None:
             return trouble.message
@@ -39,7 +39,7 @@ class Answering:
         return "the model is being loaded" if self._model is None else None
 
     def said(self, data: bytes) -> Said:
-        """Raises Surroundings if nobody is answered, and whatever decoding and the captioner raise."""
+        """Raises: Surroundings, if there is `trouble`; whatever decoding and the captioner raise."""
         reason = self.trouble()
         if reason is not None or self._model is None:
             raise Surroundings(reason or "the model is being loaded")

@@ -1,7 +1,7 @@
 """The one way from a picture's bytes to what the captioner can be asked: within limits, decoded, prepared.
 
 The inbox, `/infer` and `captiond caption` share one of these per process, and with it one bound on what is
-decoded at once.  The decoded pixels, by far the largest thing in memory, are let go before anybody waits for
+decoded at once.  The decoded pixels, by far the largest thing in memory, are freed before a caller waits for
 the model.
 """
 
@@ -22,7 +22,7 @@ from captiond.pictures import Decoders, How
 from captiond.records import PictureFacts
 from captiond.support.cores import cores
 
-# Slow pictures that go on beside the cores' turns, so that a few of them hold up nobody else.
+# So many slow pictures give up their turn while they go on, so that they hold up no other picture.
 SLOW_BESIDE_CORES = 2
 
 
@@ -31,7 +31,7 @@ class Ready(NamedTuple, Generic[Prepared]):
 
     prepared: Prepared
     facts: PictureFacts
-    began: float  # when its turn to be decoded came, on the clock
+    began: float  # when its turn to be decoded came, by the clock
 
 
 class Preparing(Generic[Prepared]):
@@ -45,7 +45,7 @@ class Preparing(Generic[Prepared]):
         preview_of: Callable[[bytes], bytes | None] | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`preview_of`: the JPEG in a RAW that the decoders do not read, if there is one."""
+        """`preview_of`: finds the JPEG in a RAW that the decoders cannot read."""
         self._preview_of = preview_of
         self._captioner = captioner
         self._decoders = decoders
@@ -58,7 +58,7 @@ class Preparing(Generic[Prepared]):
     def of(self, data: bytes, *, max_pixels: int, name: str = "") -> Ready[Prepared]:
         """The picture in `data`, ready to be asked about; waits for its turn.
 
-        Raises: whatever decoding it and the captioner raise; MemoryError if there is too little for it
+        Raises: whatever decoding it and the captioner raise; MemoryError, if there is too little for it
         even alone.
         """
         how = How(max_pixels, called_raw=raw.has_ending(name))
@@ -72,7 +72,7 @@ class Preparing(Generic[Prepared]):
         return ready._replace(facts=replace(ready.facts, format=formats.RAW.name))
 
     def _preview_instead(self, data: bytes, name: str, rejected: Rejected) -> bytes | None:
-        """What exiftool finds in a RAW that LibRaw does not read."""
+        """The JPEG that exiftool finds in a RAW that LibRaw cannot read."""
         is_raw = raw.kind_in(data) is not None or raw.has_ending(name)
         may_help = is_raw and rejected.kind == "unreadable" and formats.is_served(formats.RAW)
         return self._preview_of(data) if may_help and self._preview_of is not None else None
@@ -81,7 +81,7 @@ class Preparing(Generic[Prepared]):
         try:
             return self._prepared(data, how)
         except MemoryError:
-            pass  # what it held is let go when this clause is left
+            pass  # leaving this clause frees what the error held
         return self._prepared(data, replace(how, alone=True))
 
     def _prepared(self, data: bytes, how: How) -> Ready[Prepared]:
@@ -96,7 +96,7 @@ class Preparing(Generic[Prepared]):
 
     @contextmanager
     def _turn(self) -> Iterator[Callable[[], None]]:
-        """A turn, and what gives it to the next in line before its time: a few slow ones may go on beside."""
+        """Hold a turn; what is yielded passes it on early, so that a few slow pictures block no other."""
         with ExitStack() as held:
             held.enter_context(self._turns)
 

@@ -1,11 +1,11 @@
-"""Pictures of done/ that somebody wants described again, served behind those of the inbox.
+"""Pictures of done/ that an operator wants described again, served behind those of the inbox.
 
 Each picture of a list is looked at, asked about by the present rules, and changed in done/ by the exchange
-that an edit uses.  None begins while the inbox has a picture in work or waiting, and only so many are under
-way that one that comes then finds the model free.  A picture that cannot be described, or is another by now,
+that an edit uses.  None begins while the inbox has a picture in work or waiting, and so few are under way
+that a picture dropped then finds the model free.  A picture that cannot be described, or has changed since,
 is left alone and counted with its reason; trouble in the surroundings closes the gate, and the picture is
-tried again.  How far a list is stands in `redo.lists`, and which picture it has changed in that picture's own
-record, so that a crash asks nothing twice.
+tried again.  `redo.lists` keeps how far a list is, and a changed picture's own record names the list, so that
+nothing is asked twice after a crash.
 """
 
 from __future__ import annotations
@@ -44,10 +44,10 @@ log = structlog.get_logger(__name__)
 
 LOOK_SECONDS = 1.0  # between two looks for a list
 WAIT_SECONDS = 0.05  # between two looks whether the inbox is quiet
-KEPT_SECONDS = 1.0  # between two notes of how far a list is
+KEPT_SECONDS = 1.0  # between two writes of how far a list is
 NO_MEMORY_RETRY_SECONDS = 60.0
 
-_Ended = tuple[Skip | None, str | None]  # None: it is described; else why it is not
+_Ended = tuple[Skip | None, str | None]  # why it was left out, and details; None: it is described
 
 
 class Redoing(Generic[Prepared]):
@@ -79,14 +79,14 @@ class Redoing(Generic[Prepared]):
         self._gate = gate
         self._tell = tell
         self._clock = clock
-        # A captioner takes twice what its model works on at once, or so many requests.
+        # Half: `capacity` is twice what a local model works on at once, or a server's number of requests.
         self._most = max(1, captioner.capacity // 2)
-        self._puzzling: set[str] = set()  # lists that cannot be understood, and were told
-        self._trouble: str | None = None  # with the folder of the lists, that was told
+        self._puzzling: set[str] = set()  # lists that cannot be understood, once logged
+        self._trouble: str | None = None  # with the folder of the lists, as last logged
 
     @contextmanager
     def going_on(self, stop: threading.Event, *, once: bool = False) -> Iterator[None]:
-        """Serve whatever is asked for while this lasts; with `once`, when it has ended, and to the end."""
+        """Serve lists on a thread while this lasts; with `once`, serve all of them after it has ended."""
         if once:
             yield
             self.serve_all(lambda: stop.is_set() or self._gate.look() is not None)
@@ -111,7 +111,7 @@ class Redoing(Generic[Prepared]):
             looked_at = self._clock()
 
     def serve_all(self, is_over: Callable[[], bool]) -> None:
-        """Every list that waits, the oldest first, until that `is_over`."""
+        """Serve every list that waits, the oldest first, until `is_over`."""
         try:
             for id in self._lists.waiting(self._done):
                 order = self._lists.order(id)
@@ -121,7 +121,7 @@ class Redoing(Generic[Prepared]):
                     self._serve(order, is_over)
             self._trouble = None
         except Surroundings as trouble:
-            if trouble.message != self._trouble:  # once, and not each second
+            if trouble.message != self._trouble:  # logged once, not each second
                 log.warning("what is to be described again cannot be looked at", reason=trouble.message)
             self._trouble = trouble.message
 
@@ -131,7 +131,7 @@ class Redoing(Generic[Prepared]):
             log.warning("a list of pictures to describe again cannot be understood", list=id)
 
     def _serve(self, order: Order, is_over: Callable[[], bool]) -> None:
-        """One list, from where it stands."""
+        """Serve one list, from its first picture that is not over."""
         track = _Track(self._lists, order, self._clock)
         suspects = self._attempts.begun()
         log.info("describing again", list=order.id, pictures=track.left)
@@ -141,7 +141,7 @@ class Redoing(Generic[Prepared]):
                 if not self._may_begin(order, is_over):
                     break
                 entry = order.entries[number]
-                is_suspect = _key(entry.path) in suspects  # at which an earlier process may have ended
+                is_suspect = _key(entry.path) in suspects  # an earlier process may have died on it: alone
                 turns = self._most if is_suspect else 1
                 for _ in range(turns):
                     free.acquire()
@@ -152,7 +152,7 @@ class Redoing(Generic[Prepared]):
             log.info("described again", list=order.id, pictures=track.progress.done, left_out=track.skipped)
 
     def _may_begin(self, order: Order, is_over: Callable[[], bool]) -> bool:
-        """Wait for a quiet inbox, an open gate and the end of a pause.  False: it is not to begin at all."""
+        """Wait for a quiet inbox, an open gate and the end of a pause.  False if the list must stop."""
         while not is_over() and self._lists.is_wanted(order.id):
             if self._inbox.is_busy() or self._gate.look() is not None or not self._passes():
                 time.sleep(WAIT_SECONDS)
@@ -183,7 +183,7 @@ class Redoing(Generic[Prepared]):
             except TryLater as trouble:
                 later = trouble
             except (Surroundings, CannotStart) as trouble:
-                # What ends a process ends it when the inbox meets it, with its exit code.
+                # CannotStart does not end the process here: it does when the inbox meets it, with its code.
                 self._gate.close(Surroundings(trouble.message, advice=trouble.advice))
                 tries -= 1
                 later = TryLater("")
@@ -193,7 +193,7 @@ class Redoing(Generic[Prepared]):
                 return None
 
     def _waited(self, seconds: float, is_over: Callable[[], bool]) -> bool:
-        """Until that time has passed and the gate is open; False if it is over before."""
+        """Wait until that time has passed and the gate lets it pass; False if `is_over` comes first."""
         until = self._clock() + seconds
         while not is_over():
             if self._clock() >= until and self._passes():
@@ -205,7 +205,7 @@ class Redoing(Generic[Prepared]):
         """The main path."""
         look = self._delivery.look(entry.path)
         if is_redone_by(look.record, order.id):
-            return None, None  # before a crash
+            return None, None  # this list changed it before a crash
         if look.record.source.sha256 != entry.sha256:
             raise Changed(entry.path)
         rules = self._rules_of(look.record.path)
@@ -224,7 +224,7 @@ class Redoing(Generic[Prepared]):
         except Surroundings:
             self._attempts.forgive(key, look.fingerprint)
             raise
-        except (Verdict, MemoryError):  # whatever it is, the process lives
+        except (Verdict, MemoryError):  # the process lives, and only attempts that end one count
             self._attempts.clear(key)
             raise
         self._attempts.clear(key)
@@ -268,7 +268,7 @@ class _Track:
         self._order = order
         self._clock = clock
         self._changing = threading.Lock()
-        self._ended: dict[int, tuple[str, _Ended]] = {}  # over, and one before it is not
+        self._ended: dict[int, tuple[str, _Ended]] = {}  # over, while one before them is not
         self._kept_at = clock()
         self.progress: Progress = lists.progress(order)
 
@@ -292,7 +292,7 @@ class _Track:
             self.keep()
 
     def keep(self, *, is_finished: bool = False) -> None:
-        """Write it down, unless somebody has cancelled the list."""
+        """Write down how far the list is, unless it was cancelled."""
         with self._changing:
             self._kept_at = self._clock()
             if is_finished:
@@ -315,7 +315,7 @@ def _report(
     turns: int,
     serving: Future[_Ended | None],
 ) -> None:
-    """One is over, or nobody knows what became of it."""
+    """Note what became of one picture, and free its place; None is not noted: the daemon stops."""
     error = serving.exception()
     if error is not None:
         log.error("a picture could not be described again", file=entry.path, exc_info=error)
@@ -330,14 +330,14 @@ def _report(
 
 
 def _in_place_of(known: Record, new: Record, path: str, there: Record) -> Record:
-    """Only where nobody has changed it while the model was asked."""
+    """The `new` record, if the one in place is still the `known` one.  Raises Changed otherwise."""
     if there != known:
         raise Changed(path)
     return new
 
 
 def _key(path: str) -> str:
-    """Under which attempts are counted: no picture of the inbox has such a path."""
+    """The key under which attempts are counted: no picture of the inbox has such a path."""
     return f"{OWN_FOLDER}/redo/{path}"
 
 

@@ -1,9 +1,9 @@
 """The same picture, one inference: what was answered about an equal picture is not asked for again.
 
-Equal is what the model would see, not the file: a copy with another name, other metadata or a lossless
-re-save is the same picture, a re-encoded one is not.  Each question of a chain is known by itself, its
-temperature and seed too, so a copy goes through the same chain and ends with the same words.  What came of a
-picture is kept once its words are believed; pictures in work meanwhile wait for the one that asks.
+Pictures are equal if the model would see the same, whatever the file: a copy with another name, other
+metadata or a lossless re-save is equal, a re-encoded one is not.  Each question of a chain is remembered by
+itself, with its temperature and seed, so a copy goes through the same chain and ends with the same words.
+Answers are kept once `SameAnswer` believes them; equal pictures in work meanwhile wait for the one that asks.
 """
 
 from __future__ import annotations
@@ -34,21 +34,21 @@ class Memory(Protocol):
     def put(self, answers: Sequence[tuple[bytes, Remembered]], /) -> None: ...
 
 
-_Told = Future[Remembered | None]  # None: it came to nothing, and whoever waits asks
+_Told = Future[Remembered | None]  # None: no answer came, and each caller that waits asks for itself
 
 
 class Remembering(Generic[Prepared]):
     """Safe to use from many threads."""
 
     def __init__(self, captioner: Captioner[Prepared], memory: Memory | None) -> None:
-        """`memory` None: each picture is asked about."""
+        """`memory`: if None, each picture is asked about."""
         self._captioner = captioner
         self._memory = memory
         self._under_way = _UnderWay()
 
     @contextmanager
     def about(self, ready: Ready[Prepared], rules: Rules, source: str) -> Iterator[About]:
-        """What is said about a picture, whose file has the sha256 `source`; kept once somebody says so."""
+        """What is said about a picture, whose file has the sha256 `source`; the caller decides to keep it."""
         captioner, memory = self._captioner, self._memory
         ask_all = partial(captioner.ask_all, ready.prepared)
         if memory is None or not isinstance(captioner, Recognizes):
@@ -75,19 +75,19 @@ class About:
 
 
 class _UnderWay:
-    """Questions from when they are asked until their answers are kept, or are not to be."""
+    """The questions whose answers are awaited, or are there and not yet kept or dropped."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._told: dict[bytes, _Told] = {}
 
     def claim(self, key: bytes, look: Callable[[], Remembered | None]) -> Remembered | _Told | None:
-        """The answer, or where it will come; None: the caller asks now, and others wait for it."""
+        """The answer, or a future for it; None: the caller must ask now, and others wait for its answer."""
         with self._lock:
             told = self._told.get(key)
             if told is not None:
                 return told
-            # Not outside: between a look in vain and the claim the answer may have been kept.
+            # Under the lock: otherwise the answer may be kept between a look in vain and the claim.
             found = look()
             if found is None:
                 self._told[key] = Future()
@@ -98,7 +98,7 @@ class _UnderWay:
             self._told[key].set_result(remembered)
 
     def let_go(self, key: bytes) -> None:
-        """Whoever waits in vain asks."""
+        """Give up the claim; callers that wait for an answer that never came ask for themselves."""
         with self._lock:
             told = self._told.pop(key, None)
             if told is not None and not told.done():
@@ -107,7 +107,7 @@ class _UnderWay:
 
 @dataclass(slots=True, eq=False)
 class _Asking:
-    """One picture while it is asked about; on one thread."""
+    """One picture while it is asked about; used by one thread."""
 
     memory: Memory
     under_way: _UnderWay
@@ -117,13 +117,13 @@ class _Asking:
     goes_past: bool
     claimed: list[bytes] = field(default_factory=list)
     asked: dict[bytes, Remembered] = field(default_factory=dict)
-    sources: dict[CaptionRequest, str] = field(default_factory=dict)  # of what was not asked here
+    sources: dict[CaptionRequest, str] = field(default_factory=dict)  # sha256s of files asked about instead
 
     def ask_all(self, requests: Sequence[CaptionRequest]) -> list[Outcome]:
-        """As `Captioner.ask_all`.
+        """Like `Captioner.ask_all`, but from memory if possible.
 
-        What this picture asks is asked before it waits for another: two that wait for each other do not
-        wait for ever.
+        A picture asks its own questions before it waits for another's: two that wait for each other would
+        otherwise wait for ever.
         """
         claims = [self._claim(request) for request in requests]
         own = [request for request, claim in zip(requests, claims, strict=True) if claim is None]
@@ -134,7 +134,7 @@ class _Asking:
         ]
 
     def traced(self, said: Said) -> Said:
-        """With where its caption comes from, if nobody was asked for it."""
+        """`said` with the source of its caption, if that came from memory."""
         return replace(said, cached_from=self.sources.get(said.answer.request))
 
     def keep(self) -> None:
@@ -181,5 +181,5 @@ class _Asking:
 
 
 def _is_by_chance(request: CaptionRequest) -> bool:
-    """Whether it is answered otherwise each time."""
+    """Whether each answer may differ: it is sampled without a seed."""
     return request.temperature > 0 and request.seed is None

@@ -2,7 +2,7 @@
 
 A server that drops pictures, or a broken model, says the same about everything, and so does an honest model
 about a hundred blank scans.  Two plain test pictures tell which: if they get one answer as well, the work
-pauses and nobody is charged, and goes on by itself when they get two.
+pauses and no picture is charged; it goes on by itself once they get two.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _MOST_TOKENS = 40
 
 
 class SameAnswer(Generic[Prepared]):
-    """Safe to use from many threads.  Of several servers each is counted, suspected and tested by itself."""
+    """Safe to use from many threads.  Each of several servers is counted, suspected and tested by itself."""
 
     def __init__(self, captioner: Captioner[Prepared], limit: int) -> None:
         """`limit`: so many different pictures in a row with one answer are suspicious."""
@@ -33,7 +33,7 @@ class SameAnswer(Generic[Prepared]):
         self._suspected: set[str] = set()  # servers, until two test pictures get two answers there
 
     def must_differ(self, said: Said, picture: str) -> None:
-        """`picture`: its sha256.  Raises Surroundings while the model does not tell pictures apart."""
+        """Raises: Surroundings, if the model does not tell pictures apart.  `picture`: its sha256."""
         server = said.answer.server or ""
         is_odd = self._repeats.should_test(said.texts.caption, picture, server)
         if not is_odd and server not in self._suspected:
@@ -50,7 +50,7 @@ class SameAnswer(Generic[Prepared]):
             )
 
     def _is_blind(self, suspect: Answer) -> bool:
-        """Whether whoever gave this answer says one thing about both test pictures."""
+        """Whether the server that gave this answer says the same about both test pictures."""
         answers = [self._answer(test, suspect) for test in _test_pictures()]
         told = [answer.text for answer in answers if answer is not None and answer.server == suspect.server]
         return len(told) == len(answers) and checking.are_one(*told)
@@ -67,7 +67,7 @@ class SameAnswer(Generic[Prepared]):
 
 
 def _test_pictures() -> tuple[Picture, Picture]:
-    """A white disc on red, and yellow bars on blue: nobody who sees them says one thing about both."""
+    """A white disc on red, and yellow bars on blue: a model that sees them does not say the same of both."""
     disc, bars = Image.new("RGB", (_SIDE, _SIDE), "red"), Image.new("RGB", (_SIDE, _SIDE), "blue")
     ImageDraw.Draw(disc).ellipse((100, 100, 236, 236), fill="white")
     for left in range(40, _SIDE, 112):

@@ -1,4 +1,4 @@
-"""Where pictures come from, and where what became of them goes: the inbox with delivery, or a library."""
+"""Where pictures come from and where their results go: the inbox with delivery, or a library."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from captiond.sidecar import Record
 
 
 class Source(Protocol):
-    """What the main path asks of it; each promise stands where `Inbox` and `Delivery` make it."""
+    """What the main path asks of a source; `Inbox` and `Delivery` document each method."""
 
     def done(self, path: str) -> None: ...
 
@@ -32,7 +32,7 @@ class Source(Protocol):
 
 
 class Elsewhere(Protocol):
-    """Sources by name that are served when nothing of the inbox waits."""
+    """The libraries by name, which are served when nothing of the inbox waits."""
 
     @property
     def are_at_rest(self) -> bool: ...
@@ -43,7 +43,7 @@ class Elsewhere(Protocol):
 
 
 class Nowhere:
-    """There are none."""
+    """No libraries."""
 
     are_at_rest = True
 
@@ -68,5 +68,5 @@ class FromInbox:
 
 
 def key_of(settled: SettledFile) -> str:
-    """By what attempts at it are counted: no path of the inbox begins with a slash."""
+    """The key under which attempts are counted: no path of the inbox begins with a slash."""
     return settled.path if settled.library is None else f"/{settled.path}"

@@ -1,6 +1,6 @@
 """Where settings become objects; the rooms get plain values and have never heard of settings.
 
-Nothing is opened, started or bound here: that is `daemon`'s, in its order.
+Nothing is opened, started or bound here: `daemon` does that, in its order.
 """
 
 from __future__ import annotations
@@ -39,9 +39,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Rooms:
-    """All that serves one inbox, joined and at rest."""
+    """All that serves one inbox, built and joined, not yet started."""
 
-    settings: Settings  # those of the start: a reload changes `rules`, `inbox`, `libraries` and the log
+    settings: Settings  # as at the start: a reload changes `rules`, `inbox`, `libraries` and the log
     rules: RuleBook
     exiftool: Exiftool
     decoders: Decoders
@@ -57,7 +57,7 @@ class Rooms:
 
 
 def build(settings: Settings) -> Rooms:
-    """Raises CannotStart if the folders lie inside one another."""
+    """Raises: CannotStart, if the folders lie inside one another."""
     folders = settings.folders
     refuse_nested(folders.inbox, folders.done, folders.failed, folders.state, **places_of(settings.libraries))
     exiftool = Exiftool()
@@ -98,7 +98,7 @@ def _inbox(settings: Settings) -> Inbox:
 
 
 def places_of(libraries: Iterable[LibrarySettings]) -> dict[str, Path]:
-    """Where libraries lie, and where their sidecars go, by what a person calls them."""
+    """The folders of libraries and of their sidecars, by the names that messages give them."""
     places = {}
     for one in libraries:
         places[f"the library {one.name!r}"] = one.path
@@ -138,12 +138,15 @@ def decoders_of(settings: Settings) -> Decoders:
 
 
 def preview_of(settings: Settings, exiftool: Exiftool) -> Callable[[bytes], bytes | None] | None:
-    """What finds the JPEG in a RAW that the decoders do not read, if exiftool may be asked."""
+    """A function that finds the JPEG in a RAW that the decoders cannot read; None if exiftool is off."""
     return exiftool.preview if settings.output.exiftool == "auto" else None
 
 
 def remote_of(model: Model) -> RemoteCaptioner:
-    """The servers that the settings name.  Raises CannotStart for a key, proxy or certificates of no use."""
+    """The servers that the settings name.
+
+    Raises: CannotStart, if the key, the proxy or the certificates cannot be used.
+    """
     from captiond.captioners.remote import RemoteCaptioner
 
     key = model.read_api_key()
@@ -181,7 +184,7 @@ def captioner_of(settings: Settings) -> Captioner[Any]:
 
 
 def door_of(settings: Settings) -> Door | None:
-    """The HTTP door, bound to its address, if one is asked for.  FastAPI is imported here or never."""
+    """The HTTP door, bound to its address, if the settings want one.  FastAPI is imported here or never."""
     http = settings.http
     if http.listen is None:
         return None
@@ -200,7 +203,7 @@ def door_of(settings: Settings) -> Door | None:
 
 
 def webhook_of(settings: Settings) -> Webhook | None:
-    """Who is told of each picture, if anybody.  httpx is imported here or never."""
+    """The webhook, if the settings name one.  httpx is imported here or never."""
     notify = settings.notify
     if notify.url is None:
         return None

@@ -1,6 +1,6 @@
 """Asking a running daemon over its control socket: one line of JSON there, one back.
 
-This is imported by what must answer at once: neither settings nor logging are loaded for it.
+Commands that must answer at once import this: it loads neither settings nor logging.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ _LONGEST_ADDRESS_BYTES = 107  # sun_path of unix(7), less its NUL
 
 
 class NotRunning(Exception):
-    """Nobody listens: no daemon serves this inbox, or it could not make its socket."""
+    """No daemon serves this inbox, or it could not make its socket."""
 
 
 def ask(state: Path, inbox: Path, question: Mapping[str, Any]) -> dict[str, Any]:
     """What the daemon answers.
 
-    Raises NotRunning, and Surroundings if it may not be asked, is silent, or answers nonsense.
+    Raises: NotRunning; Surroundings, if it may not be asked, is silent, or answers nonsense.
     """
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC) as asker:
         try:
@@ -53,7 +53,7 @@ def ask(state: Path, inbox: Path, question: Mapping[str, Any]) -> dict[str, Any]
 
 
 def not_understood(inbox: Path, why: object) -> Surroundings:
-    """The daemon and this process are of two versions."""
+    """The verdict if the daemon and this process are of two versions."""
     return Surroundings(
         f"the daemon of {inbox} and this captiond do not understand each other: {why}",
         advice="It was started by another version; restart it: systemctl restart captiond",
@@ -66,13 +66,13 @@ def name_of(inbox: Path) -> str:
 
 
 def key_of(inbox: Path) -> str:
-    """By which the files of one daemon are told apart in the state folder, which two may share."""
+    """The key that tells one daemon's files from another's, since two may share a state folder."""
     return hashlib.sha256(os.fsencode(os.path.realpath(inbox))).hexdigest()[:8]
 
 
 @contextmanager
 def address(state: Path, inbox: Path) -> Iterator[str]:
-    """The socket's address; by way of a descriptor if its path is too long for one."""
+    """The socket's address: its path, or one through a descriptor if that is too long."""
     path = state / name_of(inbox)
     if len(os.fsencode(path)) <= _LONGEST_ADDRESS_BYTES:
         yield str(path)
@@ -85,7 +85,7 @@ def address(state: Path, inbox: Path) -> Iterator[str]:
 
 
 def _exchanged(asker: socket.socket, state: Path, inbox: Path, question: Mapping[str, Any]) -> bytes:
-    """The line that came back, or what of it came in time."""
+    """The line that came back, or as much of it as came in time."""
     deadline = time.monotonic() + ASKING_SECONDS
     asker.settimeout(ASKING_SECONDS)
     with address(state, inbox) as place:
@@ -107,7 +107,7 @@ def _connect(asker: socket.socket, place: str, deadline: float) -> None:
     while True:
         try:
             return asker.connect(place)
-        except BlockingIOError:  # so many ask that the kernel lets nobody queue
+        except BlockingIOError:  # the kernel's queue of connections is full
             if time.monotonic() > deadline:
                 raise
             time.sleep(0.02)

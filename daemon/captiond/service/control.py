@@ -1,13 +1,13 @@
 """The socket on which a running daemon is asked: one line of JSON there, one back (`client` asks).
 
-The socket answers questions and obeys nothing; its mode is what decides who may ask.  It is named after the
-inbox, whose lock its owner holds, so that two daemons may share a state folder.  If the file system has no
-sockets, the daemon works without.
+The socket answers questions and obeys nothing; its mode decides who may ask.  It is named after the inbox,
+whose lock its owner holds, so that two daemons may share a state folder.  If the file system has no sockets,
+the daemon works without.
 
-One thread listens to everybody at once.  Whoever connects may be silent, slow, or send anything at all: a
+One thread listens to all connections at once.  A client may be silent, slow, or send anything at all: a
 question has a limit of bytes and of seconds, the longest-waiting connection is closed if there are too many,
-and what is no question is answered by saying so.  What needs the disk is answered on a thread of its own,
-so that a lost mount keeps nobody else waiting.
+and a malformed question is answered with an error.  A question that needs the disk is answered on a thread of
+its own, so that a lost mount keeps no other client waiting.
 """
 
 from __future__ import annotations
@@ -44,10 +44,10 @@ _BREATH_SECONDS = 0.1  # after a connection that could not be taken, e.g. for wa
 
 @contextmanager
 def answering(state: Path, inbox: Path, answers: Mapping[str, Answer]) -> Iterator[None]:
-    """While this lasts, whoever may write to the socket is answered.
+    """While this lasts, answer every process that may write to the socket.
 
-    `answers`: for each value of `ask` who answers it.  `status` is answered by the thread that listens, and
-    so must not wait for anything.
+    `answers`: the function that answers each value of `ask`.  The listening thread itself answers `status`,
+    which therefore must not wait for anything.
     """
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
     try:
@@ -77,12 +77,12 @@ def _bind(listener: socket.socket, state: Path, inbox: Path) -> None:
     path = state / client.name_of(inbox)
     try:
         if stat.S_ISSOCK(path.lstat().st_mode):
-            path.unlink()  # of a process that was killed: the inbox is ours now
+            path.unlink()  # a killed process left it: the inbox's lock is ours now
     except FileNotFoundError:
         pass
     with client.address(state, inbox) as address:
         listener.bind(address)
-    path.chmod(0o660)  # before anybody can connect: nobody listens yet
+    path.chmod(0o660)  # before `listen`: until then no process can connect
     listener.listen(socket.SOMAXCONN)
     listener.setblocking(False)
 
@@ -99,7 +99,7 @@ class _Asker:
 
 
 class _Switchboard:
-    """Everybody who is connected and has not asked yet; whoever has asked is answered and let go."""
+    """The connections that have not asked yet; one that has asked is answered and closed."""
 
     def __init__(self, listener: socket.socket, answers: Mapping[str, Answer]) -> None:
         self.ended = threading.Event()
@@ -116,7 +116,7 @@ class _Switchboard:
                 for key, _ in selector.select(self._seconds_left()):
                     if key.fileobj is self._listener:
                         self._connect(selector)
-                    elif key.fd in self._askers:  # else it was closed in this very round
+                    elif key.fd in self._askers:  # if not, it was closed in this very round
                         self._hear(self._askers[key.fd], selector)
                 self._drop_late(selector)
             for asker in list(self._askers.values()):
@@ -131,7 +131,7 @@ class _Switchboard:
         try:
             connection, _ = self._listener.accept()
         except OSError:
-            self.ended.wait(_BREATH_SECONDS)  # no descriptor is left, or whoever connected has gone
+            self.ended.wait(_BREATH_SECONDS)  # no descriptor is left, or the client has gone
             return
         connection.setblocking(False)
         if len(self._askers) >= MOST_CONNECTIONS:
@@ -191,9 +191,9 @@ class _Switchboard:
 
 
 def _send(connection: socket.socket, answer: Mapping[str, Any]) -> None:
-    """Answer and let go.  An answer fits into the socket's buffer, so nobody is waited for."""
+    """Answer and close.  An answer fits into the socket's buffer, so this never waits for the client."""
     with connection:
         try:
             connection.sendall(json.dumps(answer).encode() + b"\n")
         except OSError:
-            pass  # whoever asked has gone
+            pass  # the client has gone

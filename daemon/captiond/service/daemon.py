@@ -62,15 +62,15 @@ class Daemon:
     def run(self, *, once: bool = False, patience_seconds: float | None = None) -> None:
         """Serve until a signal, or with `once` until the inbox is empty: see `Pipeline.run`.
 
-        Raises CannotStart when the folders, the lock or the model do not let it begin.
+        Raises: CannotStart, if the folders, the lock or the model do not let it begin.
         """
         raise_descriptor_limit()
         rooms, life = self.rooms, self._life
-        if once:  # somebody asks for it now, and not whenever the schedule has it
+        if once:  # the operator asks for it now, whatever the schedule says
             rooms.resting.heed(Hours.of(()))
         hearing = signals.heard(on_stop=self._drain, on_reload=self._reload)
         with ExitStack() as closing, hearing as stop:
-            # Left in the reverse order: the door first, so that nobody asks any more; then the
+            # Closed in the reverse order: the door first, so that no request comes any more; then the
             # model; the lock last, so that the next daemon finds everything at rest.
             lines = closing.enter_context(logs.kept(LINES_KEPT))
             _open_folders(rooms, closing)
@@ -81,14 +81,14 @@ class Daemon:
             suspects = rooms.attempts.begun()
             folders = self._settings.folders
             closing.enter_context(control.answering(folders.state, folders.inbox, self._answers()))
-            # Events are collected from here on, so what arrives while the model loads is noticed at once.
+            # Events are collected from here on, so files that arrive while the model loads are seen at once.
             rooms.inbox.start()
             closing.callback(rooms.inbox.close)
             closing.enter_context(rooms.libraries.looked_through(once=once))
             answering = Answering(rooms.rules.of, rooms.gate)
             if door is not None:
                 closing.enter_context(self._serving(door, answering, lines, tell))
-            # Not before: torch takes seconds to import, and the page tells how the start goes on.
+            # Only now: torch takes seconds to import, and the page already tells how the start goes on.
             _say_that_it_takes_time(self._settings)
             captioner = life.captioner = _opened(build.captioner_of(self._settings), closing)
             preview_of = build.preview_of(self._settings, rooms.exiftool)
@@ -137,7 +137,7 @@ class Daemon:
         )
 
     def status(self) -> Status:
-        """How it fares just now; from any thread."""
+        """The daemon's status now; callable from any thread."""
         return report.status(self.rooms, self._life)
 
     def _serving(
@@ -162,7 +162,7 @@ class Daemon:
         )
 
     def _reload(self) -> None:
-        """What SIGHUP asks for; on the thread of the signals, so that two never meet."""
+        """Do what SIGHUP asks for; the signals' thread alone calls this, so two reloads never overlap."""
         if self._reread is None:
             return
         is_ready = self._life.watchdog is not None and self._life.watchdog.is_ready
@@ -181,7 +181,7 @@ class Daemon:
         if changed.need_restart:
             log.warning("these settings need a restart and stay as they were", keys=changed.need_restart)
         settings = changed.settings
-        # First: a vocabulary that cannot be read refuses the whole, and the former settings stay.
+        # First: if a vocabulary cannot be read, this raises, and all the former settings stay.
         self.rooms.rules.take_over(settings)
         self._settings = settings
         self._fingerprint = fingerprint(settings.source, os.environ)
@@ -198,7 +198,7 @@ class Daemon:
         log.info("settings read again", changed=changed.taken_over)
 
     def _answers(self) -> Mapping[str, control.Answer]:
-        """Who answers what another process asks; see `control`."""
+        """The answers to what another process may ask; see `control`."""
 
         def status(question: Mapping[str, Any]) -> dict[str, Any]:
             return {"version": __version__, "settings": self._fingerprint, "status": self.status().as_json()}
@@ -215,7 +215,7 @@ class Daemon:
         return {"status": status, "explain": explain}
 
     def _standing(self, path: str, library: object) -> Standing | None:
-        """Of a file in the inbox, or in the library of that name; None if there is none."""
+        """How a file stands in the inbox, or in the library of that name; None if no such library exists."""
         if library is not None:
             found = (one for one in self.rooms.libraries if one.name == library)
             return next((one.standing(path) for one in found), None)
@@ -246,14 +246,14 @@ def _say_that_it_takes_time(settings: Settings) -> None:
 
 
 def _opened(room: Any, closing: ExitStack) -> Any:
-    """What is there is closed when the daemon stops."""
+    """`room`, which is closed when the daemon stops, unless it is None."""
     if room is not None:
         closing.callback(room.close)
     return room
 
 
 def _telling(rooms: Rooms, life: Life, door: Door | None) -> Tell:
-    """One call for all who want to know; none of them raises or keeps anybody waiting."""
+    """One call that tells every listener of an outcome; no listener raises or waits."""
     listeners: list[Tell] = [rooms.history.record, rooms.tally.count]
     if life.webhook is not None:
         listeners.append(life.webhook.tell)
@@ -268,7 +268,7 @@ def _telling(rooms: Rooms, life: Life, door: Door | None) -> Tell:
 
 
 def _finish_earlier(rooms: Rooms, tell: Tell) -> None:
-    """What an earlier run began and a crash interrupted."""
+    """Finish what an earlier run began and a crash interrupted."""
     for delivered in rooms.delivery.recover():
         tell(replace(rooms.delivery.outcome(delivered), is_recovered=True))
         log.info("finished what an earlier run began", file=delivered.path)
@@ -277,7 +277,10 @@ def _finish_earlier(rooms: Rooms, tell: Tell) -> None:
 
 
 def _refuse_bare_mount_points(rooms: Rooms) -> None:
-    """Before anything is created: what is put under a mount that comes later would be hidden by it."""
+    """Called before anything is created: a volume mounted later would hide what was put under it.
+
+    Raises: CannotStart, if a folder lies on a volume of /etc/fstab that is not mounted.
+    """
     folders = rooms.settings.folders
     for path in (folders.inbox, folders.done, folders.failed):
         if mounts.is_waiting_for_its_mount(path):
@@ -289,7 +292,7 @@ def _refuse_bare_mount_points(rooms: Rooms) -> None:
 
 
 def _load_model(rooms: Rooms, captioner: Captioner[Any], stop: Event) -> bool:
-    """Load on another thread, so that a signal is heard meanwhile.  False if one came."""
+    """Load on another thread, so that a signal is heard meanwhile.  False if a stop was asked for."""
     while rooms.gate.wait(stop):
         log.info("loading the model", model=captioner.identity.id)
         try:
@@ -313,16 +316,16 @@ def _tell_of_download(captioner: Captioner[Any]) -> None:
 
 
 def raise_descriptor_limit() -> None:
-    """As many open files as this process may have; the usual 1,024 is for programs that call select(2)."""
+    """Raise it to the hard limit; the usual 1,024 is for programs that call select(2)."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    # Refused if the system's own limit was lowered since this one was set.
+    # The kernel refuses if the system's own limit was lowered since the hard limit was set.
     with suppress(OSError, ValueError):
         if soft != hard:
             resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def _until(stop: Event, work: Callable[[], None]) -> bool:
-    """Run `work` to its end, or leave it behind once `stop` is set.  True if it ended; raises what it did."""
+    """Run `work` to its end, or abandon it once `stop` is set.  True if it ended; raises what it raised."""
     pool = ThreadPoolExecutor(1, thread_name_prefix="loading")
     working = pool.submit(work)
     pool.shutdown(wait=False)

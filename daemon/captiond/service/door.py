@@ -38,10 +38,10 @@ class Behind:
     answering: Answering
     settings: Callable[[], Settings]  # as they are now
     lines: Kept
-    tell: Callable[[Outcome], None]  # hears what became of a picture's texts
+    tell: Callable[[Outcome], None]  # is told what became of a picture's texts
 
     def serving(self, door: Door) -> AbstractContextManager[None]:
-        """Answer while this lasts, on threads of the door's."""
+        """Answer while this lasts, on the door's own threads."""
         rooms, life = self.rooms, self.life
         return door.serving(
             self.answering,

@@ -1,9 +1,9 @@
 """Tells systemd that the daemon is ready, that it still moves, and that a stop needs more time.
 
 Ready means that the model answered and the inbox was looked at.  From then on the watchdog is answered only
-while pictures end, or the inbox is looked at, and upkeep goes its rounds; if one of them hangs, nothing is
-said any more and systemd starts the daemon anew.  The limits are generous: whoever is killed in the middle of
-a slow batch has its pictures charged for it.
+while upkeep makes its rounds and pictures end, or the inbox is looked at; if one of these hangs, no answer is
+sent and systemd restarts the daemon.  The limits are generous: if the daemon is killed in the middle of a
+slow batch, its pictures are charged for it.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from captiond.support.background import repeating
 
 log = structlog.get_logger(__name__)
 
-LOOK_SECONDS = 1800.0  # a full scan of a slow share
-WORK_SECONDS = 3600.0  # loading a model again, and a batch of it on a CPU
-STOP_SECONDS = 900.0  # what is in work when a stop comes may take so long; being killed then loses no picture
+LOOK_SECONDS = 1800.0  # longer than a full scan of a slow share
+WORK_SECONDS = 3600.0  # longer than loading a model again, and a batch of it on a CPU
+STOP_SECONDS = 900.0  # for what is in work when a stop comes; being killed after it loses no picture
 MORE_SECONDS = 60.0
 ROUND_SECONDS = 1.0
 
@@ -41,10 +41,10 @@ class Signs:
 
 
 def standstill(now: float, signs: Signs, calm_at: float) -> str | None:
-    """What hangs, if anything does; `calm_at` is when nothing was in work, or the work paused, last."""
+    """What hangs, or None; `calm_at` is when the daemon was last idle or paused."""
     if now - signs.kept_up_at > WORK_SECONDS:
         return "upkeep"
-    if signs.is_paused:  # whoever pauses waits for the surroundings and looks at nothing
+    if signs.is_paused:  # the pipeline waits for the surroundings and does not look at the inbox
         return None
     if signs.in_work:
         return "the model or a disk" if now - max(signs.finished_at, calm_at) > WORK_SECONDS else None
@@ -54,7 +54,7 @@ def standstill(now: float, signs: Signs, calm_at: float) -> str | None:
 
 
 def interval_seconds(environ: Mapping[str, str], process: int) -> float | None:
-    """How often systemd wants an answer, as sd_watchdog_enabled(3) says; None if it asks for none."""
+    """How often systemd wants an answer (sd_watchdog_enabled(3)); None if it asks for none."""
     if environ.get("WATCHDOG_PID", str(process)) != str(process):
         return None
     microseconds = environ.get("WATCHDOG_USEC", "")
@@ -70,11 +70,11 @@ class Watchdog:
         self._answered_at = self._extended_at = float("-inf")
         self._calm_at = self._began_at
         self._draining_since: float | None = None
-        self.hanging: str | None = None  # as it was found last
+        self.hanging: str | None = None  # as `round` last found it
         self.is_ready = False
 
     def going_on(self) -> AbstractContextManager[None]:
-        """On a thread of its own, which hangs with nobody, while this lasts."""
+        """Make rounds while this lasts, on a thread of its own, which no other room can block."""
         often = min(ROUND_SECONDS, (self._every_seconds or ROUND_SECONDS) / 2)
 
         def act() -> None:
@@ -83,11 +83,11 @@ class Watchdog:
         return repeating("watchdog", act, lambda: often if self.is_ready else 0.05)
 
     def round(self, now: float, signs: Signs) -> None:
-        """Say what is to be said now."""
+        """Tell systemd what is due now."""
         if signs.is_draining and self._draining_since is None:
             self._draining_since = now
         if not signs.in_work or signs.is_paused:
-            # An idle inbox is judged by its looks; what is in work, from when the work began.
+            # An idle inbox is judged by when it was last looked at; work in progress, by when it began.
             self._calm_at = now if signs.is_paused or signs.looked_at >= self._calm_at else self._calm_at
         if not self.is_ready and signs.looked_at > self._began_at and not signs.is_draining:
             self.is_ready = True

@@ -17,14 +17,14 @@ from captiond.sidecar import questions
 if TYPE_CHECKING:
     from captiond.settings.schema import Caption, Checks, Fields
 
-# Tokens for so many characters, generously: languages of many tokens a word, and the model's own framing.
+# Characters per token, low on purpose: some languages take many tokens a word, and the model adds framing.
 _CHARACTERS_PER_TOKEN = 2.5
 _SPARE_TOKENS = 16
 _ORDER: tuple[FieldName, ...] = ("alt_text", "title", "keywords", "visible_text")
 
 
 class Sections(Protocol):
-    """What of the settings decides about texts: the whole, or a profile."""
+    """The sections that decide about texts: of the settings themselves, or of a profile."""
 
     @property
     def caption(self) -> Caption: ...
@@ -35,7 +35,7 @@ class Sections(Protocol):
 
 
 def interview_of(sections: Sections) -> Interviewing:
-    """Raises CannotStart if the vocabulary cannot be read, or a banned expression cannot be understood."""
+    """Raises: CannotStart, if the vocabulary cannot be read, or a banned expression cannot be understood."""
     fields, checks = sections.fields, sections.checks
     banned, keyword_rules = _banned(checks.banned), _keyword_rules(fields)
     return Interviewing(
@@ -48,7 +48,7 @@ def interview_of(sections: Sections) -> Interviewing:
 
 
 def digest_of(interview: Interviewing) -> str:
-    """The same for the same questions about the same fields: what a picture in a library was asked."""
+    """A digest of the fields and their questions: it tells whether a library's picture was asked the same."""
     asked = [one.question for one in (interview.caption, *interview.others)]
     return questions.digest_of((one.field, one.prompt) for one in asked)
 
@@ -67,7 +67,7 @@ def _caption(caption: Caption, fields: Fields, banned: Banned) -> FieldQuestion:
 
 def _other(name: FieldName, fields: Fields, banned: Banned, keyword_rules: KeywordRules) -> FieldQuestion:
     limit = _characters(name, fields)
-    # What can be read in a picture has the language that it has.
+    # Text that can be read in a picture keeps its own language.
     language = None if name == "visible_text" else fields.language
     question = Question(
         name,
@@ -82,7 +82,7 @@ def _other(name: FieldName, fields: Fields, banned: Banned, keyword_rules: Keywo
 
 
 def limits_of(sections: Sections) -> Limits:
-    """What a person's texts are held to: as long as a model's."""
+    """The limits for a person's texts: the same lengths as for a model's."""
     fields = sections.fields
     return Limits(
         caption=sections.caption.max_characters,
@@ -94,7 +94,7 @@ def limits_of(sections: Sections) -> Limits:
 
 
 def longest_answer(sections: Iterable[Sections]) -> int:
-    """The most tokens that one answer may have, by any of these."""
+    """The most tokens that one answer may have by any of these sections."""
     return max(
         limit
         for one in sections
@@ -130,7 +130,7 @@ def _built_in(name: FieldName) -> str:
 
 
 def _in_language(prompt: str, language: str | None) -> str:
-    """The language is named last, in its own name."""
+    """The prompt with the language named last, by its own name."""
     return prompt if language is None else f"{prompt.rstrip()} {checking.answer_in(language)}"
 
 
@@ -161,7 +161,7 @@ def _vocabulary(file: Path) -> Vocabulary:
 
 @lru_cache(maxsize=8)
 def _parsed(file: Path, _modified_ns: int, _size: int) -> Vocabulary:
-    """Read once for all profiles.  Raises OSError and ValueError (WrongVocabulary, no UTF-8)."""
+    """Read once for all profiles.  Raises: OSError; ValueError, if it is no vocabulary or not UTF-8."""
     return checking.parse(file.read_text(encoding="utf-8-sig"))
 
 

@@ -1,4 +1,4 @@
-"""How a daemon fares just now, for `status`, `health`, the page and metrics; from any thread."""
+"""The state of a daemon now, for `status`, `health`, the page and metrics; callable from any thread."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def status(rooms: Rooms, life: Life) -> Status:
     counts, watch = rooms.inbox.counts(), rooms.inbox.watch_state
     pause, tally, captioner = _pause(rooms), rooms.tally, life.captioner
     model = captioner.identity if captioner is not None else None
-    # What waits for its rest, or for a writer, says nothing about when the others are done.
+    # Incomplete files (their rest or a writer is awaited) say nothing about when the others are done.
     remaining = counts.waiting + counts.settling - counts.incomplete + counts.in_work
     return Status(
         state="paused" if pause.reason is not None and life.phase == "watching" else life.phase,
@@ -71,7 +71,7 @@ class _Pause(NamedTuple):
 
 
 def _pause(rooms: Rooms) -> _Pause:
-    """Trouble is told first: a wanted pause hides none."""
+    """Why the work pauses; trouble goes first, so that a wanted pause does not hide it."""
     trouble, rest = rooms.gate.trouble, rooms.gate.rest
     if trouble is not None:
         return _Pause(trouble.message, trouble.advice)
@@ -85,7 +85,7 @@ def why_unhealthy(rooms: Rooms, life: Life) -> str | None:
 
 
 def measures(rooms: Rooms, life: Life) -> Measures:
-    """How much there is of everything."""
+    """All figures for metrics."""
     now, captioner, webhook = status(rooms, life), life.captioner, life.webhook
     identity = captioner.identity if captioner is not None else None
     told = asdict(identity) if identity is not None else {"id": rooms.settings.model.id}

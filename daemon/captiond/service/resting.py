@@ -1,4 +1,4 @@
-"""Whether nothing new is to begin though nothing is wrong: a pause that somebody wants, and closed hours."""
+"""Whether nothing new is to begin though nothing is wrong: in a wanted pause, and in closed hours."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def resting_of(settings: Settings) -> Resting:
 
 
 def rest_of(pause: Pause | None, hours: Hours, now: datetime) -> Rest | None:
-    """Why, and until when: a pause that ends in closed hours lasts until those are over.  Pure."""
+    """Why nothing begins, and until when: a pause that ends in closed hours lasts to their end.  Pure."""
     if pause is None or not pause.is_on(now):
         closed_until = hours.closed_until(now)
         return Rest(CLOSED, closed_until) if closed_until is not None else None
@@ -47,15 +47,15 @@ class Resting:
         self._reckoned: tuple[datetime, Pause | None, Hours, Rest] | None = None
 
     def heed(self, hours: Hours) -> None:
-        """From now on these."""
+        """Use these hours from now on."""
         self._hours = hours
 
     def look(self) -> Rest | None:
-        """As it is now; looks at the state folder."""
+        """Why nothing new is to begin now, or None; reads the state folder."""
         now, pause, hours = self._now(), self.pausing.look(), self._hours
         if self._reckoned is not None:
             at, of_pause, of_hours, rest = self._reckoned
-            # A reckoning holds until its end, if nobody put the clock back.
+            # What was reckoned holds until its end, unless the clock was put back.
             is_same = pause is of_pause and hours is of_hours
             if is_same and at <= now and (rest.until is None or now < rest.until):
                 return rest
@@ -64,12 +64,15 @@ class Resting:
         return found
 
     def pause(self, seconds: float | None, why: str | None) -> Rest | None:
-        """Raises Surroundings if it cannot be written down."""
+        """Raises: Surroundings, if the pause cannot be written down."""
         self.pausing.pause(asked(self._now(), seconds, why))
         return self.look()
 
     def resume(self) -> Rest | None:
-        """What still lets nothing begin: closed hours.  Raises Surroundings."""
+        """End the pause; returns what still lets nothing begin: closed hours, or None.
+
+        Raises: Surroundings, if it cannot be written down.
+        """
         self.pausing.resume()
         return self.look()
 

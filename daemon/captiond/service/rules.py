@@ -1,4 +1,4 @@
-"""What the settings say about a picture, by its path; replaced as a whole when they are read again."""
+"""The rules for a picture, by its path; replaced as a whole when the settings are read again."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 def ignore_of(settings: Settings, library: str | None = None) -> Ignore:
     """Which files of the inbox stay there, by patterns and by profiles that skip theirs.
 
-    Likewise of a library, whose paths begin with its name there.
+    For a `library` the patterns and profiles see paths that begin with its name.
     """
     profiles = [(Patterns(one.match), one) for one in settings.profiles]
 
@@ -52,7 +52,7 @@ def _folder_of(pattern: str) -> Callable[[str, bytes, int], str | None]:
 
 
 def _modified(nanoseconds: int) -> datetime:
-    """By the clock on the wall, as a camera tells it; the beginning of time for what no calendar holds."""
+    """In local time, like a camera's own; 1970 if the time is outside the calendar."""
     try:
         return datetime.fromtimestamp(nanoseconds // 1_000_000_000)
     except (ValueError, OverflowError, OSError):
@@ -61,7 +61,7 @@ def _modified(nanoseconds: int) -> datetime:
 
 @dataclass(frozen=True, slots=True)
 class _Book:
-    """One reading of the settings: the first profile that a path meets counts, else the rules for all."""
+    """One reading of the settings: the first profile that matches a path counts, else the rules for all."""
 
     for_all: Rules
     profiles: tuple[tuple[Patterns, Rules], ...]
@@ -72,7 +72,7 @@ class _Book:
 
 
 class RuleBook:
-    """Safe to ask from many threads: each picture keeps the rules that it was given."""
+    """Safe to ask from many threads; a picture keeps the rules it was given, also after a reload."""
 
     def __init__(self, settings: Settings, exiftool: Exiftool) -> None:
         self._exiftool = exiftool
@@ -80,11 +80,11 @@ class RuleBook:
         self._beside = {xmp: self._made_of(settings, xmp) for xmp in (True, False)}
 
     def of(self, path: str) -> Rules:
-        """For the picture with this path in the inbox; "" for one that has none."""
+        """The rules for the picture with this path in the inbox; "" for a picture without a path."""
         return self._book.of(path)
 
     def of_library(self, name: str, *, xmp: bool) -> RulesOf:
-        """For pictures of that library, by their paths in it; `xmp`: whether one is written beside them."""
+        """The rules for that library, by paths in it; `xmp`: whether an .xmp is written beside pictures."""
         return lambda path: self._beside[xmp].of(f"{name}/{path}")
 
     def take_over(self, settings: Settings) -> None:
@@ -93,7 +93,7 @@ class RuleBook:
         self._book = book
 
     def _made_of(self, settings: Settings, beside_xmp: bool | None = None) -> _Book:
-        """`beside_xmp`: the picture keeps its bytes, and whether an .xmp is written; None: of the inbox."""
+        """`beside_xmp`: for libraries, whose pictures keep their bytes: write an .xmp or not; None: inbox."""
         stays = ignore_of(settings)
 
         def rules(profile: Profile | None) -> Rules:
@@ -144,7 +144,7 @@ class RuleBook:
 
 
 def _beside(output: Output, title_as: str, *, xmp: bool) -> Describing:
-    """Nothing goes into the picture."""
+    """For libraries: nothing is written into the picture."""
     return Describing(
         replaces=output.description == "replace",
         blocks=(),

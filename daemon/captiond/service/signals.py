@@ -44,7 +44,7 @@ def heard(*, on_stop: Callable[[], None], on_reload: Callable[[], None]) -> Iter
 
     def relay() -> None:
         while (number := received.get()) is not None:
-            # The kernel sends SIGHUP too when the terminal that we ran in is closed: nobody else stops us.
+            # The kernel also sends SIGHUP if our terminal was closed: that must stop us, nothing else would.
             if number == signal.SIGHUP and not (had_terminal and not _has_terminal()):
                 if not stop.is_set():
                     on_reload()
@@ -70,5 +70,5 @@ def heard(*, on_stop: Callable[[], None], on_reload: Callable[[], None]) -> Iter
 def _has_terminal() -> bool:
     try:
         return sys.stderr.isatty()
-    except ValueError:  # closed
+    except ValueError:  # stderr is closed
         return False

@@ -1,4 +1,4 @@
-"""Telling systemd how the service fares (sd_notify(3)); silent where nobody listens."""
+"""Telling systemd the state of the service (sd_notify(3)); silent if no service manager listens."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ def notify(*assignments: str) -> None:
     """Send e.g. `READY=1` or `STATUS=...` to the service manager.
 
     The message goes to the datagram socket that $NOTIFY_SOCKET names; a leading @ stands for the abstract
-    namespace.  A manager that does not answer is no trouble of ours.
+    namespace.  If the manager does not take it, that is ignored.
     """
     address = os.environ.get("NOTIFY_SOCKET")
     if not address:

@@ -1,9 +1,9 @@
 """What a running daemon does once a second beside its pictures: it tells how it fares, and ends pauses.
 
-A pause ends when a picture that is let through is delivered.  Where none waits, nothing would end it, so the
+A pause ends when a picture that is let through is delivered.  If none waits, nothing would end it, so the
 surroundings are tried here: the inbox is looked at, what lies unfinished in done/ and failed/ is finished,
 and the model is asked about a gray square.  After every pause, however short, recovery runs once more, for
-what the pause interrupted; and what could not be taken away after a delivery is tried again now and then.
+what the pause interrupted; files that could not be removed after a delivery are tried again now and then.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from captiond.support.background import repeating
 log = structlog.get_logger(__name__)
 
 EVERY_SECONDS = 1.0
-SHARE_FOR_STRANGERS = 50  # looking at what is ignored takes at most one part in so many of the time
+SHARE_FOR_STRANGERS = 50  # looking for unserved files takes at most one part in so many of the time
 
 
 class Upkeep:
@@ -44,7 +44,7 @@ class Upkeep:
         tell: Callable[[Outcome], None],
         takes_text: Callable[[str], bool] = lambda _: False,
     ) -> None:
-        """`takes_text`: whether `photo.txt` of this path travels with `photo.jpg`."""
+        """`takes_text`: whether the `photo.txt` beside the picture with this path travels with it."""
         self._takes_text = takes_text
         self._look_again_at = 0.0
         self._told_unserved: set[str] = set()
@@ -54,17 +54,17 @@ class Upkeep:
         self._gate = gate
         self._tally = tally
         self._tell_of = tell
-        self.turned_at = time.monotonic()  # when a round began last
+        self.turned_at = time.monotonic()  # when the last round began
         self._pauses_minded = 0
         self._degraded: str | None = None
         self._told = ""
 
     def going_on(self) -> AbstractContextManager[None]:
-        """Once a second, on a thread of its own, while this lasts."""
+        """Make a round each second, on a thread of its own, while this lasts."""
         return repeating("upkeep", self.round, lambda: EVERY_SECONDS)
 
     def round(self) -> None:
-        """What is to be done now, if anything."""
+        """Do what is due now."""
         self.turned_at = time.monotonic()
         self._tell_of_watching()
         self._tell_of_waiting()
@@ -74,7 +74,7 @@ class Upkeep:
         nobody_waits = is_resting or not counts.waiting
         if nobody_waits and not counts.in_work and self._gate.take_turn():
             self._mind_trouble(self._try_surroundings)
-        pauses = self._gate.pauses  # counted before we look, since one may begin meanwhile
+        pauses = self._gate.pauses  # read before the trouble, since a pause may begin in between
         if self._gate.trouble is None:
             if pauses != self._pauses_minded:
                 self._pauses_minded = pauses
@@ -103,13 +103,13 @@ class Upkeep:
         except Surroundings as trouble:
             self._gate.close(trouble)
         except CannotStart as fatal:
-            # The next picture meets it too, and then the process ends with its exit code.
+            # The next picture meets the same, and then the process ends with its exit code.
             self._gate.close(Surroundings(fatal.message, advice=fatal.advice))
 
     def _try_surroundings(self) -> None:
         self._inbox.start()
         self._recover()
-        # One that was let go for want of work stays so until there is some: in a wanted pause there is none.
+        # An unloaded idle model stays unloaded until there is work, and in a wanted pause there is none.
         if self._captioner.is_loaded and self._gate.rest is None:
             self._ask_the_model()
         self._gate.open()
@@ -119,7 +119,7 @@ class Upkeep:
         try:
             self._captioner.ask(self._captioner.prepare(square), CaptionRequest("Describe this image.", 1))
         except (Rejected, TryLater):
-            pass  # an answer all the same
+            pass  # a verdict on the square is an answer too: the model works
 
     def _recover(self) -> None:
         for delivered in self._delivery.recover():
@@ -141,7 +141,7 @@ class Upkeep:
             log.info("waiting for the rest of a file", file=path, reason=standing.reason, **left)
 
     def tell_of_unserved(self, *, is_last: bool = False) -> None:
-        """Of each kind of picture that stays in the inbox, once; at the end, of what was not told yet."""
+        """Log each kind of picture that stays in the inbox, once; `is_last`: look again before the end."""
         self._inbox.look_for_unserved(self._takes_text, is_last=is_last)
         now = time.monotonic()
         self._look_again_at = now + SHARE_FOR_STRANGERS * (now - self.turned_at)
@@ -156,7 +156,7 @@ class Upkeep:
                 )
 
     def _tell(self, status: str) -> None:
-        # The manager takes a line as an assignment, and a message may hold any path.
+        # systemd takes each line as an assignment, and a message may hold a path with a line break.
         line = " ".join(status.split())
         if line != self._told:
             self._told = line

@@ -2,7 +2,7 @@
 
 A phrase is written as people write it.  `{a|b|}` in it stands for one of several, or for nothing; a blank
 for any white space, `...` for a few words of the same sentence, an apostrophe for every kind.  Case does not
-count.  Whoever teaches captiond another language copies a file, and needs to change no code.
+count.  To teach captiond another language, copy a file; no code changes.
 """
 
 from __future__ import annotations
@@ -22,17 +22,17 @@ _SOME_WORDS = r"[^.!?。！？\n]{0,60}?"
 
 
 def languages() -> tuple[str, ...]:
-    """Those that have a file."""
+    """The languages that have a file."""
     return tuple(_all())
 
 
 def of(language: str | None, key: str) -> tuple[str, ...]:
-    """The phrases of one language under a dotted key; none where it has no file or no such key."""
+    """The phrases of one language under a dotted key; none if it has no file or no such key."""
     return tuple(one for one in _under(language, key) if isinstance(one, str))
 
 
 def pairs(language: str | None, key: str) -> tuple[tuple[str, str], ...]:
-    """What stands before and behind an answer, together."""
+    """The phrases that stand before and behind an answer, in pairs."""
     return tuple((one[0], one[1]) for one in _under(language, key) if isinstance(one, list) and len(one) == 2)
 
 
@@ -50,7 +50,7 @@ def every(key: str) -> tuple[str, ...]:
 
 
 def sentence(language: str | None, key: str) -> str:
-    """One sentence of a language; the English one where it has none."""
+    """One sentence of a language; the English one if it has none."""
     found = _all().get((language or "en").partition("-")[0].casefold(), {}).get(key)
     return str(found or _all()["en"][key])
 
