@@ -144,7 +144,7 @@ def test_the_page_shows_each_what_they_may(served: Served) -> None:
                     continue
                 expect(page.card("red.jpg").locator("img[src]")).to_be_visible()
                 page.card("red.jpg").locator(".frame").click()
-                edit = tab.get_by_role("dialog").get_by_role("button", name="Edit")
+                edit = tab.get_by_role("dialog").get_by_role("button", name="Edit", exact=True)
                 expect(tab.get_by_role("dialog").get_by_text("60 × 40 pixels")).to_be_visible()
                 expect(edit).to_be_visible() if token == ADA else expect(edit).to_be_hidden()
                 again = tab.get_by_role("dialog").get_by_role("button", name="Ask again")
