@@ -1,7 +1,7 @@
 """Who may do what with a file, as POSIX ACLs say it: read, merged and written as the bytes of the attribute.
 
-Pure.  A file that cannot keep its owner or its group gets an ACL by which whoever could read or write before
-can do so after, and nobody else gains.  acl(5) says how the kernel decides; the bytes are those of
+Pure.  If a file cannot keep its owner or its group, it gets an ACL by which all users who could read or write
+before can do so after, and no other user gains.  acl(5) says how the kernel decides; the bytes are those of
 `system.posix_acl_access` (linux/posix_acl_xattr.h).
 """
 

@@ -100,7 +100,7 @@ class Attempts:
     def forgive(self, path: str, fingerprint: Fingerprint) -> None:
         """Take back what `begin` counted last, once: the image was not what failed.
 
-        Never raises: if the database cannot be written, the next `begin` takes it back first.
+        Never raises: if the database cannot be written, the next `begin` of this path takes it back first.
         """
         if self._charged.pop(path, None) is None:
             return

@@ -125,7 +125,7 @@ class Edit:
         return is_ours
 
     def _forget(self, folder: int) -> None:
-        """Step 5.  A file that is neither the old one nor the new one is another's, and is kept beside it."""
+        """Step 5.  A file that is neither the old nor the new one is another program's, and is kept."""
         for number, piece in enumerate(self.claim.pieces):
             left = sha256_at(self.work, self._staged(number))
             if left in (None, piece.old, piece.new):

@@ -88,7 +88,7 @@ class Finishing:
         )
 
     def recover(self) -> tuple[list[Delivered], list[Notice]]:
-        """Recover all deliveries of done/ and failed/: the finished ones, and notices of all others."""
+        """Recover what lies in done/ and failed/: what was finished, and notices of what cannot be."""
         delivered: list[Delivered] = []
         unresolved: list[Notice] = []
         for name in sidecar.SUFFIXES:

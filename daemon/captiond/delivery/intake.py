@@ -53,7 +53,7 @@ class Intake:
             raise as_surroundings(error, "looking into the inbox") from error
 
     def begin(self) -> Incoming:
-        """Raises Surroundings."""
+        """Raises: Surroundings, if the inbox cannot be written."""
         try:
             with ExitStack() as closing:
                 root, folder = self._opened(closing)
@@ -89,7 +89,7 @@ class Incoming:
         self.size = 0
 
     def write(self, data: bytes) -> None:
-        """Raises Surroundings."""
+        """Raises: Surroundings, if the inbox cannot be written."""
         try:
             rest = memoryview(data)
             while rest:

@@ -54,7 +54,7 @@ class InboxCounts:
 
     waiting: int
     settling: int  # not quiet yet, held by a writer, or not whole yet
-    incomplete: int  # of the settling: wait for a writer or for their missing part, not only for time to pass
+    incomplete: int  # of the settling: wait for a writer or for their missing part, not for time to pass
     held: int  # of the incomplete: a writer has them open
     in_work: int
     ignored: int

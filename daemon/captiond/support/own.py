@@ -156,7 +156,7 @@ def _keeps_others_out(folder: int, there: os.stat_result, owners: set[int]) -> b
         os.close(probe)
         os.unlink(name, dir_fd=folder)
     if made.st_uid == there.st_uid != os.geteuid():
-        return False  # on this file system all files belong to one user, whoever makes them
+        return False  # on this file system a new file belongs to one fixed user, not to its maker
     return there.st_uid not in owners or not stat.S_IMODE(made.st_mode) & 0o077
 
 
