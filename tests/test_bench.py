@@ -49,6 +49,7 @@ def test_bench_measures_the_configured_model() -> None:
         assert row["new_tokens"] == 3 and 0 < row["share_of_floor"] < 1
 
 
+@pytest.mark.long
 def test_bench_runs_random_weights() -> None:
     """Without any checkpoint a network of a given size is measured; the table names its columns."""
     options = (

@@ -313,6 +313,7 @@ def test_what_is_the_same_to_the_model_and_what_is_not(tmp_path: Path, server: F
     assert len(server.seen) == 2 * probes + 3
 
 
+@pytest.mark.long
 def test_copies_cost_no_question_and_their_captions_are_those_of_a_daemon_without(tmp_path: Path) -> None:
     """Of 50 pictures 20 are copies, and the daemon is restarted in the middle: 30 questions."""
     pictures = {f"{number}.jpg": picture(6_000 + number % 30)[0] for number in range(50)}

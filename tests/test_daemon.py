@@ -215,6 +215,7 @@ def test_a_second_signal_leaves_at_once(place: Place, server: FakeChatServer) ->
     assert (place.inbox / "photo.jpg").exists() and not _delivered(place, "photo.jpg")
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("step", [sends(b"<html>Welcome</html>"), sends(b'{"choices": []}'), fails(500)])
 def test_a_server_that_answers_nothing_of_use_pauses_and_charges_no_picture(
     place: Place, server: FakeChatServer, step: Step

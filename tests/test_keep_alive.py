@@ -131,6 +131,7 @@ def test_a_servers_model_is_not_ours_to_let_go(tmp_path: Path) -> None:
         load(file, {}, tmp_path)
 
 
+@pytest.mark.long
 def test_an_idle_daemon_lets_go_and_comes_back(tmp_path: Path) -> None:
     """Caption, idle, freed, caption again: both pictures are delivered at their first attempt."""
     place = Place(tmp_path, {"model": {"keep_alive_seconds": 0.3}})

@@ -85,6 +85,7 @@ def test_a_pause_outlives_restarts_and_ends_by_a_word(
     assert "It was not paused" in captiond("resume", "-c", place.settings).stdout
 
 
+@pytest.mark.long
 def test_what_is_in_work_ends_and_nothing_new_begins(tmp_path: Path) -> None:
     """What is on its way to the model, or there, is delivered; the others stay where they are, uncharged."""
     may_answer, asked = threading.Event(), threading.Event()

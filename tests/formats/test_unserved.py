@@ -135,6 +135,7 @@ def test_what_is_not_served_is_told_everywhere(place: Place) -> None:
     assert "no picture that it may travel with is here" in explained and "Start it" not in explained
 
 
+@pytest.mark.long
 @without["raw"]
 def test_a_running_daemon_tells_of_what_it_leaves(place: Place) -> None:
     """Once a kind, and its status as well."""

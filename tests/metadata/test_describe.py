@@ -118,4 +118,10 @@ def test_the_room_is_pure() -> None:
             for name in names:
                 room = ".".join(name.split(".")[:2])
                 assert room in known or name.partition(".")[0] in sys.stdlib_module_names, path.name
-                assert name.partition(".")[0] not in ("os", "io", "pathlib", "time", "datetime"), path.name
+                assert name.partition(".")[0] not in ("os", "io", "pathlib", "time"), path.name
+        calls = [
+            node.attr
+            for node in ast.walk(ast.parse(path.read_text("utf-8")))
+            if isinstance(node, ast.Attribute)
+        ]
+        assert not {"now", "utcnow", "today"} & set(calls), path.name

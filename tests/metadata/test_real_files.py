@@ -75,6 +75,7 @@ def test_no_real_file_is_harmed(formats: tuple[str, ...], tmp_path: Path) -> Non
     assert counted(verdicts)["clean"] >= LEAST[formats] * len(old)
 
 
+@pytest.mark.long
 @each_kind
 @pytest.mark.parametrize("blocks", [("exif", "xmp", "iptc"), "auto"], ids=["all", "auto"])
 def test_no_real_file_is_harmed_by_more_blocks(

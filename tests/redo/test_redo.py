@@ -112,6 +112,7 @@ def test_a_redo_counts_first_and_then_does_it(told: Told) -> None:
     assert told.redo("--under", "nothing").startswith("0 pictures")
 
 
+@pytest.mark.long
 def test_what_happens_after_the_choice_is_left_as_it_is(told: Told) -> None:
     """Edited, changed, gone, held or another by then: each stays, and --list says why."""
     names = ["edited.jpg", "changed.jpg", "gone.jpg", "held.jpg", "fine.jpg"]
@@ -132,6 +133,7 @@ def test_what_happens_after_the_choice_is_left_as_it_is(told: Told) -> None:
     assert (told.place.done / "changed.jpg").read_bytes() == picture(9)
 
 
+@pytest.mark.long
 def test_new_pictures_come_first(told: Told) -> None:
     """One that is dropped while a long list is served waits for one of the list at most."""
     told.deliver(*(f"{number}.jpg" for number in range(12)))
@@ -157,6 +159,7 @@ def test_new_pictures_come_first(told: Told) -> None:
     assert told.asked - asked == 13
 
 
+@pytest.mark.long
 def test_a_list_outlives_a_killed_daemon(told: Told) -> None:
     """It goes on where it was: nothing is asked twice but what was under way."""
     count = 12
@@ -180,6 +183,7 @@ def test_a_list_outlives_a_killed_daemon(told: Told) -> None:
     assert f"{count} of {count} described again, finished" in told.redo("--list")
 
 
+@pytest.mark.long
 def test_a_list_is_cancelled(told: Told) -> None:
     """Nothing of it is begun any more; an unknown one is told."""
     told.deliver("a.jpg")
@@ -192,6 +196,7 @@ def test_a_list_is_cancelled(told: Told) -> None:
     assert told.asked == asked and "No list waits" in told.redo("--list")
 
 
+@pytest.mark.long
 def test_one_text_is_asked_for_alone(tmp_path: Path) -> None:
     """--missing finds where it is not, --field asks for it; the caption stays as it was said."""
     with FakeChatServer() as server:
@@ -213,6 +218,7 @@ def test_one_text_is_asked_for_alone(tmp_path: Path) -> None:
         assert told.redo("--missing", "title").startswith("0 pictures")
 
 
+@pytest.mark.long
 def test_people_who_changed_their_mind_undo(told: Told) -> None:
     """Step by step, back to the first; a person's words come back with who they are."""
     told.deliver("trip/a.jpg")
@@ -233,6 +239,7 @@ def test_people_who_changed_their_mind_undo(told: Told) -> None:
     assert captiond("undo", "-c", told.place.settings, "../a.jpg").returncode == 1
 
 
+@pytest.mark.long
 def test_trouble_with_the_server_pauses_and_trouble_with_a_picture_skips(told: Told) -> None:
     """A refusal is one picture's; a server that is down is nobody's, and nothing is lost by it."""
     told.deliver("a.jpg", "b.jpg")
@@ -258,6 +265,7 @@ def test_trouble_with_the_server_pauses_and_trouble_with_a_picture_skips(told: T
     assert (told.caption("a.jpg"), told.caption("b.jpg")) == (FIRST.format(0), SECOND.format(1))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "forged",
     [

@@ -95,17 +95,30 @@ def power_cuts(name: str, scale: float) -> Outcome:
 
 def hostile(name: str, scale: float) -> Outcome:
     """All inputs that neighbours, files and clients were thought of to send; below full size a sample."""
+    surroundings = {"CAPTIOND_HOSTILE": "whole"} if scale >= 1 else {}
+    return _tested(name, "whole" if scale >= 1 else "sampled", str(TESTS / "hostile"), **surroundings)
 
+
+def long_tests(name: str, scale: float) -> Outcome:
+    """What `make test` leaves out for its length."""
+    return _tested(name, "all", "-m", "long", str(TESTS))
+
+
+def _tested(name: str, count: str, *what: str, **surroundings: str) -> Outcome:
     def act(_: Path) -> str:
-        surroundings = {**os.environ, **({"CAPTIOND_HOSTILE": "whole"} if scale >= 1 else {})}
-        command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(TESTS / "hostile")]
+        command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *what]
         ended = subprocess.run(
-            command, capture_output=True, text=True, check=False, cwd=TESTS.parent, env=surroundings
+            command,
+            capture_output=True,
+            text=True,
+            check=False,
+            cwd=TESTS.parent,
+            env={**os.environ, **surroundings},
         )
         assert ended.returncode == 0, ended.stdout[-3000:]
         return ended.stdout.strip().splitlines()[-1]
 
-    return _timed(name, "whole" if scale >= 1 else "sampled", act)
+    return _timed(name, count, act)
 
 
 def door_and_inbox(name: str, scale: float) -> Outcome:
@@ -160,7 +173,12 @@ def parts() -> dict[str, Callable[[str, float], Outcome]]:
     by_name: dict[str, Callable[[str, float], Outcome]] = {"crash_points": crash_points}
     by_name |= {f"kills_{number + 1}": kills for number in range(KILLERS)}
     by_name |= {"library_kills": library_kills, "library_points": library_points}
-    by_name |= {"power_cuts": power_cuts, "random_trouble": random_trouble, "hostile": hostile}
+    by_name |= {
+        "power_cuts": power_cuts,
+        "random_trouble": random_trouble,
+        "hostile": hostile,
+        "long": long_tests,
+    }
     by_name |= {"door_and_inbox": door_and_inbox, "many_pictures": many_pictures}
     return by_name | {module.__name__.removeprefix("faults."): fault for module in every.FAULTS}
 
