@@ -28,6 +28,7 @@ LIBRARY_SWEEP = TESTS / "libraries" / "crash_points.py"
 MONKEY = TESTS / "delivery" / "monkey.py"
 MONKEY_SECONDS = 120
 CROWD_SECONDS = 600
+REDONE = 5_000
 KILLS = 200
 KILLERS = 2
 LIBRARY_KILLS = 100
@@ -128,6 +129,13 @@ def door_and_inbox(name: str, scale: float) -> Outcome:
     return _timed(name, f"{seconds} seconds", lambda root: crowd(root, seconds))
 
 
+def redone(name: str, scale: float) -> Outcome:
+    from redone import redo
+
+    count = max(100, round(REDONE * scale))
+    return _timed(name, f"{count:,} pictures", lambda root: redo(root, count))
+
+
 def random_trouble(name: str, scale: float) -> Outcome:
     seconds = max(2, round(MONKEY_SECONDS * scale))
 
@@ -179,7 +187,7 @@ def parts() -> dict[str, Callable[[str, float], Outcome]]:
         "hostile": hostile,
         "long": long_tests,
     }
-    by_name |= {"door_and_inbox": door_and_inbox, "many_pictures": many_pictures}
+    by_name |= {"door_and_inbox": door_and_inbox, "redone": redone, "many_pictures": many_pictures}
     return by_name | {module.__name__.removeprefix("faults."): fault for module in every.FAULTS}
 
 
