@@ -69,7 +69,7 @@ SIZES: dict[str, dict[str, Any]] = {
 
 
 class Rates(NamedTuple):
-    """The device's best rates: bytes read or written, operations in 16 bits (on a CPU, the network's dtype)."""
+    """The device's best rates: bytes read or written, and 16-bit (on a CPU the network's) operations."""
 
     bytes_per_second: float
     flops_per_second: float

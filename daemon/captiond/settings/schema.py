@@ -386,4 +386,4 @@ NOT_SHOWN = {
     ("model", "base_url"),
     ("model", "proxy"),
     ("notify", "url"),
-}  # may hold what nobody should read in a log
+}  # their values may hold secrets, which must not be read in a log
