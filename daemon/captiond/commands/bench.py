@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class Told(Protocol):
-    """What was found, for either kind of reader."""
+    """A result, for people and for programs."""
 
     def as_json(self) -> Any: ...
     def lines(self) -> Iterator[str]: ...
@@ -34,7 +34,7 @@ class Fits:
 
 
 class Benchmark:
-    """The configured model, or a network of some size with random weights; `note`: is told how far it is."""
+    """The configured model, or a network of some size with random weights; `note` is told the progress."""
 
     def __init__(self, settings: Settings, random_size: str | None, note: Callable[[str], None]) -> None:
         chosen, self._note = settings.model, note
@@ -91,7 +91,7 @@ class Benchmark:
 
 
 def table(rows: Sequence[dict[str, Any]], words: Mapping[Any, str] | None = None) -> Iterator[str]:
-    """Rows under heads, which are the keys; `words`: what stands for a value, e.g. for 0."""
+    """Rows under their keys; `words`: what to print instead of a value, e.g. of 0."""
     said = [{key: str((words or {}).get(value, value)) for key, value in row.items()} for row in rows]
     if said:
         widths = {key: max(len(key), *(len(row[key]) for row in said)) for key in said[0]}

@@ -1,4 +1,4 @@
-"""Corrections back into done/, out of a table that went out: `captiond import`."""
+"""Corrections from an exported table back into done/: `captiond import`."""
 
 from __future__ import annotations
 
@@ -37,9 +37,9 @@ class Brought:
 
 
 def brought(settings: Settings, file: Path, *, is_dry: bool, warn: Tell) -> Iterator[Brought]:
-    """What becomes of each line; those that change nothing are left out.
+    """What becomes of each line; lines that change nothing are left out.
 
-    Raises Unreadable if the file is no table of ours, and Surroundings.
+    Raises: Unreadable, if the file is no table of ours; Surroundings.
     """
     try:
         text = file.open(encoding="utf-8-sig", newline="")

@@ -1,6 +1,6 @@
 """Captioning files where they lie: `captiond caption`.  Reads, asks, answers; changes nothing.
 
-What can be said of a file without the model is said before the model is loaded.
+Files that need no model to be refused are refused before it is loaded.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """What came of one file: either the sidecar's keys from `caption` on, or an error."""
+    """The result for one file: either the sidecar's keys from `caption` on, or an error."""
 
     file: str
     answer: dict[str, Any] | None = None
@@ -52,8 +52,9 @@ def looks(settings: Settings, files: Sequence[Path], *, in_order: bool) -> Itera
     """One Look for each file, several in work at once.
 
     `in_order`: as the files were given; else those that cannot be read come first, before the model is
-    loaded.  If none can be read, it is not loaded at all.  Raises CannotStart or Surroundings if no file can
-    be captioned.
+    loaded.  If none can be read, it is not loaded at all.
+
+    Raises: CannotStart or Surroundings, if no file can be captioned.
     """
     lost = {file: look for file in files if (look := _lost(file, settings.limits.max_file_bytes)) is not None}
     readable = [file for file in files if file not in lost]
@@ -88,7 +89,7 @@ def _captioned(settings: Settings, files: Sequence[Path]) -> Generator[Look, Non
 
 
 def _lost(file: Path, max_file_bytes: int) -> Look | None:
-    """What there is to say of a file that cannot even be opened; None of one that can."""
+    """The error for a file that cannot even be opened; None if it can."""
     try:
         found = file.stat()
         if stat.S_ISREG(found.st_mode) or stat.S_ISDIR(found.st_mode):  # a pipe can be opened only once

@@ -1,7 +1,7 @@
-"""What `captiond check` looks at before anybody relies on it: one result for each thing that can be wrong.
+"""What `captiond check` looks at before a daemon is started: one result for each thing that can be wrong.
 
 It leaves everything as it was, downloads nothing and creates no folder; `check_folders` says what little it
-writes.  Torch is loaded only where it would run the model.
+writes.  Torch is loaded only if it would run the model.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ def checks(settings: Settings) -> Iterator[CheckResult]:
 
 
 def _webhook(notify: Notify) -> CheckResult:
-    """Never False but for a token that cannot be read: pictures are captioned without anybody being told."""
+    """False only if the token cannot be read: an unreachable webhook keeps no picture from its caption."""
     from captiond.webhook import why_unreachable
 
     try:
@@ -89,7 +89,7 @@ def _disks(settings: Settings) -> Iterator[CheckResult]:
         try:
             places.setdefault(folder.stat().st_dev, []).append((name.removeprefix("folders."), folder))
         except OSError:
-            continue  # told above
+            continue  # the checks of the folders tell it
     for folders in places.values():
         try:
             disk = os.statvfs(folders[0][1])
@@ -146,7 +146,7 @@ def _inotify_limit() -> int:
     try:
         return int(INOTIFY_LIMIT.read_text())
     except (OSError, ValueError):
-        return 1_000_000  # the kernel does not tell
+        return 1_000_000  # the kernel does not tell the limit
 
 
 def _count_folders(inbox: Path, enough: int) -> int:
@@ -162,7 +162,7 @@ def _count_folders(inbox: Path, enough: int) -> int:
 
 
 def _exiftool() -> CheckResult:
-    """True if there is none, too: it is a choice, and no picture fails by it."""
+    """True also if exiftool is missing: it is optional, and no picture fails without it."""
     version = exiftool.version()
     if version is None:
         message = "not installed; with it (libimage-exiftool-perl), HEIC and AVIF carry their captions, too"
@@ -191,7 +191,7 @@ def _server(model: Model) -> CheckResult:
 
 
 def _model(model: Model) -> CheckResult:
-    """Where the checkpoint lies; what is missing is not downloaded here."""
+    """Where the checkpoint lies; missing files are not downloaded here."""
     from captiond.captioners import weights
 
     try:

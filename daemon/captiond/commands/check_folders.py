@@ -1,7 +1,7 @@
 """The folders: apart from each other, there, writable.
 
-The one thing written is a small hidden file, removed at once, since only that proves that a folder can be
-written to.
+It writes one small hidden file and removes it at once, since only that proves that a folder can be written
+to.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def nesting(folders: Folders, libraries: Iterable[Library] = ()) -> CheckResult:
 
 
 def library(library: Library) -> CheckResult:
-    """Whether it can be seen, is marked, and can be described."""
+    """Whether the library can be seen, is marked, and can be described."""
     name = f"library {library.name}"
     place = Place(library.name, library.path, library.mirror)
     try:
@@ -94,7 +94,7 @@ def folder(name: str, folder: Path) -> CheckResult:
 
 
 def _write_into(folder: Path) -> tuple[Notice, ...]:
-    """Writes one byte into a hidden file and takes it away again, with its hidden folder if that was new."""
+    """Write one byte into a hidden file and remove it again, with its hidden folder if that was new."""
     root = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     is_new = not os.path.lexists(folder / OWN_FOLDER)
     try:
@@ -105,7 +105,7 @@ def _write_into(folder: Path) -> tuple[Notice, ...]:
         finally:
             os.close(opened.descriptor)
             if is_new:
-                with suppress(OSError):  # a daemon that started meanwhile has put something there
+                with suppress(OSError):  # a daemon that started meanwhile may have put a file there
                     os.rmdir(OWN_FOLDER, dir_fd=root)
     finally:
         os.close(root)
@@ -125,7 +125,7 @@ def _write_and_remove(folder: int) -> None:
     descriptor = os.open(name, openat.NEW, 0o600, dir_fd=folder)
     try:
         os.write(descriptor, b"\n")
-        os.fsync(descriptor)  # a full disk, or a quota on a network share, may speak up only now
+        os.fsync(descriptor)  # a full disk, or a quota on a network share, may fail only now
     finally:
         os.close(descriptor)
         os.unlink(name, dir_fd=folder)
@@ -134,5 +134,5 @@ def _write_and_remove(folder: int) -> None:
 def user() -> str:
     try:
         return pwd.getpwuid(os.geteuid()).pw_name
-    except KeyError:  # a container that was given a number
+    except KeyError:  # a container may run as a number without a name
         return f"user {os.geteuid()}"

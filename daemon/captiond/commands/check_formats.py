@@ -11,13 +11,13 @@ from captiond.settings import Settings
 
 
 def unserved_in(settings: Settings) -> CheckResult | None:
-    """None where there is none.  Never False: what is not served stays where it is, and harms nobody."""
+    """None if there is none.  Never False: a picture that is not served stays where it is, and is no harm."""
     try:
         with root.opened(settings.folders.inbox) as descriptor:
             takes_text = bool(settings.output.text_sidecar)
             lying = unserved.beneath(descriptor, ignore_of(settings), lambda _: takes_text)
     except (Surroundings, OSError):
-        return None  # told where the folders are
+        return None  # the checks of the folders tell it
     if not lying:
         return None
     files = sum(one.files for one in lying)

@@ -1,6 +1,6 @@
 """What `captiond check` says of the machine itself: its clock, the model cache, why no GPU is seen.
 
-What was found is an argument where it can be, so that tests can make each mistake.  Nothing is written.
+What was found is an argument if possible, so that tests can make each mistake.  Nothing is written.
 """
 
 from __future__ import annotations

@@ -16,7 +16,7 @@ class CheckResult:
     ok: bool | None
     message: str
     advice: str | None = None
-    exit_code: ExitCode = ExitCode.TRY_AGAIN  # where ok is False
+    exit_code: ExitCode = ExitCode.TRY_AGAIN  # if ok is False
 
     def as_json(self) -> dict[str, str | None]:
         result = _MARKS[self.ok].lower()

@@ -14,7 +14,10 @@ if TYPE_CHECKING:
 
 
 def lines(settings: Settings, format: str, under: str) -> Iterator[str]:
-    """csv or jsonl; `under`: a folder beneath done/, or all of it.  Raises Surroundings."""
+    """The lines as csv or jsonl; `under`: a folder beneath done/, or all of it.
+
+    Raises: Surroundings, if done/ cannot be read.
+    """
     refuse_missing(settings, "done")
     with walk.opened(settings.folders.done) as root:
         found = walk.all_of(root, lambda path, record: not under or path.startswith(f"{under}/"))

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def refuse_missing(settings: Settings, *names: str) -> None:
-    """Raises Surroundings, with what to do, for the first of the folders that does not exist."""
+    """Raises: Surroundings, with what to do, if one of the folders does not exist."""
     for name in names:
         folder: Path = getattr(settings.folders, name)
         if not folder.is_dir():

@@ -42,9 +42,9 @@ class Plan:
 
 
 def planned(folder: Path, model: str | None, page: bool | None, *, asks: bool) -> Plan:
-    """What was said on the command line; what was not is asked, or else taken as usual.
+    """The plan by the command line; the rest is asked if `asks`, or else the default.
 
-    Raises CannotStart for a model that is none, and Surroundings for a server that does not answer.
+    Raises: CannotStart, if the model is none; Surroundings, if the server does not answer.
     """
     if model is None:
         question = "Model: phi (Phi-3.5-vision), demo (drawn shapes), or a server's address"
@@ -78,7 +78,7 @@ def server_address(model: str) -> str | None:
 
 
 def served_models(address: str, key: str | None) -> list[str]:
-    """What the server calls its models.  Raises Surroundings if it does not say."""
+    """The server's names for its models.  Raises: Surroundings, if it does not list them."""
     import httpx
 
     headers = {"Authorization": f"Bearer {key}"} if key else {}
@@ -100,8 +100,8 @@ def served_models(address: str, key: str | None) -> list[str]:
 def make(plan: Plan, environ: Mapping[str, str]) -> Settings:
     """Make the folders and the settings file, and read it as the daemon would.
 
-    Raises CannotStart if there is a settings file already, and for what the settings refuse; Surroundings
-    where the disk does not let us.
+    Raises: CannotStart, if there is a settings file already, or the settings are refused; Surroundings, if
+    the disk refuses.
     """
     from captiond import settings
 

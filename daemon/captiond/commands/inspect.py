@@ -1,7 +1,7 @@
 """What `status`, `explain` and `health` find out from a process of their own, whether a daemon runs or not.
 
-Asks the daemon where there is one, else looks into its history, and into the folders by its own rules.
-Opens regular files only, reads no more of them than a record may have, and changes nothing.
+It asks the daemon if there is one, else looks into its history, and into the folders by the daemon's rules.
+It opens regular files only, reads no more of them than a record may have, and changes nothing.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ _LONGEST_RECORD_BYTES = 16 * 1024 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """Why a file is where it is; `is_known` where there is, or was, such a file."""
+    """Why a file is where it is; `is_known`: whether there is, or was, such a file."""
 
     message: str
     advice: str | None = None
@@ -55,9 +55,9 @@ class Explanation:
 
 
 def status(settings: Settings) -> Status:
-    """Of the daemon that serves the inbox; of a stopped one, what waits and what its history knows.
+    """The status of the daemon of the inbox; if it is stopped, what waits and what its history knows.
 
-    Raises Surroundings if there is a daemon and it does not answer, or where the folders cannot be seen.
+    Raises: Surroundings, if there is a daemon and it does not answer, or if the folders cannot be seen.
     """
     folders = settings.folders
     try:
@@ -131,7 +131,7 @@ def explain(settings: Settings, path: Path, cwd: Path) -> Explanation:
 
 
 def _its_shot(folders: Folders, path: str) -> str:
-    """What is to be said of a RAW whose JPEG was delivered before it came."""
+    """A sentence about a RAW whose JPEG was delivered before it came."""
     lies = (one for picture in _pictures_of(path) for one in _delivered_as(folders, "done", picture))
     found = next(lies, None)
     return (
@@ -156,7 +156,7 @@ def _in_inbox(settings: Settings, path: str) -> Explanation | None:
 
 
 def _in_library(settings: Settings, library: Library, path: str) -> Explanation:
-    """Of a picture that lies in a library, whether it was described or not."""
+    """Explain a picture that lies in a library, whether it was described or not."""
     standing, status = library_files.asked(settings, library, path)
     if standing.state == "failed":
         advice = "It is tried again when it changes, or by `captiond retry`."
@@ -170,7 +170,7 @@ def _in_library(settings: Settings, library: Library, path: str) -> Explanation:
 
 
 def _explained(standing: Standing, status: Status | None) -> Explanation | None:
-    """Where a file stands in the inbox of a daemon that fares so; None if it is not in the inbox."""
+    """Where a file stands in the inbox, given the daemon's status; None if it is not in the inbox."""
     if standing.state == "not_there":
         return None
     if standing.state == "unseen":
@@ -201,7 +201,7 @@ _LEFT_ALONE: dict[Where, str] = {
 
 
 def _left(settings: Settings, path: str) -> Explanation | None:
-    """Where a file went that is not in the inbox any more: by the history, else by names like its own."""
+    """Where a file that has left the inbox went: by the history, else by names like its own."""
     folders = settings.folders
     last = _remembered(settings, lambda history: history.last_of(path))
     if last is not None and _tells_of(folders, last.folder, last.delivered, path):
@@ -220,7 +220,7 @@ def _left(settings: Settings, path: str) -> Explanation | None:
 
 
 def _in_results(settings: Settings, name: str, delivered: str) -> Explanation:
-    """Of a file in done/ or failed/; if its record is gone the history may know it."""
+    """Explain a file in done/ or failed/; if its record is gone, the history may know it."""
     folders = settings.folders
     if _record(folders, name, delivered) is None:
         entry = _remembered(settings, lambda history: history.by_delivered(name, delivered))
@@ -244,7 +244,7 @@ def _pictures_of(path: str) -> Iterator[str]:
 
 
 def _delivered_beside(folders: Folders, path: str) -> list[str]:
-    """The delivered pictures that take the file along, but whose names its own does not tell."""
+    """The delivered pictures that took the file along, though its own name does not tell theirs."""
     inner, base = openat.split(path)
     try:
         names = os.listdir(folders.done / inner)
@@ -310,7 +310,7 @@ def _record(folders: Folders, name: str, delivered: str) -> sidecar.Record | Non
 
 
 def _contents(folder: Path, path: str) -> bytes:
-    """All of a small regular file beneath a folder.  Raises OSError, or ValueError for what is none."""
+    """All of a small regular file beneath a folder.  Raises: OSError; ValueError, if it is no such file."""
     root = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         file = openat.open_file(root, path)
@@ -324,7 +324,7 @@ def _contents(folder: Path, path: str) -> bytes:
 
 
 def _lying(folders: Folders) -> dict[str, int]:
-    """What lies in the folders with a record of ours beside it."""
+    """How many pictures lie in the folders with a record of ours beside them."""
     done = 0
     for _, inner, names in os.walk(folders.done):
         inner[:] = [name for name in inner if name != delivery_folders.WORK]
@@ -346,7 +346,7 @@ def _unstarted(settings: Settings) -> Inbox:
 
 
 def _refuse_silent(inbox: Path) -> None:
-    """A daemon that holds the lock and could not make its socket must not be taken for none."""
+    """Raises: Surroundings, if a daemon holds the inbox's lock but has no socket: it does run."""
     holder = delivery_folders.lock_holder(inbox)
     if holder is not None:
         raise Surroundings(

@@ -1,6 +1,6 @@
 """Adding a library: what lies there, what would be done about it, and the marker that makes it one.
 
-Without a yes nothing is written.  The settings are a person's: what is to stand in them is said.
+Without a yes nothing is written.  The settings file belongs to a person: captiond only prints what to add.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from captiond.settings.library import Library
 if TYPE_CHECKING:
     from captiond.settings import Settings
 
-_RECENT = 100  # pictures whose mean time is the estimate
+_RECENT = 100  # pictures whose mean time makes the estimate
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +39,7 @@ class Found:
     marker_goes_into: Path
     pictures: int
     size: int  # bytes
-    described: int  # those that have a sidecar
+    described: int  # how many have a sidecar
     seconds_each: float | None  # by what the history knows
 
     @property
@@ -48,7 +48,7 @@ class Found:
 
 
 def look(settings: Settings, path: Path, *, name: str | None, sidecars: Path | None, existing: bool) -> Found:
-    """Raises CannotStart for a folder that cannot be a library, Surroundings if it cannot be looked into."""
+    """Raises: CannotStart, if the folder cannot be a library; Surroundings, if it cannot be read."""
     library, is_in_settings = _library(settings, path, name, sidecars, existing)
     others = [one for one in settings.libraries if one.path != library.path]
     folders = settings.folders
@@ -78,7 +78,7 @@ def look(settings: Settings, path: Path, *, name: str | None, sidecars: Path | N
 
 
 def add(found: Found) -> Path:
-    """Mark the library; the marker.  Raises Surroundings."""
+    """Mark the library, and return the marker.  Raises: Surroundings, if it cannot be written."""
     try:
         found.marker_goes_into.mkdir(parents=True, exist_ok=True)
         folder = os.open(found.marker_goes_into, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -143,7 +143,7 @@ def _settings(library: Library) -> Iterator[str]:
 
 
 def _quoted(path: Path) -> str:
-    """As YAML takes any path."""
+    """The path in quotes, so that YAML takes any."""
     return "'" + str(path).replace("'", "''") + "'"
 
 
@@ -155,7 +155,7 @@ def _names(library: Library) -> str:
 def _library(
     settings: Settings, path: Path, name: str | None, sidecars: Path | None, existing: bool
 ) -> tuple[Library, bool]:
-    """What the settings say of it, if they do; else what is asked for."""
+    """The library as the settings have it, if they do; else as it is asked for."""
     known = next((one for one in settings.libraries if os.path.normpath(one.path) == str(path)), None)
     if known is not None:
         return known, True

@@ -1,4 +1,4 @@
-"""What another process can tell of pictures in libraries: by what lies beside them, and by the index."""
+"""What a process beside the daemon can tell about pictures in libraries: by their sidecars and the index."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 def at_rest(settings: Settings) -> tuple[LibraryStatus, ...]:
-    """Of a daemon that does not run: what was known when it stopped."""
+    """The libraries' status if no daemon runs: what was known when it stopped."""
     if not settings.libraries:
         return ()
     with index.looked_into(settings.folders.state) as counts:
@@ -42,7 +42,7 @@ def at_rest(settings: Settings) -> tuple[LibraryStatus, ...]:
 
 
 def within(settings: Settings, file: Path) -> tuple[Library, str] | None:
-    """The library in which a file lies, and its path there; also of what lies where its sidecars go."""
+    """The library in which a file lies, and its path there; also for a file where its sidecars go."""
     for library in settings.libraries:
         for root in filter(None, (library.path, library.mirror)):
             if file.is_relative_to(root):
@@ -51,7 +51,7 @@ def within(settings: Settings, file: Path) -> tuple[Library, str] | None:
 
 
 def named(settings: Settings, given: Path) -> tuple[Library, str] | None:
-    """Likewise of a picture that is named as the log does, by the library's name and its path there."""
+    """The library and path of a picture that is named as in the log: the library's name, then the path."""
     for library in settings.libraries:
         if len(given.parts) > 1 and given.parts[0] == library.name:
             inner = Path(*given.parts[1:])
@@ -71,9 +71,9 @@ def failures(settings: Settings) -> list[str]:
 
 
 def asked(settings: Settings, library: Library, path: str) -> tuple[Standing, Status | None]:
-    """Where a picture stands, and how the daemon fares that says so; None if there is none.
+    """Where a picture stands, and the status of the daemon that says so; None if there is none.
 
-    Raises Surroundings if there is a daemon and it does not answer.
+    Raises: Surroundings, if there is a daemon and it does not answer.
     """
     folders = settings.folders
     question = {"ask": "explain", "path": path, "library": library.name}
@@ -98,7 +98,7 @@ def standing(settings: Settings, library: Library, path: str) -> Standing:
 
 
 def caption_of(library: Library, path: str) -> str:
-    """What is said of the picture; nothing if that cannot be had."""
+    """The picture's caption; empty if it cannot be read."""
     old = _old(library, path)
     return (old.record.caption if old is not None else None) or ""
 

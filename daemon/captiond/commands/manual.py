@@ -1,4 +1,4 @@
-"""How the command line tells of itself: the list of `--help`, and the manual page.  Pure."""
+"""How the command line describes itself: the list of `--help`, and the manual page.  Pure."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def page(app: click.Group) -> str:
 
 
 def _commands(group: click.Group, context: click.Context, before: str = "") -> Iterator[str]:
-    """Each command; of one that has commands of its own, these."""
+    """Each command; for a group, the commands in it."""
     for name in group.list_commands(context):
         command = group.get_command(context, name)
         if isinstance(command, click.Group):
@@ -99,6 +99,6 @@ def _first_sentence(text: str) -> str:
 
 
 def _text(text: str) -> str:
-    """Letters as they are: no hyphen that cannot be copied, no line that roff takes for a command."""
+    """The text escaped for roff: its hyphens can be copied, and no line is taken for a command."""
     escaped = text.replace("\\", "\\e").replace("-", "\\-")
     return "\\&" + escaped if escaped.startswith((".", "'")) else escaped

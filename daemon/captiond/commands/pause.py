@@ -17,7 +17,10 @@ if TYPE_CHECKING:
 
 
 def begin(settings: Settings, seconds: float | None, why: str | None) -> str:
-    """For people: what is now.  Raises Surroundings, and ValueError for too long a reason."""
+    """Begin a pause; a sentence that says what holds now.
+
+    Raises: Surroundings, if it cannot be written down; ValueError, if the reason is too long.
+    """
     refuse_missing(settings, "state")
     rest = resting_of(settings).pause(seconds, worded(why))
     until = "until `captiond resume`" if rest is None or rest.until is None else f"until {moment(rest.until)}"
@@ -25,7 +28,7 @@ def begin(settings: Settings, seconds: float | None, why: str | None) -> str:
 
 
 def end(settings: Settings) -> str:
-    """Likewise."""
+    """End a pause; a sentence that says what holds now.  Raises: Surroundings."""
     refuse_missing(settings, "state")
     resting = resting_of(settings)
     was_paused = is_on(resting.look())
@@ -37,12 +40,12 @@ def end(settings: Settings) -> str:
 
 
 def is_on(rest: Rest | None) -> bool:
-    """Whether it is one that `resume` ends."""
+    """Whether it is a wanted pause, which `resume` ends, and not closed hours."""
     return rest is not None and rest.advice is not None
 
 
 def refuse_while_on(settings: Settings) -> None:
-    """Raises Surroundings while somebody wants a pause, for what would do all its work at once."""
+    """For commands that do all their work at once.  Raises: Surroundings, if a pause is wanted."""
     rest = resting_of(settings).look()
     if is_on(rest) and rest is not None:
         until = f" until {moment(rest.until)}" if rest.until is not None else ""
@@ -56,5 +59,5 @@ def _who(settings: Settings, what_it_does: str) -> str:
     except client.NotRunning:
         return "No daemon runs; the next one heeds it."
     except Surroundings:
-        pass  # it looks at the state folder all the same
+        pass  # the daemon reads the pause from the state folder even if it does not answer
     return what_it_does

@@ -18,7 +18,7 @@ REFRESH_SECONDS = 0.2
 
 @contextmanager
 def shown(daemon: Daemon, stream: TextIO, *, wanted: bool) -> Iterator[None]:
-    """While this lasts, show how far `daemon` is; only if `wanted` and somebody is looking."""
+    """While this lasts, show how far `daemon` is; only if `wanted` and `stream` is a terminal."""
     if not (wanted and stream.isatty()):
         yield
         return
@@ -61,5 +61,5 @@ def _state(daemon: Daemon) -> tuple[int, int, str]:
         parts.append(f"{counts.held} being written")
     if counts.incomplete > counts.held:
         parts.append(not_whole(counts.incomplete - counts.held, daemon.rooms.inbox.gives_up_seconds()))
-    # What waits for somebody else is told apart: the bar is full when all that can move has moved.
+    # Files that wait for another program count apart: the bar is full when all that can move has moved.
     return finished, finished + served, "  ".join(parts)

@@ -1,4 +1,4 @@
-"""Describing pictures in done/ again: `captiond redo`.  It chooses and counts; the daemon does it."""
+"""Describing pictures in done/ again: `captiond redo`.  It chooses and counts; the daemon describes them."""
 
 from __future__ import annotations
 
@@ -22,7 +22,10 @@ if TYPE_CHECKING:
 
 
 def planned(settings: Settings, filters: Filters) -> Plan:
-    """What these filters choose, by the sidecars in done/ and the present settings.  Surroundings."""
+    """What these filters choose, by the sidecars in done/ and the present settings.
+
+    Raises: Surroundings, if done/ cannot be read.
+    """
     refuse_missing(settings, "done")
     rules, now = RuleBook(settings, Exiftool()), datetime.now(UTC)
     with walk.opened(settings.folders.done) as root:
@@ -72,7 +75,7 @@ def listed(settings: Settings) -> Iterator[str]:
 
 
 def cancel(settings: Settings, id: str) -> str:
-    """Raises NotThere."""
+    """Cancel a list.  Raises: NotThere, if there is no such list."""
     Lists(settings.folders.state).cancel(id)
     return f"List {id} is cancelled; pictures that were described keep their new texts."
 
@@ -105,5 +108,5 @@ def _status(settings: Settings) -> dict[str, object] | None:
     except client.NotRunning:
         return None
     except Surroundings:
-        return {}  # there is one, and it does not answer us
+        return {}  # a daemon runs, but it does not answer
     return told if isinstance(told, dict) else {}

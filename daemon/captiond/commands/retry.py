@@ -22,12 +22,12 @@ if TYPE_CHECKING:
 def put_back(
     settings: Settings, named: Iterable[str], cwd: Path, tell: Tell
 ) -> Iterator[tuple[str, Path | None]]:
-    """All that failed, or what is named: each path, and where it lies now; None if nothing failed there.
+    """Put back all that failed, or what is named: each path, and its place now; None if it had not failed.
 
-    What failed in a library lies there still, and is tried again at the next look through it.
+    A picture that failed in a library still lies there, and is tried again at the next look through it.
+    `tell`: is told what an earlier retry left that cannot be understood or finished.
 
-    `tell`: hears of what an earlier retry left, and cannot be understood or finished.
-    Raises Surroundings if a folder is missing or does not let us.
+    Raises: Surroundings, if a folder is missing or cannot be used.
     """
     refuse_missing(settings, "inbox", "failed")
     folders = settings.folders

@@ -1,6 +1,6 @@
 """A daemon in the foreground: what `run` and `demo` do with settings.
 
-The first words are said before anything slow is imported, so that nobody looks at an empty log.
+The first log line is written before anything slow is imported, so that the log is never empty for long.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ from captiond.service import systemd
 if TYPE_CHECKING:
     from captiond.settings import Settings
 
-PATIENCE_SECONDS = 10.0  # of --once with files that are not whole, after they settled
+PATIENCE_SECONDS = 10.0  # how long --once waits for files that settled and are not whole
 
 log = structlog.get_logger(__name__)
 
 
 def begin(settings: Settings) -> None:
-    """Say who begins, by which settings, for which inbox: to the log, and to `systemctl status`.
+    """Tell the log and `systemctl status` which version begins, by which settings, for which inbox.
 
-    Raises Surroundings for a newcomer, who has neither a settings file nor the folders of the defaults.
+    Raises: Surroundings, if there is neither a settings file nor the folders of the defaults (a newcomer).
     """
     if settings.source is None:
         refuse_missing(settings, "inbox")
@@ -47,7 +47,7 @@ def serve(
 ) -> ExitCode:
     """Serve until a signal, or with `once` until the inbox is empty; with a progress bar on `screen` then.
 
-    What `once` leaves in the inbox since it is not whole counts as failed.
+    A file that `once` leaves in the inbox since it is not whole counts as failed.
     """
     from captiond.service.daemon import Daemon
 
@@ -65,7 +65,7 @@ def serve(
 
 
 def _heed_pause(settings: Settings) -> None:
-    """Raises Surroundings in a wanted pause; in closed hours it says so, since somebody asks for it now."""
+    """Raises: Surroundings, in a wanted pause; closed hours are only logged: the operator asks for it now."""
     from captiond.commands import pause
     from captiond.service.resting import resting_of
 

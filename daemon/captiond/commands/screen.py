@@ -1,4 +1,4 @@
-"""`captiond status --watch`: the status on a terminal, kept up to date until somebody presses Ctrl-C."""
+"""`captiond status --watch`: the status on a terminal, kept up to date until Ctrl-C."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from captiond.status import Status
 
 
 def show(ask: Callable[[], Status], stream: TextIO) -> None:
-    """Raises what `ask` raises the first time; later trouble is shown, and ends when it ends."""
+    """Raises what `ask` raises the first time; later trouble is shown for as long as it lasts."""
 
     def text() -> str:
         try:
@@ -30,7 +30,7 @@ def show(ask: Callable[[], Status], stream: TextIO) -> None:
             for latest in status.again_and_again(text):
                 live.update(_shown(latest), refresh=True)
         except KeyboardInterrupt:
-            pass  # what was shown last stays on the screen
+            pass  # the last status stays on the screen
 
 
 def _shown(text: str) -> Text:

@@ -1,4 +1,4 @@
-"""Where a file stands, as a sentence: for `explain`, the page and whoever else shows it, and nowhere else."""
+"""Where a file stands, as a sentence: the one place for it, used by `explain`, the page and all others."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from captiond.status import Standing, Where
 
 
 def sentence(standing: Standing) -> str:
-    """What stands behind "It is" in a sentence about the file."""
+    """The words behind "It is" in a sentence about the file."""
     return _SENTENCES[standing.state](standing)
 
 

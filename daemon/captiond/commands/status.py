@@ -1,6 +1,6 @@
 """What `status` and `health` ask a running daemon, and how a status reads.  Imports next to nothing.
 
-`quick` answers in a tenth of a second where a daemon runs by the settings that we would read; in every other
+`quick` answers in a tenth of a second if a daemon runs by the settings that we would read; in every other
 case the settings are read in full and `inspect` looks.
 """
 
@@ -26,9 +26,9 @@ WATCH_SECONDS = 1.0
 def quick(
     named: Path | None, environ: Mapping[str, str], cwd: Path, *, system_file: Path = SYSTEM_FILE
 ) -> Status | None:
-    """How the daemon fares that runs by the settings which these arguments name; None if that is unknown.
+    """The status of the daemon that runs by the settings these arguments name; None if that is unknown.
 
-    Raises Surroundings if there is such a daemon and it does not answer.
+    Raises: Surroundings, if there is such a daemon and it does not answer.
     """
     file = settings_file.choose(named, environ, cwd, system_file)
     places = settings_file.whereabouts(file, environ, cwd) if file is not None else None
@@ -44,7 +44,7 @@ def quick(
 
 
 def of(answer: Mapping[str, Any], inbox: Path) -> Status:
-    """The status in a daemon's answer.  Raises Surroundings if it is of a version that says other things."""
+    """The status in a daemon's answer.  Raises: Surroundings, if the daemon's version answers otherwise."""
     try:
         return wire.decoded(Status, answer.get("status"))
     except ValueError as error:
@@ -52,7 +52,7 @@ def of(answer: Mapping[str, Any], inbox: Path) -> Status:
 
 
 def again_and_again(ask: Callable[[], Answer]) -> Iterator[Answer]:
-    """What `ask` gives now and each second, for as long as somebody wants it."""
+    """What `ask` gives now and each second, for as long as the caller wants it."""
     while True:
         began = time.monotonic()
         yield ask()
@@ -97,7 +97,7 @@ def _rows(found: Status) -> Iterator[tuple[str, str]]:
 
 
 def _library(library: LibraryStatus) -> Iterator[str]:
-    """What is known of one library; last why it is away, if it is."""
+    """What is known of one library; if it is away, the last line says why."""
     state = "" if library.state == "unknown" else f" {library.state}"
     yield f"{library.name}:{state}, {library.described} of {library.pictures} described".replace(":,", ":")
     if library.state != "unknown":
@@ -111,7 +111,7 @@ def _library(library: LibraryStatus) -> Iterator[str]:
 
 
 def _inbox(counts: Mapping[str, int], gives_up_seconds: float | None) -> Iterator[str]:
-    """What lies in the inbox, each kind by itself: what moves, and what waits for somebody else."""
+    """What lies in the inbox, by kind: files that move, and files that wait for another program."""
     yield f"{counts['waiting']} waiting"
     yield f"{counts['settling'] - counts['incomplete']} settling"
     if counts["held"]:

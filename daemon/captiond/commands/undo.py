@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 def put_back(settings: Settings, path: str, cwd: Path, warn: Tell) -> tuple[str, str]:
     """The picture's path in done/, and what it says now.
 
-    Raises NotThere if there is no such picture, TryLater if nothing was changed or somebody works on it, and
+    Raises: NotThere, if there is no such picture; TryLater, if nothing was changed or it is being changed;
     Surroundings.
     """
     named = beneath(path, settings.folders.done, cwd).removesuffix(CAPTION_SUFFIX)
@@ -42,7 +42,7 @@ def put_back(settings: Settings, path: str, cwd: Path, warn: Tell) -> tuple[str,
 
 
 class Telling:
-    """Tells the settings' webhook what a command changed; the daemon knows nothing of it."""
+    """Tells the settings' webhook what a command changed: the daemon does not know of it."""
 
     def __init__(self, webhook: Webhook | None) -> None:
         self._webhook = webhook
@@ -59,7 +59,7 @@ class Telling:
 
 @contextmanager
 def changing(settings: Settings, warn: Tell) -> Iterator[tuple[beside.Beside, Telling]]:
-    """What changes texts in done/ by these settings, and what tells of it."""
+    """The object that changes texts in done/ by these settings, and the one that tells the webhook."""
     refuse_missing(settings, "done")
     exiftool = Exiftool()
     telling = Telling(build.webhook_of(settings))

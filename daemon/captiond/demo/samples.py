@@ -1,6 +1,6 @@
 """A folder of sample pictures in every format the daemon reads, for `captiond demo` and for tests.
 
-The pictures are drawn, so what is right to say about them is known.  Nothing is fetched, and nothing but the
+The pictures are drawn, so the right texts about them are known.  Nothing is fetched, and nothing but the
 given folder is written.
 """
 
@@ -19,7 +19,7 @@ _MAKE, _ORIENTATION, _ARTIST = 0x010F, 0x0112, 0x013B
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """A picture on the disk, and what was drawn: what is right to say about it."""
+    """A picture on the disk, and the scene drawn on it, which tells the right texts."""
 
     path: Path
     scene: Scene
@@ -63,7 +63,7 @@ _PLANS = (
 def write_samples(folder: Path, seed: int = 0) -> list[Sample]:
     """Draw a dozen pictures into the folder, some below `more/`; the same seed draws the same ones.
 
-    HEIC and AVIF are left out where this installation cannot write them.
+    HEIC and AVIF are left out if this installation cannot write them.
     """
     can_write = {".heic": _register_heic(), ".avif": features.check("avif")}
     written = []

@@ -33,7 +33,7 @@ COLOURS: dict[str, Rgb] = {
 }
 KINDS = ("circle", "square", "triangle", "star", "cross", "ring")
 
-# Degrees either way that leave each kind what it is called: a square turned by 45 would be a diamond.
+# Degrees by which each kind may turn and keep its name: a square turned by 45 would be a diamond.
 _TURNS = {"circle": 0, "square": 12, "triangle": 14, "star": 18, "cross": 12, "ring": 0}
 
 # The smallest shape, in pixels, that still survives JPEG at quality 25 with halved colour resolution.

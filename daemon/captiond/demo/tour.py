@@ -49,8 +49,8 @@ class Stop:
     """One picture of the tour: what was drawn, and what the daemon made of it."""
 
     name: str
-    drawn: Mapping[str, str]  # the right texts, by what they are called here
-    told: Mapping[str, str] | None  # those of the sidecar; None if the picture was not delivered
+    drawn: Mapping[str, str]  # the right texts, by their names on the page
+    told: Mapping[str, str] | None  # the sidecar's texts; None if the picture was not delivered
     written: tuple[str, ...]  # places inside the image that carry the texts
     thumbnail: bytes | None  # JPEG
 
@@ -64,7 +64,7 @@ class Stop:
 
 
 def prepare(folder: Path | None) -> Tour:
-    """Draw the samples.  Raises CannotStart for a folder that already holds something."""
+    """Draw the samples.  Raises: CannotStart, if the folder already holds something."""
     if folder is None:
         folder = Path(tempfile.mkdtemp(prefix="captiond-demo-"))
     folder = folder.absolute()
@@ -80,11 +80,11 @@ def prepare(folder: Path | None) -> Tour:
 
 
 def settings(tour: Tour) -> Settings:
-    """The settings of a demo run; no file and no environment has a say in them."""
+    """The settings of a demo run; it reads neither a settings file nor the environment."""
     folders = {f"folders.{name}": str(tour.folder / name) for name in ("inbox", "done", "failed", "state")}
     ours = {**folders, "model.id": "demo", "model.device": "cpu", "watch.settle_seconds": "0.2"}
     ours["fields.wanted"] = "[caption, alt_text, title, keywords]"
-    ours["watch.settle_untold_seconds"] = "0.2"  # nobody else writes there
+    ours["watch.settle_untold_seconds"] = "0.2"  # no other program writes there
     return load(None, {}, tour.folder, overrides=ours, system_file=tour.folder / "captiond.yaml")
 
 

@@ -42,7 +42,7 @@ class Describing:
         notes: Notes = NO_NOTES,
         own: Texts | None = None,
     ) -> Described:
-        """`own`: former texts of ours; if given, they are replaced wherever they stand, and no file is made.
+        """`own`: former texts of ours; if given, they are replaced in all places, and no new file is made.
 
         A file with a RAW's name is never written into, whatever it was decoded as.
         """

@@ -1,7 +1,7 @@
 """Phi-3.5-vision, native: configuration, image processing, prompts and network.
 
-Needs torch, transformers 5, safetensors, numpy and pillow, and runs no code from a checkpoint.  Knows nothing
-of inboxes, jobs or daemons.  Importing it imports torch, so nobody outside imports it at top level.
+It needs torch, transformers 5, safetensors, numpy and pillow, runs no code from a checkpoint, and knows
+nothing of inboxes, jobs or daemons.  Importing it imports torch, so no other package imports it at top level.
 """
 
 from captiond.phi3v import memory

@@ -42,7 +42,7 @@ class Phi3VConfig(Phi3Config):  # type: ignore[no-untyped-call]  # its __init_su
     `img_processor` and `embd_layer` are kept as published, so that a saved checkpoint still carries them.
     A `sliding_window` that reaches the maximum length never masks anything and becomes None.
 
-    Raises ValueError for an embedding layer of another kind, and for a tower whose patches do not merge 2x2.
+    Raises: ValueError, if the embedding layer is of another kind, or the tower's patches do not merge 2x2.
     """
 
     model_type = "phi3_v"
@@ -53,8 +53,8 @@ class Phi3VConfig(Phi3Config):  # type: ignore[no-untyped-call]  # its __init_su
     embd_layer: dict[str, Any] | None = None
 
     def __post_init__(self, **kwargs: Any) -> None:
-        # The published file asks for flash attention, which is the caller's choice, and for its own code,
-        # which is never run; a copy saved from here asks for neither.
+        # The published file asks for flash attention, which the caller decides, and for its own code, which
+        # is never run; a copy saved from here asks for neither.
         for request in ("_attn_implementation", "auto_map"):
             kwargs.pop(request, None)
         if not isinstance(self.vision_config, CLIPVisionConfig):

@@ -1,11 +1,11 @@
 """Answers for a stream of prompts, by a decoding loop of our own.
 
-What it does for speed: each distinct crop passes the tower once; prompts are padded on the right, where
-causal attention needs no mask, and only within groups of like length; rows leave when they end, and others
-take their place; questions about the same pictures share one prefill up to the pictures' end, as long as some
-slot holds it; the decoding step runs over rows that stay where they are (a CUDA graph, if there is CUDA);
-the host asks for tokens once in several steps.  What it promises: each answer is what `generate` says to that
-prompt alone.
+For speed, each distinct crop passes the tower once; prompts are padded on the right, where causal attention
+needs no mask, and only within groups of similar length; rows leave when they end, and others take their
+place; questions about the same pictures share one prefill up to the pictures' end, as long as some slot holds
+it; the decoding step runs over rows that stay where they are (a CUDA graph, if there is CUDA); the host
+fetches tokens once in several steps.  It promises that each answer is what `generate` gives for that prompt
+alone.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ from captiond.phi3v.slots import RealLengths, SlotCache
 
 # Positions that pass the decoder together in a prefill: enough to fill a GPU, small beside the weights.
 PREFILL_TOKENS = 4096
-# Steps between two looks at the new tokens: a row that has ended costs its neighbours a few steps at most.
+# Steps between two checks of the new tokens: a row that has ended is computed for a few steps more at most.
 CHECK_EVERY = 4
 # Cache lengths and, on a GPU, lengths that attention sees are multiples of these.
 CACHE_STEP, SEEN_STEP = 128, 256
 # On a GPU a step has a multiple of so many rows; fewer are a power of two.
 ROW_STEP = 8
-# Elsewhere a mask's rows begin where they are read well.
+# Elsewhere a mask's length is a multiple of this, so that its rows are aligned.
 MASK_STEP = 8
 
 
@@ -54,14 +54,14 @@ class Decoder:
         in_fewer_passes: bool = True,
         by_real_lengths: bool = False,
     ) -> None:
-        """`with_graphs` None: where the model lies on a CUDA device, and its weights are whole.
+        """`with_graphs` None: if the model is on a CUDA device, and its weights are not quantized.
 
-        `with_round_shapes` None: on every CUDA device, since cuDNN plans anew for each shape that it meets,
-        for up to half a second; with graphs always.  `in_fewer_passes` False takes the library's layers;
-        `by_real_lengths` has each step's attention read what a row's slot holds and no more, by torch's own
-        FlashAttention, for 16 bits on a CUDA device.
+        `with_round_shapes` None: on every CUDA device, since cuDNN plans for up to half a second for each new
+        shape; with graphs always.  `in_fewer_passes` False takes the library's layers; `by_real_lengths` has
+        each step's attention read what a row's slot holds and no more, by torch's own FlashAttention, for 16
+        bits on a CUDA device.
 
-        Raises ValueError for a model that `can_decode` refuses, and for real lengths where torch lacks them.
+        Raises: ValueError, if `can_decode` refuses the model, or torch lacks attention by real lengths.
         """
         if not can_decode(model):
             raise ValueError("this loop needs sdpa attention, no sliding window and one device")
@@ -73,7 +73,7 @@ class Decoder:
         self._prefill_tokens = prefill_tokens
         self._check_every = check_every
         self._device = model.device
-        # Squeezed matrices ask the GPU for numbers in the middle of a step, which no recorded graph may do.
+        # Quantized matrices read numbers from the GPU in the middle of a step, which no graph may do.
         may_record = model.device.type == "cuda" and not getattr(model, "is_quantized", False)
         self._with_graphs = may_record if with_graphs is None else with_graphs
         is_gpu = model.device.type == "cuda"
@@ -89,8 +89,8 @@ class Decoder:
     def run(self, more: More, slots: int) -> Iterator[tuple[Request, Said]]:
         """Answers in the order in which they end.
 
-        `more(room)` is asked whenever there is room, for at most that many requests; the run ends when it
-        has none and all are answered.  `slots` is how many are in work at once.
+        Whenever there is room, the loop calls `more(room)` for at most that many requests; the run ends when
+        there are none and all are answered.  `slots` is how many are in work at once.
         """
         rows: list[Row] = []
         waiting: deque[Row] = deque()
@@ -110,7 +110,7 @@ class Decoder:
     # ---- rows come and go ------------------------------------------------------------------------
 
     def _admit(self, rows: list[Row], waiting: deque[Row], slots: int) -> None:
-        """As many as have room, in their order; a row too long for the cache waits for a new one."""
+        """Admit as many rows as have room, in order; a row too long for the cache waits for a new cache."""
         if not rows and waiting:
             self._make_room(max(row.longest for row in waiting), slots)
         assert self._cache is not None
@@ -123,7 +123,7 @@ class Decoder:
             self._hear(rows[first:], self._last[first : len(rows)].tolist())
 
     def _take_in(self, rows: list[Row], newcomers: list[Row]) -> None:
-        """Each into a slot of its own; of those that begin alike, and as nobody before, one leads."""
+        """Put each into a slot of its own; of rows with the same new beginning, one is prefilled first."""
         while newcomers := self._follow(rows, newcomers):
             leaders = one_of_each(newcomers)
             for group in groups(leaders, self._prefill_tokens):
@@ -132,13 +132,13 @@ class Decoder:
             newcomers = [row for row in newcomers if row not in leaders]
 
     def _follow(self, rows: list[Row], newcomers: list[Row]) -> list[Row]:
-        """Take in those whose beginning lies in some slot, copied from there; the others are returned."""
+        """Take in the rows whose beginning lies in some slot, by copying it; return the others."""
         assert self._cache is not None
         following: list[Row] = []
         others: list[Row] = []
-        # In the order in which they are grouped, since each is copied to its slot before that.
+        # In the order in which `groups` will have them, since each is copied to its slot before that.
         for row in sorted(newcomers, key=lambda row: row.own_length):
-            # A copy may take the place of what another would have been copied from: asked for each anew.
+            # Checked for each row: an earlier copy may have overwritten the beginning of a later one.
             if row.beginning is None or row.beginning not in self._beginnings:
                 others.append(row)
                 continue
@@ -154,7 +154,7 @@ class Decoder:
         return others
 
     def _make_room(self, length: int, slots: int) -> None:
-        """A cache of that many slots, at least that long; the old one goes first, since both may not fit."""
+        """Make a cache of that many slots, at least that long; free the old one first: both may not fit."""
         if self._cache is not None:
             length = max(length, self._cache.length)
             if self._cache.slots == slots and self._cache.length == length:
@@ -220,17 +220,17 @@ class Decoder:
 
     @torch.inference_mode()
     def _prefill(self, group: list[Row], first: int) -> None:
-        """What the slots from `first` on lack of their prompts, and the first token of each."""
+        """Compute what the slots from `first` on lack of their prompts, and the first token of each."""
         assert self._cache is not None
         slots = slice(first, first + len(group))
-        # Where memory runs out in the middle, nobody may take what is half written for what was there.
+        # If memory runs out in the middle, no row may take a half-written beginning for the old one.
         self._beginnings[slots] = [None] * len(group)
         lengths = [row.new_length for row in group]
         hidden = self._embedded(group, max(lengths))
         starts = torch.tensor([row.shared for row in group])[:, None]
         ends = torch.tensor([row.prompt_length for row in group])
         places = starts + torch.arange(max(lengths))
-        # Padding takes the row's last position: another would count for the choice of its frequencies.
+        # Padding gets the row's last position: a later one could change the choice of its frequencies.
         positions = self._sent(torch.minimum(places, ends[:, None] - 1))
         mask = None
         if any(row.shared for row in group):
@@ -252,7 +252,7 @@ class Decoder:
             row.length = row.prompt_length
 
     def _embedded(self, group: list[Row], length: int) -> torch.Tensor:
-        """[rows, length, H], pictures laid in; without a question to the device, which `embed` asks some."""
+        """[rows, length, H], pictures laid in; unlike `embed`, without waiting for the device."""
         ids = [row.new_ids() for row in group]
         padded = torch.stack([torch.nn.functional.pad(one, (0, length - len(one))) for one in ids])
         model = self._model.model
@@ -272,11 +272,11 @@ class Decoder:
         return embeddings
 
     def _advance(self, rows: list[Row]) -> None:
-        """Some steps for all rows: none gets past its end, or past what its frequencies are for."""
+        """Take some steps for all rows: none passes its token limit, or the limit of its frequencies."""
         assert self._cache is not None
         steps = min(self._check_every, *(self._steps_left(row) for row in rows))
         count, seen = len(rows), max(row.length for row in rows) + steps
-        if self._with_round_shapes:  # few of them: few are planned, and few graphs recorded
+        if self._with_round_shapes:  # few different shapes: few plans, and few graphs
             count = min(_round_rows(count), self._cache.slots)
             seen = min(_rounded(seen, SEEN_STEP), self._cache.length)
         for step in range(steps):
@@ -296,7 +296,7 @@ class Decoder:
 
     @torch.inference_mode()
     def _decode(self, rows: int, seen: int) -> None:
-        """One token more for each of the first `rows` slots.  All it reads and writes stays in place."""
+        """Compute one more token for each of the first `rows` slots.  All its tensors stay in place."""
         assert self._cache is not None
         positions = self._position[:rows]
         self._cache.extend(0, positions[:, None], seen)
@@ -310,12 +310,12 @@ class Decoder:
             mask = self._mask(positions[:, None], seen, hidden.dtype)
         hidden = self._through_layers(hidden, positions[:, None], mask)
         self._last[:rows] = self._scored(hidden[:, 0], self._scores[:rows]).argmax(dim=-1)
-        # A slot without a row goes on counting; it must not count out of the cache.
+        # A slot without a row goes on counting; its position must not leave the cache.
         positions.add_(1).clamp_(max=self._cache.length - 1)
 
     def _mask(self, positions: torch.Tensor, seen: int, dtype: torch.dtype) -> torch.Tensor:
-        """[rows, 1, positions, seen], added to the scores: made once, where true and false would be made so
-        in each layer."""
+        """[rows, 1, positions, seen], added to the scores: made once, since each layer would convert a
+        boolean mask again."""
         is_behind = self._places[:seen] > positions[:, None, :, None]
         return torch.zeros(is_behind.shape, dtype=dtype, device=self._device).masked_fill_(
             is_behind, -torch.inf
@@ -338,12 +338,12 @@ class Decoder:
         return hidden
 
     def _scored(self, hidden: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
-        """The scores [rows, vocabulary] of the next token, written to where they stay."""
+        """The scores [rows, vocabulary] of the next token, written into the tensor `scores`."""
         return scores.copy_(self._model.lm_head(normed(hidden, self._model.model.norm)))
 
     @torch.inference_mode()
     def _draw(self, rows: list[Row], first: int) -> None:
-        """In place of the best token, one by chance for the rows that want it so."""
+        """Replace the best token by a sampled one, for the rows whose request has a temperature."""
         for slot, row in enumerate(rows, start=first):
             if row.chance is not None:
                 self._last[slot] = row.chosen(self._scores[slot])

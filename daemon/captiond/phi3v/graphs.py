@@ -1,7 +1,7 @@
 """The decoding step as CUDA graphs: recorded once for each shape, replayed without Python's overhead.
 
-All that this room knows of a step is that it reads and writes tensors which stay where they are.  A step that
-cannot be recorded is taken as it is, then and from then on: graphs save time and never cost an answer.
+This room knows of a step only that it reads and writes tensors which stay where they are.  If a step cannot
+be recorded, it and all later ones run without a graph: graphs save time and never cost an answer.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ log = logging.getLogger(__name__)
 
 
 class StepGraphs:
-    """`step(rows, length)`, from the second call with the same numbers on as a replay."""
+    """`step(rows, length)`, as a replay from the second call with the same numbers on."""
 
     def __init__(self, step: Callable[[int, int], None], device: torch.device) -> None:
         self._step = step
@@ -36,24 +36,24 @@ class StepGraphs:
                 self._first(rows, length)
 
     def _first(self, rows: int, length: int) -> None:
-        """Take the step, on the stream that recording takes place on; then record one, not taken."""
+        """Run the step, on the stream that recording uses; then record it, which does not run it."""
         here = torch.cuda.current_stream()
-        # One for all: what memory the allocator has given to a stream, others cannot use.
+        # One stream for all recordings: other streams cannot use the memory that the allocator gave to one.
         side = self._side = self._side or torch.cuda.Stream()  # type: ignore[no-untyped-call]
         side.wait_stream(here)
         try:
             with torch.cuda.stream(side):
                 self._step(rows, length)
-        finally:  # also where memory ran out: what is given back now may be written to until then
+        finally:  # also if memory ran out: the side stream may still write to memory that is freed now
             here.wait_stream(side)
         graph = torch.cuda.CUDAGraph()
         pool = next(iter(self._graphs.values())).pool() if self._graphs else None
         try:
-            # Thread-local: the threads that prepare pictures pin memory meanwhile, which would else spoil it.
+            # Thread-local: otherwise the threads that pin memory for pictures meanwhile would break it.
             with torch.cuda.graph(graph, pool=pool, stream=side, capture_error_mode="thread_local"):
                 self._step(rows, length)
         except RuntimeError as error:  # out of memory, or something in the step that no graph may do
-            torch.cuda.set_stream(here)  # where recording fails, torch leaves its own stream the current one
+            torch.cuda.set_stream(here)  # if recording fails, torch leaves its own stream current
             self._is_off = True
             said = str(error).splitlines()[0]
             log.warning("decoding goes on without CUDA graphs: %d rows were not recorded: %s", rows, said)

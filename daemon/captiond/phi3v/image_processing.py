@@ -39,7 +39,7 @@ class Phi3VImageProcessor(BaseImageProcessor):
     `crop_size` and `patch_size` are those of the tower.  `num_img_tokens`, the tokens of one crop, follows
     from them and is only checked.
 
-    Raises ValueError when these numbers contradict each other.
+    Raises: ValueError, if these numbers contradict each other.
     """
 
     model_input_names = ["pixel_values", "image_sizes"]  # noqa: RUF012  # the base has it so
@@ -100,12 +100,13 @@ class Phi3VImageProcessor(BaseImageProcessor):
         return_tensors: str | None = "pt",
         **kwargs: Any,
     ) -> BatchFeature:
-        """Crop and normalise n pictures, each within its own budget where `num_crops` is a sequence.
+        """Crop and normalise n pictures, each within its own budget if `num_crops` is a sequence.
 
         Returns `pixel_values` float32 [n, largest budget + 1, 3, crop_size, crop_size] (slot 0 the global
         view, then the crops row by row, then zeros), `image_sizes` int64 [n, 2] (padded height and width) and
-        `num_img_tokens` int64 [n].  Raises ValueError for a budget below 1, for other than n budgets, and for
-        other tensors than torch's.
+        `num_img_tokens` int64 [n].
+
+        Raises: ValueError, if a budget is below 1, there are not n budgets, or other tensors are wanted.
         """
         if return_tensors not in (None, "pt"):
             raise ValueError(f"only torch tensors are made here, not {return_tensors!r}")
@@ -143,7 +144,7 @@ class Phi3VImageProcessor(BaseImageProcessor):
         """The size a landscape picture is resized to.
 
         The division and the truncation are the original's; exact arithmetic gives another height for a few
-        sizes (448x309 at 16 crops).  The original fails where the height comes to 0; here it is 1.
+        sizes (448x309 at 16 crops).  The original fails if the height comes to 0; here it is 1.
         """
         ratio = width / height
         columns = 1

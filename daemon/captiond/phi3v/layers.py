@@ -1,8 +1,8 @@
 """The layers as the decoding loop runs them: the library's weights, in fewer passes over memory.
 
-What the library does in forty kernels a layer takes fourteen here: norms in one, queries and keys turned
-together and in place, one write to the cache, each branch added by the matrix product that ends it.
-Everything is done in place and for inference alone; `generate` and training go through the library's own
+A layer takes fourteen kernels here, forty in the library: each norm is one, queries and keys are rotated
+together and in place, one write goes to the cache, and each branch is added by the matrix product that ends
+it.  Everything is done in place and for inference alone; `generate` and training go through the library's own
 layers, which the tests compare with.  benchmarks/passes.py counts both.
 
 Shapes: B rows, L positions, H the decoder's width.
@@ -35,7 +35,7 @@ QUICK_GELU = 1.702
 
 
 class Phi3VDecoderLayer(Phi3DecoderLayer):  # type: ignore[no-untyped-call]  # its __init_subclass__ is untyped
-    """A layer that knows the loop's cache: given that one, it takes the short way."""
+    """A layer that knows the loop's cache: given a SlotCache, it takes the way with fewer kernels."""
 
     def forward(
         self,
@@ -47,7 +47,7 @@ class Phi3VDecoderLayer(Phi3DecoderLayer):  # type: ignore[no-untyped-call]  # i
         position_embeddings: tuple[torch.Tensor, torch.Tensor] | None = None,
         **kwargs: Any,
     ) -> torch.Tensor:
-        """[B, L, H]; with a SlotCache `hidden_states` itself, changed; the sines are `signed` then."""
+        """[B, L, H]; with a SlotCache it changes and returns `hidden_states`, and expects `signed` sines."""
         if not (isinstance(past_key_values, SlotCache) and past_key_values.is_short_way):
             passed: torch.Tensor = super().forward(
                 hidden_states,
@@ -76,7 +76,7 @@ class Phi3VDecoderLayer(Phi3DecoderLayer):  # type: ignore[no-untyped-call]  # i
         mask: torch.Tensor | None,
         cache: SlotCache,
     ) -> torch.Tensor:
-        """What each position hears of those that it sees, the heads beside each other."""
+        """The attention's output for each position, the heads beside each other."""
         own = self.self_attn
         every = own.qkv_proj(hidden).view(*hidden.shape[:-1], -1, own.head_dim)
         heads: int = self.config.num_attention_heads
@@ -97,7 +97,7 @@ class Phi3VDecoderLayer(Phi3DecoderLayer):  # type: ignore[no-untyped-call]  # i
 def by_real_lengths(
     queries: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, real: RealLengths, scale: float
 ) -> torch.Tensor:
-    """Attention of one query [rows, heads, width] a row that reads no place behind its row's last."""
+    """Attention of one query a row [rows, heads, width], which reads no place behind the row's last."""
     assert varlen_attn is not None
     heard: torch.Tensor = varlen_attn(
         queries, keys, values, real.queries, real.starts, 1, real.longest,
@@ -107,9 +107,9 @@ def by_real_lengths(
 
 
 def normed(hidden: torch.Tensor, norm: Phi3RMSNorm) -> torch.Tensor:
-    """The library's RMSNorm, its sums in float32 as there."""
+    """The library's RMSNorm, with sums in float32 like there."""
     if hidden.device.type != "cpu":
-        # One kernel, which rounds once where the library's rounds twice.
+        # One kernel, which rounds once; the library rounds twice.
         weight: torch.Tensor = norm.weight
         fused: torch.Tensor = functional.rms_norm(hidden, list(weight.shape), weight, norm.variance_epsilon)
         return fused
@@ -120,13 +120,13 @@ def normed(hidden: torch.Tensor, norm: Phi3RMSNorm) -> torch.Tensor:
 
 
 def signed(sine: torch.Tensor) -> torch.Tensor:
-    """The sines [B, L, width], in place, with the signs that `turn` expects: once for all layers."""
+    """Give the sines [B, L, width] the signs that `turn` expects, in place: once for all layers."""
     sine[..., : sine.shape[-1] // 2].neg_()
     return sine
 
 
 def turn(states: torch.Tensor, cosine: torch.Tensor, sine: torch.Tensor) -> None:
-    """Rotate heads [B, L, heads, width], in place: a number of the first half with its twin in the second."""
+    """Rotate heads [B, L, heads, width] in place: a number of the first half with its twin in the second."""
     turned, half = states[..., : cosine.shape[-1]], cosine.shape[-1] // 2
     cosine, sine = cosine.unsqueeze(2), sine.unsqueeze(2)
     crossed = torch.empty_like(turned, memory_format=torch.contiguous_format)
@@ -139,12 +139,12 @@ def add(hidden: torch.Tensor, linear: nn.Module, inputs: torch.Tensor) -> None:
     """Add what `linear` makes of `inputs` to `hidden`, in place."""
     if type(linear) is nn.Linear and linear.bias is None:
         hidden.flatten(0, -2).addmm_(inputs.flatten(0, -2), linear.weight.t())
-    else:  # squeezed weights are multiplied by a way of their own
+    else:  # quantized weights have a multiplication of their own
         hidden.add_(linear(inputs))
 
 
 def looked(layer: CLIPEncoderLayer, hidden: torch.Tensor) -> torch.Tensor:
-    """One of the tower's layers: `hidden` [crops, patches, C] itself, changed."""
+    """Run one of the tower's layers; it changes and returns `hidden` [crops, patches, C]."""
     own = layer.self_attn
     rows = layer.layer_norm1(hidden)
     queries, keys, values = (

@@ -1,7 +1,7 @@
 """From a checkpoint folder to a network and a processor that fit together.
 
-Here the stop ids are put right, whatever the folder's generation_config.json says, and the auto classes learn
-the model type.  No code from a checkpoint is ever run.
+This room sets the right stop ids, whatever the folder's generation_config.json says, and registers the model
+type with the auto classes.  No code from a checkpoint is ever run.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from transformers import (
     BitsAndBytesConfig,
 )
 
-# The package's front door (up to 5.17 at least) hides this one where torchvision is missing.
+# transformers itself (up to 5.17 at least) does not export this class if torchvision is missing.
 from transformers.models.auto.image_processing_auto import AutoImageProcessor
 
 from captiond.phi3v.configuration import Phi3VConfig
@@ -55,10 +55,11 @@ def load(
     """The network, in eval mode and with its stop ids set, and the processor that feeds it.
 
     `dtype="auto"` is the checkpoint's own; `num_crops` overrides the folder's budget.  Weights in other files
-    than safetensors are refused unless `use_safetensors` is false: a pickle may run code.  Raises OSError if
-    files are missing, TokenizerMismatch for a wrong tokenizer, ValueError for a configuration that this
-    network does not implement, for weights that are not there (the library would make them up and only warn),
-    and for crops of another size than the tower's.
+    than safetensors are refused unless `use_safetensors` is false: a pickle may run code.
+
+    Raises: OSError, if files are missing; TokenizerMismatch, if the tokenizer is a wrong one; ValueError, if
+    this network does not implement the configuration, weights are missing (the library would make them up and
+    only warn), or crops are of another size than the tower's.
     """
     places: dict[str, Any] = {"local_files_only": local_files_only, "revision": revision}
     crops = {} if num_crops is None else {"num_crops": num_crops}

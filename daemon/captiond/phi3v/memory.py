@@ -21,19 +21,19 @@ PUBLISHED: dict[str, Any] = {
     "num_attention_heads": 32,
     "num_key_value_heads": 32,
 }
-# Bytes of one squeezed weight: LLM.int8 with its row scales, NF4 with doubly quantised constants.
+# Bytes of one quantized weight: LLM.int8 with its row scales, NF4 with doubly quantised constants.
 SQUEEZED = {"int8": 1.002, "int4": 0.516}
 # Words around the picture: the default prompt has 20.
 PROMPT_TEXT_TOKENS = 64
 # CUDA's context, its libraries' workspaces, recorded graphs, and what the allocator cannot use.
 CONTEXT_BYTES = 700_000_000
 MARGIN_BYTES = 400_000_000
-# Beyond this a step's weights are shared by so many rows that more gain little.
+# So many rows already share the reading of a step's weights that more gain little.
 MOST_ROWS = 64
 
 
 def weight_bytes(config: Phi3VConfig, number_bytes: int, quantization: str = "none") -> int:
-    """All weights; of a squeezed model the decoder's layers are small and the rest is whole."""
+    """Bytes of all weights; in a quantized model only the decoder's layers are smaller."""
     squeezable = config.num_hidden_layers * _layer_weights(config)
     each = SQUEEZED.get(quantization, number_bytes)
     return int(squeezable * each) + (_other_weights(config)) * number_bytes
@@ -50,13 +50,13 @@ def longest_prompt(config: Phi3VConfig, num_crops: int) -> int:
 
 
 def row_bytes(config: Phi3VConfig, number_bytes: int, num_crops: int, max_new_tokens: int) -> int:
-    """One picture's slot in the cache."""
+    """Bytes of one picture's slot in the cache."""
     tokens = longest_prompt(config, num_crops) + max_new_tokens
     return -(-tokens // CACHE_STEP) * CACHE_STEP * kv_bytes_per_token(config, number_bytes)
 
 
 def working_bytes(config: Phi3VConfig, number_bytes: int, num_crops: int, rows: int) -> int:
-    """The largest moment of a prefill: a group of prompts in a layer's widest part, or crops in the tower."""
+    """The peak of a prefill, in bytes: a group of prompts in a layer's widest part, or crops in the tower."""
     prompt = longest_prompt(config, num_crops)
     tokens = max(prompt, min(PREFILL_TOKENS, rows * prompt))
     decoder = tokens * (4 * config.intermediate_size + 6 * config.hidden_size) * number_bytes
@@ -83,7 +83,7 @@ def rows_that_fit(
 def rows_on_card(
     config: Phi3VConfig, card_bytes: int, quantization: str, *, num_crops: int, max_new_tokens: int
 ) -> int:
-    """The same for a card that nobody else uses, computing in 16 bits."""
+    """How many pictures at once fit on a card that nothing else uses, in 16 bits; 0 if not even one does."""
     free = card_bytes - CONTEXT_BYTES - weight_bytes(config, 2, quantization)
     return rows_that_fit(config, 2, free_bytes=free, num_crops=num_crops, max_new_tokens=max_new_tokens)
 

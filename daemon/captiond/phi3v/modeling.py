@@ -71,7 +71,7 @@ class Phi3VModel(Phi3Model):  # type: ignore[no-untyped-call]  # its __init_subc
     def __init__(self, config: Phi3VConfig) -> None:
         super().__init__(config)
         self.rotary_emb = Phi3VRotaryEmbedding(config)
-        for layer in self.layers:  # not made anew: the weights of the largest part would be made twice
+        for layer in self.layers:  # not created again: the largest part's weights would be made twice
             layer.__class__ = Phi3VDecoderLayer
         self.vision_embed_tokens = Phi3VImageEmbedding(config)
         self.post_init()  # type: ignore[no-untyped-call]
@@ -92,11 +92,11 @@ class Phi3VModel(Phi3Model):  # type: ignore[no-untyped-call]  # its __init_subc
     ) -> torch.Tensor:
         """[B, L, H].  Picture vectors replace the rows where `mm_token_type_ids` is 1, in reading order.
 
-        Raises ValueError when there are more or fewer such rows than vectors.
+        Raises: ValueError, if there are more or fewer such rows than vectors.
         """
         embeddings: torch.Tensor = self.embed_tokens(input_ids)
         if pixel_values is None:
-            # Steps of one token come after the prompt; asking those would make the GPU wait each time.
+            # Steps of one token come after the prompt; checking their types would stall the GPU each time.
             if input_ids.shape[1] > 1 and mm_token_type_ids is not None and bool(mm_token_type_ids.any()):
                 raise ValueError("the prompts hold picture positions, but there are no pixel_values")
             return embeddings
@@ -181,7 +181,7 @@ class Phi3VForCausalLM(PreTrainedModel, GenerationMixin):  # type: ignore[no-unt
         logits_to_keep: int | torch.Tensor = 0,
         **kwargs: Any,
     ) -> CausalLMOutputWithPast:
-        """Logits float32 [B, L or `logits_to_keep`, vocabulary]; a loss where `labels` [B, L] are given.
+        """Logits float32 [B, L or `logits_to_keep`, vocabulary]; a loss if `labels` [B, L] are given.
 
         `logits_to_keep=1` spares the 300 MB that all positions of a 16-crop prompt would take.
         """

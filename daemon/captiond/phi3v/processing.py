@@ -45,8 +45,7 @@ def build_prompt(question: str, *, image_count: int = 1, system: str | None = No
 class Phi3VProcessor(ProcessorMixin):
     """Tokenizer and image processor as one.
 
-    Raises TokenizerMismatch when built with a tokenizer that treats prompts otherwise than the network was
-    trained on.
+    Raises: TokenizerMismatch, if the tokenizer treats prompts otherwise than the network was trained on.
     """
 
     def __init__(
@@ -78,7 +77,7 @@ class Phi3VProcessor(ProcessorMixin):
         if num_crops is not None:
             pictures.num_crops = checked_budget(
                 num_crops
-            )  # handed to the library it would warn of a stray key
+            )  # given to the library, it would warn of an unknown key
         return cls(pictures, tokenizer)
 
     def __call__(
@@ -92,8 +91,9 @@ class Phi3VProcessor(ProcessorMixin):
         prompts in reading order, to a batch for `generate`.
 
         Returns `input_ids`, `attention_mask` and `mm_token_type_ids`, int64 [B, L], padded on the left; and
-        where there are pictures, `pixel_values` and `image_sizes` as in Phi3VImageProcessor.preprocess.
-        Raises ValueError when tags do not count up from 1 within a prompt, or do not match the pictures.
+        if there are pictures, `pixel_values` and `image_sizes` as in Phi3VImageProcessor.preprocess.
+
+        Raises: ValueError, if tags do not count up from 1 within a prompt, or do not match the pictures.
         """
         if text is None:
             raise ValueError("a prompt is needed")
@@ -111,7 +111,7 @@ class Phi3VProcessor(ProcessorMixin):
         return batch
 
     def prompt(self, text: str, counts: Sequence[int]) -> BatchFeature:
-        """The same for one prompt whose pictures were seen before, and take so many positions each."""
+        """A batch of one prompt whose pictures were prepared before; `counts`: the positions of each."""
         tags = _checked_tags(text)
         if tags != len(counts):
             raise ValueError(f"the prompt has {tags} image tags for {len(counts)} pictures")

@@ -1,7 +1,7 @@
-"""Which weights may be squeezed to 8 or 4 bits, and which may not.
+"""Which weights may be quantized to 8 or 4 bits, and which may not.
 
-Only the decoder's layers: the tower and the projector suffer most and weigh least, and the head decides every
-token.  On a GPU this room writes the request down; bitsandbytes carries it out and is imported by
+Only the decoder's layers may: the tower and the projector suffer most and weigh least, and the head decides
+every token.  On a GPU this room makes the configuration; bitsandbytes carries it out and is imported by
 transformers alone.  On a CPU, where bitsandbytes is slower than whole weights, 8 bits are multiplied here.
 """
 
@@ -32,15 +32,16 @@ def quantization_config(
 ) -> BitsAndBytesConfig:
     """The `quantization_config` for from_pretrained.
 
-    8 bits is LLM.int8; 4 bits is NF4 with quantised constants, computing in `compute_dtype`.  Raises
-    ImportError, which names the package to install, where bitsandbytes is missing, and ValueError for
-    other widths.
+    8 bits is LLM.int8; 4 bits is NF4 with quantised constants, computing in `compute_dtype`.
+
+    Raises: ImportError, which names the package to install, if bitsandbytes is missing; ValueError, if
+    `bits` is another width.
     """
     if find_spec("bitsandbytes") is None:
         raise ImportError(f"{bits}-bit weights need the package bitsandbytes: pip install bitsandbytes")
     if bits not in _OPTIONS:
         raise ValueError(f"weights can be squeezed to 8 or 4 bits, not {bits}")
-    # It says for each product of each step that bfloat16 is cast on the way: a journal full of it.
+    # bitsandbytes warns of a cast from bfloat16 for each product of each step, which fills the journal.
     logging.getLogger("bitsandbytes.autograd._functions").setLevel(logging.ERROR)
     options = dict(_OPTIONS[bits], llm_int8_skip_modules=list(KEPT_WHOLE))
     if bits == 4:
@@ -49,7 +50,7 @@ def quantization_config(
 
 
 class Int8Linear(nn.Module):
-    """A linear layer in whole numbers: a scale for each row of the weights and, as they come, of the inputs.
+    """A linear layer in integers, with a scale for each row of the weights and, at each call, of the inputs.
 
     The sums are exact, so that a row's result does not depend on its neighbours.
     """
@@ -80,7 +81,7 @@ def squeeze(model: Phi3VForCausalLM) -> None:
 
 
 def multiplies_int8() -> bool:
-    """Whether this CPU's products of whole numbers are right: older ones cut off sums of two at 16 bits."""
+    """Whether this CPU multiplies integers correctly: older ones saturate sums of two products at 16 bits."""
     extreme = torch.full((2, 256), 127, dtype=torch.int8)
     against = torch.tensor([[127], [-127]], dtype=torch.int8).repeat(8, 256)
     try:

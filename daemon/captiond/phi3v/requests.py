@@ -1,6 +1,6 @@
-"""What the decoding loop is asked and what it says: pictures made ready once, questions about them, tokens.
+"""The records of the decoding loop: pictures prepared once, questions about them, and the answers' tokens.
 
-All of it is made on the CPU, ahead of the device and on any thread.  It knows no words and runs no network.
+They are made on the CPU, ahead of the device and on any thread.  It knows no words and runs no network.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from captiond.phi3v.tower import distinct_crops, layouts_of
 
 @dataclass(slots=True, eq=False, weakref_slot=True)
 class Seen:
-    """The pictures of one prompt, made ready for the tower; any number of questions may be about them.
+    """The pictures of one prompt, prepared for the tower; any number of questions may be about them.
 
-    Once the tower has looked at them, its vectors take the crops' place: it looks once.
+    The tower looks at them once; then its vectors take the crops' place.
     """
 
     crops: torch.Tensor | None  # [m, 3, crop, crop], each distinct one once
@@ -30,7 +30,7 @@ class Seen:
 
     @classmethod
     def of(cls, pictures: BatchFeature, *, dtype: torch.dtype, pin: bool = False) -> Self:
-        """From what the image processor made; `pin` for copies to a GPU that nobody waits for."""
+        """From the image processor's result; `pin`: in pinned memory, for asynchronous copies to a GPU."""
         pixels = pictures["pixel_values"]
         layouts = layouts_of(pictures["image_sizes"], pixels.shape[-1])
         crops: list[torch.Tensor] = []
@@ -40,7 +40,7 @@ class Seen:
             orders.append([len(crops) + index for index in order])
             crops += distinct
         stacked = torch.empty(len(crops), *pixels.shape[2:], dtype=dtype)
-        for index, crop in enumerate(crops):  # not stacked in full precision on the way
+        for index, crop in enumerate(crops):  # one by one, so that no full-precision stack is made
             stacked[index] = crop
         return cls(pinned(stacked) if pin else stacked, orders, layouts)
 
@@ -57,8 +57,8 @@ class Request:
     spans: tuple[tuple[int, int], ...]  # where each run of picture positions begins and ends
     seen: Seen | None
     max_new_tokens: int
-    temperature: float = 0.0  # 0: the best token each time; else one by chance
-    seed: int | None = None  # of that chance; None: another one each time
+    temperature: float = 0.0  # 0: the best token each time; above 0: a sampled one
+    seed: int | None = None  # of the sampling; None: another one each time
 
     @classmethod
     def of(cls, batch: BatchFeature, max_new_tokens: int, *, dtype: torch.dtype, pin: bool = False) -> Self:
@@ -76,7 +76,7 @@ class Request:
         temperature: float = 0.0,
         seed: int | None = None,
     ) -> Self:
-        """From the processor's batch of one prompt, about pictures that were made ready before."""
+        """From the processor's batch of one prompt, about pictures that were prepared before."""
         spans = tuple(_runs(prompt["mm_token_type_ids"][0].tolist()))
         return cls(prompt["input_ids"][0], spans, seen, max_new_tokens, temperature, seed)
 
@@ -90,7 +90,7 @@ class Said(NamedTuple):
 
 
 def pinned(tensor: torch.Tensor) -> torch.Tensor:
-    """Where a GPU copies from without anybody waiting; if no more can be had, as it is."""
+    """The tensor in pinned memory, which a GPU copies asynchronously; unchanged if there is no more of it."""
     try:
         return tensor.pin_memory()
     except RuntimeError:

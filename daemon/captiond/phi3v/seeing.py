@@ -1,6 +1,6 @@
-"""Pictures to prompt positions on the device.  The tower looks at each once, however often it is asked about.
+"""Pictures to prompt positions on the device.  The tower looks at each once, however many questions follow.
 
-What it saw waits in the computer's memory, a third larger than the crops whose place it takes.
+Its vectors wait in the computer's memory, where they take a third more than the crops that they replace.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ def vectors_of(
     pictures: Sequence[Seen], tower: Phi3VImageEmbedding, device: torch.device, dtype: torch.dtype,
     in_fewer_passes: bool = True,
 ) -> dict[Seen, torch.Tensor]:  # fmt: skip
-    """[positions, H] on the device for each; those that are new pass the tower together."""
+    """[positions, H] on the device for each picture; new pictures pass the tower together."""
     different = list(dict.fromkeys(pictures))
     new = _looked_at(
         [seen for seen in different if seen.vectors is None], tower, device, dtype, in_fewer_passes
@@ -52,12 +52,12 @@ def _kept(vectors: torch.Tensor) -> torch.Tensor:
     """A copy of its own in the computer's memory."""
     if vectors.device.type in ("cpu", "meta"):
         return vectors.clone()
-    # From a CUDA device it arrives later, in the order of the device's work; so does whatever is sent back.
+    # From a CUDA device the copy arrives later; a copy back is queued behind it, so it reads the right bytes.
     return vectors.to("cpu", non_blocking=vectors.device.type == "cuda")
 
 
 def sent(tensor: torch.Tensor | None, device: torch.device) -> torch.Tensor:
-    """To the device, on a GPU without waiting for what it is still doing."""
+    """The tensor on the device; on a GPU without waiting for its present work."""
     assert tensor is not None
     if device.type != "cuda":
         return tensor.to(device)

@@ -15,7 +15,7 @@ from captiond.phi3v.configuration import Phi3VConfig
 
 
 class RealLengths(NamedTuple):
-    """Of a step: where each slot begins among all places, which row each query is, and how many it sees."""
+    """For a step: where each slot begins among all places, where each row's query is, how many it sees."""
 
     starts: torch.Tensor  # int32 [rows + 1]
     queries: torch.Tensor  # int32 [rows + 1]
@@ -27,7 +27,7 @@ class SlotCache:
     """`prefill` and `extend` say what the coming `store` calls write, and how much of it attention sees.
 
     With `place_by_place` the heads of a place lie beside each other, as attention over real lengths reads
-    them; else the places of a head.  Layers ask `is_short_way` which of their two ways to take.
+    them; else the places of a head.  `is_short_way` tells layers to take the way with fewer kernels.
     """
 
     def __init__(
@@ -36,12 +36,12 @@ class SlotCache:
     ) -> None:  # fmt: skip
         heads = config.num_key_value_heads or config.num_attention_heads
         width = config.hidden_size // config.num_attention_heads
-        # Zeros: masked places are multiplied by 0, and what lies in fresh memory may be NaN.
+        # Zeros: masked places are multiplied by 0, and uninitialized memory may hold NaN.
         inner = (length, heads) if place_by_place else (heads, length)
         data = torch.zeros(config.num_hidden_layers, 2, slots, *inner, width, device=device, dtype=dtype)
         self._data = data.transpose(3, 4) if place_by_place else data
         self.is_short_way = is_short_way
-        self.real: RealLengths | None = None  # of the coming step, if attention is to keep to them
+        self.real: RealLengths | None = None  # of the coming step, if attention goes by real lengths
         self._rows = torch.arange(slots, device=device)
         self._first = self._count = self._seen = 0
         self._places: torch.Tensor | None = None
@@ -55,11 +55,11 @@ class SlotCache:
         return self._data.shape[4]
 
     def prefill(self, first: int, count: int) -> None:
-        """Whole prompts come, for the slots from `first` on."""
+        """The coming `store` calls write whole prompts to the slots from `first` on."""
         self._first, self._count, self._places, self.real = first, count, None, None
 
     def extend(self, first: int, places: torch.Tensor, seen: int) -> None:
-        """More comes for the slots from `first` on, to `places` [rows, new]; it may see `seen` places."""
+        """They write to `places` [rows, new] of the slots from `first` on; attention sees `seen` places."""
         self._first, self._count, self._places, self._seen = first, len(places), places, seen
         self.real = None
 
@@ -77,7 +77,7 @@ class SlotCache:
     def update(
         self, keys: torch.Tensor, values: torch.Tensor, layer_idx: int, *_: Any, **__: Any
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """The same for the library's layers: keys and values [rows, heads, new, width]."""
+        """`store` for the library's layers: keys and values [rows, heads, new, width]."""
         return self.store(torch.stack((keys, values), dim=2).permute(0, 3, 2, 1, 4), layer_idx)
 
     def flat(self, layer: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -86,5 +86,5 @@ class SlotCache:
         return keys, values
 
     def move(self, source: int, target: int, length: int) -> None:
-        """What one slot begins with into another."""
+        """Copy the first `length` places of one slot into another."""
         self._data[:, :, target, :, :length] = self._data[:, :, source, :, :length]

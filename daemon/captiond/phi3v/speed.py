@@ -1,8 +1,8 @@
 """How fast the network answers on this machine, and how fast it could.
 
-The floor of a picture is the time this very device needs to multiply what its prompt and its crops take, and
-to read, for each new token, the weights once for all rows and every row's cache, at the rates measured in the
-same run.  The pictures are noise and nothing stops an answer early, so every run does the same work, with any
+A picture's floor is the time that this device needs for the operations of its prompt and crops, and to read,
+for each new token, the weights once for all rows and every row's cache, at the rates measured in the same
+run.  The pictures are noise and nothing stops an answer early, so every run does the same work, with any
 weights.  It prints nothing.
 """
 
@@ -69,7 +69,7 @@ SIZES: dict[str, dict[str, Any]] = {
 
 
 class Rates(NamedTuple):
-    """What the device does at best: bytes read or written, and 16-bit (on a CPU the network's) operations."""
+    """The device's best rates: bytes read or written, and 16-bit (on a CPU the network's) operations."""
 
     bytes_per_second: float
     flops_per_second: float
@@ -83,7 +83,7 @@ class Measured(NamedTuple):
     pictures: int
     seconds: float
     floor_seconds: float
-    memory_bytes: int  # the most that was taken: of the card, or of the process
+    memory_bytes: int  # the peak: of the card, or of the process
 
     @property
     def pictures_per_second(self) -> float:
@@ -179,7 +179,7 @@ def best_seconds(work: Callable[[], object], device: torch.device, times: int = 
 
 
 def waited(device: torch.device) -> None:
-    """Until the device has done what it was told."""
+    """Wait until the device has finished its work."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
 
@@ -188,12 +188,12 @@ def floor_seconds(
     config: Phi3VConfig, number_bytes: int, rate: Rates, *, batch_size: int, prompt_tokens: int, crops: int,
     new_tokens: int,
 ) -> float:  # fmt: skip
-    """What one picture takes at best; `crops` with the global view."""
+    """The least time for one picture; `crops` includes the global view."""
     tower = config.vision_config
     patches = (tower.image_size // tower.patch_size) ** 2 + 1
     layers = tower.num_hidden_layers - 1
     vision = layers * (2 * memory.tower_layer_weights(config) + 4 * patches * tower.hidden_size)
-    # Causal attention: half of the square.
+    # Causal attention computes half of the square.
     attention = 2 * prompt_tokens * config.hidden_size * config.num_hidden_layers
     decoder = 2 * memory.decoder_weights(config) + attention
     image_tokens = prompt_tokens - BEFORE - AFTER
@@ -201,7 +201,7 @@ def floor_seconds(
     flops = crops * patches * vision + image_tokens * projector + prompt_tokens * decoder
     weights = (memory.decoder_weights(config) + config.vocab_size * config.hidden_size) * number_bytes
     cache = (prompt_tokens + new_tokens / 2) * memory.kv_bytes_per_token(config, number_bytes)
-    # The first new token is the prefill's.
+    # The first new token comes from the prefill.
     reading = (new_tokens - 1) * (weights / batch_size + cache)
     return float(flops / rate.flops_per_second + reading / rate.bytes_per_second)
 
@@ -250,14 +250,14 @@ def measure(
 
 
 def answer_all(decoder: Decoder, made: list[Request], pictures: int, batch_size: int) -> list[list[int]]:
-    """The requests over and over until there are that many; their tokens as they end."""
+    """Answer the requests over and over until `pictures` are done; their tokens in the order they end."""
     left = deque(afresh(made[index % len(made)]) for index in range(pictures))
     answers = decoder.run(lambda room: [left.popleft() for _ in range(min(room, len(left)))], batch_size)
     return [said.tokens for _, said in answers]
 
 
 def afresh(request: Request) -> Request:
-    """The same question about the same pictures as if nobody had looked at them yet."""
+    """The same question about the same pictures, as if the tower had not looked at them yet."""
     return replace(request, seen=None if request.seen is None else replace(request.seen))
 
 

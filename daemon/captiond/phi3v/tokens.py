@@ -26,13 +26,13 @@ KNOWN_SPECIALS = {END_OF_TEXT: 32000, ASSISTANT: 32001, END: 32007, USER: 32010,
 
 
 class TokenizerMismatch(ValueError):
-    """This tokenizer would ask the network something else than the prompt says."""
+    """This tokenizer would give the network other tokens than the prompt means."""
 
 
 def check_tokenizer(tokenizer: Any) -> None:
-    """Raise TokenizerMismatch unless the tokenizer treats a prompt as the network was trained on it.
+    """Check a known prompt: the published vocabulary must give its published ids, others the same structure.
 
-    The published vocabulary is held to its published ids; any other one to the same structure.
+    Raises: TokenizerMismatch, if the tokenizer treats a prompt otherwise than the network was trained on.
     """
     for word in (END, END_OF_TEXT, USER, ASSISTANT):
         if token_id(tokenizer, word) is None:

@@ -1,4 +1,4 @@
-"""The tower's side of the network: crops in, what stands at their prompt positions out.
+"""The tower's side of the network: crops in, the vectors for their prompt positions out.
 
 The tower is the library's CLIPVisionModel; this room adds how crops become prompt positions.  Module names
 are those of the published checkpoint, so its weights load and save under their own names.  It prepares no
@@ -18,7 +18,7 @@ from captiond.phi3v.layers import looked
 
 # Crops that pass the tower together: enough to keep a GPU busy, and half a GB of activations at full size.
 CROPS_TOGETHER = 32
-# Every so many numbers of a crop are compared before all of them are.
+# A first comparison of two crops looks at every so many numbers only.
 SAMPLE_STRIDE = 4001
 
 
@@ -43,7 +43,7 @@ class Phi3VImageEmbedding(nn.Module):
     def forward(self, pixel_values: torch.Tensor, image_sizes: torch.Tensor) -> torch.Tensor:
         """`pixel_values` [n, slots, 3, crop, crop] and `image_sizes` [n, 2] -> [all positions, H].
 
-        Raises ValueError for crops of another size than the tower's, or sizes that the slots do not hold.
+        Raises: ValueError, if crops are of another size than the tower's, or `image_sizes` need more slots.
         """
         layouts = self._checked_layouts(pixel_values, image_sizes)
         crops: list[torch.Tensor] = []
@@ -64,7 +64,7 @@ class Phi3VImageEmbedding(nn.Module):
         """`crops` [m, 3, crop, crop], each once; `orders`: for each picture which of them are its global view
         and its crops, row by row -> [all positions, H].
 
-        `in_fewer_passes` is for inference with all weights where they are used.
+        `in_fewer_passes` is for inference with all weights on the device that uses them.
         """
         # A separator's dtype, because a quantised layer's weight is int8.
         crops = crops.to(self.sub_GN.device, self.sub_GN.dtype, non_blocking=True)
@@ -73,7 +73,7 @@ class Phi3VImageEmbedding(nn.Module):
         newline, separator = self.sub_GN.flatten(), self.glb_GN.flatten()
         pieces: list[torch.Tensor] = []
         for (rows, columns), (whole, *details) in zip(layouts, orders, strict=True):
-            # Slices and single views, where an index tensor would make the GPU wait for its copy.
+            # Slices and single views: an index tensor would make the GPU wait for its copy.
             views = torch.stack([features[index] for index in details])
             pieces += [
                 self._with_newlines(views, rows, columns, newline),

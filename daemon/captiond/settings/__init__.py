@@ -1,8 +1,8 @@
 """What the operator wants: YAML, environment and command line become one frozen `Settings`, or a refusal.
 
-It reads the settings file and touches nothing else on disk; the key file is opened only when somebody
-asks for the key.  It never guesses: an unknown key, a key given twice or a value out of range is a
-CannotStart that names the file, the line, what is allowed and the nearest known key, all at once.
+It reads the settings file and touches nothing else on disk; the key file is opened only when a caller asks
+for the key.  It never guesses: unknown keys, keys given twice and values out of range are one CannotStart
+that names for each the file, the line, what is allowed and the nearest known key.
 
 The command line wins over the environment, which wins over the file.  A relative path (or `./folder` as
 model id) in the file is relative to the file's folder, elsewhere to the current directory.  A key that
@@ -92,7 +92,7 @@ def _checked(
 def _profile(
     profile: GivenProfile, given: Mapping[tuple[str, str], Given], file: Path | None, problems: list[str]
 ) -> Profile | None:
-    """Whole sections, as they are for the pictures of the profile."""
+    """The profile, with whole sections as they are for its pictures."""
     settings = _checked({**given, **profile.given}, file, problems)
     match = (profile.match,) if isinstance(profile.match, str) else profile.match
     if not isinstance(match, (tuple, list)):
@@ -102,7 +102,7 @@ def _profile(
     try:
         return Profile.model_validate({**sections, "match": match, "skip": profile.skip})
     except ValidationError as error:
-        # Its sections have been judged already: what is left is `match` and `skip`.
+        # Its sections have been checked already; `match` and `skip` are left.
         problems += [
             f"a profile's `{one['loc'][0]}` {in_our_words(one)} ({profile.where})" for one in error.errors()
         ]

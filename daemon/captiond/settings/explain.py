@@ -1,4 +1,4 @@
-"""How a wrong value is told: the key, what it is, what is allowed, and where it stands."""
+"""The message about a wrong value: the key, the value, what is allowed, and where it was set."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def explain(
 
 
 def _key(detail: ErrorDetails) -> tuple[str, str]:
-    """Which key is wrong; what is wrong between two keys names the one to change."""
+    """Which key is wrong; if two keys conflict, the one to change."""
     where, context = detail["loc"], detail.get("ctx", {})
     return (str(where[0]), str(where[1])) if where else (context["section"], context["name"])
 

@@ -1,6 +1,6 @@
 """The list `libraries` of a settings file: each item checked, and none inside another or a folder of ours.
 
-What lies where is told by the paths alone here; `delivery.nesting` asks the kernel, when a daemon starts.
+Only the paths are compared here; `delivery.nesting` asks the kernel when a daemon starts.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ PLACES = ("path", "sidecars")
 
 
 def checked(given: Iterable[GivenLibrary], folders: Folders, problems: list[str]) -> tuple[Library, ...]:
-    """Those that can be made sense of; what is wrong with the others becomes a problem."""
+    """The libraries that are sound; each fault of the others is added to `problems`."""
     made = [(one.where, library) for one in given if (library := _library(one, problems)) is not None]
     problems += _told_twice(made)
     problems += _overlapping(made, folders)
@@ -37,7 +37,7 @@ def _library(given: GivenLibrary, problems: list[str]) -> Library | None:
         return Library.model_validate(values)
     except ValidationError as error:
         problems += [_problem(str(one["loc"][0]), in_our_words(one), given) for one in error.errors()]
-    except (ValueError, RuntimeError) as error:  # RuntimeError: nobody's home
+    except (ValueError, RuntimeError) as error:  # RuntimeError: `~name` of an unknown user
         problems.append(f"a library's {error} ({given.where})")
     return None
 

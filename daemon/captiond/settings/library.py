@@ -1,4 +1,4 @@
-"""What stands in the settings about one library."""
+"""The settings of one library."""
 
 from __future__ import annotations
 

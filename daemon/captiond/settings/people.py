@@ -30,7 +30,7 @@ class Person:
 
 
 def read_people(file: Path) -> tuple[Person, ...]:
-    """Raises CannotStart for a file that cannot be read, that others may read, or that says anything else."""
+    """Raises: CannotStart, if the file cannot be read, if others may read it, or if a line is wrong."""
     people = tuple(_people(read_private(_KEY, file), file))
     if not people:
         raise refusal(f"`{_KEY}` ({file}) names nobody: a line is a name, a role and a token")
@@ -52,7 +52,7 @@ def _people(text: str, file: Path) -> Iterator[Person]:
 
 
 def _what_is_wrong(words: list[str], taken: set[str]) -> str | None:
-    """Without the token, whatever is wrong with it."""
+    """What is wrong with a line, if anything; the token itself is never quoted."""
     if len(words) != 3:
         return "a line is a name, a role and a token"
     name, role, token = words

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 
 from captiond.settings.schema import KEYS, Settings
 
-# What is asked anew for each picture or line.  All else built something at the start: a model, a lock.
+# Sections that are read again for each picture or line.  The others built something at the start: a model,
+# a lock.
 _SECTIONS = ("caption", "fields", "checks", "output", "schedule", "limits", "log")
 TAKEN_OVER = frozenset(
     {(section, name) for section in _SECTIONS for name in KEYS[section]}
@@ -25,7 +26,7 @@ class Change:
 
 
 def change(former: Settings, latter: Settings) -> Change:
-    """What becomes of `former` when somebody asks for `latter`."""
+    """`former` with all of `latter` that a running daemon can take over."""
     sections: dict[str, dict[str, object]] = {}
     taken_over, need_restart = [], []
     for section, names in KEYS.items():

@@ -1,6 +1,6 @@
 """Every section and key of the settings: its type, its default and what is allowed.
 
-Frozen records; the key file is opened only when somebody asks for the key.
+Frozen records; the key file is opened only when a caller asks for the key.
 """
 
 from __future__ import annotations
@@ -98,7 +98,7 @@ class Model(Section):
     def _pin(cls, data: Any) -> Any:
         """The default revision is a commit of the default model, so it counts for that model only.
 
-        It may stand in a copied settings file whose id was changed, or overruled by the environment.
+        A copied settings file may still hold it, though its id was changed or the environment overrules it.
         """
         if not isinstance(data, dict):
             return data
@@ -264,7 +264,7 @@ class Http(Section):
         return SecretStr(token)
 
     def read_people(self) -> tuple[Person, ...]:
-        """Whom `tokens_file` names, read when it is needed."""
+        """The people that `tokens_file` names, read when they are needed."""
         return read_people(self.tokens_file) if self.tokens_file is not None else ()
 
 
@@ -317,7 +317,7 @@ class Profile(Section):
 
     @property
     def name(self) -> str:
-        """As `explain` and the sidecar call it."""
+        """The name that `explain` and the sidecar give it."""
         return ", ".join(self.match)
 
     @field_validator("match")
@@ -347,11 +347,11 @@ class Settings(Section):
     notify: Notify = Notify()
     log: Log = Log()
     source: Path | None = None  # the file these settings were read from
-    # Where each key that somebody set stands, by its dotted name.
+    # For each key that was set, by its dotted name, the place where.
     origins: dict[str, str] = Field(default_factory=dict)
 
     def __eq__(self, other: object) -> bool:
-        """Whether they say the same, wherever that stands."""
+        """Whether all values are equal, wherever they were set."""
         if not isinstance(other, Settings):
             return NotImplemented
         return super().__eq__(other.model_copy(update={"origins": self.origins}))
@@ -386,4 +386,4 @@ NOT_SHOWN = {
     ("model", "base_url"),
     ("model", "proxy"),
     ("notify", "url"),
-}  # may hold what nobody should read in a log
+}  # their values may hold secrets, which must not be read in a log

@@ -1,6 +1,6 @@
-"""Where values come from: the settings file and the environment, each with the place it stands at.
+"""The values from the settings file and the environment, each with the place where it was set.
 
-Mistakes are gathered in `problems`, so that all are told at once.
+Mistakes are gathered in `problems`, so that one message tells them all.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ IN_PROFILES = ("caption", "fields", "checks", "output")  # the sections that a p
 
 @dataclass(frozen=True, slots=True)
 class Given:
-    """A value somebody set: the name they know it by, where it stands, what is relative to what."""
+    """A value that was set: the name it has there, the place, and the folder its path is relative to."""
 
     name: str
     where: str
@@ -126,7 +126,7 @@ def _libraries(node: yaml.Node, file: Path, shown: str, problems: list[str]) -> 
 
 
 def _items(node: yaml.Node, what: str, shown: str, problems: list[str]) -> list[yaml.Node]:
-    """The items of a list; none of what is null, or no list, which becomes a problem."""
+    """The items of a list; none if it is null, or if it is no list, which becomes a problem."""
     if isinstance(node, yaml.SequenceNode):
         return list(node.value)
     if not (isinstance(node, yaml.ScalarNode) and node.tag.endswith(":null")):
@@ -154,7 +154,7 @@ def _read(file: Path, shown: str) -> yaml.Node | None:
 def _pairs(
     node: yaml.Node | None, known: list[str], section: str, shown: str, problems: list[str]
 ) -> Iterator[tuple[str, yaml.Node]]:
-    """The known keys of a mapping, each once; what else stands there becomes a problem."""
+    """The known keys of a mapping, each once; anything else in it becomes a problem."""
     if node is None:
         return
     if not isinstance(node, yaml.MappingNode):
@@ -240,7 +240,7 @@ def _is_text(annotation: Any) -> bool:
 
 
 def make_paths_absolute(values: dict[str, dict[str, object]], given: Mapping[tuple[str, str], Given]) -> None:
-    """Text that names a place becomes an absolute path, seen from where it was written."""
+    """Make each path absolute, relative to the folder where it was set."""
     for (section, name), item in given.items():
         text = item.value
         if not isinstance(text, str) or not _is_place(section, name, text, values):

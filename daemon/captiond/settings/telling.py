@@ -1,4 +1,4 @@
-"""The settings as somebody may read them: each value, and where it was set.  Secrets are never among them.
+"""The settings in a form to show: each value, and where it was set.  Secrets are never among them.
 
 Pure.
 """
@@ -25,11 +25,11 @@ class Told:
     key: str  # dotted
     value: Any  # as JSON has it
     where: str  # the file and line, `environment`, `command line`, or `default`
-    profile: str | None = None  # None: for every picture that no profile says otherwise of
+    profile: str | None = None  # None: for every picture, unless a profile says otherwise
 
 
 def told(settings: Settings) -> Iterator[Told]:
-    """Every key in the order of the schema; then what each profile says otherwise."""
+    """Every key in the order of the schema; then the keys that each profile changes."""
     for section, names in KEYS.items():
         for name in names:
             key = f"{section}.{name}"
@@ -59,7 +59,7 @@ def _fit(section: str, name: str, value: object) -> Any:
 
 
 def _addresses(value: object) -> Any:
-    """Of servers: what is behind their names may hold a token."""
+    """Servers' addresses without what follows the host, which may hold a token."""
     if isinstance(value, tuple):
         return [_addresses(one) for one in value]
     address = urlsplit(str(value))

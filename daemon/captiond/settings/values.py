@@ -19,7 +19,7 @@ from captiond.support.patterns import Patterns
 
 _LONGEST_SECRET_BYTES = 64 * 1024
 
-SHORTEST_TOKEN = 16  # characters: guessing is slowed down, and by this made hopeless
+SHORTEST_TOKEN = 16  # characters: with slowed guessing, this length makes guessing hopeless
 
 Seconds = Annotated[float, Field(gt=0, le=365 * 86_400, allow_inf_nan=False)]
 Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
@@ -63,7 +63,7 @@ def model_server(value: str) -> str:
 
 
 def refuse_unless_address(value: str, example: str, *, key: str, may_ask: bool) -> None:
-    """ValueError for what is no address of a server; `may_ask`: it may go on with `?...`."""
+    """Raises: ValueError, if it is no address of a server; `may_ask`: it may have a query, `?...`."""
     try:
         url = urlsplit(value)
         is_server = url.scheme in ("http", "https") and url.hostname and url.port != 0
@@ -98,7 +98,7 @@ def read_private(key: str, file: Path) -> str:
 
 
 def _is_kept_for_us(file: Path) -> bool:
-    """Whether a container or systemd put it there: modes are theirs in their folders."""
+    """Whether a container or systemd put the file there: those choose the modes in their folders."""
     folders = [Path("/run/secrets"), Path("/run/credentials")]
     if given := os.environ.get("CREDENTIALS_DIRECTORY"):
         folders.append(Path(given))
@@ -106,12 +106,12 @@ def _is_kept_for_us(file: Path) -> bool:
 
 
 def may_be_a_key(text: str) -> bool:
-    """What can stand in a header; a line break in it would be a header of its own."""
+    """Whether it can stand in a header: a line break in it would begin another header."""
     return re.fullmatch(r"[!-~]+", text) is not None
 
 
 def may_be_a_token(text: str) -> bool:
-    """Long enough that nobody guesses it."""
+    """Whether it is too long to be guessed, and can stand in a header."""
     return may_be_a_key(text) and len(text) >= SHORTEST_TOKEN
 
 

@@ -2,7 +2,7 @@
 
 A browser carries requests of foreign pages to addresses that only its user can reach.  So a door on loopback
 answers to loopback's names alone (a foreign name that leads here is DNS rebinding), and no door answers a
-request that says it was sent by another site.
+request whose headers say that another site sent it.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 
 from captiond.records import Role
 
-# These tell nothing of anybody's pictures: the page that shows them asks for each with the token typed into
+# These paths tell nothing about pictures: the page that shows pictures fetches each with the token typed into
 # it, and so does the page that describes the API.
 OPEN_PATHS = ("/page", "/docs", "/openapi.json", "/worker.js")
 
@@ -32,13 +32,13 @@ class Refusal:
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """Whoever asks, as far as that is known."""
+    """The client, as far as it is known."""
 
-    name: str | None  # None: the one token for everybody, or nobody is asked for one
+    name: str | None  # None: the client has the one shared token, or no token is needed
     role: Role
 
     def may(self, method: str, path: str) -> bool:
-        """Whether somebody in this role may ask that."""
+        """Whether this role may make that request."""
         if self.role == "edit" or path in _FOR_ALL:
             return True
         if self.role == "look":
@@ -53,7 +53,7 @@ _FOR_DROPPING = (("GET", "/api/inbox"), ("POST", "/infer"))
 
 
 class Bearer(Protocol):
-    """Somebody with a token of their own."""
+    """A person with a token of their own."""
 
     @property
     def name(self) -> str: ...
@@ -68,7 +68,7 @@ class Bearer(Protocol):
 @dataclass(frozen=True, slots=True)
 class Access:
     host: str  # that the door listens on
-    token: str | None  # everybody's
+    token: str | None  # the one shared by all
     people: Sequence[Bearer] = ()
     public: str | None = None  # the host, with its port, by which a proxy shows the door
 
@@ -79,7 +79,7 @@ class Access:
     def refuse(self, headers: Mapping[str, str], *, is_for_page: bool = False) -> Refusal | None:
         """Why a request is refused, whatever it asks for; None if it is not.
 
-        `is_for_page`: for what is the same for everybody.  Links of other sites may lead there.
+        `is_for_page`: it asks for a file that is the same for all.  Links of other sites may lead there.
         """
         host = headers.get("host", "")
         name = _name(host)
@@ -101,7 +101,7 @@ class Access:
         return not host or sent_by is None or sent_by not in (host, self.public or host)
 
     def known(self, headers: Mapping[str, str]) -> Known | None:
-        """Who asks, by the token; None for a stranger."""
+        """The client, by its token; None for a stranger."""
         if not self.wants_token:
             return ANYBODY
         scheme, _, given = headers.get("authorization", "").partition(" ")
@@ -110,7 +110,7 @@ class Access:
         bearers = [(one.token, Known(one.name, one.role)) for one in self.people]
         if self.token is not None:
             bearers.append((self.token, ANYBODY))
-        # Each is compared, so that the time tells nothing of where in the list one is alike.
+        # All tokens are compared, so that the time does not tell where in the list one matches.
         found = [who for token, who in bearers if hmac.compare_digest(given.strip().encode(), token.encode())]
         return found[0] if found else None
 
@@ -130,7 +130,7 @@ def is_loopback(host: str) -> bool:
 
 
 def _name(host: str) -> str | None:
-    """A Host header without its port; empty where there is none, None if it is malformed."""
+    """A Host header without its port; empty if there is none, None if it is malformed."""
     found = _HOST.fullmatch(host)
     return (found["name"] or found["address"] or "").lower() if found is not None else None
 

@@ -1,4 +1,4 @@
-"""The routes, and what each verdict is in HTTP.
+"""The routes for programs, and the HTTP status of each verdict.
 
 Swagger UI comes from the files of fastapi-offline: FastAPI's own page would fetch it from elsewhere.
 """
@@ -38,7 +38,7 @@ _DOCS = """<!doctype html>
 <body><div id="swagger-ui"></div>
 <script src="docs/files/swagger-ui-bundle.js"></script><script src="docs/start.js"></script></body></html>
 """
-# A file of its own, so that the policy need not allow scripts inside a page.
+# A file of its own, so that the content security policy need not allow scripts inside a page.
 _START = 'SwaggerUIBundle({url: "openapi.json", dom_id: "#swagger-ui", validatorUrl: null});\n'
 
 
@@ -63,7 +63,7 @@ def application(
     servers = [{"url": root_path}] if root_path else None
     app = FastAPI(title="captiond", version=__version__, docs_url=None, redoc_url=None, servers=servers)
     asking, health = Lane(ASKING_TOGETHER), Lane(HEALTH_TOGETHER)
-    # The guard has checked the token by now; this tells the page to ask for one.
+    # The guard has already checked the token; this tells Swagger's page to ask for one.
     token = [Depends(HTTPBearer(auto_error=False))] if wants_token else []
 
     @app.post("/infer", dependencies=token, responses=_INFER_RESPONSES, response_model_exclude_defaults=True)
@@ -106,7 +106,7 @@ def application(
 
 
 async def _what_is_wrong(_: Request, error: Exception) -> JSONResponse:
-    """In words, without what was sent: FastAPI repeats it, and fails if it is NaN or half a surrogate."""
+    """The faults in words, without the input: FastAPI repeats it, and fails on NaN or half a surrogate."""
     assert isinstance(error, RequestValidationError)
     told = [f"{'.'.join(map(str, one['loc'][1:])) or one['loc'][0]}: {one['msg']}" for one in error.errors()]
     detail = "; ".join(told[:MOST_FAULTS]).encode(errors="replace").decode()
@@ -114,7 +114,7 @@ async def _what_is_wrong(_: Request, error: Exception) -> JSONResponse:
 
 
 async def _our_fault(_: Request, error: Exception) -> JSONResponse:
-    """The server logs the error when this has been sent."""
+    """The answer to a bug of ours; the server logs the error when this has been sent."""
     return JSONResponse({"detail": "this is a fault of captiond itself; its log says more"}, 500)
 
 

@@ -1,7 +1,7 @@
 """How much may come in at once and how long it may take: the limits, and the count of all uploads.
 
-Every limit is on what a client makes the daemon hold: a connection, bytes in memory and in temporary files,
-a thread.  All of it lives on the event loop of the door, so nothing here needs a lock.
+Each limit is on what a client makes the daemon hold: a connection, bytes in memory and in temporary files, a
+thread.  Only the door's event loop uses this, so nothing here needs a lock.
 """
 
 from __future__ import annotations
@@ -15,29 +15,29 @@ from starlette.exceptions import HTTPException
 
 MOST_CONNECTIONS = 512
 LEAST_CONNECTIONS = 16
-SHARE_OF_DESCRIPTORS = 4  # one in four is the door's: the inbox, the model and the history have the rest
+SHARE_OF_DESCRIPTORS = 4  # the door gets one in four; the inbox, the model and the history have the rest
 RETRY_AFTER_SECONDS = 10
-FORM_BYTES = 64 * 1024  # what a form may weigh beside the file in it, and any other body
+FORM_BYTES = 64 * 1024  # the most for a form besides its file, and for any other body
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """How long a client is waited for, and how much all may send.  A slow line is served, silence is not."""
+    """How long the door waits for a client, and how much all may send: slow lines are served, silence not."""
 
     head_seconds: float = 10.0  # from the connection, or from the last answer, to the end of the headers
-    body_seconds: float = 30.0  # in which nothing comes; and for the whole body, beside the next line
+    body_seconds: float = 30.0  # of silence; and for the whole body, with the time that the next line allows
     body_bytes_per_second: int = 10_000
-    answer_seconds: float = 60.0  # in which the client takes nothing of an answer, or sends on after it
-    uploads_bytes: int = 256_000_000  # of all together; at least two of the largest allowed
+    answer_seconds: float = 60.0  # while the client takes nothing of an answer, or sends on after it
+    uploads_bytes: int = 256_000_000  # for all uploads together; the door allows at least two of the largest
 
     def left(self, received: int, waited_seconds: float) -> float:
-        """How long the next piece of a body may take, by what came and how long it was waited for."""
+        """How long the next piece of a body may take, after `received` bytes and `waited_seconds`."""
         whole = self.body_seconds + received / self.body_bytes_per_second
         return max(0.0, min(self.body_seconds, whole - waited_seconds))
 
 
 def most_connections() -> int:
-    """Well below what the process may open, since a full door must not keep the inbox from its files."""
+    """Well below the process's limit of open files: a full door must not keep the inbox from its files."""
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft == resource.RLIM_INFINITY:
         return MOST_CONNECTIONS
@@ -45,7 +45,7 @@ def most_connections() -> int:
 
 
 class Uploads:
-    """All uploads that are held at present, whether they come in still or wait for the model."""
+    """All uploads that are held at present, whether they still come in or wait for the model."""
 
     def __init__(self, *, most_bytes: int, most: int) -> None:
         self._left_bytes = most_bytes
@@ -53,7 +53,7 @@ class Uploads:
 
     @contextmanager
     def one(self) -> Iterator[Upload]:
-        """Room for one, for as long as this lasts.  Raises HTTPException 503 where there is none."""
+        """Hold room for one upload while this lasts.  Raises: HTTPException 503, if there is none."""
         if self._left < 1:
             raise _full()
         self._left -= 1
@@ -71,14 +71,14 @@ class Uploads:
 
 
 class Upload:
-    """What one request holds of the room for all."""
+    """The part of the room for all uploads that one request holds."""
 
     def __init__(self, uploads: Uploads) -> None:
         self._uploads = uploads
         self.bytes = 0
 
     def grow_to(self, bytes: int) -> None:
-        """Raises HTTPException 503 where so much does not fit beside the others."""
+        """Hold so many bytes.  Raises: HTTPException 503, if they do not fit beside the other uploads."""
         if bytes > self.bytes:
             self._uploads.take(bytes - self.bytes)
             self.bytes = bytes

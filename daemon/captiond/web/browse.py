@@ -1,8 +1,8 @@
-"""The page at `/` and the API that it lives on: what was captioned, what failed and why, and correcting it.
+"""The page at `/` and the API that it uses: what was captioned, what failed and why, and correcting it.
 
-The page is a few files that are the same for everybody; what it shows it fetches, with the token where one is
-asked for.  Whatever changes something must be sent as JSON: no form of another site can do that, and a script
-of another site has to ask first, which is refused (see `access`).
+The page is a few files that are the same for all clients; it fetches what it shows, with the token if one is
+needed.  A request that changes something must be sent as JSON: no form of another site can do that, and a
+script of another site has to ask first, which is refused (see `access`).
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ from captiond.web.shapes import (
 from captiond.web.verdicts import verdicts
 
 LOOKING_TOGETHER = 16
-SHOWING_TOGETHER = 8  # thumbnails; most are decoded just now
+SHOWING_TOGETHER = 8  # thumbnails at once; most must be decoded first
 ACTING_TOGETHER = 4
 
 Id = Annotated[int, Path(ge=1, le=LARGEST_ID, description="Of a line of the history")]
@@ -50,7 +50,7 @@ Sides = Annotated[Side, Query(description="Pixels of its long side, at most")]
 
 
 class Shown(Protocol):
-    """A thumbnail."""
+    """A thumbnail, as the route needs it."""
 
     @property
     def etag(self) -> str: ...
@@ -100,7 +100,7 @@ async def _name(request: Request) -> str | None:
     return known.name
 
 
-Name = Annotated[str | None, Depends(_name)]  # of whoever asks, if they have a token of their own
+Name = Annotated[str | None, Depends(_name)]  # the client's, if it has a token of its own
 
 
 def page_files() -> StaticFiles:

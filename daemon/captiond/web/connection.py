@@ -1,10 +1,10 @@
 """One connection: uvicorn's, with an end to waiting for the client.
 
 uvicorn waits for ever for the head of a request, for a client that takes no more of its answer, and for one
-that sends on after it; and it answers 503 to everybody once silent connections are as many as its limit.
-Here each of these has its time (see `Limits`), and where the door is full, the connection that has said
-nothing for the longest makes room.  How long a body may take the guard decides, which knows whether the
-client or the daemon is slow.
+that sends on after it; and it answers 503 to all clients once silent connections reach its limit.  Here each
+of these has its time (see `Limits`), and if the door is full, the connection that has been silent for the
+longest is closed.  The guard decides how long a body may take: it knows whether the client or the daemon is
+slow.
 """
 
 from __future__ import annotations
@@ -24,16 +24,16 @@ from captiond.web.arrival import RETRY_AFTER_SECONDS, Limits
 WAITING_CONNECTIONS = 1024
 TOLD_EVERY_SECONDS = 60.0
 
-# awaiting: nothing is being answered, and the head of the next request is not here; answering: the
-# application has it; overrun: it was answered before its body had come; closing: the last bytes are leaving.
+# awaiting: no request is being answered, and the head of the next has not come; answering: the application
+# has it; overrun: it was answered before its body had come; closing: the last bytes are leaving.
 _Phase = Literal["awaiting", "answering", "overrun", "closing"]
 
 
 class Configuration(uvicorn.Config):
-    """Of the server, with what each connection needs to know besides."""
+    """The server's configuration, with what each connection needs besides."""
 
     def __init__(self, app: Any, *, limits: Limits, most_connections: int, **more: Any) -> None:
-        # Accepted are at most so many between two looks at the limit.
+        # asyncio accepts at most `backlog` connections between two checks of the limit.
         backlog = max(1, most_connections // 4)
         super().__init__(app, http=Connection, ws="none", loop="asyncio", backlog=backlog, **more)
         self.limits = limits
@@ -42,7 +42,7 @@ class Configuration(uvicorn.Config):
 
 class Server(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """As many may wait in the kernel as it allows, though few of them are accepted at once."""
+        """Let as many connections wait in the kernel as it allows, though few are accepted at once."""
         await super().startup(sockets)
         for one in sockets or ():
             one.listen(WAITING_CONNECTIONS)
@@ -64,7 +64,7 @@ class Connection(H11Protocol):
         self._ends: asyncio.TimerHandle | None = None
         self._ends_unread: asyncio.TimerHandle | None = None
 
-    # What asyncio tells.
+    # Called by asyncio.
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -90,7 +90,7 @@ class Connection(H11Protocol):
         if self._ends_unread is not None:
             self._ends_unread.cancel()
 
-    # What uvicorn asks for.
+    # Called by uvicorn.
 
     def on_response_complete(self) -> None:
         super().on_response_complete()
@@ -105,16 +105,16 @@ class Connection(H11Protocol):
         self._look()
 
     def send_400_response(self, msg: str) -> None:
-        """As far as an answer can still be given: it may have been, or may be half given."""
+        """Send it only if no answer was sent or begun; otherwise abort."""
         if self.conn.our_state in (h11.IDLE, h11.SEND_RESPONSE):
             super().send_400_response(msg)
         else:
             self.transport.abort()
 
-    # How long it may take.
+    # Timeouts.
 
     def _look(self) -> None:
-        """Begin to count anew where what is waited for is something else now."""
+        """Start a new timeout if the connection is in another phase now."""
         phase = self._now()
         if phase == self._phase:
             return
@@ -140,7 +140,7 @@ class Connection(H11Protocol):
         if has_begun:
             self._say(408, "the head of the request took too long")
         else:
-            self.transport.close()  # a browser opens connections ahead and takes an answer for an answer
+            self.transport.close()  # no 408: browsers open connections ahead, and take it for an answer
         self._look()
 
     def _make_room(self) -> None:
@@ -151,12 +151,12 @@ class Connection(H11Protocol):
         if silent:
             oldest = min(silent, key=lambda one: one._since)
             oldest.transport.abort()
-            self.connections.discard(oldest)  # not a moment later: others may come before it is closed
+            self.connections.discard(oldest)  # at once: others may come before it is closed
         else:
             self._say(503, "there are too many connections")
 
     def _say(self, status: int, reason: str) -> None:
-        """Without the application, to a client that has not asked yet."""
+        """Answer without the application, to a client that has not asked yet."""
         body = f'{{"detail":"{reason}"}}'.encode()
         headers = [
             ("Content-Type", "application/json"),
@@ -171,9 +171,9 @@ class Connection(H11Protocol):
 
 
 def quietly(tell: Callable[[str], None]) -> Callable[[asyncio.AbstractEventLoop, dict[str, Any]], None]:
-    """A handler for what the event loop meets: that it cannot accept is told once in a while.
+    """A handler for the event loop's errors, which tells failures to accept only once in a while.
 
-    asyncio tells it for each place in the backlog, every second, with a traceback.
+    asyncio itself logs them for each place in the backlog, every second, with a traceback.
     """
     last_told = float("-inf")
 

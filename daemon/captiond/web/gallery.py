@@ -1,9 +1,9 @@
 """What became of the pictures, to look through and to correct: history, folders and delivery, joined.
 
-No path ever comes from outside: a picture is asked for by its line in the history, and opened beneath done/
-or failed/ without following links.  A line counts only while the record beside that file tells of the very
-same original; else the picture has been taken away, and the line is all that is left of it.  The record is
-right where the two differ, and the history is corrected.  Whoever asks never reaches the gate or the model.
+No path ever comes from outside: a client asks for a picture by its line in the history, and it is opened
+beneath done/ or failed/ without following links.  A line counts only while the record beside that file names
+the very same original; otherwise the picture has been taken away, and only the line is left of it.  If the
+two differ, the record is right and the history is corrected.  No client reaches the gate or the model here.
 """
 
 from __future__ import annotations
@@ -43,18 +43,18 @@ LARGEST_RECORD_BYTES = 1 << 20
 
 @dataclass(frozen=True, slots=True)
 class Exhibit:
-    """One picture as people see it; every name fit to be shown."""
+    """One picture as the page shows it; every name is safe to show."""
 
     id: int
     folder: str  # done | failed
     path: str  # beneath that folder
-    is_there: bool | None  # False: taken away, or put back into the inbox; None: nobody can look just now
+    is_there: bool | None  # False: taken away, or put back into the inbox; None: the folder cannot be read
     at: datetime
     caption: str | None
     fields: Mapping[str, str | list[str]]  # the other texts
     needs_look: bool
     edited_at: datetime | None
-    model_caption: str | None  # where a person changed it
+    model_caption: str | None  # if a person changed it
     model: str | None
     written: tuple[Written, ...]  # what became of each place in the image
     format: str | None
@@ -64,17 +64,17 @@ class Exhibit:
     message: str | None
     advice: str | None
     attempts: int | None
-    library: str | None = None  # in which it was described, or failed, and lies
+    library: str | None = None  # the library in which it lies, if it does
 
 
 @dataclass(frozen=True, slots=True)
 class Thumbnail:
     etag: str
-    jpeg: bytes | None  # None: whoever asked has it already
+    jpeg: bytes | None  # None: the client has it already
 
 
 class Gallery:
-    """Safe to call from many threads; each question raises NotThere for what is not there."""
+    """Safe to call from many threads.  Its methods raise NotThere if the picture is not there."""
 
     def __init__(
         self,
@@ -91,7 +91,7 @@ class Gallery:
         libraries: Collection[str] = (),
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
-        """`lists`: where what is to be described again waits; `tell`: hears of each change of texts."""
+        """`lists`: the pictures to describe again; `tell`: is told of each change of texts."""
         self._history = history
         self._delivery = delivery
         self._thumbnails = thumbnails
@@ -105,7 +105,7 @@ class Gallery:
         self._failures = datetime.min.replace(tzinfo=UTC), 0  # when they were counted, and how many
 
     def status(self) -> dict[str, Any]:
-        """As `captiond status --json`, with what the history knows, and where pictures are to be dropped."""
+        """Like `captiond status --json`, with the history's counts, and the path of the inbox."""
         try:
             totals: dict[str, int] | None = self._history.counts()
         except Surroundings:
@@ -114,7 +114,7 @@ class Gallery:
         return {**asdict(self._status()), **told}
 
     def _failed_now(self) -> int:
-        """How many pictures lie in failed/; every page that is open asks every other second."""
+        """How many pictures lie in failed/; counted seldom, since each open page asks every two seconds."""
         counted_at, count = self._failures
         if self._now() - counted_at > COUNTED_EVERY:
             count = len(failures(self._folders["failed"]))
@@ -122,7 +122,7 @@ class Gallery:
         return count
 
     def page(self, wanted: Wanted, limit: int) -> list[Exhibit]:
-        """Newest first."""
+        """The wanted pictures, newest first."""
         return [self._exhibit(entry) for entry in self._history.find(wanted, limit)]
 
     def ids(self, wanted: Wanted, limit: int) -> list[int]:
@@ -130,15 +130,15 @@ class Gallery:
         return self._history.ids(wanted, limit)
 
     def those(self, ids: Sequence[int]) -> list[Exhibit]:
-        """In the order asked for; what there is of them."""
+        """The pictures with these numbers, in that order, without those that are gone."""
         return [self._exhibit(entry) for entry in self._history.those(ids)]
 
     def choices(self) -> dict[str, list[str]]:
-        """What pictures can be told apart by."""
+        """The values that pictures can be filtered by."""
         return {name: list(map(shown, found)) for name, found in self._history.choices().items()}
 
     def closely(self, id: int) -> tuple[Exhibit, dict[str, Any] | None]:
-        """One picture, and the record beside it as its JSON tells it; None if that cannot be had."""
+        """One picture, and the record beside it as JSON; None if that cannot be read."""
         entry = self._entry(id)
         exhibit = self._exhibit(entry)
         record = self._record(entry) if exhibit.is_there else None
@@ -146,7 +146,7 @@ class Gallery:
         return exhibit, told
 
     def thumbnail(self, id: int, side: int, known_etag: str | None) -> Thumbnail:
-        """Rejected if the picture cannot be decoded."""
+        """Raises: Rejected, if the picture cannot be decoded."""
         entry = self._entry(id)
         self._must_be_in(entry.folder, entry)
         with self._root(entry.folder) as root, _file(root, entry.delivered) as file:
@@ -159,9 +159,9 @@ class Gallery:
             return Thumbnail(etag, jpeg)
 
     def revise(self, id: int, changes: Changes, was: Changes, by: str | None = None) -> Exhibit:
-        """A person's texts in the place of some; `was`: what they must have said until now; `by`: a name.
+        """Put a person's texts in the place of some; `was`: what they must have said before; `by`: a name.
 
-        Raises Unfit.
+        Raises: Unfit, if a text cannot stand.
         """
         entry = self._entry(id)
         self._must_be_in("done", entry)
@@ -178,7 +178,7 @@ class Gallery:
         return self._exhibit(entry)
 
     def accept(self, id: int, by: str | None = None) -> Exhibit:
-        """The texts need no look any more: somebody, of that name, has looked."""
+        """Note that a person, named `by`, has looked at the texts: they need no look any more."""
         entry, at = self._entry(id), self._now()
         self._must_be_in("done", entry)
         self._delivery.rewrite(entry.delivered, lambda record: accepted(record, at, by), at)
@@ -186,7 +186,7 @@ class Gallery:
         return self._exhibit(entry)
 
     def undo(self, id: int) -> Exhibit:
-        """The former texts again; TryLater if there are none."""
+        """Put the former texts back.  Raises: TryLater, if there are none."""
         entry = self._entry(id)
         self._must_be_in("done", entry)
         delivered, _ = self._delivery.rewrite(entry.delivered, undone, self._now())
@@ -195,7 +195,7 @@ class Gallery:
         return self._exhibit(entry)
 
     def redo(self, id: int, prompt: str | None) -> str:
-        """Have a picture described again, a person's words too, behind new ones; the id of the list."""
+        """Have a picture described again, over a person's words too, behind new pictures; the list's id."""
         entry = self._entry(id)
         self._must_be_in("done", entry)
         if self._lists is None or entry.sha256 is None:
@@ -209,13 +209,13 @@ class Gallery:
         self._tell(replace(self._delivery.outcome(delivered), event=event, at=now))
 
     def retry(self, id: int) -> str:
-        """A failed picture goes back into the inbox; its path there."""
+        """Put a failed picture back into the inbox; its path there."""
         entry = self._entry(id)
         self._must_be_in("failed", entry)
         return self._put_back(entry.delivered)
 
     def retry_all(self, ids: Sequence[int] | None = None) -> int:
-        """Everything that lies in failed/ goes back, or what of it has these numbers; how many."""
+        """Put everything in failed/ back, or the pictures with these numbers; how many were put back."""
         entries = self._history.those(ids) if ids is not None else None
         if entries is None:
             paths = failures(self._folders["failed"])
@@ -227,7 +227,7 @@ class Gallery:
                 self._put_back(path)
                 returned += 1
             except NotThere:
-                continue  # somebody was faster, or only the reason is left of it
+                continue  # it was put back meanwhile, or only its reason is left
         return returned
 
     def _put_back(self, path: str) -> str:
@@ -280,12 +280,12 @@ class Gallery:
         )
 
     def _library_of(self, entry: Entry) -> str | None:
-        """The history calls what lies in a library by the library's name and the path there."""
+        """The library of an entry: in the history, such a path begins with the library's name."""
         first = entry.delivered.partition("/")[0]
         return first if first in self._libraries else None
 
     def _corrected(self, entry: Entry, told: sidecar.Record) -> Entry:
-        """The line of the history, as the record says."""
+        """The line of the history, corrected by the record."""
         caption, is_edited = told.caption, told.edited is not None
         if caption is None or (caption == entry.caption and is_edited == (entry.edited_at is not None)):
             return entry
@@ -294,7 +294,7 @@ class Gallery:
         return self._history.restore(entry.id, caption, told.model) or entry
 
     def _record(self, entry: Entry) -> sidecar.Record | None:
-        """What lies beside the picture, if both are there and tell of the one in the history."""
+        """The record beside the picture, if both are there and are those of the history's line."""
         suffix = sidecar.SUFFIXES[entry.folder]
         with self._root(entry.folder) as root:
             try:
@@ -324,7 +324,7 @@ def _warn(notice: Notice) -> None:
 
 @contextmanager
 def _file(root: int, path: str) -> Iterator[int]:
-    """A regular file beneath `root`; NotThere if there is none."""
+    """A regular file beneath `root`.  Raises: NotThere, if there is none."""
     with known(path):
         file = open_file(root, path)
     try:

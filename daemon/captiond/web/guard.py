@@ -1,7 +1,7 @@
-"""What stands before the application: strangers, too large uploads and too slow ones get no further.
+"""Stands before the application: it stops strangers, and uploads that are too large or too slow.
 
 A body is counted and timed while it comes in, since a client need not say beforehand how long it is.  Only
-uploads may be large, and all of them together have one budget; what else has a body is a few words of JSON.
+uploads may be large, and all of them share one budget; any other body is a few words of JSON.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class Guard:
         limits: Limits,
         prefix: str = "",
     ) -> None:
-        """`prefix`: the path under which a proxy shows the door, whether it takes it off or not."""
+        """`prefix`: the path under which a proxy shows the door, whether or not the proxy strips it."""
         self._app = app
         self._prefix = prefix
         self._access = access
@@ -74,7 +74,7 @@ class Guard:
             return
         known = self._access.known(headers)
         scope["state"] = {**scope.get("state", {}), "known": known}
-        # Without the token /healthz tells whether, and not why.
+        # Without the token, /healthz tells whether the daemon is well, but not why.
         if known is None and not is_open(scope["path"]) and scope["path"] != "/healthz":
             if "authorization" in headers:
                 await asyncio.sleep(WRONG_TOKEN_SECONDS)
@@ -88,7 +88,7 @@ class Guard:
         try:
             await self._let_in(scope, receive, answered)
         except HTTPException as refusal:  # before the application has begun
-            if "expect" not in headers:  # else the client waits for leave to send the body
+            if "expect" not in headers:  # with it, the client waits for leave to send the body
                 await _let_end(receive)
             told = {"Connection": "close", **(refusal.headers or {})}
             await _say(refusal.status_code, refusal.detail, told)(scope, receive, answered)
@@ -105,7 +105,10 @@ class Guard:
 
 
 class _Body:
-    """What comes in of one request; raises HTTPException where it is too large, too slow or too much."""
+    """The body of one request while it comes in.
+
+    Raises: HTTPException, if it is too large or too slow, or uploads together are too much.
+    """
 
     def __init__(
         self, receive: Receive, limits: Limits, most: int, name: str, upload: Upload | None = None
@@ -125,7 +128,7 @@ class _Body:
 
     async def _next(self) -> Message:
         if self._is_whole:
-            return await self._receive()  # whether the client is still there
+            return await self._receive()  # tells whether the client is still there
         message = await self._arrival()
         self._is_whole = not message.get("more_body", False)
         self._received += len(message.get("body", b""))
@@ -137,7 +140,7 @@ class _Body:
         return message
 
     async def _arrival(self) -> Message:
-        """Only the time in which the client is waited for counts: the application may be slow by itself."""
+        """Only the time that the client takes counts: the application may be slow by itself."""
         clock = asyncio.get_running_loop().time
         began = clock()
         try:
@@ -158,23 +161,23 @@ class _Body:
 
 
 async def _let_end(receive: Receive) -> None:
-    """Throw away what still comes: most clients look at an answer only when they have sent everything."""
+    """Discard the rest of the body: most clients read an answer only when they have sent everything."""
     left = THROWN_AWAY_BYTES
     try:
         async with asyncio.timeout(THROWN_AWAY_SECONDS):
             while left > 0:
-                # Who waits for the answer to go on, or has gone to sleep, is told at once.
+                # A client that waits for the answer before it sends more, or stalls, is answered soon.
                 async with asyncio.timeout(STALLED_SECONDS):
                     message = await receive()
                 left -= len(message.get("body", b""))
                 if not message.get("more_body", False):
                     return
     except TimeoutError:
-        pass  # it is cut off, and learns no reason
+        pass  # if it goes on sending, it is cut off and may not learn the reason
 
 
 def _beneath(prefix: str, scope: Scope) -> Scope:
-    """The request as the application knows it."""
+    """The request without the proxy's prefix, as the application knows it."""
     path: str = scope["path"]
     if not prefix or not path.startswith(f"{prefix}/"):
         return scope
@@ -191,7 +194,7 @@ def _declared(headers: Headers) -> int:
 
 
 def _too_many(headers: Headers) -> Refusal | None:
-    """The parser bounds a head while it is incomplete; one that comes in a single piece it takes as it is."""
+    """A refusal if the head is too large: the parser does not bound one that comes in a single piece."""
     size = sum(len(name) + len(value) for name, value in headers.raw)
     if size > HEADERS_BYTES or len(headers) > MOST_HEADERS:
         return Refusal(431, "the headers are too large")
@@ -203,7 +206,7 @@ def _is_upload(method: str, path: str) -> bool:
 
 
 def _may_be_two(headers: Headers) -> bool:
-    """Whether a proxy before us could see another end of this request than we do: request smuggling."""
+    """Whether a proxy before us could see this request end elsewhere than we do: request smuggling."""
     return "transfer-encoding" in headers and "content-length" in headers
 
 

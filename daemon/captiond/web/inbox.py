@@ -1,7 +1,7 @@
-"""The inbox on the page: what lies in it and why, and files that are put into it.
+"""The inbox on the page: which files lie in it and why, and files that are put into it.
 
-A file comes as the body of a PUT whose path says its name.  It is written aside by `delivery.intake` while it
-comes in, and appears in the inbox whole.  Nothing there is ever replaced or removed.
+A file comes as the body of a PUT whose path says its name.  `delivery.intake` writes it aside while it comes
+in, and it appears in the inbox whole.  Nothing there is ever replaced or removed.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from captiond.web.verdicts import verdicts
 
 MOST_LISTED = 500
 PIECE_BYTES = 1 << 18
-LATEST_SECONDS = 32_503_680_000  # the year 3000: no file system minds
+LATEST_SECONDS = 32_503_680_000  # the year 3000, which every file system can store
 WRITING_TOGETHER = 4
 
-# Where a file of the inbox stands, of how many so many are told, and the sentence about it.
+# Given a greatest number: files of the inbox, each with its path, where it stands, and a sentence about it.
 Listing = Callable[[int], Sequence[tuple[str, Standing, str]]]
 
 
@@ -55,7 +55,7 @@ class Taken(BaseModel):
 
 
 async def _is_a_file(request: Request) -> None:
-    """No form of another site can send this, and a script has to ask first, which is refused."""
+    """Require a type that no form of another site can send; a script has to ask first, which is refused."""
     if request.headers.get("content-type", "").strip().lower() != "application/octet-stream":
         raise HTTPException(415, "send it as Content-Type: application/octet-stream")
 
@@ -66,7 +66,7 @@ def routes(
     max_file_bytes: Callable[[], int],
     unserved: Callable[[], Sequence[Unserved]] = tuple,
 ) -> APIRouter:
-    """Beneath `/api/inbox`."""
+    """The routes beneath `/api/inbox`."""
     api = APIRouter(prefix="/api/inbox", tags=["inbox"])
     looking, writing = Lane(2), Lane(WRITING_TOGETHER)
 

@@ -18,7 +18,7 @@ from captiond.web.verdicts import verdicts
 
 MOST_DAYS = 366
 LINES_AT_ONCE = 200
-FARTHEST_MINUTES = 24 * 60  # of a clock from UTC
+FARTHEST_MINUTES = 24 * 60  # that a clock may be away from UTC
 
 
 class Setting(BaseModel):
@@ -63,7 +63,7 @@ class Counted(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class Sources:
-    """Who knows it."""
+    """The functions that know the settings, the log and the numbers."""
 
     settings: Callable[[], tuple[str | None, Sequence[object]]]  # the file, and each key
     lines: Kept
@@ -71,7 +71,7 @@ class Sources:
 
 
 def routes(sources: Sources) -> APIRouter:
-    """Beneath `/api`."""
+    """These routes beneath `/api`."""
     api = APIRouter(prefix="/api", tags=["daemon"])
     looking = Lane(2)
 
@@ -105,7 +105,7 @@ def routes(sources: Sources) -> APIRouter:
 
 
 def _line(text: str) -> dict[str, Any]:
-    """A line that was too long to be kept whole is no JSON any more."""
+    """A log line as an object; one that was too long to be kept whole is no JSON any more."""
     try:
         line: dict[str, Any] = json.loads(text)
     except ValueError:

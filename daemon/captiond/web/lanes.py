@@ -1,7 +1,7 @@
 """Threads for each kind of question, so that no kind is held up by another that takes long.
 
-The server's event loop only moves bytes.  Forty slow captions wait on threads of their own, and whoever asks
-after the daemon's health meanwhile finds another thread free.
+The server's event loop only moves bytes.  Forty slow captions wait on threads of their own, and a question
+about the daemon's health meanwhile finds another thread free.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ Answer = TypeVar("Answer")
 
 
 class Lane:
-    """So many at once; who comes then waits for the first that is done."""
+    """Runs so many questions at once; a further one waits for the first that is done."""
 
     def __init__(self, threads: int) -> None:
         self._limiter = CapacityLimiter(threads)

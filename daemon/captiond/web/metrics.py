@@ -48,17 +48,17 @@ class Metrics:
             registry=self._registry,
         )
         for stage in ("queued", "decode", "caption", "publish"):
-            self._stages.labels(stage)  # so that each is there from the start
+            self._stages.labels(stage)  # so that each stage is exported from the start
 
     def observe(self, outcome: Outcome) -> None:
-        """Neither raises nor waits."""
+        """Count the outcome; neither raises nor waits."""
         timings = outcome.timings
         if timings is not None and not outcome.is_recovered and outcome.event is None:
             for stage in ("queued", "decode", "caption", "publish"):
                 self._stages.labels(stage).observe(getattr(timings, stage))
 
     def read(self, measure: Callable[[], Measures]) -> None:
-        """Ask `measure` from here on how things stand, whenever somebody wants to know."""
+        """From now on call `measure` for the present figures at each scrape."""
         self._registry.register(_Standing(measure))
 
     def add_to(self, app: FastAPI, dependencies: Sequence[Any]) -> None:
@@ -72,7 +72,7 @@ class Metrics:
 
 
 def _format(accept: str) -> tuple[Callable[[Any], bytes], str]:
-    """What the library makes of an Accept header; the plain format if it cannot read the header."""
+    """The library's format for an Accept header; the plain one if it cannot read the header."""
     try:
         return choose_encoder(accept)
     except (ValueError, TypeError, LookupError):

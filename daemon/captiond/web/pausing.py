@@ -38,7 +38,7 @@ class Standstill(BaseModel):
 
 
 def routes(resting: Resting, look: Callable[[], Rest | None]) -> APIRouter:
-    """`look`: what holds now, for everybody from here on."""
+    """`look`: looks up what holds now, and makes it known to the whole daemon."""
     api, lane = APIRouter(prefix="/api", tags=["pause"], dependencies=[Depends(is_json)]), Lane(2)
 
     @api.post("/pause", responses=_RESPONSES)

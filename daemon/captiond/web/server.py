@@ -1,4 +1,4 @@
-"""The socket and the thread behind it.  Bound before the model is loaded: a taken port is told at once."""
+"""The socket and the thread behind it.  Bound before the model is loaded: a taken port shows at once."""
 
 from __future__ import annotations
 
@@ -42,9 +42,9 @@ class Door:
         people: Sequence[Bearer] = (),
         root_path: str = "",
     ) -> None:
-        """Bind the address; CannotStart if that cannot be, or where anybody could come in.
+        """Bind the address.  `root_path`: where a proxy shows the door, a path or a whole address.
 
-        `root_path`: where a proxy shows the door, a path or a whole address.
+        Raises: CannotStart, if it cannot be bound, or if a stranger could come in.
         """
         if token is None and not people and not is_loopback(host):
             raise CannotStart(
@@ -71,7 +71,7 @@ class Door:
 
     @property
     def address(self) -> tuple[str, int]:
-        """Where it listens; the port is the true one, also where any was asked for."""
+        """Where it listens; the port is the true one, also if the settings asked for any (0)."""
         host, port = self._socket.getsockname()[:2]
         return host, port
 
@@ -89,8 +89,8 @@ class Door:
     ) -> Iterator[None]:
         """Answer on a thread of its own while this lasts.
 
-        `unwell`: why nobody should rely on the daemon; `measure`: how things stand;
-        `more`: routes beside those of the gallery.
+        `unwell`: why the daemon is not well, if so; `measure`: the present figures; `more`: routes beside
+        those of the gallery.
         """
         self.metrics.read(measure)
         app = application(
@@ -103,7 +103,7 @@ class Door:
             wants_token=self._access.wants_token,
             root_path=self._prefix,
         )
-        # As uvicorn's: its warnings are about what a client did wrong.
+        # Like uvicorn's log level: warnings are about what a client did wrong.
         logging.getLogger("python_multipart").setLevel(logging.ERROR)
         server = Server(self._configuration(app))
         thread = threading.Thread(target=self._serve, args=(server,), name="door", daemon=True)
@@ -125,7 +125,7 @@ class Door:
             uploads=Uploads(
                 # Two of the largest: one may come in while the other is captioned.
                 most_bytes=max(self._limits.uploads_bytes, 2 * (self._max_upload_bytes + FORM_BYTES)),
-                most=most // 2,  # the other half is for looking, and for asking how it fares
+                most=most // 2,  # the other half is for the page, and for status and health
             ),
             limits=self._limits,
             prefix=self._prefix,

@@ -1,6 +1,6 @@
 """Small upright JPEGs of whatever `pictures` can decode, made when they are asked for and kept for a while.
 
-Files come opened; nothing is written, and what is kept is bounded.
+Callers read the files; nothing is written, and the cache is bounded.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from captiond.support.cores import cores
 SIDE_PIXELS = 320
 QUALITY = 82
 KEPT_BYTES = 32 * 1024 * 1024
-# Pictures that wait for their captions are decoded meanwhile; they come first.
+# Half of the cores: pictures that wait for their captions are decoded meanwhile, and come first.
 DECODING_TOGETHER = max(1, cores() // 2)
 
 
@@ -34,9 +34,9 @@ class Thumbnails:
         self._kept_bytes = 0
 
     def of(self, fingerprint: Fingerprint, read: Callable[[], bytes], side: int = SIDE_PIXELS) -> bytes:
-        """The file that has this fingerprint, with `side` pixels on its long side at most.
+        """A JPEG of the file with this fingerprint, with `side` pixels on its long side at most.
 
-        Raises Rejected if it cannot be decoded.
+        Raises: Rejected, if it cannot be decoded.
         """
         key = fingerprint, side
         with self._keeping:

@@ -1,4 +1,4 @@
-"""What each verdict is in HTTP; whatever else is raised is a fault of ours."""
+"""The HTTP status of each verdict; any other exception is a bug of ours."""
 
 from __future__ import annotations
 
