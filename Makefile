@@ -63,7 +63,7 @@ bench: install ## measure everything (an hour; QUICK=1: minutes; IMAGES=FOLDER: 
 		$(BIN)/python benchmarks/$$name.py $(if $(QUICK),--quick) --json build/bench/$$name.json || wrong="$$wrong $$name"; done; \
 		test -z "$$wrong" || { echo "Failed, or missed a target:$$wrong"; exit 1; }
 
-torture: install ## kill, cut, stop and starve the daemon at full size (8 minutes; as root: all of it)
+torture: install ## kill, cut, stop and starve the daemon at full size (most of an hour; as root: all of it)
 	OMP_NUM_THREADS=1 $(BIN)/python tests/torture/run.py
 
 engines: install ## try real servers and every family of models (the former where ENGINES_VLLM and so on name a Python)
