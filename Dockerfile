@@ -8,7 +8,7 @@
 #
 #   docker build -t captiond --build-arg TORCH_INDEX=https://download.pytorch.org/whl/cpu .
 #
-# and for those whose model is on a server, one without PyTorch (half a gigabyte):
+# and for those whose model is on a server, one without PyTorch:
 #
 #   docker build -t captiond --target remote .
 #
@@ -16,9 +16,8 @@
 # docker-compose.yml shows how to run it for good.
 
 FROM python:3.12-slim AS base
-# BuildKit says for which machine it builds; the builder before it does not, and stops in the middle of what follows.
-ARG TARGETARCH
-RUN test -n "$TARGETARCH" || { echo "captiond's image needs BuildKit (Docker 20.10 or later): DOCKER_BUILDKIT=1 docker build ..." >&2; exit 1; }
+# The builder before BuildKit knows no mounts: it stops here, and says that BuildKit is needed, before anything is fetched.
+RUN --mount=type=tmpfs,target=/run/needs-buildkit true
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 \
     PIP_ROOT_USER_ACTION=ignore
 

@@ -15,7 +15,7 @@ and a text that comes out is a fixed point: judged again, it stays the same.  Th
 from __future__ import annotations
 
 from captiond.checking.banned import Banned, WrongPattern
-from captiond.checking.judging import is_only_thoughts, judge
+from captiond.checking.judging import is_only_thoughts, judge, warm_up
 from captiond.checking.records import (
     Dropped,
     Facts,
@@ -53,4 +53,5 @@ __all__ = [
     "parse",
     "schema",
     "taken_apart",
+    "warm_up",
 ]

@@ -23,9 +23,10 @@ from captiond.delivery import retry
 from captiond.errors import Surroundings
 from captiond.formats import raw
 from captiond.history import Entry, Looking, looked_into
-from captiond.inbox import Inbox, root, scan, unserved
+from captiond.inbox import root, scan, unserved
 from captiond.names import shown, utc_text
 from captiond.service import client
+from captiond.service.build import inbox_of
 from captiond.service.resting import resting_of
 from captiond.service.rules import ignore_of
 from captiond.sidecar.companions import Names, pictures_among, pictures_of
@@ -146,7 +147,7 @@ def _in_inbox(settings: Settings, path: str) -> Explanation | None:
     except client.NotRunning:
         refuse_missing(settings, "inbox")
         _refuse_silent(folders.inbox)
-        standing = _unstarted(settings).standing(path, takes_text=bool(settings.output.text_sidecar))
+        standing = inbox_of(settings).standing(path, takes_text=bool(settings.output.text_sidecar))
         return _explained(standing, None)
     try:
         standing = wire.decoded(Standing, answer.get("standing"))
@@ -330,19 +331,6 @@ def _lying(folders: Folders) -> dict[str, int]:
         inner[:] = [name for name in inner if name != delivery_folders.WORK]
         done += sum(name.endswith(sidecar.CAPTION_SUFFIX) for name in names)
     return {"done": done, "failed": len(retry.failures(folders.failed))}
-
-
-def _unstarted(settings: Settings) -> Inbox:
-    watch = settings.watch
-    return Inbox(
-        settings.folders.inbox,
-        settle_seconds=watch.settle_seconds,
-        settle_untold_seconds=watch.settle_untold_seconds,
-        incomplete_after_seconds=watch.incomplete_after_seconds,
-        rescan_seconds=watch.rescan_seconds,
-        poll_interval_seconds=watch.poll_interval_seconds,
-        ignore=ignore_of(settings),
-    )
 
 
 def _refuse_silent(inbox: Path) -> None:

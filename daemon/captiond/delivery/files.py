@@ -137,7 +137,7 @@ def _open_anew(folder: int, name: str) -> int:
 
 def read(folder: int, name: str) -> bytes | None:
     """All of a record or a trace; None if there is none.  Raises: ValueError, if it is larger than any."""
-    return _of_regular(folder, name, _little)
+    return of_regular(folder, name, _little)
 
 
 def _little(file: int) -> bytes:
@@ -173,10 +173,10 @@ def sha256_of(file: int) -> str:
 
 def sha256_at(folder: int, name: str) -> str | None:
     """The checksum of a regular file; None if the name is free or means something else."""
-    return _of_regular(folder, name, sha256_of)
+    return of_regular(folder, name, sha256_of)
 
 
-def _of_regular(folder: int, name: str, look: Callable[[int], Seen]) -> Seen | None:
+def of_regular(folder: int, name: str, look: Callable[[int], Seen]) -> Seen | None:
     """What `look` makes of the opened file; None if the name is free or means something else."""
     try:
         file = os.open(name, FILE, dir_fd=folder)

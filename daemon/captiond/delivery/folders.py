@@ -12,10 +12,11 @@ import hashlib
 import os
 import secrets
 import threading
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
 from errno import EACCES, EILSEQ, EINVAL, ELOOP, ENAMETOOLONG, ENODATA, ENOENT, ENOTDIR
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
@@ -25,7 +26,7 @@ from captiond.errors import CannotStart, ExitCode, Surroundings, as_surroundings
 from captiond.names import OWN_FOLDER, candidates, checked_name, fitting, is_refused_somewhere
 from captiond.records import Notice
 from captiond.support import own
-from captiond.support.openat import FOLDER, open_folder
+from captiond.support.openat import FOLDER, beneath
 
 WORK = OWN_FOLDER
 _LOCK = "lock"
@@ -65,7 +66,7 @@ class Folder:
                 undo.callback(os.close, root)
                 if not os.access(path, os.W_OK | os.X_OK):
                     raise PermissionError(EACCES, "it is not writable", str(path))
-                opened, lock = _enter_and_lock(path, root, token)
+                opened, lock = own.despite_sweeps(partial(_enter_and_lock, path, root, token))
                 undo.callback(os.close, opened.descriptor)
             except Surroundings as trouble:
                 raise CannotStart(
@@ -111,13 +112,9 @@ class Folder:
         for descriptor in (self.lock, self.work, self.root):
             os.close(descriptor)
 
-    @contextmanager
-    def folder(self, folder: str) -> Iterator[int]:
-        descriptor = open_folder(self.root, folder)
-        try:
-            yield descriptor
-        finally:
-            os.close(descriptor)
+    def folder(self, folder: str) -> AbstractContextManager[int]:
+        """A descriptor of `folder` beneath this one, while it lasts."""
+        return beneath(self.root, folder)
 
     def make_folder(self, folder: str) -> str:
         """See the function `make_folder`."""
@@ -288,19 +285,12 @@ def _holder(lock: int) -> str:
 
 
 def _enter_and_lock(path: Path, root: int, token: str) -> tuple[own.Own, int]:
-    for attempt in range(own.SWEEPS):
+    with ExitStack() as undo:
         opened = own.enter(root, path)
-        try:
-            return opened, _take_lock(path, opened.descriptor, token)
-        except FileNotFoundError:
-            # A program that mirrors into the folder (rclone sync) removed `.captiond/` just now.
-            os.close(opened.descriptor)
-            if attempt == own.SWEEPS - 1:
-                raise
-        except BaseException:
-            os.close(opened.descriptor)
-            raise
-    raise AssertionError
+        undo.callback(os.close, opened.descriptor)
+        lock = _take_lock(path, opened.descriptor, token)
+        undo.pop_all()
+    return opened, lock
 
 
 def _take_lock(path: Path, work: int, token: str) -> int:

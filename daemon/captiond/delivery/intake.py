@@ -22,7 +22,7 @@ from captiond.delivery.moves import Move, move_at_once, move_beside
 from captiond.errors import Verdict, as_surroundings
 from captiond.names import checked_path, shown
 from captiond.support import own
-from captiond.support.openat import folder_of, split, sync_folder
+from captiond.support.openat import NEW, folder_of, split, sync_folder
 
 DEEPEST_FOLDERS = 32  # how many one request may make, one inside the other
 _INTAKE = "intake"
@@ -56,14 +56,18 @@ class Intake:
         """Raises: Surroundings, if the inbox cannot be written."""
         try:
             with ExitStack() as closing:
-                root, folder = self._opened(closing)
-                name = f"{os.getpid()}-{next(self._numbers)}"
-                flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-                file = os.open(name, flags, 0o666, dir_fd=folder)
-                closing.callback(os.close, file)
+                root, folder, name, file = own.despite_sweeps(lambda: self._begun(closing))
                 return Incoming(root, folder, name, file, self._move, closing.pop_all())
         except OSError as error:
             raise as_surroundings(error, "writing into the inbox") from error
+
+    def _begun(self, closing: ExitStack) -> tuple[int, int, str, int]:
+        """The opened inbox and `intake` in it, and a new file there with its name."""
+        root, folder = self._opened(closing)
+        name = f"{os.getpid()}-{next(self._numbers)}"
+        file = os.open(name, NEW, 0o666, dir_fd=folder)
+        closing.callback(os.close, file)
+        return root, folder, name, file
 
     def _opened(self, closing: ExitStack) -> tuple[int, int]:
         root = os.open(self._inbox, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)

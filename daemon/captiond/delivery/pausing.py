@@ -8,9 +8,7 @@ pauses nothing, and the log says so.
 from __future__ import annotations
 
 import json
-import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,10 +17,10 @@ import structlog
 
 from captiond.characters import line
 from captiond.delivery import files
-from captiond.errors import Surroundings, as_surroundings
+from captiond.errors import Surroundings
 from captiond.names import utc_text
 from captiond.support import wire
-from captiond.support.openat import FOLDER, sync_folder
+from captiond.support.openat import opened, sync_folder
 
 log = structlog.get_logger(__name__)
 
@@ -107,16 +105,8 @@ class Pausing:
             )
             return None
 
-    @contextmanager
-    def _opened(self, doing: str) -> Iterator[int]:
-        try:
-            folder = os.open(self._state, FOLDER & ~os.O_NOFOLLOW)
-            try:
-                yield folder
-            finally:
-                os.close(folder)
-        except OSError as error:
-            raise as_surroundings(error, f"{doing} in {self._state}") from error
+    def _opened(self, doing: str) -> AbstractContextManager[int]:
+        return opened(self._state, f"{doing} in {self._state}")
 
 
 def worded(why: str | None) -> str | None:

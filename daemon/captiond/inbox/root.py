@@ -11,7 +11,7 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -126,14 +126,11 @@ def write_marker(inbox: Path, root: int) -> None:
             f"The inbox {inbox} lies on a volume of /etc/fstab that is not mounted.",
             advice="Mount it; work goes on by itself.",
         )
-    for _ in range(own.SWEEPS - 1):
-        with suppress(FileNotFoundError):  # a mirroring program removed `.captiond/` before the marker was in
-            _write_into(own.enter(root, inbox).descriptor)
-            return
-    _write_into(own.enter(root, inbox).descriptor)
+    own.despite_sweeps(lambda: _write_beneath(root, inbox))
 
 
-def _write_into(folder: int) -> None:
+def _write_beneath(root: int, inbox: Path) -> None:
+    folder = own.enter(root, inbox).descriptor
     try:
         _write(folder)
     except FileExistsError:

@@ -8,20 +8,19 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 
 from captiond import sidecar
 from captiond.delivery.companions import MOST_NOTE_BYTES, Takers
-from captiond.delivery.files import NO_FILE, contents, is_regular, read
+from captiond.delivery.files import NO_FILE, contents, of_regular, read
 from captiond.formats import ENDINGS
 from captiond.libraries.index import Seen
 from captiond.records import Notes, Rules
 from captiond.sidecar import Record, checked
 from captiond.sidecar.companions import RAW, XMP, Tail
 from captiond.sidecar.questions import answered_by
-from captiond.support.openat import FILE, open_folder, split
+from captiond.support.openat import beneath, split
 
 
 class NotOurs(Exception):
@@ -76,13 +75,8 @@ class Tree:
 
     root: int
 
-    @contextmanager
-    def folder(self, folder: str) -> Iterator[int]:
-        descriptor = open_folder(self.root, folder)
-        try:
-            yield descriptor
-        finally:
-            os.close(descriptor)
+    def folder(self, folder: str) -> AbstractContextManager[int]:
+        return beneath(self.root, folder)
 
 
 def old_record(target: Tree, path: str) -> Old | None:
@@ -146,13 +140,13 @@ def _is_picture_of(name: str, stem: str) -> bool:
 def _contents(target: Tree, folder_name: str, name: str) -> bytes | None:
     try:
         with target.folder(folder_name) as folder:
-            file = os.open(name, FILE, dir_fd=folder)
+            return of_regular(folder, name, _noted)
     except OSError as error:
         if error.errno in NO_FILE:
             return None
         raise
-    try:
-        size = os.fstat(file).st_size
-        return contents(file, size) if is_regular(file) and size <= MOST_NOTE_BYTES else None
-    finally:
-        os.close(file)
+
+
+def _noted(file: int) -> bytes | None:
+    size = os.fstat(file).st_size
+    return contents(file, size) if size <= MOST_NOTE_BYTES else None

@@ -106,8 +106,8 @@ class Pipeline(Generic[Prepared]):
         self._most_elsewhere = captioner.capacity + at_once
         self._elsewhere = threading.BoundedSemaphore(self._most_elsewhere)
         self._suspects = set(suspects)
-        self._troubled: dict[str, int] = {}  # how often a picture met trouble with the surroundings
-        self._told: dict[str, str] = {}  # path -> the reason last logged for its waiting
+        self._troubled: dict[str, int] = {}  # by key, how often a picture met trouble
+        self._told: dict[str, str] = {}  # key -> the reason last logged for its waiting
         self._ending: CannotStart | None = None
 
     def run(
@@ -244,10 +244,11 @@ class Pipeline(Generic[Prepared]):
 
     def _leave(self, settled: SettledFile, later: TryLater) -> None:
         # A picture may wait an hour for its film to be copied, and gives this reason once a second.
-        is_news = self._told.get(settled.path) != later.message
+        key = key_of(settled)
+        is_news = self._told.get(key) != later.message
         if len(self._told) >= REMEMBERED_REASONS:
             self._told.clear()
-        self._told[settled.path] = later.message
+        self._told[key] = later.message
         log.log(logging.INFO if is_news else logging.DEBUG, "later", file=settled.path, reason=later.message)
         source = self._source(settled)
         source.release(settled.path, after_seconds=later.after_seconds, reason=later.message)
@@ -285,8 +286,8 @@ class Pipeline(Generic[Prepared]):
 
     def _finish(self, job: Job, outcome: Outcome, timings: Timings) -> None:
         self._source(job).done(job.path)
-        self._troubled.pop(job.path, None)
-        self._told.pop(job.path, None)
+        self._troubled.pop(key_of(job), None)
+        self._told.pop(key_of(job), None)
         self._gate.open()
         self._tell(outcome)
         log.info(
@@ -344,7 +345,7 @@ class Pipeline(Generic[Prepared]):
         source.forgive(settled)
         # A picture that meets trouble again and again lets another try first: otherwise one on a bad block of
         # the disk would be the only one ever tried.
-        met = self._troubled[settled.path] = self._troubled.get(settled.path, 0) + 1
+        met = self._troubled[key_of(settled)] = self._troubled.get(key_of(settled), 0) + 1
         step_back = min(2.0 ** (met - 2), LONGEST_STEP_BACK_SECONDS) if met > 1 else 0.0
         source.release(settled.path, after_seconds=step_back, reason=trouble.message)
 

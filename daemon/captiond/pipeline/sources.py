@@ -67,6 +67,6 @@ class FromInbox:
         self.outcome = delivery.outcome
 
 
-def key_of(settled: SettledFile) -> str:
+def key_of(work: SettledFile | Job) -> str:
     """The key under which attempts are counted: no path of the inbox begins with a slash."""
-    return settled.path if settled.library is None else f"/{settled.path}"
+    return work.path if work.library is None else f"/{work.path}"

@@ -21,12 +21,13 @@ from pathlib import Path
 from typing import Any, get_args
 
 from captiond.delivery.files import enter, exists, give_to_owner_of, names_in, read, remove, write
-from captiond.errors import NotThere, as_surroundings
+from captiond.errors import NotThere
 from captiond.names import checked_path, name_keys, shown, utc_text
 from captiond.records import FieldName
 from captiond.redo.filters import WHY, Skip
 from captiond.sidecar import checked
 from captiond.sidecar.decode import read_json
+from captiond.support import openat
 
 FOLDER = "redo"
 MOST_ENTRIES = 50_000  # in one list; more make several
@@ -171,18 +172,12 @@ class Lists:
 
     @contextmanager
     def _opened(self) -> Iterator[int]:
-        try:
-            state = os.open(self._state, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-            try:
-                folder = enter(state, FOLDER, 0o700)
-            finally:
-                os.close(state)
+        with openat.opened(self._state, f"the lists in {self._state / FOLDER}") as state:
+            folder = enter(state, FOLDER, 0o700)
             try:
                 yield folder
             finally:
                 os.close(folder)
-        except OSError as error:
-            raise as_surroundings(error, f"the lists in {self._state / FOLDER}") from error
 
 
 def _parts(entries: Sequence[Entry]) -> Iterator[tuple[Entry, ...]]:
@@ -236,18 +231,13 @@ def _order_of(id: str, told: Mapping[str, Any]) -> Order:
     if asked_at is None or field not in (None, *get_args(FieldName)) or len(prompt or "") > LONGEST_PROMPT:
         raise ValueError("not a list of ours")
     entries = tuple(
-        Entry(checked_path(_exact(one, "path")), checked.digest(one["sha256"])) for one in told["entries"]
+        Entry(checked_path(checked.exact(one, "path")), checked.digest(one["sha256"]))
+        for one in told["entries"]
     )
     filters = checked.text(told["filters"]) or ""
-    return Order(id, _exact(told, "done"), asked_at, entries, field, told["edited"] is True, prompt, filters)
-
-
-def _exact(told: Mapping[str, Any], key: str) -> str:
-    if f"{key}_hex" in told:
-        return os.fsdecode(bytes.fromhex(told[f"{key}_hex"]))
-    if not isinstance(told[key], str):
-        raise ValueError(f"not a text: {key}")
-    return str(told[key])
+    return Order(
+        id, checked.exact(told, "done"), asked_at, entries, field, told["edited"] is True, prompt, filters
+    )
 
 
 def _progress_keys(progress: Progress) -> dict[str, Any]:

@@ -5,16 +5,16 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from captiond import sidecar
 from captiond.delivery.files import read, sha256_at, status_of
-from captiond.errors import as_surroundings
 from captiond.names import OWN_FOLDER
 from captiond.sidecar import CAPTION_SUFFIX, Record
+from captiond.support import openat
 
 State = Literal["there", "changed", "gone"]
 
@@ -69,14 +69,6 @@ def _state(folder: int, name: str, record: Record, told: os.stat_result) -> Stat
     return "there" if sha256_at(folder, name) == record.published_sha256 else "changed"
 
 
-@contextmanager
-def opened(done: Path) -> Iterator[int]:
+def opened(done: Path) -> AbstractContextManager[int]:
     """A descriptor of done/.  Raises: Surroundings, for any OSError, also one that comes while this lasts."""
-    try:
-        root = os.open(done, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            yield root
-        finally:
-            os.close(root)
-    except OSError as error:
-        raise as_surroundings(error, f"looking at folders.done ({done})") from error
+    return openat.opened(done, f"looking at folders.done ({done})")

@@ -63,7 +63,7 @@ def build(settings: Settings) -> Rooms:
     exiftool = Exiftool()
     rules = RuleBook(settings, exiftool)
     attempts = Attempts(folders.state)
-    inbox = _inbox(settings)
+    inbox = inbox_of(settings)
     resting = resting_of(settings)
     return Rooms(
         settings=settings,
@@ -82,7 +82,8 @@ def build(settings: Settings) -> Rooms:
     )
 
 
-def _inbox(settings: Settings) -> Inbox:
+def inbox_of(settings: Settings) -> Inbox:
+    """The inbox of the settings; nobody has looked into it yet."""
     watch = settings.watch
     return Inbox(
         settings.folders.inbox,

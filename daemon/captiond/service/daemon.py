@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import resource
+import threading
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor, wait
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
-from captiond import __version__, logs
+from captiond import __version__, checking, logs
 from captiond.captioners import Captioner
 from captiond.errors import CannotStart, ExitCode, Surroundings
 from captiond.inbox import mounts
@@ -89,7 +90,7 @@ class Daemon:
             if door is not None:
                 closing.enter_context(self._serving(door, answering, lines, tell))
             # Only now: torch takes seconds to import, and the page already tells how the start goes on.
-            _say_that_it_takes_time(self._settings)
+            _begin_to_load(self._settings)
             captioner = life.captioner = _opened(build.captioner_of(self._settings), closing)
             preview_of = build.preview_of(self._settings, rooms.exiftool)
             preparing = Preparing(captioner, rooms.decoders, preview_of=preview_of)
@@ -238,7 +239,9 @@ def _open_folders(rooms: Rooms, closing: ExitStack) -> None:
         closing.callback(rooms.cache.close)
 
 
-def _say_that_it_takes_time(settings: Settings) -> None:
+def _begin_to_load(settings: Settings) -> None:
+    """Say that it takes time, and use the time for what the first answer would wait for."""
+    threading.Thread(target=checking.warm_up, name="phrases", daemon=True).start()
     model = settings.model
     if model.backend == "transformers":
         log.info("loading what runs the model; its imports take a moment", model=model.id)

@@ -5,6 +5,7 @@ Each function returns None, or an empty value, or raises ValueError, if a value 
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, cast
@@ -46,6 +47,18 @@ def moment(value: object) -> datetime | None:
         return read.astimezone(UTC) if read is not None and read.tzinfo is not None else None
     except (ValueError, OverflowError):  # a date at the end of the calendar
         return None
+
+
+def exact(told: Mapping[str, Any], key: str) -> str:
+    """The exact name: `<key>_hex` has its bytes if it is not UTF-8.
+
+    Raises: ValueError, if it is no text; KeyError, if it is missing.
+    """
+    if f"{key}_hex" in told:
+        return os.fsdecode(bytes.fromhex(told[f"{key}_hex"]))
+    if not isinstance(told[key], str):
+        raise ValueError(f"not a text: {key}")
+    return str(told[key])
 
 
 def digest(value: object) -> str:

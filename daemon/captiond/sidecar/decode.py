@@ -7,7 +7,6 @@ bounded before it is parsed, and every path and name in it is checked before oth
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -72,7 +71,7 @@ def _record(answer: Mapping[str, Any]) -> Record:
 def _source(told: Mapping[str, Any], *, may_be_unread: bool) -> Source:
     is_unread = may_be_unread and told["sha256"] is None
     return Source(
-        path=checked_path(_exact(told, "path")),
+        path=checked_path(checked.exact(told, "path")),
         sha256="" if is_unread else checked.digest(told["sha256"]),
         size=checked.count(told.get("bytes")) or 0,
         modified_at=checked.text(told.get("modified_at")),
@@ -99,7 +98,7 @@ def _words(value: object) -> tuple[str, ...]:
 
 def _companion(told: Mapping[str, Any]) -> Accompanied:
     return Accompanied(
-        name=checked_name(_exact(told, "name")),
+        name=checked_name(checked.exact(told, "name")),
         sha256=checked.digest(told["sha256"]),
         size=checked.count(told["bytes"]) or 0,
         action=checked.text(told["action"]) or "moved",
@@ -124,12 +123,3 @@ def _written(value: object) -> Iterator[Written]:
         target, action = checked.text(one.get("target")), checked.text(one.get("action"))
         if target is not None and action is not None:
             yield Written(target, action, checked.text(one.get("reason")))
-
-
-def _exact(told: Mapping[str, Any], key: str) -> str:
-    """The exact name: `<key>_hex` has its bytes if it is not UTF-8."""
-    if f"{key}_hex" in told:
-        return os.fsdecode(bytes.fromhex(told[f"{key}_hex"]))
-    if not isinstance(told[key], str):
-        raise ValueError(f"not a text: {key}")
-    return str(told[key])

@@ -12,6 +12,9 @@ import errno
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
+
+from captiond.errors import as_surroundings
 
 FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -39,6 +42,34 @@ def open_folder(root: int, folder: str) -> int:
             os.close(descriptor)
         descriptor = inner
     return descriptor
+
+
+@contextmanager
+def beneath(root: int, folder: str) -> Iterator[int]:
+    """A descriptor of `folder` beneath the folder `root`, while this lasts."""
+    descriptor = open_folder(root, folder)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def opened(path: Path, doing: str) -> Iterator[int]:
+    """A descriptor of the folder at `path`, whatever lies there now, while this lasts.
+
+    `doing`: part of what the error says.
+
+    Raises: Surroundings, for any OSError, also one that comes while this lasts.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            yield descriptor
+        finally:
+            os.close(descriptor)
+    except OSError as error:
+        raise as_surroundings(error, doing) from error
 
 
 @contextmanager

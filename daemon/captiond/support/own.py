@@ -14,18 +14,36 @@ import pwd
 import secrets
 import shlex
 import stat
-from contextlib import ExitStack
+from collections.abc import Callable
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from captiond.errors import Surroundings
 from captiond.names import OWN_FOLDER
 from captiond.records import Notice
 from captiond.support.openat import FOLDER, NEW, sync_folder
 
+Result = TypeVar("Result")
+
 OTHERS_MAY_WRITE = stat.S_IWGRP | stat.S_IWOTH
-SWEEPS = 10  # how often in a row another program may remove the folder while it is opened
+_SWEEPS = 10  # how often in a row another program may remove the folder while it is used
 _PRIVATE = 0o700
+
+
+def despite_sweeps(act: Callable[[], Result]) -> Result:
+    """What `act` gives; called again if `.captiond/` was removed in the middle of it.
+
+    A program that mirrors into the folder (rclone sync) removes what it did not bring, also between the
+    system call that makes our folder and the next one.
+
+    Raises: what `act` raises; FileNotFoundError, if it comes ten times in a row.
+    """
+    for _ in range(_SWEEPS - 1):
+        with suppress(FileNotFoundError):
+            return act()
+    return act()
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +62,7 @@ def enter(parent: int, path: Path, *, for_its_owner: bool = False) -> Own:
     Raises: Surroundings, if others may write into it; OSError.
     """
     with ExitStack() as undo:
-        folder, made = _opened(parent)
+        folder, made = despite_sweeps(lambda: _opened(parent))
         undo.callback(os.close, folder)
         there, above = os.fstat(folder), os.fstat(parent)
         if made and for_its_owner and os.geteuid() == 0:
@@ -118,15 +136,8 @@ def _sticky(path: Path, above: os.stat_result) -> str:
 
 def _opened(parent: int) -> tuple[int, bool]:
     """The folder, and whether it was made just now."""
-    for attempt in range(SWEEPS):
-        made = _made(parent)
-        try:
-            return os.open(OWN_FOLDER, FOLDER, dir_fd=parent), made
-        except FileNotFoundError:
-            # A program that mirrors into `parent` (rclone sync) removed it between the two calls.
-            if attempt == SWEEPS - 1:
-                raise
-    raise AssertionError
+    made = _made(parent)
+    return os.open(OWN_FOLDER, FOLDER, dir_fd=parent), made
 
 
 def _made(parent: int) -> bool:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -23,7 +23,7 @@ from captiond.checking.by_person import Changes, changed, differs
 from captiond.delivery import Delivery, Overtaken
 from captiond.delivery.files import contents, is_regular, known
 from captiond.delivery.retry import failures, put_back
-from captiond.errors import NotThere, Surroundings, as_surroundings
+from captiond.errors import NotThere, Surroundings
 from captiond.history import Entry, History, Wanted
 from captiond.names import shown
 from captiond.records import Delivered, Event, Fingerprint, Limits, Notice, Outcome, Texts, Written
@@ -32,6 +32,7 @@ from captiond.sidecar.plain import plain
 from captiond.sidecar.record import fields_of
 from captiond.sidecar.rewriting import accepted, undone
 from captiond.status import Status
+from captiond.support import openat
 from captiond.support.openat import open_file
 from captiond.web.thumbnails import Thumbnails
 
@@ -306,16 +307,8 @@ class Gallery:
         is_same = told.path == entry.path and entry.sha256 in (told.source.sha256, None)
         return told if is_same else None
 
-    @contextmanager
-    def _root(self, folder: str) -> Iterator[int]:
-        try:
-            root = os.open(self._folders[folder], os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-            try:
-                yield root
-            finally:
-                os.close(root)
-        except OSError as error:
-            raise as_surroundings(error, f"looking at folders.{folder}") from error
+    def _root(self, folder: str) -> AbstractContextManager[int]:
+        return openat.opened(self._folders[folder], f"looking at folders.{folder}")
 
 
 def _warn(notice: Notice) -> None:
