@@ -93,7 +93,7 @@ class Redoing(Generic[Prepared]):
             return
         ended = threading.Event()
         is_over = lambda: ended.is_set() or stop.is_set()  # noqa: E731
-        thread = threading.Thread(target=self._work, args=(is_over,), name="redo")
+        thread = threading.Thread(target=self._work, args=(stop, is_over), name="redo")
         thread.start()
         try:
             yield
@@ -101,14 +101,10 @@ class Redoing(Generic[Prepared]):
             ended.set()
             thread.join()
 
-    def _work(self, is_over: Callable[[], bool]) -> None:
-        looked_at = float("-inf")
+    def _work(self, stop: threading.Event, is_over: Callable[[], bool]) -> None:
         while not is_over():
-            if self._clock() - looked_at < LOOK_SECONDS:
-                time.sleep(WAIT_SECONDS)
-                continue
             self.serve_all(is_over)
-            looked_at = self._clock()
+            stop.wait(LOOK_SECONDS)
 
     def serve_all(self, is_over: Callable[[], bool]) -> None:
         """Serve every list that waits, the oldest first, until `is_over`."""
