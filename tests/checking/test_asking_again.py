@@ -243,3 +243,46 @@ def test_a_list_without_keywords_is_asked_again(said: str) -> None:
     """A refusal, an echo and stop words are no keywords."""
     answer = judged(said, "keywords")
     assert answer.again == "another" and not answer.is_usable
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "I'm sorry.",
+        "My apologies, but saying what is in this image isn't something I can do.",
+        "As a responsible AI, I cannot identify people.",
+        "While I can't identify the people, the image shows two men.",
+        "Image not found.",
+        "Imagen no encontrada.",
+        "Même si je ne peux pas identifier les personnes, on voit deux hommes.",
+        "ERROR: image could not be decoded",
+        "Auch wenn ich die Personen nicht identifizieren kann, stehen dort zwei.",
+        "Aunque no puedo identificar a las personas, hay dos hombres.",
+        "画像が添付されていないようです。もう一度アップロードしてください。",
+    ],
+)
+def test_a_refusal_is_known_by_its_beginning_in_more_forms(said: str) -> None:
+    """A bare apology, an error of a server told as an answer, and a refusal that then goes on."""
+    assert "refusal" in judged(said).codes
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "Aucune image ne subsiste sur l'écran noir d'un vieux téléviseur.",
+        "Nessuna immagine sacra resta nella nicchia sopra il portone.",
+        "Nenhuma imagem resta na parede da igreja.",
+        "Ninguna imagen queda en la pared de la iglesia.",
+        "Although no one is there, the lamps are lit.",
+        "Aunque no es de noche, la farola está encendida.",
+    ],
+)
+def test_a_picture_without_pictures_is_no_refusal(said: str) -> None:
+    """That no image hangs or remains somewhere is seen in the picture."""
+    assert "refusal" not in judged(said).codes
+
+
+@pytest.mark.parametrize("said", ["None", "null", "N/A", "undefined", "Nichts.", "[None]", "无"])
+def test_a_word_for_nothing_is_no_caption(said: str) -> None:
+    """It counts as empty, so that the model is asked again."""
+    assert judged(said).codes == {"empty"}

@@ -25,6 +25,16 @@ TURNS = [
     "A <unk>cat sleeps on the sofa.<0x0A>",
     f"{CAT}<|user|>",
     f"<image>{CAT}",
+    f"assistant\n{CAT}",
+    f"model\n{CAT}",
+    f"{CAT}\nuser\nWhat colour is it?\nassistant\nBlack.",
+    f"{CAT}\n\nQuestion 2: Where is it?",
+    f"{CAT}<|im_en",
+    f"{CAT}</assistant>",
+    f'{CAT}\n<tool_call>\n{{"name": "look"}}\n</tool_call>',
+    f"思考：猫。\n答案：{CAT}",
+    "A▁cat▁sleeps▁on▁the▁sofa.",
+    f"{CAT}\\n\\n",
 ]
 THOUGHTS = [
     f"<|channel|>analysis<|message|>Cat?<|end|><|start|>assistant<|channel|>final<|message|>{CAT}<|return|>",
@@ -38,6 +48,14 @@ THOUGHTS = [
     f"{CAT}<think></think>",
     f"<think>One.</think><think>Two.</think>{CAT}",
     f"{CAT}<think>Was that right?",
+    f"<|begin_of_thought|>A cat?<|end_of_thought|><|begin_of_solution|>{CAT}<|end_of_solution|>",
+    f"<|thinking|>A cat?<|/thinking|>{CAT}",
+    f"<think >A cat?</think >{CAT}",
+    f"&lt;think&gt;A cat?&lt;/think&gt;{CAT}",
+    f"<internal_monologue>A cat?</internal_monologue>{CAT}",
+    f"Thinking...\nA cat, I think.\n...done thinking.\n\n{CAT}",
+    f"Thought: it is a cat.\nAnswer: {CAT}",
+    f"Gedanke: es ist eine Katze.\n**Antwort:** {CAT}",
 ]
 MARKUP = [
     f"**Caption:** *{CAT}*",
@@ -54,6 +72,12 @@ MARKUP = [
     "A [cat](https://cats.example/a) sleeps on the sofa.",
     "**A cat** sleeps __on the sofa__.",
     f"\\boxed{{{CAT}}}",
+    f'{{"caption": "{CAT}"}}',
+    f'```json\n{{"description": "{CAT}", "objects": ["cat", "sofa"]}}\n```',
+    f'{{"Beschreibung": "{CAT}"}}',
+    f'{{"what": "{CAT}"}}',
+    f"{{'caption': '{CAT}'}}",
+    f'{{"caption": "{CAT}',
     f"{CAT}\n\n---",
     "A cat\u200b sleeps on the sofa\ufeff.",
 ]
@@ -205,3 +229,91 @@ def test_nothing_to_read_is_an_empty_text(said: str) -> None:
     """A picture without words has an empty visible text, however the model says so."""
     answer = judged(said, "visible_text")
     assert (answer.text, answer.findings, answer.is_usable) == ("", (), True)
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        f"Absolutely, here you go: {CAT}",
+        f"¡Claro! Aquí tienes: {CAT}",
+        f"Bien sûr, voilà : {CAT}",
+        f"The caption could be: {CAT}",
+    ],
+)
+def test_an_answer_that_is_handed_over_stands_alone(said: str) -> None:
+    """Words that hand over an answer go, also if they do not name what they hand over."""
+    assert judged(said).text == CAT
+
+
+def test_numbers_go_from_a_numbered_list_and_a_field_of_one_text_takes_the_first() -> None:
+    """A caption keeps all lines; a title or an alternative text was offered as a choice."""
+    assert judged("1. A cat sleeps.\n2. A dog waits.").text == "A cat sleeps. A dog waits."
+    assert judged("1. A Cat\n2. At Home\n3. Rest", "title").text == "A Cat"
+    assert judged("1. FC Köln plays in red.").text == "1. FC Köln plays in red."
+    assert judged("3. Bahn\n4. Bahn", "visible_text").text == "3. Bahn 4. Bahn"
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        'The text in the image reads: "STOP"',
+        'The image contains the text "STOP".',
+        "Der Text auf dem Schild lautet „STOP“.",
+        "Le texte visible sur la photo est « STOP »",
+        "La imagen contiene el siguiente texto: STOP",
+        "图片中的文字是：“STOP”",
+    ],
+)
+def test_visible_text_is_what_can_be_read_and_no_sentence_about_it(said: str) -> None:
+    """Words that introduce what was read go, if a colon or quotation marks set it off."""
+    assert judged(said, "visible_text").text == "STOP"
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "The text reads well.",
+        '{"user": "Ada"}',
+        "“Je pense”",
+        "user\nadmin",
+        "<user>Ada</user>",
+        "None of us",
+        "Nothing to declare",
+        "Nichts für Feiglinge",
+        "Rien ne va plus",
+    ],
+)
+def test_visible_text_stays_what_the_picture_shows(said: str) -> None:
+    """JSON, tags, names of speakers and quotation marks on a screen or a sign are its own."""
+    assert judged(said, "visible_text").text == " ".join(said.split())
+
+
+def test_keywords_come_out_of_a_json_object_and_of_a_sentence_that_lists_them() -> None:
+    """What wraps a list is no part of its first item; an item may be called as a speaker is."""
+    assert judged('{"keywords": ["cat", "sofa"]}', "keywords").keywords == ("cat", "sofa")
+    assert judged("The keywords are: cat, sofa", "keywords").keywords == ("cat", "sofa")
+    assert judged("- cat\n- sofa\n\nLet me know!", "keywords").keywords == ("cat", "sofa")
+    assert judged("model\nuser\ncat", "keywords").keywords == ("model", "user", "cat")
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "Thought: the sculpture by Rodin sits in a garden.",
+        "Réflexion : un miroir dans une flaque.",
+        "C:\\new folder\\notes lies open on a screen.",
+        "A chart with bars ▁▂▃ on a screen.",
+        "A screen shows <user> in green letters.",
+        "Here you are free, says a banner over a bridge.",
+        "The title is painted over in red.",
+    ],
+)
+def test_what_only_looks_like_a_wrapping_stays(said: str) -> None:
+    """Honest captions that begin or look like what goes around an answer."""
+    assert judged(said).text == said
+
+
+def test_a_title_may_be_nothing() -> None:
+    """The word for nothing is a title, but not what programs print for a value that is missing."""
+    assert judged("Nothing", "title").text == "Nothing"
+    assert judged("null", "title").codes == {"empty"}

@@ -47,7 +47,7 @@ def _refusal(language: str) -> re.Pattern[str]:
     edge = "" if _is_unspaced(language) else r"(?<!\w)"
     return re.compile(
         rf"(?:{sorry}){is_far}{edge}(?:{cannot}|{no_picture}|{machine})"
-        rf"|(?:{machine})|(?:{no_picture})|(?:{cannot}){about}",
+        rf"|(?:{machine})|(?:{no_picture})|(?:{cannot}){about}|(?:{sorry})[.!…。！]*\Z",
         re.IGNORECASE,
     )
 

@@ -61,6 +61,10 @@ _WRAPPING = {
     "’": "’",
     "＂": "＂",
 }
+_NUMBER = re.compile(r"[ \t]*\(?(\d{1,2})[.)][ \t]+(?=\S)|[ \t]*(\d{1,2})[、．][ \t]*(?=\S)")
+_ESCAPED_BREAK = re.compile(r"(?:(?:\\r)?\\n){2,}|(?<=[.!?。！？])(?:\\r)?\\n|(?:\\r)?\\n\Z")
+_ESCAPED = re.compile(r"\\u(?!d[89a-f])([0-9a-f]{4})", re.IGNORECASE)
+_SPACE_PIECE = re.compile("\u2581+(?=[\\w\"'“(])")  # SentencePiece's blank
 _LONE = '"“”„«»「」『』'
 _STOPS = ".。"
 
@@ -99,6 +103,29 @@ def plain(text: str) -> str:
     text = _BULLET.sub("", _QUOTED_LINE.sub("", text))
     boxed = _BOXED.match(text)
     return boxed[1] if boxed is not None else text
+
+
+def unescaped(text: str) -> str:
+    """`text` without what a tokenizer or a JSON string left in it: `▁` for a blank, `\\n`, `\\u2019`."""
+    text = _SPACE_PIECE.sub(" ", text)
+    if "\\" not in text:
+        return text
+    return _ESCAPED.sub(lambda found: chr(int(found[1], 16)), _ESCAPED_BREAK.sub("\n", text))
+
+
+def unnumbered(text: str, *, only_first: bool) -> str:
+    """`text` without its numbers if each line has one, from 1 upwards.
+
+    `only_first`: of these lines the first alone.
+    """
+    lines = [line for line in text.split("\n") if line.strip()]
+    numbers = [_NUMBER.match(line) for line in lines]
+    if len(lines) < 2 or [found and int(found[1] or found[2]) for found in numbers] != [
+        *range(1, len(lines) + 1)
+    ]:
+        return text
+    bare = [line[found.end() :] for line, found in zip(lines, numbers, strict=True) if found is not None]
+    return bare[0] if only_first else "\n".join(bare)
 
 
 def _unemphasized(text: str) -> str:

@@ -6,11 +6,12 @@ model may introduce a German caption in English.
 
 from __future__ import annotations
 
+import json
 import re
 from dataclasses import dataclass
 from functools import cache
 
-from captiond.checking import phrases, scripts
+from captiond.checking import markup, phrases, scripts
 from captiond.checking.phrases import any_of, every
 
 _LABELED = ("caption", "alt_text", "title", "keywords", "visible_text")
@@ -47,6 +48,53 @@ def own_label(text: str, field: str) -> str:
     return text[label.end() :] if label is not None and _of(label) in {field, "any"} else text
 
 
+def out_of_json(text: str, field: str) -> str:
+    """The field's own text if the answer is a JSON object that has it; of an object with one text, that text.
+
+    Visible text may be JSON on a screen, so there the key must be the field's name.
+    """
+    if not text.startswith("{"):
+        return text
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError):
+        return text if field == "visible_text" else _out_of_broken_json(text, field)
+    if not isinstance(found, dict) or (field == "visible_text" and [*found] != [field]):
+        return text
+    texts = {_key(key): _as_text(value) for key, value in found.items()}
+    own = [value for key, value in texts.items() if value and _is_label(key, field)]
+    if own:
+        return own[0]
+    return next(iter(texts.values())) or text if len(texts) == 1 else text
+
+
+_BROKEN = re.compile(
+    r"""\{\s*(["'])(?P<key>[^"'\n]{1,40})\1\s*:\s*(["'])(?P<text>.*?)(?:\3\s*(?:[,}].*)?)?\Z""", re.DOTALL
+)
+
+
+def _out_of_broken_json(text: str, field: str) -> str:
+    """The same of an object that was cut off, or that has Python's quotation marks."""
+    found = _BROKEN.match(text)
+    return found["text"] if found is not None and _is_label(_key(found["key"]), field) else text
+
+
+def _key(key: str) -> str:
+    return key.replace("_", " ") + ":"
+
+
+def _is_label(key: str, field: str) -> bool:
+    label = _labels().fullmatch(key)
+    return label is not None and _of(label) in {field, "any"}
+
+
+def _as_text(value: object) -> str:
+    """A string, or a list of strings as one."""
+    if isinstance(value, list) and all(isinstance(one, str) for one in value):
+        return ", ".join(value)
+    return value if isinstance(value, str) else ""
+
+
 def _of(label: re.Match[str]) -> str:
     return next(name for name in (*_LABELED, "any") if label[name] is not None)
 
@@ -68,6 +116,7 @@ class _Openings:
 
     polite: re.Pattern[str]  # Sure!
     here: re.Pattern[str]  # Here is a caption for the image:
+    hands_over: re.Pattern[str]  # Sure, here you go:
     shows: re.Pattern[str]  # The image shows
     inside: re.Pattern[str]  # In the image,
     sees: re.Pattern[str]  # In the image we see; We can see
@@ -93,7 +142,7 @@ def without_preamble(text: str, *, is_list: bool = False) -> str:
 def _behind_announcement(text: str) -> str | None:
     """What follows "Sure! Here is a caption:"."""
     known = _openings()
-    here = known.here.match(text)
+    here = known.here.match(text) or known.hands_over.match(text)
     if here is not None:
         return text[here.end() :]
     polite = known.polite.match(text)
@@ -126,16 +175,54 @@ def without_closing(text: str) -> str:
     return text
 
 
+def read_words(text: str) -> str:
+    """Visible text without "The text in the image reads", if a colon or quotation marks set off the words."""
+    before = _reads().match(text)
+    if before is None:
+        return text
+    rest = text[before.end() :].strip()
+    return _within_marks(rest) or (rest if before["colon"] else text)
+
+
+@cache
+def _reads() -> re.Pattern[str]:
+    return re.compile(rf"(?:{any_of(every('reads'))})\s*(?P<colon>[:：])?", re.IGNORECASE)
+
+
+def _within_marks(text: str) -> str:
+    """What quotation marks around all of it hold; nothing if there are none."""
+    bare = text.rstrip(".。")
+    inner = markup.unquoted(bare)
+    return inner if inner != bare else ""
+
+
 def is_none(text: str) -> bool:
     """Does it say that there is nothing to be read?"""
     return _says_none().fullmatch(text.strip()) is not None
 
 
+def is_nothing(text: str, field: str) -> bool:
+    """Does it say no more than "None" or "N/A"?  A title may well be "Nothing"."""
+    return (_NO_VALUE if field == "title" else _names_nothing()).fullmatch(text.strip()) is not None
+
+
+_NO_VALUE = re.compile(r"[\[(<]?(?:none|n/a|null|undefined|nan|nil)[\])>]?[.!]?", re.IGNORECASE)
+
+
+@cache
+def _names_nothing() -> re.Pattern[str]:
+    return re.compile(
+        rf"{_NO_VALUE.pattern}|[\[(]?(?:{any_of(every('nothing'))})[\])]?[.!。]?", re.IGNORECASE
+    )
+
+
 @cache
 def _says_none() -> re.Pattern[str]:
-    return re.compile(
-        rf"[\[(\"'“]?(?:{any_of(every('no_text'))})[^.!?。\n]{{0,60}}[.!。]?[\])\"'”]?", re.IGNORECASE
-    )
+    """A phrase may go on ("no text is visible in it"), a single word not: "Nothing to declare" is a sign."""
+    words = [one for one in every("no_text") if one.isalpha() and not scripts.is_unspaced(one[0])]
+    longer = [one for one in every("no_text") if one not in words]
+    said = rf"(?:{any_of(words)})|(?:{any_of(longer)})[^.!?。\n]{{0,60}}"
+    return re.compile(rf"[\[(\"'“]?(?:{said})[.!。]?[\])\"'”]?", re.IGNORECASE)
 
 
 def _capitalized(text: str) -> str:
@@ -163,6 +250,11 @@ def _openings() -> _Openings:
     return _Openings(
         polite=compiled(rf"(?:¡\s*)?(?:{polite})\s*[!.。！：:]+\s*"),
         here=compiled(r"(?:¡\s*)?" + announced),
+        hands_over=compiled(
+            rf"(?:¡\s*)?(?:(?:{polite})[ \t]*[,!.;~，。！、…—–-]*\s*)?"
+            rf"(?:{any_of(every('preamble.hands_over'))})"
+            r"[ \t]*(?:[:：]\s*|[.!。！]*[ \t]*\n\s*)(?=\S)"
+        ),
         shows=compiled(rf"(?:{shows})[,:：，]?\s*"),
         inside=compiled(rf"(?:{inside})\s*[,，、:：]\s*"),
         sees=compiled(rf"(?:{sees}|{any_of(every('preamble.i_see'))})[,:：，]?\s*"),

@@ -21,8 +21,15 @@ _NAMED = (
 )
 _TOKEN = rf"<[{_BARS}][^<>{_BARS}\n]{{1,60}}[{_BARS}]?>|</?(?:{_NAMED})/?>|<[^<>\n{_BARS}]{{1,60}}[{_BARS}]>"
 _TOKEN += r"|\[/?(?:INST|SYS|SYSTEM_PROMPT|AVAILABLE_TOOLS|EOS|BOS|PAD|UNK|SEP|CLS|IMG|IMG_END|IMG_BREAK)\]"
-_TOKEN += r"|<</?SYS>>"
+_TOKEN += rf"|<</?SYS>>|<[{_BARS}][A-Za-z_]{{1,40}}\Z"  # the last: a token that the limit cut
 _TOKENS = re.compile(_TOKEN, re.IGNORECASE)
+# A picture may show these, so they stay in visible text.
+_SPEAKER = r"(?:assistant|user|human|model|bot|system)"
+_TOOL = r"(?:tool_calls?|tool_response|function_calls?)"
+_TAGGED = re.compile(rf"</{_SPEAKER}>|</?{_TOOL}>|^[ \t]*<{_SPEAKER}>", re.IGNORECASE | re.MULTILINE)
+# ChatML and Gemma without their tokens, as a server that skips special tokens hands them on.
+_BARE_SPEAKER = re.compile(r"\s*(?:assistant|model)[ \t]*\n(?=\s*\S)")
+_BARE_TURN = re.compile(r"\n[ \t]*(?:user|human|assistant|model)[ \t]*(?:\n|\Z)")
 # A frame at the beginning may be followed by the speaker's name.
 _FRAMES = re.compile(
     rf"\s*(?:(?:{_TOKEN})\s*(?:(?:assistant|model|bot|gpt)\b\s*(?=\n|[<\[:]|\Z)[:\s]*)?)+", re.IGNORECASE
@@ -36,9 +43,21 @@ _SILENT = re.compile(  # these may stand amid an answer without ending it
     re.IGNORECASE,
 )
 
-_THOUGHT_NAMES = r"think|thinking|thought|thoughts|reasoning|reflection|analysis|scratchpad|seed:think"
-_OPENED = re.compile(rf"(?:<(?:{_THOUGHT_NAMES})>|\[THINK\]|◁think▷|<unused94>)", re.IGNORECASE)
-_CLOSED = re.compile(rf"(?:</(?:{_THOUGHT_NAMES})>|\[/THINK\]|◁/think▷|<unused95>)", re.IGNORECASE)
+_THOUGHT_NAMES = (
+    r"think|thinking|thoughts?|reasoning|reflection|analysis|scratchpad|seed:think|(?:internal_|inner_)monologue"
+    r"|chain_of_thought"
+)
+_LEFT, _RIGHT = r"(?:<|&lt;)[ \t]?", r"[ \t]?(?:>|&gt;)"  # some servers escape what they send
+_OPENED = re.compile(
+    rf"{_LEFT}[{_BARS}]?(?:(?:begin|start)_(?:of_)?)?(?:{_THOUGHT_NAMES})(?:\s[^<>\n]{{0,100}})?[{_BARS}]?{_RIGHT}"
+    r"|\[(?:THINK|THINKING|REASONING)\]|◁think▷|<unused94>",
+    re.IGNORECASE,
+)
+_CLOSED = re.compile(
+    rf"{_LEFT}(?:/[ \t]?|[{_BARS}]/|[{_BARS}]?end_(?:of_)?)(?:{_THOUGHT_NAMES})[{_BARS}]?{_RIGHT}"
+    r"|\[/(?:THINK|THINKING|REASONING)\]|◁/think▷|<unused95>|^\.{3}[ \t]?done thinking\.?",
+    re.IGNORECASE | re.MULTILINE,
+)
 # Harmony and Gemma: channels of which the last is the answer, if it is not the one for thoughts.
 _CHANNEL = re.compile(
     r"<\|channel\|?>\s*(?P<name>[A-Za-z]+)?[^<\n]{0,40}(?:<\|message\|>|\n|(?=<channel\|>))", re.IGNORECASE
@@ -64,13 +83,26 @@ def without_thoughts(said: str) -> str:
     opened = _OPENED.search(said)
     if opened is not None:
         return said[: opened.start()]  # cut off while it was thinking
-    return "" if _thinks_aloud().match(said.lstrip()) else said
+    if (
+        _reasons_first().match(said.lstrip()) is not None
+    ):  # "Thought:" may be the text, if no answer follows it
+        return _behind_answer_label(said) or said
+    return said if _thinks_aloud().match(said.lstrip()) is None else _behind_answer_label(said)
 
 
-def first_turn(said: str, *, by_names: bool) -> str:
+def _behind_answer_label(said: str) -> str:
+    """What follows the last line that begins with "Answer:"; nothing if there is none."""
+    label = None
+    for label in _answers().finditer(said):  # noqa: B007 - the last one is wanted
+        pass
+    return said[label.end() :] if label is not None else ""
+
+
+def first_turn(said: str, *, by_names: bool, is_list: bool = False) -> str:
     """What stands before the first end of a turn.
 
-    `by_names`: a line that begins with the name of a speaker (`User:`) or with `###` is another turn, too.
+    `by_names`: a line that begins with the name of a speaker (`User:`) or with `###` is another turn, too;
+    so is a line that is such a name, but in a list, where "model" may be an item.
     """
     said = _SILENT.sub("", said)
     frames = _FRAMES.match(said)
@@ -79,12 +111,24 @@ def first_turn(said: str, *, by_names: bool) -> str:
     said = said[: end.start()] if end is not None else said
     if not by_names:
         return said
-    name = _speaks_first().match(said)
+    said = _without_tags(said)
+    name = _speaks_first().match(said) or (None if is_list else _BARE_SPEAKER.match(said))
     said = said[name.end() :] if name is not None else said
+    bare = None if is_list else _BARE_TURN.search(said)
+    if bare is not None and said[: bare.start()].strip():
+        said = said[: bare.start()]
     turn = _speaks_next().search(said)
     if turn is not None and said[: turn.start()].strip(" \n#*"):
         said = said[: turn.start()]
     return said
+
+
+def _without_tags(said: str) -> str:
+    """`said` up to the first tag of a speaker or a tool; one at the beginning is only taken away."""
+    tag = _TAGGED.match(said.lstrip())
+    said = said.lstrip()[tag.end() :] if tag is not None else said
+    end = _TAGGED.search(said)
+    return said[: end.start()] if end is not None else said
 
 
 def _answer_channel(said: str) -> str:
@@ -101,7 +145,22 @@ def _answer_channel(said: str) -> str:
 
 @cache
 def _thinks_aloud() -> re.Pattern[str]:
-    return re.compile(rf"[#*_ ]{{0,6}}(?:{any_of(every('thoughts'))})", re.IGNORECASE)
+    return re.compile(
+        rf"[#*_ ]{{0,6}}(?:{any_of(every('thoughts'))})|thinking(?:\.{{3}}|…)\s*\n", re.IGNORECASE
+    )
+
+
+@cache
+def _reasons_first() -> re.Pattern[str]:
+    return re.compile(rf"[#*_ ]{{0,6}}(?:{any_of(every('reasons'))})", re.IGNORECASE)
+
+
+@cache
+def _answers() -> re.Pattern[str]:
+    return re.compile(
+        rf"^[ \t]*[#*_]{{0,3}}(?:{any_of(every('labels.any'))})\s*[*_]{{0,2}}[:：][*_]{{0,2}}",
+        re.IGNORECASE | re.MULTILINE,
+    )
 
 
 @cache
@@ -115,7 +174,7 @@ def _speaks_next() -> re.Pattern[str]:
     names = any_of((*every("roles.user"), *every("roles.model")))
     strict = any_of(every("roles.inline"))
     return re.compile(
-        rf"\n[ \t]*(?:[*_]{{0,2}}(?:{names})[*_]{{0,2}}\s*[:：]|\#\#\#)"
+        rf"\n[ \t]*(?:[*_]{{0,2}}(?:{names})(?:[ \t]+\d{{1,2}})?[*_]{{0,2}}\s*[:：]|\#\#\#)"
         rf"|(?<=[.!?。！？…\"”»」)])[ \t]*(?:(?:{strict})\s*[:：]|\#\#\#)",
         re.IGNORECASE,
     )
