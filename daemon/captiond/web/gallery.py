@@ -40,6 +40,7 @@ log = structlog.get_logger(__name__)
 
 COUNTED_EVERY = timedelta(seconds=4)
 LARGEST_RECORD_BYTES = 1 << 20
+LARGEST_READ_BYTES = 64 << 20  # of a picture, to find its camera's words in it
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +75,14 @@ class Thumbnail:
     jpeg: bytes | None  # None: the client has it already
 
 
+@dataclass(frozen=True, slots=True)
+class Shot:
+    """What the camera wrote into a picture."""
+
+    taken_at: datetime | None = None  # by its clock, whose time zone nobody knows
+    camera: str | None = None
+
+
 class Gallery:
     """Safe to call from many threads.  Its methods raise NotThere if the picture is not there."""
 
@@ -90,9 +99,13 @@ class Gallery:
         lists: Lists | None = None,
         tell: Callable[[Outcome], None] = lambda outcome: None,
         libraries: Collection[str] = (),
+        shot_of: Callable[[bytes], Shot] = lambda data: Shot(),
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
-        """`lists`: the pictures to describe again; `tell`: is told of each change of texts."""
+        """`lists`: the pictures to describe again; `tell`: is told of each change of texts.
+
+        `shot_of`: what the camera wrote into a file's bytes.
+        """
         self._history = history
         self._delivery = delivery
         self._thumbnails = thumbnails
@@ -102,6 +115,7 @@ class Gallery:
         self._folders = {"done": done, "failed": failed}
         self._lists = lists
         self._tell = tell
+        self._shot_of = shot_of
         self._now = now
         self._failures = datetime.min.replace(tzinfo=UTC), 0  # when they were counted, and how many
 
@@ -158,6 +172,14 @@ class Gallery:
                 return Thumbnail(etag, None)
             jpeg = self._thumbnails.of(fingerprint, lambda: contents(file, fingerprint.size), side)
             return Thumbnail(etag, jpeg)
+
+    def shot(self, id: int) -> Shot:
+        """When the picture was taken and by which camera, as far as it says so itself."""
+        entry = self._entry(id)
+        self._must_be_in(entry.folder, entry)
+        with self._root(entry.folder) as root, _file(root, entry.delivered) as file:
+            size = os.fstat(file).st_size
+            return self._shot_of(contents(file, size)) if size <= LARGEST_READ_BYTES else Shot()
 
     def revise(self, id: int, changes: Changes, was: Changes, by: str | None = None) -> Exhibit:
         """Put a person's texts in the place of some; `was`: what they must have said before; `by`: a name.
