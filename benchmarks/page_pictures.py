@@ -22,7 +22,7 @@ from open_page import Served, browsing, expect, serving, tab_of
 from shared import REPOSITORY, THIS_CHECKOUT
 
 PICTURES = 24
-COLOURS = 128  # of a palette: the files stay small
+COLOURS = 256  # of a palette: the files stay small
 
 
 @dataclass(frozen=True)
