@@ -22,6 +22,7 @@ from open_page import Served, browsing, expect, serving, tab_of
 from shared import REPOSITORY, THIS_CHECKOUT
 
 PICTURES = 24
+WIDTH, HEIGHT = 1600, 1200
 COLOURS = 256  # of a palette: the files stay small
 
 
@@ -59,13 +60,13 @@ def deliver(served: Served, scenes: list[Scene]) -> None:
     def say(handler: Handler) -> None:
         prompt = handler.seen.prompt
         field = next((name for words, name in PROMPTS.items() if words in prompt), None)
-        scene = scenes[handler.seen.image.width - 600]
+        scene = scenes[handler.seen.image.width - WIDTH]
         handler.say(SAID[field] if field is not None else scene.caption)
 
     served.server.always = say
     for number, scene in enumerate(scenes):
         buffer = io.BytesIO()
-        draw(scene, 600 + number, 450).save(buffer, "JPEG", quality=90)
+        draw(scene, WIDTH + number, HEIGHT).save(buffer, "JPEG", quality=95, subsampling=0)
         served.deliver(f"trip/{number:02}.jpg", buffer.getvalue())
     served.fail("scan/cut.png")
 
@@ -84,7 +85,7 @@ def shoot(browser: Any, served: Served, shot: Shot, folder: Path) -> None:
         image = Image.open(io.BytesIO(tab.screenshot())).convert("RGB")
     if shot.width > 1440:
         image = image.resize((image.width // 2, image.height // 2), Image.Resampling.LANCZOS)
-    flat = image.quantize(COLOURS, method=Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
+    flat = image.quantize(COLOURS, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
     flat.save(folder / f"{shot.name}.png", optimize=True)
     print(f"{shot.name}.png: {(folder / f'{shot.name}.png').stat().st_size:,} bytes")
 

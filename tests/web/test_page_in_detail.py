@@ -215,3 +215,14 @@ def test_the_keys_are_listed(page: Page) -> None:
     expect(dialog.get_by_role("row").filter(has_text="select it, or all up to it")).to_be_visible()
     dialog.get_by_role("button", name="Close").click()
     expect(dialog).to_be_hidden()
+
+
+def test_what_cannot_move_is_not_told_as_work(page: Page) -> None:
+    """A file without its end is counted as such: nothing is said to be in work or to be done soon."""
+    tab = page.open()
+    page.served.place.drop(picture("red", 99, 60)[:-30], "half.jpg")
+    expect(tab.get_by_text("1 not whole")).to_be_visible()
+    expect(tab.get_by_text("Watching the inbox", exact=True)).to_be_visible()
+    expect(tab.locator("[data-count=inbox]")).to_have_text("1")
+    (page.served.place.inbox / "half.jpg").unlink()
+    expect(tab.locator("[data-count=inbox]")).to_have_text("")
