@@ -278,6 +278,11 @@ class Delivery:
         with ours(f"looking at {shown(path)}"):
             return self._edits.look(self._folders["done"], path)
 
+    def seen(self, path: str) -> Outcome:
+        """What the record beside done/`path` says now.  Raises: NotThere, if no captioned image has it."""
+        with ours(f"looking at {shown(path)}"):
+            return self._edits.seen(self._folders["done"], path)
+
     def recover(self) -> list[Delivered]:
         """Finish what a crash left, without the model; `unresolved` tells what could not be finished.
 

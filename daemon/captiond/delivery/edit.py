@@ -34,7 +34,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from functools import partial
 
 from captiond import sidecar
@@ -58,7 +58,7 @@ from captiond.delivery.not_understood import Tell, put_by
 from captiond.delivery.troubles import of_one_picture
 from captiond.errors import NotThere, TryLater
 from captiond.names import checked_path, job_id, shown
-from captiond.records import Delivered, Fingerprint, RulesOf, Texts
+from captiond.records import Delivered, Fingerprint, Outcome, RulesOf, Texts
 from captiond.sidecar import Record
 from captiond.support.lease import is_held_by_writer
 from captiond.support.openat import FILE, split, sync_folder
@@ -157,6 +157,11 @@ class Edits:
             return Look(old.record, old.texts, data, told)
         finally:
             os.close(file)
+
+    def seen(self, done: Folder, path: str) -> Outcome:
+        """What the record beside done/`path` says.  Raises: NotThere, if no captioned image has that path."""
+        record = _read(done, path).record
+        return record.outcome(_delivered(path, record), datetime.now(UTC))
 
     def recover(self, done: Folder) -> None:
         """Bring to an end what a crash or a trouble left."""

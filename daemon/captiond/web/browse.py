@@ -22,6 +22,7 @@ from captiond.web.lanes import Lane
 from captiond.web.shapes import (
     LARGEST_ID,
     LONGEST_LIST,
+    Approved,
     Choices,
     Closely,
     Filters,
@@ -31,6 +32,7 @@ from captiond.web.shapes import (
     Me,
     NewCaption,
     NewTexts,
+    NotApproved,
     Page,
     Picture,
     Pictures,
@@ -38,6 +40,7 @@ from captiond.web.shapes import (
     ReturnedAll,
     Side,
     Some,
+    Those,
 )
 from captiond.web.verdicts import verdicts
 
@@ -79,6 +82,8 @@ class Gallery(Protocol):
     def revise(self, id: int, changes: Changes, was: Changes, by: str | None = None) -> object: ...
 
     def accept(self, id: int, by: str | None = None) -> object: ...
+
+    def approve(self, ids: Sequence[int], by: str | None = None) -> Sequence[object]: ...
 
     def undo(self, id: int) -> object: ...
 
@@ -217,9 +222,18 @@ def _add_changes(api: APIRouter, gallery: Gallery) -> None:
 
     @api.post("/pictures/{id}/accept", dependencies=changing, responses=_CHANGE_RESPONSES)
     async def accept(id: Id, by: Name) -> Picture:
-        """Its texts need no look any more, since somebody has looked; they stay as they are."""
+        """Its texts need no look any more, and stay; if they wait for approval, this is it."""
         with verdicts():
             return Picture.model_validate(await acting(gallery.accept, id, by))
+
+    @api.post("/approve", dependencies=changing)
+    async def approve(those: Those, by: Name) -> Approved:
+        """Write the texts that wait for approval into these pictures."""
+        ids = list(dict.fromkeys(those.ids))
+        with verdicts():
+            refused = await acting(gallery.approve, ids, by)
+        told = [NotApproved.model_validate(one) for one in refused]
+        return Approved(approved=len(ids) - len(told), refused=told)
 
     @api.post("/pictures/{id}/retry", dependencies=changing, responses=_CHANGE_RESPONSES)
     async def retry(id: Id) -> Returned:
