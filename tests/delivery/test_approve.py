@@ -541,3 +541,17 @@ def test_a_forged_way_back_does_nothing(forged: Any, world: World) -> None:
             undo(delivery)
         delivery.edit(PATH, NEW_WORDS, LATER + timedelta(hours=1))
     assert (world.done / PATH).read_bytes() == b"a picture\0" + NEW_WORDS.encode()
+
+
+def test_a_forged_way_back_takes_no_other_file(world: World) -> None:
+    """Whatever the record says of its neighbours: they are no files that texts are written into."""
+    neighbour = world.done / "trip/photo.png"
+    neighbour.write_bytes(b"another picture")
+    made = {"on_stem": True, "made": hashlib.sha256(neighbour.read_bytes()).hexdigest()}
+    with world.opened() as delivery:
+        approve(delivery)
+        record = told(world)
+        record["before_approval"] += [{"suffix": ".png", **made}, {"suffix": ".png/../photo.txt", **made}]
+        (world.done / f"{PATH}.caption.json").write_text(json.dumps(record))
+        undo(delivery)
+    assert neighbour.read_bytes() == b"another picture"

@@ -26,6 +26,8 @@ _PROBE_BYTES = 32  # so many equal bytes are no chance
 _WINDOW_BYTES = 1 << 18  # how far away they are looked for
 _CHUNK_BYTES = 1 << 16
 
+_BESIDE = (".xmp", ".txt")  # all that texts are ever written into beside a picture
+
 Part = tuple[int, int] | bytes  # a start in the present file and a length, or bytes that it lacks
 
 
@@ -82,7 +84,7 @@ def formers_of(rest: Mapping[str, Any]) -> tuple[Former, ...]:
 def _former(told: Mapping[str, Any]) -> Former | None:
     suffix, on_stem = checked.text(told.get("suffix")), told.get("on_stem") is True
     try:
-        if suffix is None or "/" in suffix or "\0" in suffix:
+        if suffix is None or "/" in suffix or not (suffix == "" or suffix.lower().endswith(_BESIDE)):
             return None
         if "made" in told:
             return Former(suffix, on_stem, made=checked.digest(told["made"])) if suffix else None
