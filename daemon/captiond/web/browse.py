@@ -221,10 +221,12 @@ def _add_changes(api: APIRouter, gallery: Gallery) -> None:
             return Listed(list=await acting(gallery.redo, id, how.prompt if how else None))
 
     @api.post("/pictures/{id}/accept", dependencies=changing, responses=_CHANGE_RESPONSES)
-    async def accept(id: Id, by: Name) -> Picture:
+    async def accept(id: Id, by: Name) -> Closely:
         """Its texts need no look any more, and stay; if they wait for approval, this is it."""
         with verdicts():
-            return Picture.model_validate(await acting(gallery.accept, id, by))
+            await acting(gallery.accept, id, by)
+            picture, record = await acting(gallery.closely, id)
+        return _closely(picture, record)
 
     @api.post("/approve", dependencies=changing)
     async def approve(those: Those, by: Name) -> Approved:

@@ -222,6 +222,7 @@ function accept() {
     if (current?.id !== id) return;
     current = { ...current, ...now };
     show(current);
+    facts(current);
     told.tell(`${current.path} is ${waited ? "approved" : "accepted"}.`);
     step(1);
   });
