@@ -48,11 +48,11 @@ _WORDS = (
 # Columns that a table of an earlier version lacks, and the value that its lines get.
 _LATER = {"needs_look": "0", "awaits_approval": "0"}
 # Few lines need a look, or wait: these indexes are small, and a query for the newest of them reads no others.
-_BY_LOOK = (
-    "CREATE INDEX IF NOT EXISTS by_approval ON pictures (id) WHERE awaits_approval",
-    "CREATE INDEX IF NOT EXISTS by_review ON pictures (id) WHERE needs_look OR awaits_approval",
-    "CREATE INDEX IF NOT EXISTS by_look ON pictures (id) WHERE needs_look",
-    "CREATE INDEX IF NOT EXISTS by_look_in ON pictures (folder) WHERE needs_look",
+_FEW = {"look": "needs_look", "review": "needs_look OR awaits_approval"}
+_BY_FEW = tuple(
+    f"CREATE INDEX IF NOT EXISTS by_{name} ON pictures ({columns}) WHERE {condition}"
+    for few, condition in _FEW.items()
+    for name, columns in ((few, "id"), (f"{few}_in", "folder"))
 )
 PROBE = "SELECT id, at, folder, path, delivered, caption, first_caption FROM pictures LIMIT 1"
 
@@ -141,7 +141,7 @@ def prepare(connection: sqlite3.Connection) -> None:
         connection.execute(
             f"ALTER TABLE pictures ADD COLUMN {column} INTEGER NOT NULL DEFAULT {_LATER[column]}"
         )
-    for statement in _BY_LOOK:
+    for statement in _BY_FEW:
         connection.execute(statement)
     try:
         connection.execute(_WORDS)
