@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from captiond.history.rows import COLUMNS, instant, name_of
+from captiond.history.rows import COLUMNS, TO_REVIEW, instant, name_of
 from captiond.names import shown, well_formed
 
 # Thai to Khmer and what the East Asian widths call wide: scripts that put no spaces between words.
@@ -109,11 +109,11 @@ def _facts(wanted: Wanted) -> list[tuple[str, object]]:
     flags = {
         "needs_look": wanted.needs_look,
         "awaits_approval": wanted.awaits_approval,
-        "(needs_look OR awaits_approval)": wanted.to_review,
+        f"id IN ({TO_REVIEW})": wanted.to_review,
     }
     for flag, is_wanted in flags.items():
         if is_wanted is not None:
-            conditions.append((f"{flag} AND ?" if is_wanted else f"NOT {flag} AND ?", True))
+            conditions.append((f"{flag} AND ?" if is_wanted else f"NOT ({flag}) AND ?", True))
     return conditions
 
 

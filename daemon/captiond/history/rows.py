@@ -48,7 +48,7 @@ _WORDS = (
 # Columns that a table of an earlier version lacks, and the value that its lines get.
 _LATER = {"needs_look": "0", "awaits_approval": "0"}
 # Few lines need a look, or wait: these indexes are small, and a query for the newest of them reads no others.
-_FEW = {"look": "needs_look", "review": "needs_look OR awaits_approval"}
+_FEW = {"look": "needs_look", "approval": "awaits_approval"}
 _BY_FEW = tuple(
     f"CREATE INDEX IF NOT EXISTS by_{name} ON pictures ({columns}) WHERE {condition}"
     for few, condition in _FEW.items()
@@ -96,7 +96,9 @@ MARK = "UPDATE pictures SET needs_look = ?, awaits_approval = ? WHERE id = ?"
 COUNTS = "SELECT folder, pictures FROM totals"
 COUNT_NEEDING_A_LOOK = "SELECT count(*) FROM pictures WHERE needs_look"
 COUNT_AWAITING_APPROVAL = "SELECT count(*) FROM pictures WHERE awaits_approval"
-COUNT_TO_REVIEW = "SELECT count(*) FROM pictures WHERE needs_look OR awaits_approval"
+# Each half by its small index.
+TO_REVIEW = "SELECT id FROM pictures WHERE needs_look UNION SELECT id FROM pictures WHERE awaits_approval"
+COUNT_TO_REVIEW = f"SELECT count(*) FROM ({TO_REVIEW})"
 WORDS_ADD = "INSERT INTO words (rowid, says, called) VALUES (?, ?, ?)"
 WORDS_REMOVE = "INSERT INTO words (words, rowid, says, called) VALUES ('delete', ?, ?, ?)"
 _LAST_WITH_WORDS = "SELECT coalesce(max(id), 0) FROM words_docsize"
