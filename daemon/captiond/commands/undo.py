@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -49,14 +49,21 @@ class Telling:
     def __init__(self, webhook: Webhook | None, folders: Folders) -> None:
         self._webhook = webhook
         self._folders = folders
+        self._is_heard = True  # by a daemon, as far as is known
 
     def __call__(self, delivered: Delivered, record: Record, event: Event) -> None:
         if self._webhook is not None:
             at = now()
             self._webhook.tell(replace(record.outcome(delivered, at), event=event, at=at))
-        told = {"ask": "changed", "path": delivered.path, "event": event}
-        with suppress(client.NotRunning, Surroundings):  # then its history is corrected when it is looked at
+        if self._is_heard:
+            self._tell_daemon({"ask": "changed", "path": delivered.path, "event": event})
+
+    def _tell_daemon(self, told: Mapping[str, str]) -> None:
+        """If no daemon hears it, its history is corrected when somebody looks at the picture."""
+        try:
             client.ask(self._folders.state, self._folders.inbox, told)
+        except (client.NotRunning, Surroundings):
+            self._is_heard = False
 
     def close(self) -> None:
         if self._webhook is not None:
