@@ -116,7 +116,8 @@ class Edit:
         piece, staged = self.claim.pieces[number], sha256_at(self.work, self._staged(number))
         if not piece.old:
             return staged == piece.new and not exists(folder, piece.name)
-        return staged == (piece.new or None) and sha256_at(folder, piece.name) == piece.old
+        awaited = (piece.new,) if piece.new else (None, piece.old)
+        return staged in awaited and sha256_at(folder, piece.name) == piece.old
 
     def _change(self, folder: int, number: int) -> None:
         """Step 3 for a file beside the image: if another program was faster, its file stays."""

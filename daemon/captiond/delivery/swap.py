@@ -75,11 +75,14 @@ def take(
 ) -> bool:
     """Take the file out of `folder`, durably, if its checksum is `old`; else it goes back to its name.
 
+    `staged` is free, or a second name that a power cut left on the file: renaming onto that would do nothing.
+
     Raises: FileNotFoundError, if there is none; FileExistsError, if another has the name meanwhile: then what
     was taken is still `staged`.
     """
     file = os.open(name, FILE, dir_fd=folder)
     try:
+        remove(target, staged)
         os.rename(name, staged, src_dir_fd=folder, dst_dir_fd=target)
         sync_folder(target)  # where it is now, before where it is no more
         is_ours = _is_still(target, staged, file, old)
