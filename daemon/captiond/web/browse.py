@@ -117,6 +117,7 @@ def routes(gallery: Gallery) -> APIRouter:
     api = APIRouter(prefix="/api", tags=["pictures"])
     _add_looks(api, gallery)
     _add_changes(api, gallery)
+    _add_reviews(api, gallery)
     return api
 
 
@@ -220,6 +221,22 @@ def _add_changes(api: APIRouter, gallery: Gallery) -> None:
         with verdicts():
             return Listed(list=await acting(gallery.redo, id, how.prompt if how else None))
 
+    @api.post("/pictures/{id}/retry", dependencies=changing, responses=_CHANGE_RESPONSES)
+    async def retry(id: Id) -> Returned:
+        """Put a failed picture back into the inbox."""
+        with verdicts():
+            return Returned(inbox=await acting(gallery.retry, id))
+
+    @api.post("/retry", dependencies=changing)
+    async def retry_all(some: Some | None = None) -> ReturnedAll:
+        """Put everything that failed back into the inbox, or those of it that are named."""
+        with verdicts():
+            return ReturnedAll(returned=await acting(gallery.retry_all, some.ids if some else None))
+
+
+def _add_reviews(api: APIRouter, gallery: Gallery) -> None:
+    changing, acting = [Depends(is_json)], Lane(ACTING_TOGETHER)
+
     @api.post("/pictures/{id}/accept", dependencies=changing, responses=_CHANGE_RESPONSES)
     async def accept(id: Id, by: Name) -> Closely:
         """Its texts need no look any more, and stay; if they wait for approval, this is it."""
@@ -236,18 +253,6 @@ def _add_changes(api: APIRouter, gallery: Gallery) -> None:
             refused = await acting(gallery.approve, ids, by)
         told = [NotApproved.model_validate(one) for one in refused]
         return Approved(approved=len(ids) - len(told), refused=told)
-
-    @api.post("/pictures/{id}/retry", dependencies=changing, responses=_CHANGE_RESPONSES)
-    async def retry(id: Id) -> Returned:
-        """Put a failed picture back into the inbox."""
-        with verdicts():
-            return Returned(inbox=await acting(gallery.retry, id))
-
-    @api.post("/retry", dependencies=changing)
-    async def retry_all(some: Some | None = None) -> ReturnedAll:
-        """Put everything that failed back into the inbox, or those of it that are named."""
-        with verdicts():
-            return ReturnedAll(returned=await acting(gallery.retry_all, some.ids if some else None))
 
 
 async def page() -> HTMLResponse:
