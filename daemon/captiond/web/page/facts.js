@@ -3,7 +3,7 @@
 import { element } from "./dom.js";
 import { bytes, exact } from "./words.js";
 
-const WHY = { edit: "then edited by hand", redo: "then described again" };
+const WHY = { edit: "then edited by hand", redo: "then described again", approve: "then approved" };
 
 // As terms and details.  `shot` is what the camera wrote into it, once that is known.
 export function facts(picture) {
@@ -18,6 +18,7 @@ export function facts(picture) {
     ["Captioned", exact(picture.at)],
     ["File of", source.modified_at && exact(source.modified_at)],
     ["Edited", picture.edited_at && whenAndWho(picture.edited_at, record.edited?.by)],
+    ["Approved", record.approval?.at && whenAndWho(record.approval.at, record.approval.by)],
     ["Accepted", record.accepted?.at && whenAndWho(record.accepted.at, record.accepted.by)],
     ["Size", picture.width && `${picture.width} × ${picture.height} pixels`],
     ["Format", picture.format],
