@@ -259,7 +259,7 @@ def _insert(connection: sqlite3.Connection, outcomes: list[Outcome]) -> None:
 
 def _follow(connection: sqlite3.Connection, outcome: Outcome, *, by_words: bool) -> None:
     """Change the line of a picture that a model has described anew; a person's edit changed it at once."""
-    where = (stored(outcome.delivered), stored(outcome.path))
+    where = (stored(outcome.delivered), stored(outcome.path), outcome.library is not None)
     row = connection.execute(BY_DELIVERED, where).fetchone()
     if row is None or outcome.event != "redone" or outcome.caption is None:
         return

@@ -10,17 +10,20 @@ import hashlib
 import os
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
+from typing import Literal
 
 from captiond import sidecar
 from captiond.delivery.companions import MOST_NOTE_BYTES, Takers
 from captiond.delivery.files import NO_FILE, contents, of_regular, read
 from captiond.formats import ENDINGS
 from captiond.libraries.index import Seen
-from captiond.records import Notes, Rules
+from captiond.records import Described, Notes, Rules
 from captiond.sidecar import Record, checked
 from captiond.sidecar.companions import RAW, XMP, Tail
 from captiond.sidecar.questions import answered_by
 from captiond.support.openat import beneath, split
+
+Role = Literal["xmp", "raw_xmp"]  # the picture's own .xmp, or that of the RAW of the same shot
 
 
 class NotOurs(Exception):
@@ -64,9 +67,25 @@ class XmpFile:
 
 
 @dataclass(frozen=True, slots=True)
+class Xmp:
+    """One .xmp as it is to lie beside a picture."""
+
+    role: Role
+    file: XmpFile
+    content: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
 class Around:
     notes: Notes = field(repr=False)
     xmp: XmpFile
+
+    def files(self) -> tuple[tuple[Role, XmpFile], ...]:
+        return (("xmp", self.xmp),)
+
+    def written(self, described: Described) -> tuple[Xmp, ...]:
+        """The files that say what `described` says."""
+        return () if described.xmp is None else (Xmp("xmp", self.xmp, described.xmp),)
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,8 +123,22 @@ def old_record(target: Tree, path: str) -> Old | None:
     return Old(hashlib.sha256(data).hexdigest(), told, Seen.of(there))
 
 
-def around(library: Tree, target: Tree, takers: Takers, path: str, rules: Rules, old: Old | None) -> Around:
-    """What lies around the picture.  Raises: TryLater, if a file beside it is being written; OSError."""
+def around(
+    library: Tree,
+    target: Tree,
+    takers: Takers,
+    path: str,
+    rules: Rules,
+    old: Old | None,
+    *,
+    is_revised: bool = False,
+) -> Around:
+    """What lies around the picture.
+
+    `is_revised`: our words are to be replaced where they stand; else an .xmp in a mirror is made anew.
+
+    Raises: TryLater, if a file beside it is being written; OSError.
+    """
     company = takers.look(library, path, rules)
     beside = company.first(XMP)
     notes = replace(company.notes, text=None)
@@ -119,7 +152,7 @@ def around(library: Tree, target: Tree, takers: Takers, path: str, rules: Rules,
         return Around(notes, XmpFile(tail.of(name), there))
     written = _contents(target, folder_name, tail.of(name))
     there = None if written is None else hashlib.sha256(written).hexdigest()
-    is_ours = old is not None and there == old.xmp_sha256
+    is_ours = old is not None and there == old.xmp_sha256 and not is_revised
     if written is not None and not (is_ours and notes.xmp is not None):
         notes = replace(notes, xmp=written)  # else the .xmp is made anew from the one beside the picture
     return Around(notes, XmpFile(tail.of(name), there))

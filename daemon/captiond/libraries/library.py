@@ -15,20 +15,25 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
+from datetime import datetime
 
 import structlog
 
 from captiond import sidecar
+from captiond.delivery import Look
 from captiond.delivery.attempts import Attempts
+from captiond.delivery.edit import Revise
 from captiond.errors import LibraryAway, NotThere, Rejected, Surroundings, TryLater
 from captiond.inbox import Inbox
 from captiond.inbox.ignore import Ignore
 from captiond.inbox.root import Known as KnownFolder
 from captiond.libraries.candidates import Candidates
-from captiond.libraries.desk import Desk, Trees
+from captiond.libraries.desk import Desk
 from captiond.libraries.index import Index, Row, Seen
 from captiond.libraries.knowing import Knowing, left_behind
 from captiond.libraries.marker import Marker, Place
+from captiond.libraries.revising import Revising
+from captiond.libraries.trees import Trees
 from captiond.libraries.walk import Walked, walked
 from captiond.names import shown
 from captiond.records import Delivered, Described, Fingerprint, Job, Outcome, RulesOf, SettledFile, Stamp
@@ -78,6 +83,8 @@ class Library:
         folder = place.mirror if place.mirror is not None else place.path
         self._knowing = Knowing(place.name, folder, index, rules_of, describes_existing)
         self._desk = Desk(place, self._knowing, attempts, self._keep, clock)
+        self._revising = Revising(place, rules_of, attempts.folder, self._desk.takers, self._keep)
+        self.rules_of = rules_of  # by paths in the library
         self._wake = wake
         self._marker = Marker(0)  # until it is seen
         self._ready: queue.Queue[SettledFile] = queue.Queue(READY)
@@ -220,6 +227,21 @@ class Library:
 
     def outcome(self, delivered: Delivered) -> Outcome:
         raise NotThere  # nothing is finished later
+
+    # Other texts for what is described; paths begin with the library's name, too
+
+    def must_be_there(self) -> None:
+        """Raises: LibraryAway, if it cannot be seen now."""
+        with self._desk.opened():
+            pass
+
+    def look(self, path: str) -> Look:
+        """See `Revising.look`."""
+        return self._revising.look(self._inner(path))
+
+    def rewrite(self, path: str, revise: Revise, at: datetime) -> tuple[Delivered, Record]:
+        """See `Revising.rewrite`."""
+        return self._revising.rewrite(self._inner(path), revise, at)
 
     # What to say about it
 

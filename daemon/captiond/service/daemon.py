@@ -135,6 +135,7 @@ class Daemon:
             gate=rooms.gate,
             tell=tell,
             same_answer_limit=self._settings.checks.same_answer_limit,
+            libraries=rooms.libraries,
         )
 
     def status(self) -> Status:
