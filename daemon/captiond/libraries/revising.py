@@ -75,6 +75,19 @@ class Revising:
                 raise Changed(self._full(path))
         return Look(old.record, _texts(old), data, told)
 
+    def record(self, path: str) -> Record:
+        """The record of the picture `path`, if both are there.  Raises: NotThere; TryLater; LibraryAway."""
+        with opened(self.place) as trees, of_one_picture(path):
+            old = _old(trees.target, path)
+            with _picture(trees.library, path):
+                return old.record
+
+    @contextmanager
+    def opened(self, path: str) -> Iterator[int]:
+        """The picture, open for reading.  Raises: NotThere; TryLater; LibraryAway."""
+        with opened(self.place) as trees, of_one_picture(path), _picture(trees.library, path) as file:
+            yield file
+
     def rewrite(self, path: str, revise: Revise, at: datetime) -> tuple[Delivered, Record]:
         """Replace the texts of the picture `path`; it and its record as they stand then.
 

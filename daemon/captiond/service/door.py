@@ -63,7 +63,7 @@ class Behind:
             inbox=folders.inbox,
             done=folders.done,
             failed=folders.failed,
-            libraries={library.name for library in rooms.libraries},
+            libraries=rooms.libraries,
             lists=Lists(folders.state),
             tell=self.tell,
         )
