@@ -164,4 +164,3 @@ def test_pictures_that_nothing_serves_are_counted_by_kind(watched: Watched) -> N
     watched.daemon.until(lambda: watched.now().get(told) == 1)
     scan.unlink()
     watched.daemon.until(lambda: told not in watched.now())
-

@@ -239,6 +239,14 @@ class Library:
         """See `Revising.look`."""
         return self._revising.look(self._inner(path))
 
+    def record(self, path: str) -> Record:
+        """See `Revising.record`."""
+        return self._revising.record(self._inner(path))
+
+    def opened(self, path: str) -> AbstractContextManager[int]:
+        """See `Revising.opened`."""
+        return self._revising.opened(self._inner(path))
+
     def rewrite(self, path: str, revise: Revise, at: datetime) -> tuple[Delivered, Record]:
         """See `Revising.rewrite`."""
         return self._revising.rewrite(self._inner(path), revise, at)
@@ -325,8 +333,9 @@ class Library:
         counts = Counter(
             state for path, state in states.items() if path in found.pictures and state != "left"
         )
+        with_others = found.travelling - states.keys()  # one picture with that of their shot
         with self._counting:
-            self._counts = counts + Counter(pictures=len(found.pictures), left=len(left))
+            self._counts = counts + Counter(pictures=len(found.pictures - with_others), left=len(left))
 
     def _keep(self, row: Row) -> None:
         """Put what became of a picture into the index, and count it."""
