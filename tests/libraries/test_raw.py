@@ -98,6 +98,29 @@ def test_a_raw_that_was_described_alone_keeps_its_own_words(tmp_path: Path, deco
     assert said(WIDTH) in written(world)["a.jpg.xmp"]
 
 
+@needs_raw
+def test_a_raw_that_comes_later_gets_its_xmp_without_a_question(tmp_path: Path, decoders: Decoders) -> None:
+    """What its JPEG says, a person's words too; the JPEG's own .xmp and texts stay."""
+    world = World(tmp_path, decoders)
+    shot(world)
+    (world.root / "trip/a.DNG").rename(tmp_path / "later.DNG")
+    kept = world.before.pop("trip/a.DNG")
+    assert world.serve() == [WIDTH]
+    rewritten(world, name=SHOT)
+    before = written(world)
+    (tmp_path / "later.DNG").rename(world.root / "trip/a.DNG")
+    world.before["trip/a.DNG"] = kept
+    time.sleep(0.05)
+    assert world.serve() == []
+    assert written(world) == before | {"a.DNG.xmp": written(world)["a.DNG.xmp"]}
+    assert WORDS in written(world)["a.DNG.xmp"]
+    told = world.sidecar(SHOT)
+    assert (told["caption"], told["library"]["raw_xmp"]["name"]) == (WORDS, "a.DNG.xmp")
+    assert world.serve() == [] and world.sidecar(SHOT) == told
+    assert world.status is not None
+    assert (world.status.pictures, world.status.described, world.status.waiting) == (1, 1, 0)
+
+
 def test_without_the_extra_a_raw_beside_a_jpeg_is_left_alone(tmp_path: Path, decoders: Decoders) -> None:
     """As ever: the JPEG is described, and nothing is written for the RAW."""
     if extras.why_not("raw") is None:

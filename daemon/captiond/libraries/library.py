@@ -7,12 +7,11 @@ If a library is away, or cannot be written, it waits without holding up others, 
 
 from __future__ import annotations
 
-import os
 import queue
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -26,20 +25,19 @@ from captiond.delivery.edit import Revise
 from captiond.errors import LibraryAway, NotThere, Rejected, Surroundings, TryLater
 from captiond.inbox import Inbox
 from captiond.inbox.ignore import Ignore
-from captiond.inbox.root import Known as KnownFolder
 from captiond.libraries.candidates import Candidates
 from captiond.libraries.desk import Desk
 from captiond.libraries.index import Index, Row, Seen
 from captiond.libraries.knowing import Knowing, left_behind
 from captiond.libraries.marker import Marker, Place
 from captiond.libraries.revising import Revising
-from captiond.libraries.trees import Trees
+from captiond.libraries.trees import Root, as_away, fingerprint_of
 from captiond.libraries.walk import Walked, walked
 from captiond.names import shown
 from captiond.records import Delivered, Described, Fingerprint, Job, Outcome, RulesOf, SettledFile, Stamp
 from captiond.sidecar import Record
+from captiond.sidecar.companions import pictures_of
 from captiond.status import LibraryState, LibraryStatus, Standing
-from captiond.support.openat import split
 
 log = structlog.get_logger(__name__)
 
@@ -49,6 +47,7 @@ FIRST_RETRY_SECONDS = 1.0
 LONGEST_RETRY_SECONDS = 30.0
 _TICK_SECONDS = 0.2  # a stop is noticed within this time
 _LATER_SECONDS = 5.0
+MOST_RAWS_AT_ONCE = 500  # that are looked into at one look through the library
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +103,7 @@ class Library:
             method=watching.method,
             ignore=ignore,
             clock=clock,
-            place=_Root(place, self._see),
+            place=Root(place, self._see),
             book=Candidates(
                 self._is_known,
                 settle_seconds=watching.settle_seconds,
@@ -127,7 +126,7 @@ class Library:
                     self._hand_out(settled, stop)
                 self.is_at_rest = once
             except (Surroundings, OSError, ValueError, MemoryError) as error:
-                self._set_trouble(_as_away(self.name, error))
+                self._set_trouble(as_away(self.name, error))
                 self.is_at_rest = once
                 if not once:
                     stop.wait(wait_seconds)
@@ -277,7 +276,7 @@ class Library:
             return self._inbox.standing(path)
         try:
             with self._desk.opened() as trees:
-                seen = _fingerprint(trees, path)
+                seen = fingerprint_of(trees, path)
         except (TryLater, ValueError):
             return Standing("not_there")
         except Surroundings as trouble:
@@ -330,12 +329,26 @@ class Library:
         self._index.drop(
             self.name, [path for path in states if path not in found.pictures and path not in left]
         )
+        self._index.put(self.name, list(self._late_raws(found, states)))
         counts = Counter(
             state for path, state in states.items() if path in found.pictures and state != "left"
         )
-        with_others = found.travelling - states.keys()  # one picture with that of their shot
+        with_others = {path for path in found.travelling if states.get(path) in (None, "travels")}
         with self._counting:
             self._counts = counts + Counter(pictures=len(found.pictures - with_others), left=len(left))
+
+    def _late_raws(self, found: Walked, states: Mapping[str, str]) -> Iterator[Row]:
+        """RAW files that came after the picture of their shot was described: their .xmp says it now."""
+        late = [path for path in found.travelling if path not in states]
+        for raw in late[:MOST_RAWS_AT_ONCE]:
+            of_shot = next(one for one in pictures_of(raw, text=False) if one in found.pictures)
+            try:
+                if states.get(of_shot) == "described" and self._revising.lay_beside_raw(of_shot):
+                    yield Row(raw, "travels", Seen())
+            except (NotThere, TryLater):
+                continue  # at the next look
+            except LibraryAway:
+                return  # likewise: whoever describes a picture finds out whether all have to wait
 
     def _keep(self, row: Row) -> None:
         """Put what became of a picture into the index, and count it."""
@@ -366,31 +379,3 @@ class Library:
                 log.info("the library is back", library=self.name)
         elif former is None or former.message != trouble.message:
             log.error("a library waits", library=self.name, reason=trouble.message, advice=trouble.advice)
-
-
-class _Root:
-    """The library as a folder that is looked into."""
-
-    def __init__(self, place: Place, see: Callable[[Marker], None]) -> None:
-        self._place = place
-        self._see = see
-
-    def opened(self) -> AbstractContextManager[int]:
-        return self._place.opened()
-
-    def must_be_it(self, descriptor: int, known: KnownFolder) -> None:
-        self._see(self._place.marker(descriptor))
-
-
-def _as_away(name: str, error: Exception) -> LibraryAway:
-    if isinstance(error, LibraryAway):
-        return error
-    if isinstance(error, Surroundings):
-        return LibraryAway(error.message, advice=error.advice)
-    return LibraryAway(f"the library {name!r} cannot be looked through: {error!r}")
-
-
-def _fingerprint(trees: Trees, path: str) -> Fingerprint:
-    folder_name, name = split(path)
-    with trees.library.folder(folder_name) as folder:
-        return Fingerprint.of(os.stat(name, dir_fd=folder, follow_symlinks=False))

@@ -49,6 +49,9 @@ def _unkept(_: Row) -> None:
     """For a command: the daemon finds out at its next look."""
 
 
+Lay = Callable[[Trees, str, bytes, Old, Record], tuple[Record, tuple[Xmp, ...]]]
+
+
 @dataclass(frozen=True, slots=True)
 class Revising:
     """Safe to call from several threads, and from several processes."""
@@ -107,6 +110,34 @@ class Revising:
                     return self._delivered(path, record), record
         raise Overtaken(self._full(path))
 
+    def lay_beside_raw(self, path: str) -> bool:
+        """Write the texts of the picture `path` into the .xmp of the RAW of its shot, which came later.
+
+        Whether that is over: it was done, or nothing is to be done.
+
+        Raises: NotThere; TryLater, if the RAW, or what lies beside it, is being written; LibraryAway.
+        """
+        lock = locked(self.state, self.place.name, alone=True)
+        with lock, opened(self.place) as trees, of_one_picture(path):
+            self._finish_earlier(trees, path)
+            old = _old(trees.target, path)
+            if "raw_xmp" in old.told:
+                return True
+            return self._replaced(trees, path, old, old.record, lay=self._laid_beside_raw) is not None
+
+    def _laid_beside_raw(
+        self, trees: Trees, path: str, data: bytes, old: Old, record: Record
+    ) -> tuple[Record, tuple[Xmp, ...]]:
+        rules = self.rules_of(path)
+        beside = around(trees.library, trees.target, self.takers, path, rules, old, is_revised=True)
+        notes = replace(beside.notes, xmp=None)  # that one holds our own words
+        described = rules.describe(data, record.source.format or "", _texts(old), notes=notes)
+        xmps = tuple(one for one in beside.written(described) if one.role == "raw_xmp")
+        of_raw = tuple(one for one in described.written if one.target.startswith("raw-sidecar:"))
+        told = _still_true(old.told, beside)
+        record = replace(record, written=(*record.written, *of_raw) if xmps else record.written)
+        return placing.record_of(record, path, told, xmps, old.sha256), xmps
+
     def _finish_earlier(self, trees: Trees, path: str) -> None:
         """Finish what a crash left in the picture's folder: what was said there last is what is replaced."""
         folder_name, _ = split(path)
@@ -115,15 +146,23 @@ class Revising:
         for job in sorted(jobs):
             placing.finish(trees.target, folder_name, job, partial(sha256_at, trees.library))
 
-    def _replaced(self, trees: Trees, path: str, old: Old, new: Record) -> Record | None:
-        """Let the new record and its texts stand; None if something beside the picture changed meanwhile."""
+    def _replaced(
+        self, trees: Trees, path: str, old: Old, new: Record, lay: Lay | None = None
+    ) -> Record | None:
+        """Let the new record and its texts stand; None if something beside the picture changed meanwhile.
+
+        `lay`: makes the record and each .xmp that changes; without any, and without a new text, nothing is
+        written.
+        """
         with _picture(trees.library, path) as file:
             picture = Fingerprint.of(os.fstat(file))
             data = contents(file, picture.size)
             give = Attributes.of(file).give_record
         if not old.tells_of(hashlib.sha256(data).hexdigest()):
             raise Changed(self._full(path))
-        record, xmps = self._laid(trees, path, data, old, new)
+        record, xmps = (lay or self._laid)(trees, path, data, old, new)
+        if new == old.record and not xmps:
+            return new
         job = job_id(path, hashlib.sha256(record.encoded()).hexdigest())
         with placing.staged(trees.target, Placing(path, record, xmps, old.sha256), job, give):
             pass

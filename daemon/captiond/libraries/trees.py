@@ -9,17 +9,20 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from captiond.delivery.files import give_to_owner_of
 from captiond.errors import LibraryAway, Surroundings, TryLater
+from captiond.inbox.root import Known
 from captiond.libraries.around import Tree
-from captiond.libraries.marker import Place, away
+from captiond.libraries.marker import Marker, Place, away
 from captiond.names import shown
+from captiond.records import Fingerprint
 from captiond.support.openat import opened as opened_folder
+from captiond.support.openat import split
 
 CLOSED_RETRY_SECONDS = 300.0
 # The errors that concern one name or one sub-folder, and not the library.
@@ -83,3 +86,31 @@ def _seen(place: Place) -> Iterator[None]:
         raise TryLater("it is not there any more") from error
     except OSError as error:
         raise away(place.name, error, "looking into it") from error
+
+
+class Root:
+    """The library as a folder that is looked into."""
+
+    def __init__(self, place: Place, see: Callable[[Marker], None]) -> None:
+        self._place = place
+        self._see = see
+
+    def opened(self) -> AbstractContextManager[int]:
+        return self._place.opened()
+
+    def must_be_it(self, descriptor: int, known: Known) -> None:
+        self._see(self._place.marker(descriptor))
+
+
+def as_away(name: str, error: Exception) -> LibraryAway:
+    if isinstance(error, LibraryAway):
+        return error
+    if isinstance(error, Surroundings):
+        return LibraryAway(error.message, advice=error.advice)
+    return LibraryAway(f"the library {name!r} cannot be looked through: {error!r}")
+
+
+def fingerprint_of(trees: Trees, path: str) -> Fingerprint:
+    folder_name, name = split(path)
+    with trees.library.folder(folder_name) as folder:
+        return Fingerprint.of(os.stat(name, dir_fd=folder, follow_symlinks=False))
