@@ -5,7 +5,9 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
 import re
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -162,3 +164,28 @@ def test_a_path_that_means_two_pictures_is_refused(shelf: Shelf) -> None:
     without = [{key: value for key, value in line.items() if key != "library"} for line in changed]
     table.write_text("".join(json.dumps(line) + "\n" for line in without))
     assert shelf.run("import", table, code=1).count("give the whole path") == 2
+
+
+@pytest.mark.long
+def test_a_list_of_a_library_outlives_a_killed_daemon(tmp_path: Path) -> None:
+    """It goes on where it was: each picture says the new words once, and keeps the former ones once."""
+    with FakeChatServer() as server:
+        shelf, names = Shelf(tmp_path, server), [f"{number}.jpg" for number in range(12)]
+        for number, name in enumerate(names):
+            shelf.put(number, name)
+        shelf.once()
+        shelf.redo("--yes")
+        shelf.says(SECOND)
+        server.seconds_per_answer = 0.1
+        asked = shelf.asked
+        with pytest.raises(AssertionError), shelf.place.running() as daemon:
+            daemon.until(lambda: shelf.asked > asked + 5)
+            os.kill(daemon.process.pid, signal.SIGKILL)
+            daemon.process.wait(30)
+        server.seconds_per_answer = 0.0
+        shelf.once()
+        assert [shelf.said(name) for name in names] == [SECOND.format(number) for number in range(12)]
+        assert all(len(shelf.told(name)["history"]) == 1 for name in names)
+        under_way = 4  # half of model.max_concurrency
+        assert 12 <= shelf.asked - asked <= 12 + under_way
+        assert "12 of 12 described again, finished" in shelf.redo("--list")

@@ -45,6 +45,14 @@ from captiond.support.openat import open_file, split
 _TRIES = 3  # to lay words into an .xmp that another program changes meanwhile
 
 
+class ChangedHere(Changed):
+    """The picture is not, or no longer, the one that its record tells of."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__(path)
+        self.advice = "Another program has changed it, or writes to it; the library describes it anew."
+
+
 def _unkept(_: Row) -> None:
     """For a command: the daemon finds out at its next look."""
 
@@ -75,7 +83,7 @@ class Revising:
                 if is_held_by_writer(file):
                     raise Held(self._full(path))
             if not old.tells_of(hashlib.sha256(data).hexdigest()):
-                raise Changed(self._full(path))
+                raise ChangedHere(self._full(path))
         return Look(old.record, _texts(old), data, told)
 
     def record(self, path: str) -> Record:
@@ -159,7 +167,7 @@ class Revising:
             data = contents(file, picture.size)
             give = Attributes.of(file).give_record
         if not old.tells_of(hashlib.sha256(data).hexdigest()):
-            raise Changed(self._full(path))
+            raise ChangedHere(self._full(path))
         record, xmps = (lay or self._laid)(trees, path, data, old, new)
         if new == old.record and not xmps:
             return new
