@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -15,10 +15,11 @@ from captiond.commands.places import Named
 from captiond.delivery import beside
 from captiond.delivery.edit import Revise
 from captiond.delivery.not_understood import Tell
+from captiond.errors import Surroundings
 from captiond.exiftool import Exiftool
 from captiond.libraries import Revising
 from captiond.records import Event, Limits, RulesOf
-from captiond.service import build
+from captiond.service import build, client
 from captiond.service.rules import RuleBook
 from captiond.sidecar.rewriting import undone
 
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from captiond.records import Delivered
     from captiond.settings import Settings
     from captiond.settings.library import Library
+    from captiond.settings.schema import Folders
     from captiond.sidecar import Record
     from captiond.webhook import Webhook
 
@@ -45,15 +47,27 @@ def put_back(settings: Settings, path: str, cwd: Path, warn: Tell) -> tuple[str,
 
 
 class Telling:
-    """Tells the settings' webhook what a command changed: the daemon does not know of it."""
+    """Tells what a command changed: the settings' webhook, and the daemon, which then looks at the record."""
 
-    def __init__(self, webhook: Webhook | None) -> None:
+    def __init__(self, webhook: Webhook | None, folders: Folders) -> None:
         self._webhook = webhook
+        self._folders = folders
+        self._is_heard = True  # by a daemon, as far as is known
 
     def __call__(self, delivered: Delivered, record: Record, event: Event) -> None:
         if self._webhook is not None:
             at = now()
             self._webhook.tell(replace(record.outcome(delivered, at), event=event, at=at))
+        if self._is_heard:
+            library = {} if delivered.library is None else {"library": delivered.library}
+            self._tell_daemon({"ask": "changed", "path": delivered.path, "event": event, **library})
+
+    def _tell_daemon(self, told: Mapping[str, str]) -> None:
+        """If no daemon hears it, its history is corrected when somebody looks at the picture."""
+        try:
+            client.ask(self._folders.state, self._folders.inbox, told)
+        except (client.NotRunning, Surroundings):
+            self._is_heard = False
 
     def close(self) -> None:
         if self._webhook is not None:
@@ -91,7 +105,7 @@ def changing(settings: Settings, warn: Tell) -> Iterator[tuple[Changing, Telling
     """The object that changes texts by these settings, and the one that tells the webhook."""
     refuse_missing(settings, "done")
     exiftool = Exiftool()
-    telling = Telling(build.webhook_of(settings))
+    telling = Telling(build.webhook_of(settings), settings.folders)
     rules = RuleBook(settings, exiftool)
     try:
         with beside.opened(settings.folders.done, rules.of, warn) as done:

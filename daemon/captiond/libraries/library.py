@@ -242,6 +242,10 @@ class Library:
         """See `Revising.record`."""
         return self._revising.record(self._inner(path))
 
+    def seen(self, path: str) -> Outcome:
+        """See `Revising.seen`."""
+        return self._revising.seen(self._inner(path))
+
     def opened(self, path: str) -> AbstractContextManager[int]:
         """See `Revising.opened`."""
         return self._revising.opened(self._inner(path))

@@ -18,7 +18,7 @@ import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import get_args
@@ -27,8 +27,9 @@ from captiond import sidecar
 from captiond.delivery import Changed, Held, Look
 from captiond.delivery.attributes import Attributes
 from captiond.delivery.companions import Takers
-from captiond.delivery.edit import Revise, ours
+from captiond.delivery.edit import Revise
 from captiond.delivery.files import contents, is_regular, known, names_in, sha256_of
+from captiond.delivery.laying import ours
 from captiond.errors import NotThere
 from captiond.libraries import placing
 from captiond.libraries.around import Around, NotOurs, Old, Role, Tree, Xmp, around, old_record
@@ -37,7 +38,7 @@ from captiond.libraries.marker import Place
 from captiond.libraries.placing import Overtaken, Placing
 from captiond.libraries.trees import Trees, locked, of_one_picture, opened
 from captiond.names import checked_path, job_id
-from captiond.records import Delivered, Fingerprint, RulesOf, Texts
+from captiond.records import Delivered, Fingerprint, Outcome, RulesOf, Texts
 from captiond.sidecar import Record, checked
 from captiond.support.lease import is_held_by_writer
 from captiond.support.openat import open_file, split
@@ -92,6 +93,11 @@ class Revising:
             old = _old(trees.target, path)
             with _picture(trees.library, path):
                 return old.record
+
+    def seen(self, path: str) -> Outcome:
+        """What the record of the picture `path` says now.  Raises: as `record`."""
+        record = self.record(path)
+        return record.outcome(self._delivered(path, record), datetime.now(UTC))
 
     @contextmanager
     def opened(self, path: str) -> Iterator[int]:

@@ -10,12 +10,12 @@ the model here.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import structlog
 
@@ -29,72 +29,21 @@ from captiond.delivery.retry import failures, put_back
 from captiond.errors import NotThere, Surroundings, TryLater
 from captiond.history import Entry, History, Wanted
 from captiond.names import shown
-from captiond.pipeline.sources import ChangeableLibrary
-from captiond.records import Delivered, Event, Fingerprint, Limits, Notice, Outcome, Texts, Written
+from captiond.records import Delivered, Event, Fingerprint, Limits, Notice, Outcome, Texts
 from captiond.redo.lists import Lists
 from captiond.sidecar.plain import plain
 from captiond.sidecar.record import fields_of
-from captiond.sidecar.rewriting import accepted, undone
+from captiond.sidecar.rewriting import accepted, approved, undone
 from captiond.status import Status
 from captiond.support import openat
 from captiond.support.openat import open_file
+from captiond.web.exhibits import NONE, Exhibit, Libraries, Library, NotApproved, Thumbnail
 from captiond.web.thumbnails import Thumbnails
 
 log = structlog.get_logger(__name__)
 
 COUNTED_EVERY = timedelta(seconds=4)
 LARGEST_RECORD_BYTES = 1 << 20
-
-
-@dataclass(frozen=True, slots=True)
-class Exhibit:
-    """One picture as the page shows it; every name is safe to show."""
-
-    id: int
-    folder: str  # done | failed
-    path: str  # beneath that folder
-    is_there: bool | None  # False: taken away, or put back into the inbox; None: the folder cannot be read
-    at: datetime
-    caption: str | None
-    fields: Mapping[str, str | list[str]]  # the other texts
-    needs_look: bool
-    edited_at: datetime | None
-    model_caption: str | None  # if a person changed it
-    model: str | None
-    written: tuple[Written, ...]  # what became of each place in the image
-    format: str | None
-    width: int | None
-    height: int | None
-    kind: str | None  # why it failed, for programs
-    message: str | None
-    advice: str | None
-    attempts: int | None
-    library: str | None = None  # the library in which it lies, if it does
-
-
-class Library(ChangeableLibrary, Protocol):
-    """A library whose pictures are shown; paths begin with its name."""
-
-    def record(self, path: str) -> sidecar.Record: ...
-
-    def opened(self, path: str) -> AbstractContextManager[int]: ...
-
-
-class Libraries(Protocol):
-    """The libraries by name."""
-
-    def __contains__(self, name: object) -> bool: ...
-
-    def __getitem__(self, name: str) -> Library: ...
-
-
-_NONE: dict[str, Library] = {}
-
-
-@dataclass(frozen=True, slots=True)
-class Thumbnail:
-    etag: str
-    jpeg: bytes | None  # None: the client has it already
 
 
 class Gallery:
@@ -112,7 +61,7 @@ class Gallery:
         failed: Path,
         lists: Lists | None = None,
         tell: Callable[[Outcome], None] = lambda outcome: None,
-        libraries: Libraries = _NONE,
+        libraries: Libraries = NONE,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         """`lists`: the pictures to describe again; `tell`: is told of each change of texts."""
@@ -131,7 +80,7 @@ class Gallery:
     def status(self) -> dict[str, Any]:
         """Like `captiond status --json`, with the history's counts, and the path of the inbox."""
         try:
-            totals: dict[str, int] | None = self._history.counts()
+            totals: dict[str, int] | None = {**self._history.counts(), **self._history.to_review()}
         except Surroundings:
             totals = None
         told = {"totals": totals, "failed_now": self._failed_now(), "inbox": shown(str(self._inbox))}
@@ -207,12 +156,42 @@ class Gallery:
         return self._exhibit(entry)
 
     def accept(self, id: int, by: str | None = None) -> Exhibit:
-        """Note that a person, named `by`, has looked at the texts: they need no look any more."""
+        """Note that a person, named `by`, has looked at the texts: they need no look any more.
+
+        If they waited for approval, they are written into the picture.
+        """
         entry, at = self._entry(id), self._now()
         self._must_be_in("done", entry)
-        self._rewrite(entry, lambda record: accepted(record, at, by), at)
-        log.info("texts accepted", file=shown(entry.delivered), by=by)
+        waited: list[bool] = []
+
+        def revise(record: sidecar.Record) -> sidecar.Record:
+            waited.append(record.awaits_approval)
+            return accepted(record, at, by)
+
+        delivered, told = self._rewrite(entry, revise, at)
+        log.info("texts approved" if any(waited) else "texts accepted", file=shown(entry.delivered), by=by)
+        if any(waited):
+            self._tell_of(delivered, "approved", told)
         return self._exhibit(entry)
+
+    def approve(self, ids: Sequence[int], by: str | None = None) -> list[NotApproved]:
+        """Approve the texts of these pictures; those that could not be, and why."""
+        refused = []
+        for id in ids:
+            try:
+                entry = self._entry(id)
+                self._must_be_in("done", entry)
+                self._approve(entry, by)
+            except (NotThere, TryLater) as why:
+                refused.append(NotApproved(id, why.message))
+        return refused
+
+    def _approve(self, entry: Entry, by: str | None) -> None:
+        at = self._now()
+        delivered, told = self._rewrite(entry, lambda record: approved(record, at, by), at)
+        log.info("texts approved", file=shown(entry.delivered), by=by)
+        self._tell_of(delivered, "approved", told)
+        self._history.mark(entry.id, needs_look=False)
 
     def undo(self, id: int) -> Exhibit:
         """Put the former texts back.  Raises: TryLater, if there are none."""
@@ -289,8 +268,9 @@ class Gallery:
             is_seen = False
         if told is not None:
             entry = self._corrected(entry, told)
-            if told.needs_look != entry.needs_look:
-                entry = self._history.mark(entry.id, needs_look=told.needs_look) or entry
+            marks = {"needs_look": told.needs_look, "awaits_approval": told.awaits_approval}
+            if marks != {name: getattr(entry, name) for name in marks}:
+                entry = self._history.mark(entry.id, **marks) or entry
         return Exhibit(
             id=entry.id,
             folder=entry.folder,
@@ -300,6 +280,7 @@ class Gallery:
             caption=entry.caption,
             fields=plain(fields_of(told.texts)) if told is not None and told.texts is not None else {},
             needs_look=told is not None and told.needs_look,
+            awaits_approval=told is not None and told.awaits_approval,
             edited_at=entry.edited_at,
             model_caption=entry.first_caption,
             model=entry.model,
