@@ -59,7 +59,7 @@ def _before(base: str, suffix: str) -> str:
 
 def _original(base: str, suffix: str) -> str | None:
     """An iPhone's `IMG_O1234.AAE` tells of the edits of `IMG_1234.HEIC`."""
-    found = _OF_APPLE.fullmatch(_stem(base))
+    found = _OF_APPLE.fullmatch(stem_of(base))
     return f"{found[1]}O{found[2]}{suffix}" if found else None
 
 
@@ -85,7 +85,7 @@ def _edited(base: str, suffix: str) -> str | None:
 
 def _motion(base: str, suffix: str) -> str | None:
     """The film of `PXL_1.MP.jpg` is `PXL_1.MP`."""
-    stem = _stem(base)
+    stem = stem_of(base)
     return stem if stem.upper().endswith(suffix) else None
 
 
@@ -116,7 +116,7 @@ class Tail:
             folder, slash, base = name.rpartition("/")
             made = FORMS[self.form](base, self.suffix)
             return folder + slash + (made or f"{base}.{self.form}{self.suffix}")
-        return (_stem(name) if self.on_stem else name) + self.suffix
+        return (stem_of(name) if self.on_stem else name) + self.suffix
 
 
 class Names:
@@ -138,7 +138,7 @@ class Names:
 
 def names_of(name: str, tails: Iterable[Tail]) -> list[str]:
     """The names of companions that the tails make from the picture's name."""
-    stem = _stem(name)
+    stem = stem_of(name)
     return [tail.of(name) if tail.form else (stem if tail.on_stem else name) + tail.suffix for tail in tails]
 
 
@@ -151,7 +151,7 @@ def tails_in(names: Names, name: str, *, text: bool) -> list[Tail]:
         if beside in names and beside != name
     }
     there = list(dict.fromkeys(beside for beside in names_of(name, known) if beside in found))
-    stem = _stem(name)
+    stem = stem_of(name)
     shots = [name, *(other for other in there if is_raw(found[other]))]
     for other in dict.fromkeys((*_behind(shots, names), *_duplicates(stem, shots, names))):
         if other not in found:
@@ -171,7 +171,7 @@ def _duplicates(stem: str, shots: Collection[str], names: Names) -> Iterator[str
     """darktable's duplicates of the picture, or of its RAW."""
     for other in names.starting_with(f"{stem}_"):
         duplicate = _DUPLICATE.fullmatch(other[len(stem) :])
-        if duplicate and stem + duplicate[1] in shots and _stem(other) not in names:
+        if duplicate and stem + duplicate[1] in shots and stem_of(other) not in names:
             yield other
 
 
@@ -290,7 +290,7 @@ def _shot(name: str, endings: list[str]) -> Iterator[str]:
     if name.endswith(tuple(endings)):
         yield name
     if raw.has_ending(name):
-        yield from (_stem(name) + ending for ending in endings)
+        yield from (stem_of(name) + ending for ending in endings)
 
 
 def _is_free(other: str, name: str, names: Names) -> bool:
@@ -310,7 +310,8 @@ def _is_picture(name: str) -> bool:
     return os.path.splitext(name)[1][1:].lower() in ENDINGS  # noqa: PTH122 - a name with surrogates
 
 
-def _stem(name: str) -> str:
+def stem_of(name: str) -> str:
+    """The name without its ending."""
     return os.path.splitext(name)[0]  # noqa: PTH122 - a name with surrogates, not a path
 
 
