@@ -43,7 +43,11 @@ def status(rooms: Rooms, life: Life) -> Status:
         pause_advice=pause.advice,
         pause_wanted=pause.is_wanted,
         pause_until=pause.until,
-        counts={**asdict(counts), **tally.counts()},
+        counts={
+            **asdict(counts),
+            **tally.counts(),
+            "awaits_approval": rooms.history.awaiting_approval,
+        },
         rate_per_second=round(tally.rate_per_second(), 3),
         seconds_to_finish=tally.seconds_to_finish(remaining),
         watch={"method": watch.method, "degraded": watch.degraded},
@@ -94,6 +98,7 @@ def measures(rooms: Rooms, life: Life) -> Measures:
         missed_events=now.counts["missed_events"],
         captioned=now.counts["done"],
         needing_a_look=now.counts["needs_look"],
+        awaiting_approval=now.counts["awaits_approval"],
         duplicates=now.counts["duplicates"],
         cached=now.counts["cached"],
         failures=rooms.tally.failures,
@@ -109,4 +114,5 @@ def measures(rooms: Rooms, life: Life) -> Measures:
         notices=webhook.results if webhook is not None else {},
         notices_waiting=webhook.waiting if webhook is not None else None,
         libraries=now.libraries,
+        unserved=now.unserved,
     )

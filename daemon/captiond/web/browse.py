@@ -22,6 +22,7 @@ from captiond.web.lanes import Lane
 from captiond.web.shapes import (
     LARGEST_ID,
     LONGEST_LIST,
+    Approved,
     Choices,
     Closely,
     Filters,
@@ -31,13 +32,16 @@ from captiond.web.shapes import (
     Me,
     NewCaption,
     NewTexts,
+    NotApproved,
     Page,
     Picture,
     Pictures,
     Returned,
     ReturnedAll,
+    Shot,
     Side,
     Some,
+    Those,
 )
 from captiond.web.verdicts import verdicts
 
@@ -74,11 +78,15 @@ class Gallery(Protocol):
 
     def closely(self, id: int) -> tuple[object, Mapping[str, Any] | None]: ...
 
+    def shot(self, id: int) -> object: ...
+
     def thumbnail(self, id: int, side: int, known_etag: str | None) -> Shown: ...
 
     def revise(self, id: int, changes: Changes, was: Changes, by: str | None = None) -> object: ...
 
     def accept(self, id: int, by: str | None = None) -> object: ...
+
+    def approve(self, ids: Sequence[int], by: str | None = None) -> Sequence[object]: ...
 
     def undo(self, id: int) -> object: ...
 
@@ -110,13 +118,15 @@ def page_files() -> StaticFiles:
 def routes(gallery: Gallery) -> APIRouter:
     """Everything beneath `/api`."""
     api = APIRouter(prefix="/api", tags=["pictures"])
-    _add_looks(api, gallery)
+    looking = Lane(LOOKING_TOGETHER)
+    _add_lists(api, gallery, looking)
+    _add_single_looks(api, gallery, looking)
     _add_changes(api, gallery)
+    _add_reviews(api, gallery)
     return api
 
 
-def _add_looks(api: APIRouter, gallery: Gallery) -> None:
-    looking, showing = Lane(LOOKING_TOGETHER), Lane(SHOWING_TOGETHER)
+def _add_lists(api: APIRouter, gallery: Gallery, looking: Lane) -> None:
 
     @api.get("/me")
     async def me(request: Request) -> Me:
@@ -156,12 +166,22 @@ def _add_looks(api: APIRouter, gallery: Gallery) -> None:
         with verdicts():
             return Choices.model_validate(await looking(gallery.choices))
 
+
+def _add_single_looks(api: APIRouter, gallery: Gallery, looking: Lane) -> None:
+    showing = Lane(SHOWING_TOGETHER)
+
     @api.get("/pictures/{id}", responses=_GONE)
     async def closely(id: Id) -> Closely:
         """All that is known of one picture."""
         with verdicts():
             picture, record = await looking(gallery.closely, id)
         return _closely(picture, record)
+
+    @api.get("/pictures/{id}/shot", responses=_GONE)
+    async def shot(id: Id) -> Shot:
+        """When it was taken and by which camera; null where the picture itself does not say it."""
+        with verdicts():
+            return Shot.model_validate(await looking(gallery.shot, id))
 
     @api.get("/pictures/{id}/thumbnail", response_class=Response, responses=_THUMBNAIL_RESPONSES)
     async def thumbnail(
@@ -215,12 +235,6 @@ def _add_changes(api: APIRouter, gallery: Gallery) -> None:
         with verdicts():
             return Listed(list=await acting(gallery.redo, id, how.prompt if how else None))
 
-    @api.post("/pictures/{id}/accept", dependencies=changing, responses=_CHANGE_RESPONSES)
-    async def accept(id: Id, by: Name) -> Picture:
-        """Its texts need no look any more, since somebody has looked; they stay as they are."""
-        with verdicts():
-            return Picture.model_validate(await acting(gallery.accept, id, by))
-
     @api.post("/pictures/{id}/retry", dependencies=changing, responses=_CHANGE_RESPONSES)
     async def retry(id: Id) -> Returned:
         """Put a failed picture back into the inbox."""
@@ -232,6 +246,27 @@ def _add_changes(api: APIRouter, gallery: Gallery) -> None:
         """Put everything that failed back into the inbox, or those of it that are named."""
         with verdicts():
             return ReturnedAll(returned=await acting(gallery.retry_all, some.ids if some else None))
+
+
+def _add_reviews(api: APIRouter, gallery: Gallery) -> None:
+    changing, acting = [Depends(is_json)], Lane(ACTING_TOGETHER)
+
+    @api.post("/pictures/{id}/accept", dependencies=changing, responses=_CHANGE_RESPONSES)
+    async def accept(id: Id, by: Name) -> Closely:
+        """Its texts need no look any more, and stay; if they wait for approval, this is it."""
+        with verdicts():
+            await acting(gallery.accept, id, by)
+            picture, record = await acting(gallery.closely, id)
+        return _closely(picture, record)
+
+    @api.post("/approve", dependencies=changing)
+    async def approve(those: Those, by: Name) -> Approved:
+        """Write the texts that wait for approval into these pictures."""
+        ids = list(dict.fromkeys(those.ids))
+        with verdicts():
+            refused = await acting(gallery.approve, ids, by)
+        told = [NotApproved.model_validate(one) for one in refused]
+        return Approved(approved=len(ids) - len(told), refused=told)
 
 
 async def page() -> HTMLResponse:
