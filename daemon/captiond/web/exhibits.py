@@ -69,3 +69,11 @@ class NotApproved:
 class Thumbnail:
     etag: str
     jpeg: bytes | None  # None: the client has it already
+
+
+@dataclass(frozen=True, slots=True)
+class Shot:
+    """What the camera wrote into a picture."""
+
+    taken_at: datetime | None = None  # by its clock, whose time zone nobody knows
+    camera: str | None = None

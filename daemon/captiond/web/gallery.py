@@ -37,13 +37,14 @@ from captiond.sidecar.rewriting import accepted, approved, undone
 from captiond.status import Status
 from captiond.support import openat
 from captiond.support.openat import open_file
-from captiond.web.exhibits import NONE, Exhibit, Libraries, Library, NotApproved, Thumbnail
+from captiond.web.exhibits import NONE, Exhibit, Libraries, Library, NotApproved, Shot, Thumbnail
 from captiond.web.thumbnails import Thumbnails
 
 log = structlog.get_logger(__name__)
 
 COUNTED_EVERY = timedelta(seconds=4)
 LARGEST_RECORD_BYTES = 1 << 20
+LARGEST_READ_BYTES = 64 << 20  # of a picture, to find its camera's words in it
 
 
 class Gallery:
@@ -62,9 +63,13 @@ class Gallery:
         lists: Lists | None = None,
         tell: Callable[[Outcome], None] = lambda outcome: None,
         libraries: Libraries = NONE,
+        shot_of: Callable[[bytes], Shot] = lambda data: Shot(),
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
-        """`lists`: the pictures to describe again; `tell`: is told of each change of texts."""
+        """`lists`: the pictures to describe again; `tell`: is told of each change of texts.
+
+        `shot_of`: what the camera wrote into a file's bytes.
+        """
         self._history = history
         self._delivery = delivery
         self._thumbnails = thumbnails
@@ -74,6 +79,7 @@ class Gallery:
         self._folders = {"done": done, "failed": failed}
         self._lists = lists
         self._tell = tell
+        self._shot_of = shot_of
         self._now = now
         self._failures = datetime.min.replace(tzinfo=UTC), 0  # when they were counted, and how many
 
@@ -130,6 +136,14 @@ class Gallery:
                 return Thumbnail(etag, None)
             jpeg = self._thumbnails.of(fingerprint, lambda: contents(file, fingerprint.size), side)
             return Thumbnail(etag, jpeg)
+
+    def shot(self, id: int) -> Shot:
+        """When the picture was taken and by which camera, as far as it says so itself."""
+        entry = self._entry(id)
+        self._must_be_in(entry.folder, entry)
+        with self._file(entry) as file:
+            size = os.fstat(file).st_size
+            return self._shot_of(contents(file, size)) if size <= LARGEST_READ_BYTES else Shot()
 
     def revise(self, id: int, changes: Changes, was: Changes, by: str | None = None) -> Exhibit:
         """Put a person's texts in the place of some; `was`: what they must have said before; `by`: a name.
