@@ -41,7 +41,7 @@ def carriers_of(made: Described, were: Tags | None = None) -> dict[str, IsCarrie
     An XMP that said the description as `tiff:ImageDescription` too says the caption there as well: `were` is
     what exiftool saw before.
     """
-    kinds = {"exif": is_exif, "xmp": is_xmp, "iptc": is_photoshop}
+    kinds: dict[str, IsCarrier] = {"exif": is_exif, "xmp": is_xmp, "iptc": is_photoshop}
     wrote = {one.target for one in made.written if one.action == "wrote"}
     carriers: dict[str, IsCarrier] = {
         TAGS[one][0]: kinds[one.partition(":")[0]] for one in wrote if one in TAGS
