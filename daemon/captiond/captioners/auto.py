@@ -98,14 +98,23 @@ class AutoEngine:
     ) -> Iterator[tuple[Question, Completion]]:
         """Let the questions join the batch; answer those that cannot by `generate`."""
         asked, request = [question.inputs for question in questions], questions[0].request
-        inputs = self._inputs(asked)
+        if request.temperature == 0 and self._join(batch, questions, request.max_new_tokens):
+            return
+        yield from zip(questions, self._generate(asked, request), strict=True)
+
+    def _join(
+        self, batch: continuous.ContinuousBatch, questions: Sequence[Question], max_new_tokens: int
+    ) -> bool:
+        inputs = self._inputs([question.inputs for question in questions])
         ids = inputs.get("input_ids")
-        length = 0 if ids is None else ids.shape[1]
-        if request.temperature == 0 and batch.has_room(length, request.max_new_tokens):
-            joining = zip(questions, _prompt_tokens(inputs, len(asked)), strict=True)
-            batch.take_in(list(joining), on_device(self.model, inputs), request.max_new_tokens)
-        else:
-            yield from zip(questions, self._generate(asked, request), strict=True)
+        if not batch.has_room(0 if ids is None else ids.shape[1], max_new_tokens):
+            return False
+        joining = list(zip(questions, _prompt_tokens(inputs, len(questions)), strict=True))
+        try:
+            batch.take_in(joining, on_device(self.model, inputs), max_new_tokens)
+        except NotPlain:
+            return False
+        return True
 
     def _ended(self, batch: continuous.ContinuousBatch) -> Iterator[tuple[Question, Completion]]:
         for (question, prompt_tokens), tokens in batch.left():

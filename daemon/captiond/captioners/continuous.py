@@ -58,8 +58,13 @@ class ContinuousBatch:
         return self._limit is None or prompt_length + max_new_tokens <= self._limit
 
     def take_in(self, asked: Sequence[Any], inputs: Mapping[str, Any], max_new_tokens: int) -> None:
-        """Prefill a batch of newcomers; each gets a slot, and its first token."""
+        """Prefill a batch of newcomers; each gets a slot, and its first token.
+
+        Raises: NotPlain, if these need more than the question of the trial did; then none has joined.
+        """
         begun = through_generate(self._model, inputs, max_new_tokens, Walk.begin)
+        if not all(self.has_room(end - start, max_new_tokens) for start, end in begun.used):
+            raise NotPlain("a prompt is longer than its tokens")  # where the picture is not among them
         for index, one in enumerate(asked):
             self.put(one, begun, index, max_new_tokens)
 

@@ -62,7 +62,7 @@ class Walk:
             outputs, self._given, is_encoder_decoder=False
         )
         scores: torch.Tensor = outputs.logits[:, -1].float()
-        best = self._steering(self.ids, scores).argmax(dim=-1)
+        best = self._steering(self.ids, scores.clone()).argmax(dim=-1)
         self.ids = torch.cat((self.ids, best[:, None]), dim=1)
         return scores
 

@@ -25,7 +25,8 @@ from captiond.service.report import Life
 from captiond.settings.telling import told
 from captiond.status import Standing
 from captiond.web import Door, inbox, insight, pausing
-from captiond.web.gallery import Gallery, Shot
+from captiond.web.exhibits import Shot
+from captiond.web.gallery import Gallery
 from captiond.web.thumbnails import Thumbnails
 
 if TYPE_CHECKING:
@@ -64,7 +65,7 @@ class Behind:
             inbox=folders.inbox,
             done=folders.done,
             failed=folders.failed,
-            libraries={library.name for library in rooms.libraries},
+            libraries=rooms.libraries,
             lists=Lists(folders.state),
             shot_of=lambda data: Shot(taken_at(data), camera_of(data)),
             tell=self.tell,
