@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from PIL import Image, ImageColor
+from PIL import Image, ImageChops, ImageColor
 
 import shared  # noqa: F401  (it puts this checkout first)
 from captiond.demo.scenes import Scene, draw, random_scene
@@ -74,10 +74,15 @@ def deliver(served: Served, scenes: list[Scene]) -> None:
 
 def flattened(image: Image.Image) -> Image.Image:
     """In a palette of its own that has the page's accents, too: they are a few points of many."""
-    own = image.quantize(COLOURS - len(ACCENTS), method=Image.Quantize.MEDIANCUT).getpalette() or []
-    palette = Image.new("P", (1, 1))
-    palette.putpalette([*own, *(value for accent in ACCENTS for value in ImageColor.getrgb(accent))])
-    return image.quantize(palette=palette, dither=Image.Dither.NONE)
+    own = COLOURS - len(ACCENTS)
+    flat = image.quantize(own, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
+    colours = (flat.getpalette() or [])[: 3 * own]
+    for accent in ACCENTS:
+        distance = ImageChops.difference(image, Image.new("RGB", image.size, accent)).convert("L")
+        flat.paste(len(colours) // 3, mask=distance.point(lambda value: 255 * (value == 0)))
+        colours.extend(ImageColor.getrgb(accent))
+    flat.putpalette(colours)
+    return flat
 
 
 def shoot(browser: Any, served: Served, shot: Shot, folder: Path) -> None:
