@@ -148,7 +148,8 @@ def with_all_fields(folder: Path) -> list[dict[str, Any]]:
             old = {name: data for name, (_, data) in files.items()}
             tags = exiftool_tags(copied(Path(temporary), f"old-{format}", old))
             new = copied(Path(temporary), f"new-{format}", {name: one.data for name, one in made.items()})
-            verdicts = judged(old, tags, new, {name: carriers_of(one) for name, one in made.items()}, SAYS)
+            carriers = {name: carriers_of(one, tags.get(name)) for name, one in made.items()}
+            verdicts = judged(old, tags, new, carriers, SAYS)
             for name, verdict in verdicts.items():
                 if verdict not in ("clean", "refused"):
                     print(f"{format} {name}: {verdict}", file=sys.stderr)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from captiond.records import Described, Texts
 
-from .independent import is_exif, is_photoshop, is_xmp
+from .independent import Tags, is_exif, is_photoshop, is_xmp
 from .judging import IsCarrier
 from .making import CAPTION
 
@@ -31,11 +31,19 @@ TAGS = {
     "iptc:ObjectName": ("IPTC:ObjectName", TITLE),
     "iptc:Keywords": ("IPTC:Keywords", "['Hund', 'Strand']"),
 }
+TWICE = "XMP-tiff:ImageDescription"
 SAYS = {tag: text or "" for tag, text in TAGS.values()}
 
 
-def carriers_of(made: Described) -> dict[str, IsCarrier]:
-    """The tags that were written, and in which segments of a JPEG they stand."""
+def carriers_of(made: Described, were: Tags | None = None) -> dict[str, IsCarrier]:
+    """The tags that were written, and in which segments of a JPEG they stand.
+
+    An XMP that said the description as `tiff:ImageDescription` too says the caption there as well: `were` is
+    what exiftool saw before.
+    """
     kinds = {"exif": is_exif, "xmp": is_xmp, "iptc": is_photoshop}
     wrote = {one.target for one in made.written if one.action == "wrote"}
-    return {TAGS[one][0]: kinds[one.partition(":")[0]] for one in wrote if one in TAGS}
+    carriers = {TAGS[one][0]: kinds[one.partition(":")[0]] for one in wrote if one in TAGS}
+    if "XMP-dc:Description" in carriers and TWICE in (were or {}):
+        carriers[TWICE] = is_xmp
+    return carriers

@@ -83,11 +83,16 @@ def without_description(block: bytes) -> dict[tuple[str, int], tuple[int, bytes]
     return {key: value for key, value in tiff_tags(block).items() if key != ("IFD0", 270)}
 
 
-def pillow_description(data: bytes) -> str:
-    """The tag as Pillow has it, whose Latin-1 is undone."""
+def pillow_description(data: bytes) -> str | None:
+    """The tag as Pillow has it, whose Latin-1 is undone.
+
+    None where Pillow hands on another block than the file's: that of an AVIF which is turned by `irot` or
+    `imir` it makes anew, to say so, and loses what is no ASCII.
+    """
     with Image.open(io.BytesIO(data)) as image:
+        made_anew = image.format == "AVIF" and image.info["exif"].removeprefix(b"Exif\0\0") not in data
         text = image.getexif()[270]
-    return str(text).encode("latin-1").decode()
+    return None if made_anew else str(text).encode("latin-1").decode()
 
 
 def pixels(data: bytes) -> list[object]:
@@ -100,7 +105,7 @@ def pixels(data: bytes) -> list[object]:
                 for frame in count():
                     image.seek(frame)
                     frames.append((image.mode, image.size, image.tobytes()))
-            except (EOFError, OSError, ValueError, TypeError) as end:
+            except (EOFError, OSError, ValueError, TypeError, SyntaxError) as end:
                 frames.append(type(end))
     return frames
 

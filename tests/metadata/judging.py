@@ -66,10 +66,16 @@ def afcp_reach(jpeg: bytes) -> int | None:
 
 
 def _says(new: list[str] | None, old: list[str] | None, text: str) -> bool:
-    """Does a tag say the text?  Of a list: what it said before, first, and all that the text lists."""
+    """Does a tag say the text?  Of a list: what it said before, first, and all that the text lists.
+
+    An empty list reads as one empty word.
+    """
     if not text.startswith("["):
         return new == [text]
-    words, were = _listed(new), _listed(old)
+    words, were = (
+        _listed(new),
+        [word for word in _listed(old) if word],
+    )
     return words[: len(were)] == were and set(_listed([text])) <= set(words)
 
 
@@ -100,7 +106,7 @@ def harm(
             return "the AFCP trailer counts to another place"
     if original_pixels(old) != hashed_pixels(new):
         return "the pixels changed"
-    if EXIF.keys() <= carriers.keys() and pillow_description(new) != CAPTION:
+    if EXIF.keys() <= carriers.keys() and pillow_description(new) not in (CAPTION, None):
         return "the caption does not read back"
     if not new_tags:  # no exiftool
         return None
