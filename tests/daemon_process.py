@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-PATIENCE_SECONDS = 60.0
+PATIENCE_SECONDS = 100.0  # within the 120 that a test gets
 
 
 def environment(**more: str) -> dict[str, str]:

@@ -67,7 +67,7 @@ class Pictures:
     def revise(self, id: int, changes: object, was: object, by: str | None = None) -> object:
         raise AssertionError("nothing gets so far")
 
-    thumbnail = accept = retry = retry_all = undo = redo = revise
+    thumbnail = accept = approve = retry = retry_all = undo = redo = revise
 
 
 @dataclass

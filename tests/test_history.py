@@ -201,6 +201,24 @@ def test_what_needs_a_look_is_told_apart_until_somebody_looked(opened: Opened, t
     assert history.counts()["needs_look"] == 1 and history.mark(99, needs_look=True) is None
 
 
+def test_what_waits_for_approval_is_counted_and_followed(opened: Opened, tmp_path: Path) -> None:
+    """Told by the delivery, by each later change, and by whoever looked at the record; edits approve."""
+    waiting = [replace(captioned(f"{name}.jpg"), awaits_approval=True) for name in "abcd"]
+    history = filled(
+        opened(tmp_path), *waiting, replace(captioned("odd.jpg"), needs_look=True), captioned("e.jpg")
+    )
+    assert history.awaiting_approval == 4
+    assert history.to_review() == {"awaits_approval": 4, "to_review": 5}
+    first, second, *_ = history.find(Wanted(awaits_approval=True), 10)
+    filled(history, replace(waiting[0], event="approved", awaits_approval=False))
+    history.revise(first.id, "My words.", BEGAN)
+    history.mark(second.id, needs_look=False, awaits_approval=False)
+    assert [entry.path for entry in history.find(Wanted(awaits_approval=True), 10)] == ["b.jpg"]
+    assert history.awaiting_approval == 1 and history.to_review()["to_review"] == 2
+    filled(history, replace(waiting[0], event="undone"))
+    assert [entry.path for entry in history.find(Wanted(to_review=True), 10)] == ["odd.jpg", "b.jpg", "a.jpg"]
+
+
 def test_a_history_of_an_earlier_version_goes_on(opened: Opened, tmp_path: Path) -> None:
     """Who only looks reads it as it is; the daemon adds what is missing, and no line is lost."""
     filled(opened(tmp_path), captioned("old.jpg")).close()

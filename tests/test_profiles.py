@@ -62,6 +62,24 @@ def test_the_first_profile_that_matches_counts(tmp_path: Path) -> None:
         assert (rules.profile, rules.takes_text) == ("shop/**", True)
 
 
+def test_approval_is_a_profiles_and_never_a_librarys(tmp_path: Path) -> None:
+    """Whose texts wait: by the first profile that matches, else by everybody's; nobody's in a library."""
+    text = """
+        output: {approve: unsure}
+        profiles:
+          - {match: "shop/**", output: {approve: all}}
+          - {match: "home/**", output: {approve: false}}
+    """
+    rules = book(tmp_path, text)
+    assert [rules.of(path).approve for path in ("a.jpg", "shop/a.jpg", "home/a.jpg")] == [
+        "unsure",
+        "all",
+        "never",
+    ]
+    assert rules.of_library("shop", xmp=True)("a.jpg").approve == "never"
+    assert book(tmp_path, "output: {approve: false}").of("a.jpg").approve == "never"
+
+
 def test_what_is_skipped_stays_and_is_explained(tmp_path: Path) -> None:
     """`skip: true` leaves pictures in the inbox by a rule that names the profile."""
     rules = ignore_of(settings(tmp_path, SHOP))

@@ -229,6 +229,8 @@ WRONG = [
     ("caption: {prompt: null}", "`caption.prompt` must be text"),
     ("output: {metadata: [exif, png]}", "`output.metadata` must be auto or exif, xmp or iptc"),
     ("output: {text_sidecar: 1}", "is 1, but must be true or false"),
+    ("output: {approve: true}", "`output.approve` is true, but must be false, unsure or all"),
+    ("output: {approve: some}", "`output.approve` is 'some', but must be false, unsure or all"),
     ("limits: {attempts: true}", "is true, but must be a whole number"),
     ("limits: {attempts: 1.5}", "must be a whole number"),
     ("http: {listen: 8000}", "must be an address and a port, e.g. 127.0.0.1:8000"),

@@ -82,7 +82,7 @@ class Notes:
 NO_NOTES = Notes()
 
 
-Event = Literal["edited", "redone", "undone"]
+Event = Literal["edited", "redone", "undone", "approved"]
 FieldName = Literal["caption", "alt_text", "title", "keywords", "visible_text"]
 
 
@@ -172,6 +172,7 @@ class Rules:
     prompts: Mapping[FieldName, str] = field(default_factory=dict)  # by text, the prompt that asks for it
     narrowed: Narrowed | None = None  # makes an interview about less, or by another prompt
     asks_anew: bool = False  # even if the cache has an answer about the same picture
+    approve: Literal["never", "unsure", "all"] = "never"  # whose texts wait until a person approves them
 
 
 Role = Literal["look", "edit", "drop"]  # what a user may do over HTTP: look, all, or only put files in
@@ -320,6 +321,11 @@ class Described:
         """The checksum of the image's bytes."""
         return hashlib.sha256(self.data).hexdigest()
 
+    @classmethod
+    def untouched(cls, data: bytes) -> Described:
+        """An image whose texts wait for approval: nothing is written into it, or beside it."""
+        return cls(data, ())
+
 
 @dataclass(frozen=True, slots=True)
 class Accompanied:
@@ -367,6 +373,7 @@ class Outcome:
     caption: str | None = None
     fields: Mapping[str, str | list[str]] = field(default_factory=dict)  # the other texts, as in the sidecar
     needs_look: bool = False  # by a person
+    awaits_approval: bool = False  # its texts stand in its sidecar alone
     warnings: tuple[str, ...] = ()  # their codes
     model: str | None = None
     kind: str | None = None  # why it failed: a stable word, as in `Rejected`

@@ -30,7 +30,7 @@ class Tally:
         self.duplicates = 0  # taken away since the same file was delivered before
         self.cached = 0  # done with cached answers about the same picture
         self.failures: dict[str, int] = {}  # by kind
-        self.changes: dict[str, int] = {}  # of texts in done/: edited, redone, undone
+        self.changes: dict[str, int] = {}  # of texts in done/: edited, redone, undone, approved
         self.warnings: dict[str, int] = {}  # by code
         self.last_error: str | None = None
         self.finished_at = self._started  # when a picture left the inbox last, on the clock
@@ -236,6 +236,7 @@ class Measures:
     model: Mapping[str, str]
     is_model_loaded: bool
     needing_a_look: int = 0  # of those captioned
+    awaiting_approval: int = 0  # now
     warnings: Mapping[str, int] = field(default_factory=dict)  # by code
     captioner: Gauges = Gauges()
     notices: Mapping[str, int] = field(default_factory=dict)  # of the webhook, by result

@@ -147,6 +147,7 @@ def notice(outcome: Outcome) -> dict[str, Any]:
         "caption": outcome.caption,
         **({"fields": outcome.fields} if outcome.fields else {}),
         **({"needs_look": True} if outcome.needs_look else {}),
+        **({"awaits_approval": True} if outcome.awaits_approval else {}),
         "model": outcome.model,
         "kind": outcome.kind,
         "message": outcome.message,

@@ -122,9 +122,9 @@ def said(text: str = WORDS, **changes: Any) -> Said:
 FACTS = PictureFacts("JPEG", 40, 30, (Notice("rotated", "turned upright"),))
 
 
-def record_for(job: Job, described: Described, text: str = WORDS) -> Record:
+def record_for(job: Job, described: Described, text: str = WORDS, *, awaits_approval: bool = False) -> Record:
     timings = Timings(0.1, 0.2, 0.3, 0.4)
-    return sidecar.compose(job, FACTS, said(text), described, timings, STAMP)
+    return sidecar.compose(job, FACTS, said(text), described, timings, STAMP, awaits_approval=awaits_approval)
 
 
 @dataclass
@@ -139,6 +139,7 @@ class World:
     embed: Describe = embed
     asked: int = 0
     embedded: int = 0
+    awaits_approval: bool = False  # what is delivered
     dropped: dict[str, bytes] = field(default_factory=dict)
     beside: dict[str, bytes] = field(default_factory=dict)  # what is to travel with what was dropped
 
@@ -218,8 +219,11 @@ class World:
 
     def publish(self, delivery: Delivery, job: Job, text: str = WORDS) -> Delivered:
         self.asked += 1
-        described = self.embed(job.data, "JPEG", Texts(text), notes=job.notes)
-        return delivery.publish(job, described, record_for(job, described, text))
+        described = Described.untouched(job.data)
+        if not self.awaits_approval:
+            described = self.embed(job.data, "JPEG", Texts(text), notes=job.notes)
+        record = record_for(job, described, text, awaits_approval=self.awaits_approval)
+        return delivery.publish(job, described, record)
 
     def reject(self, delivery: Delivery, settled: SettledFile, kind: Kind = "unreadable") -> Delivered:
         why = Rejected(kind, "it is no image", stage="decode", advice="Look at it.")
@@ -243,7 +247,7 @@ class World:
             for path in records:
                 record = json.loads((place / path).read_bytes())
                 image = (place / path.removesuffix(suffix)).read_bytes()
-                text = record.get("caption")
+                text = None if awaits_approval(record) else record.get("caption")
                 original = image if text is None else image.removesuffix(b"\0" + text.encode())
                 published = record.get("published", record["source"])["sha256"]
                 assert hashlib.sha256(image).hexdigest() == published
@@ -253,7 +257,7 @@ class World:
                     came_along.append((dropped, data))
                     accounted.add(there)
                 stem = os.path.splitext(path.removesuffix(suffix))[0]  # noqa: PTH122 - not UTF-8 perhaps
-                if (place / f"{stem}.txt").exists() and self.embed is embed_beside:
+                if text is not None and (place / f"{stem}.txt").exists() and self.embed is embed_beside:
                     assert (place / f"{stem}.txt").read_bytes() == text.encode()
                     accounted.add(f"{stem}.txt")
             assert set(files) == accounted
@@ -266,6 +270,10 @@ class World:
         for place in (self.inbox, self.done, self.failed):
             left = set(_all_files(place / ".captiond")) - {"lock"}
             assert not left, left
+
+
+def awaits_approval(record: dict[str, Any]) -> bool:
+    return bool(record.get("approval", {}).get("state") == "waiting")
 
 
 def no_exchange(source: int, name: str, target: int, new_name: str) -> None:

@@ -26,6 +26,9 @@ REASON = missing_tool()
         (Scenario("edit_all", "flagged"), 7),
         (Scenario("redo", "flagged", beside=True), 9),
         (Scenario("undo", "linked"), 11),
+        (Scenario("approve", "flagged", beside=True), 13),
+        (Scenario("edit_waiting", "reserved", beside=True), 41),
+        (Scenario("undo_approval", "linked", beside=True), 17),
         (Scenario("duplicate", "flagged", beside=True), 4),
         (Scenario("recover", "reserved", cut=Point("fsync", 3), before="duplicate"), 5),
         (Scenario("set_aside", "linked"), 3),
@@ -55,6 +58,7 @@ def test_a_kill_at_any_system_call_loses_and_doubles_nothing(scenario: Scenario,
         Scenario("revise", "reserved"),
         Scenario("redo", "flagged"),
         Scenario("undo", "reserved"),
+        Scenario("approve", "flagged", beside=True),
         Scenario("set_aside", "flagged", taken=True),
         Scenario("set_aside", "apart"),
         Scenario("duplicate", "flagged", beside=True),
@@ -66,6 +70,13 @@ def test_a_kill_at_any_system_call_loses_and_doubles_nothing(scenario: Scenario,
 def test_a_power_cut_at_any_step_loses_and_doubles_nothing(scenario: Scenario) -> None:
     """Whatever a file system may have kept of what was not synced: the same holds."""
     score = cut_everywhere(scenario, every=31 if scenario.beside else 13)
+    assert score.points
+    assert not score.failures
+
+
+def test_a_power_cut_leaves_no_file_that_an_undo_took_away() -> None:
+    """It may come when a file that an approval made has its new name, and the old one still."""
+    score = cut_everywhere(Scenario("undo_approval", "flagged", beside=True), every=9)
     assert score.points
     assert not score.failures
 

@@ -41,6 +41,7 @@ from delivery_world import (
     WORDS,
     World,
     apart,
+    awaits_approval,
     embed,
     embed_beside,
     picky,
@@ -51,7 +52,7 @@ from delivery_world import (
 from captiond import sidecar
 from captiond.delivery import Delivery
 from captiond.records import Texts, Timings
-from captiond.sidecar.rewriting import undone
+from captiond.sidecar.rewriting import approved, undone
 
 # What changes a file system, and what makes a change durable.
 CALLS = (
@@ -75,7 +76,8 @@ PATIENCE_SECONDS = 30.0
 MEMORY = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
 
 
-REVISIONS = ("revise", "edit_all", "redo", "undo")  # of what lies in done/
+APPROVALS = ("approve", "edit_waiting", "undo_approval")
+REVISIONS = ("revise", "edit_all", "redo", "undo", *APPROVALS)  # of what lies in done/
 
 
 @dataclass(frozen=True)
@@ -101,6 +103,11 @@ class Scenario:
     @property
     def revises(self) -> bool:
         return bool({self.act, self.before} & {*REVISIONS})
+
+    @property
+    def waits(self) -> bool:
+        """Whether the texts wait for approval when the picture is delivered."""
+        return bool({self.act, self.before} & {*APPROVALS})
 
     @property
     def sends_again(self) -> bool:
@@ -150,7 +157,8 @@ def missing_tool() -> str | None:
 
 
 def world_at(root: Path, scenario: Scenario) -> World:
-    return World.at(root, move=WAYS[scenario.move], embed=embed_beside if scenario.beside else embed)
+    embedding = embed_beside if scenario.beside else embed
+    return World.at(root, move=WAYS[scenario.move], embed=embedding, awaits_approval=scenario.waits)
 
 
 def lay_out(root: Path, scenario: Scenario) -> World:
@@ -168,6 +176,8 @@ def lay_out(root: Path, scenario: Scenario) -> World:
             world.caption(delivery, world.settled(PATH))
             if "undo" in (scenario.act, scenario.before):
                 delivery.edit(PATH, NEW_WORDS, LATER)
+            if "undo_approval" in (scenario.act, scenario.before):
+                revision(delivery, "approve")()
     if scenario.sends_again:
         for path, data in {PATH: DATA, **world.beside}.items():
             (world.inbox / path).write_bytes(data)
@@ -239,7 +249,7 @@ def check_company(record: Path, told: dict[str, Any]) -> None:
     for companion in told.get("companions", ()):
         data = (record.parent / companion["name"].replace("photo", stem, 1)).read_bytes()
         assert hashlib.sha256(data).hexdigest() == companion["sha256"], f"{companion['name']} is another"
-    if "companions" in told:
+    if "companions" in told and not awaits_approval(told):
         assert (record.parent / f"{stem}.txt").read_bytes() == told["caption"].encode()
 
 
@@ -289,15 +299,21 @@ def _check_revision(world: World, scenario: Scenario) -> None:
     act = next(one for one in (scenario.act, scenario.before) if one in REVISIONS)
     edited = (told.get("edited") or {}).get("model_caption")
     history = [one["why"] for one in told.get("history", ())]
+    if scenario.waits:
+        assert awaits_approval(told) is not bool(history), "texts that wait are approved, or neither"
     there = told["caption"], edited, told.get("fields"), history
     model: Any = (WORDS, None, None, [])
     by_person = (NEW_WORDS, WORDS, None, ["edit"])
+    approved = (WORDS, None, None, ["approve"])
     fields = {"alt_text": "Rex", "title": "Rex", "keywords": ["rex"], "visible_text": ""}
     either = {
         "revise": (model, by_person),
         "edit_all": (model, (NEW_WORDS, WORDS, fields, ["edit"])),
         "redo": (model, (NEW_WORDS, None, None, ["redo"])),
         "undo": (by_person, model),
+        "approve": (model, approved),
+        "edit_waiting": (model, by_person),
+        "undo_approval": (approved, model),
     }
     assert there in either[act], f"neither the old texts nor the new ones: {there}"
     world.check_quiet()
@@ -422,7 +438,9 @@ def revision(delivery: Delivery, act: str) -> Callable[[], object]:
         return lambda: delivery.rewrite(
             PATH, lambda record: sidecar.redone(record, FACTS, now, took, STAMP), LATER
         )
-    if act == "undo":
+    if act == "approve":
+        return lambda: delivery.rewrite(PATH, lambda record: approved(record, LATER, "Ada"), LATER)
+    if act in ("undo", "undo_approval"):
         return lambda: delivery.rewrite(PATH, undone, LATER)
     return lambda: delivery.edit(PATH, NEW_WORDS, LATER)
 

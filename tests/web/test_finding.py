@@ -35,6 +35,7 @@ def outcome(number: int) -> Outcome:
         model="large" if number % 3 else "small",
         format="PNG" if number % 4 == 0 else "JPEG",
         needs_look=number % 25 == 1,
+        awaits_approval=number % 30 == 1,
     )
 
 
@@ -67,6 +68,10 @@ def history(tmp_path_factory: pytest.TempPathFactory) -> Iterator[History]:
         (Wanted(is_edited=True), lambda n: False),
         (Wanted(needs_look=True), lambda n: n % 25 == 1),
         (Wanted(needs_look=False, search="dog"), lambda n: n % 2 and n % 25 != 1),
+        (Wanted(awaits_approval=True, beneath="007"), lambda n: n % 30 == 1 and n // 100 == 7),
+        (Wanted(awaits_approval=False, model="small"), lambda n: n % 30 != 1 and n % 3 == 0),
+        (Wanted(to_review=True, folder="done"), lambda n: n % 10 and 1 in (n % 25, n % 30)),
+        (Wanted(to_review=False, search="dog"), lambda n: n % 2 and 1 not in (n % 25, n % 30)),
     ],
 )  # fmt: skip
 def test_what_is_wanted_is_found(history: History, wanted: Wanted, is_meant: object) -> None:

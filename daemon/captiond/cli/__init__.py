@@ -28,6 +28,7 @@ COMMANDS = (
     pictures.retry,
     again.redo,
     again.undo,
+    again.approve,
     again.export,
     again.bring_in,
     library.library,

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
 import click
 
 from captiond.cli.given import config_option, configure_logs, settings_of
-from captiond.cli.say import say, say_lines, say_raw
+from captiond.cli.say import say, say_json, say_lines, say_raw
 from captiond.commands.manual import duration
 from captiond.errors import ExitCode, NotThere, TryLater
 from captiond.records import FieldName
@@ -44,7 +45,7 @@ under_option = click.option(
 @click.option("--field", type=_FIELDS, help="Ask for this text alone; the others stay.")
 @click.option("--needs-look", is_flag=True, help="Only what a person should look at.")
 @under_option
-@click.option("--edited", is_flag=True, help="Also what a person has changed.")
+@click.option("--edited", is_flag=True, help="Also what a person has changed or approved.")
 @click.option("--yes", is_flag=True, help="Do it; without this, only count.")
 @click.option("--list", "lists", is_flag=True, help="Show what waits, and what was left out and why.")
 @click.option("--cancel", metavar="ID", help="Take a list back.")
@@ -88,7 +89,7 @@ def _as_typed(given: dict[str, Any]) -> str:
 @click.argument("path")
 @config_option
 def undo(path: str, config: Path | None) -> ExitCode:
-    """Put the former texts of a delivered picture back: before the last edit, import or redo.
+    """Put the former texts of a delivered picture back: before the last edit, import, redo or approval.
 
     PATH is a file in the done folder, or its path beneath it.  The daemon may run meanwhile.
     """
@@ -106,6 +107,57 @@ def undo(path: str, config: Path | None) -> ExitCode:
         return ExitCode.SOME_FAILED
     say(f"{named}: {caption}")
     return ExitCode.OK
+
+
+@click.command()
+@click.argument("paths", nargs=-1)
+@config_option
+@click.option("--made-by", metavar="MODEL[@REVISION]", help="Only what this model said.")
+@click.option("--older-than", metavar="TIME", callback=duration, help="Only what was said before, e.g. 30d.")
+@click.option("--needs-look", is_flag=True, help="Only what a person should look at.")
+@under_option
+@click.option("--by", metavar="NAME", help="Who approves; the sidecars note it.")
+@click.option("--yes", is_flag=True, help="Do it; without this and PATHs, only tell what waits.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object a picture.")
+def approve(
+    paths: tuple[str, ...], config: Path | None, by: str | None, yes: bool, as_json: bool, **given: Any
+) -> ExitCode:
+    """Write texts that wait for approval into their pictures.
+
+    PATHs are files in the done folder, or paths beneath it.  Without any it means all that wait, or those
+    that meet the filters, and tells them unless --yes is said.  The daemon may run meanwhile.
+    """
+    from captiond.commands import approve as approving
+    from captiond.redo.filters import Filters
+
+    older = given.pop("older_than")
+    if paths and (any(given.values()) or older is not None):
+        raise click.UsageError("name pictures or filter them, not both")
+    settings = settings_of(config)
+    configure_logs(settings, quieter=True)
+    if paths:
+        chosen = approving.named(settings, paths, Path.cwd())
+    else:
+        chosen = [*approving.waiting(settings, Filters(older_than_seconds=older, **given))]
+    is_dry = not (paths or yes)
+    counted: Counter[str] = Counter()
+    for told in chosen if is_dry else approving.written(settings, chosen, by, _warn):
+        counted[told.state] += 1
+        if as_json:
+            say_json(told.as_json())
+        else:
+            say(str(told), to_errors=told.state == "refused")
+    if not as_json:
+        say(_counted(counted, is_dry=is_dry))
+    return ExitCode.SOME_FAILED if counted["refused"] else ExitCode.OK
+
+
+def _counted(counted: Counter[str], *, is_dry: bool) -> str:
+    refused = f"  {counted['refused']:,} cannot be approved." if counted["refused"] else ""
+    if not is_dry:
+        return f"Approved: {counted['approved']:,}.{refused}"
+    hint = "  Name some to approve them, or all with --yes." if counted["waiting"] else ""
+    return f"Waiting for approval: {counted['waiting']:,}.{hint}{refused}"
 
 
 @click.command()

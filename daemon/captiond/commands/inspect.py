@@ -78,8 +78,9 @@ def status(settings: Settings) -> Status:
         "in_work": 0,
         "duplicates": 0,
         "needs_look": 0,
+        "awaits_approval": 0,
         "cached": 0,
-        **(_remembered(settings, Looking.counts) or _lying(folders)),
+        **(_remembered(settings, _known_counts) or _lying(folders)),
         "ignored": ignored,
         "unreadable": 0,
         "missed_events": 0,
@@ -103,6 +104,10 @@ def status(settings: Settings) -> Status:
         libraries=library_files.at_rest(settings),
         unserved=pictures,
     )
+
+
+def _known_counts(history: Looking) -> dict[str, int]:
+    return {**history.counts(), "awaits_approval": history.to_review()["awaits_approval"]}
 
 
 def explain(settings: Settings, path: Path, cwd: Path) -> Explanation:
@@ -297,6 +302,12 @@ def _lies(folders: Folders, name: str, path: str) -> Explanation:
             if _record(folders, name, picture) is not None:
                 return Explanation(f"It belongs to {folder / shown(picture)}, which was captioned.")
         return Explanation(f"It lies in {folder} without a record of captiond's: it was not put there by it.")
+    if told.awaits_approval:
+        return Explanation(
+            f"It was captioned and lies in {folder / shown(path)} as it was dropped; its texts wait for "
+            f"approval: {told.caption}",
+            f"`captiond approve {shown(path)}` writes them into it.",
+        )
     if told.caption is not None:
         return Explanation(f"It was captioned and lies in {folder / shown(path)}: {told.caption}")
     advice = " ".join(filter(None, (told.advice, "Then run `captiond retry`.")))

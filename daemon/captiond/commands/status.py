@@ -78,6 +78,8 @@ def _rows(found: Status) -> Iterator[tuple[str, str]]:
     look = f" ({counts['needs_look']} to be looked at)" if counts["needs_look"] else ""
     cached = f" ({counts['cached']} as copies of others)" if counts["cached"] else ""
     yield "so far", f"{counts['done']} done{cached}{look}, {counts['failed']} failed{again}{since}"
+    if counts["awaits_approval"]:
+        yield "approval", f"waiting for approval: {counts['awaits_approval']} (`captiond approve` lists them)"
     if found.process is not None:
         left = f", {duration(found.seconds_to_finish)} left" if found.seconds_to_finish else ""
         yield "speed", f"{found.rate_per_second:.2f} pictures a second{left}"

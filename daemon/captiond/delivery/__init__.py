@@ -1,8 +1,9 @@
 """Delivery: from a claimed file in the inbox to a committed caption, or to failed/ with the reason.
 
 The only room that renames.  It may touch the four folders and nothing else; it never follows a link, never
-replaces a name that exists in done/ or failed/ (but for `edit`, which puts an image with a person's
-caption in the place of its twin), and removes an original only when its delivery is durable.
+replaces a name that exists in done/ or failed/ (but for `edit`, which puts an image with other texts in the
+place of its twin, and takes away a file that an approval made if the approval is undone), and removes an
+original only when its delivery is durable.
 
 What it keeps lies in `.captiond/` folders that are the daemon's own (`support.own`).  A trace is still data
 and not truth: its size is bounded, each path, name, number and checksum in it is checked before delivery acts
@@ -90,10 +91,10 @@ which they are.
 
 Inside: `deliver` (what the pipeline calls), `staging` (2), `steps` (3 and 4), `leftovers` and `originals`
 (the claimed files, and 5), `recovery`, `finishing` (whose turn it is); `failing` and `handover` (to failed/),
-`duplicates`; `edit` with `edit_steps` (a person's words for what lies in done/) and `retry` (back into the
-inbox), which have protocols of their own; beneath them `companions` (what travels along), `journal` (the
-files in .captiond/), `not_understood`, `troubles`, `folders` (the folders), `moves`, `attributes` and
-`access` (who may do what with a file), `files`.
+`duplicates`; `edit` with `laying` and `edit_steps` (other or approved texts for what lies in done/) and
+`retry` (back into the inbox), which have protocols of their own; beneath them `companions` (what travels
+along), `journal` (the files in .captiond/), `not_understood`, `troubles`, `folders` (the folders), `moves`,
+`attributes` and `access` (who may do what with a file), `files`.
 """
 
 from captiond.delivery.deliver import Delivery

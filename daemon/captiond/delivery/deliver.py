@@ -25,7 +25,7 @@ from captiond.delivery.journal import Claim, Original, Trace, jobs
 from captiond.delivery.moves import Move, exchange, move
 from captiond.delivery.nesting import refuse_nested
 from captiond.delivery.recovery import Recovery
-from captiond.delivery.staging import cleared_on_trouble, stage
+from captiond.delivery.staging import cleared_on_trouble, described_as, stage
 from captiond.delivery.steps import Steps
 from captiond.delivery.troubles import of_one_picture, ours
 from captiond.errors import Rejected, Surroundings, TryLater
@@ -208,8 +208,7 @@ class Delivery:
             steps.trace.write_record(record, attributes.give_record)
             beside = self._takers.take(steps.inbox, job.path, job.rules, job.id)
             if beside.notes != job.notes and record.texts is not None:
-                format = record.source.format or ""
-                described = job.rules.describe(job.data, format, record.texts, notes=beside.notes)
+                described = described_as(record, record.texts, job.rules, job.data, beside.notes)
                 record = record.described(described)
                 steps.trace.write_record(record, attributes.give_record)
             return stage(steps, record, original, attributes, beside, described, job.rules, job.folder)
@@ -278,6 +277,11 @@ class Delivery:
         """
         with ours(f"looking at {shown(path)}"):
             return self._edits.look(self._folders["done"], path)
+
+    def seen(self, path: str) -> Outcome:
+        """What the record beside done/`path` says now.  Raises: NotThere, if no captioned image has it."""
+        with ours(f"looking at {shown(path)}"):
+            return self._edits.seen(self._folders["done"], path)
 
     def recover(self) -> list[Delivered]:
         """Finish what a crash left, without the model; `unresolved` tells what could not be finished.

@@ -1,12 +1,15 @@
-"""Other texts for an image that lies in done/ with its sidecar: a person's, a model's, or former ones.
+"""Other texts for an image that lies in done/ with its sidecar: of a person, of a model, approved, or former.
 
     1 write     done/.captiond/revise/<job>.0       the image, with the new texts as far as it can hold them
-      write     done/.captiond/revise/<job>.1 ...   the .xmp and .txt beside it, if they say the old texts
+      write     done/.captiond/revise/<job>.1 ...   the .xmp and .txt beside it, if they say the old texts or,
+                                                    when texts are approved, are to say the new ones
       write     done/.captiond/revise/<job>.json    the sidecar that says the new ones
       write     done/.captiond/revise/<job>.claim   whose they are, and the checksums of old and new
       fsync     these files and their folder
     2 rename    done/X.caption.json -> <job>.old    from here on X is promised to no reader; fsync both
     3 exchange  <job>.0 <-> done/X, then the others in the same way; fsync both
+      move      <job>.1 -> beside X, without replacing, if approved texts make a file there
+      move      beside X -> <job>.1, if an approval is undone and this is the very file that it made
     4 move      <job>.json -> done/X.caption.json   = commit, without replacing; fsync
     5 remove    what is left, the claim last
 
@@ -14,7 +17,7 @@ This is the one place where a file in done/ gives way to another, and only to it
 file of which its sidecar tells, and the exchange shows what it took.  If that is a file that another program
 put there meanwhile, or writes into, it goes back, and the texts are refused; a file beside X that changed
 meanwhile just keeps what it says.  If a file system knows no exchange, the file is looked at once more and
-renamed over: between the two lie microseconds.
+renamed over: between the two lie microseconds.  `laying` composes what the files are to say.
 
 `settle` brings a begun edit to its end, in the ordinary course as after a crash: forward if the new image can
 get its name, else back to the sidecar that lay there.  If X is missing by then, `settle` puts it there again.
@@ -22,7 +25,6 @@ get its name, else back to the sidecar that lay there.  If X is missing by then,
 
 from __future__ import annotations
 
-import errno
 import fcntl
 import hashlib
 import json
@@ -31,16 +33,13 @@ import re
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import asdict, dataclass, field, replace
-from datetime import datetime
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
 from functools import partial
 
 from captiond import sidecar
-from captiond.delivery.attributes import Attributes
-from captiond.delivery.companions import MOST_NOTE_BYTES
 from captiond.delivery.edit_steps import Claim, Edit, Piece, claim_from, remove_all
 from captiond.delivery.files import (
-    NO_FILE,
     contents,
     enter,
     exists,
@@ -53,21 +52,19 @@ from captiond.delivery.files import (
     write,
 )
 from captiond.delivery.folders import WORK, Folder
+from captiond.delivery.laying import File, Laying
 from captiond.delivery.moves import Move
 from captiond.delivery.not_understood import Tell, put_by
 from captiond.delivery.troubles import of_one_picture
 from captiond.errors import NotThere, TryLater
-from captiond.formats import raw
 from captiond.names import checked_path, job_id, shown
-from captiond.records import Delivered, Fingerprint, Notes, RulesOf, Texts
+from captiond.records import Delivered, Fingerprint, Outcome, RulesOf, Texts
 from captiond.sidecar import Record
-from captiond.sidecar.companions import TEXT, XMP, Tail, credentials_of, notes_of, raw_endings, tails
 from captiond.support.lease import is_held_by_writer
 from captiond.support.openat import FILE, split, sync_folder
 
 _OURS = re.compile(r"([0-9a-f]{24})\..*", re.DOTALL)
 _REVISE = "revise"
-_OF_RAW = "raw.xmp"  # the .xmp of a RAW that came along
 
 
 # From a record to the record that is to replace it; the same one if nothing is to change.  It may raise a
@@ -161,6 +158,11 @@ class Edits:
         finally:
             os.close(file)
 
+    def seen(self, done: Folder, path: str) -> Outcome:
+        """What the record beside done/`path` says.  Raises: NotThere, if no captioned image has that path."""
+        record = _read(done, path).record
+        return record.outcome(_delivered(path, record), datetime.now(UTC))
+
     def recover(self, done: Folder) -> None:
         """Bring to an end what a crash or a trouble left."""
         if exists(done.work, _REVISE):
@@ -187,104 +189,28 @@ class Edits:
         self, done: Folder, work: int, path: str, old: _Old, told: Record, at: datetime
     ) -> tuple[Edit, Record]:
         """Step 1: write all that is needed, durably, and show none of it; the edit and the new record."""
-        texts = told.texts
-        assert texts is not None
         folder_name, name = split(path)
         with known(path), done.folder(folder_name) as folder:
-            image = _File.read(folder, name)
-            beside = _beside(folder, name)
-            is_signed = any(exists(folder, one) for one in credentials_of(name))
-        if image.sha256 != told.published_sha256:
-            raise Changed(path)
-        xmp, text = (beside[kind][1].data if kind in beside else None for kind in (XMP, TEXT))
-        describe, format = self._rules_of(told.path).describe, told.source.format or ""
-        of_raw = raw.RawNote("", beside[_OF_RAW][1].data) if _OF_RAW in beside else None
-        notes = Notes(xmp, text, name=told.path, is_signed=is_signed, raw=of_raw)
-        described = describe(image.data, format, texts, notes=notes, own=ours(old.record, old.texts))
-        files, contents, merged = [image], [described.data], {}
-        for kind, content in ((XMP, described.xmp), (TEXT, described.text), (_OF_RAW, described.raw_xmp)):
-            if content is not None and kind in beside and content != beside[kind][1].data:
-                tail, file = beside[kind]
-                files.append(file.at(at))
-                contents.append(content)
-                merged[tail.of(split(told.path)[1])] = content
-        record = told.laid_anew(described, merged, old.texts)
-        new_record = record.encoded()
-        pieces = tuple(
-            Piece(file.name, file.sha256, _sha256(content))
-            for file, content in zip(files, contents, strict=True)
-        )
+            image = File.read(folder, name)
+            if image.sha256 != told.published_sha256:
+                raise Changed(path)
+            rules = self._rules_of(told.path)
+            laid = Laying(done, folder, path, image, old.record, told, rules, at).laid()
+        new_record = laid.record.encoded()
+        pieces = tuple(Piece(one.name, one.old or "", _sha256_if(one.new)) for one in laid.changes)
         claim = Claim(path, pieces, _sha256(old.data), _sha256(new_record))
         job = job_id(path, claim.new_record)
         with ExitStack() as undo:
             undo.callback(remove_all, work, job)  # it may be what fills the disk
-            for number, (file, content) in enumerate(zip(files, contents, strict=True)):
-                write(work, f"{job}.{number}", [content], file.attributes.give)
+            for number, change in enumerate(laid.changes):
+                if change.new is not None:
+                    write(work, f"{job}.{number}", [change.new], change.give)
             write(work, f"{job}.json", [new_record], image.attributes.give_record)
             give = partial(give_to_owner_of, work)  # root may run this beside a daemon that is not root
             write(work, f"{job}.claim", [json.dumps(asdict(claim)).encode()], give)
             sync_folder(work)
             undo.pop_all()
-        return Edit(done, work, job, claim, self._move, self._exchange), record
-
-
-def ours(record: Record, texts: Texts) -> Texts:
-    """The texts without the keywords that the picture had before us: those stay a person's."""
-    theirs = set(record.shared_keywords)
-    return replace(
-        texts,
-        keywords=tuple(word for word in texts.keywords if word not in theirs),
-        keyword_paths=tuple(
-            path for path in texts.keyword_paths if path.rpartition("|")[2].strip() not in theirs
-        ),
-    )
-
-
-@dataclass(frozen=True, slots=True)
-class _File:
-    """A file of done/ as it is before."""
-
-    name: str
-    data: bytes = field(repr=False)
-    attributes: Attributes
-
-    @classmethod
-    def read(cls, folder: int, name: str, *, most_bytes: int | None = None) -> _File:
-        """Raises: FileNotFoundError, if no regular file has that name, or it has more than `most_bytes`."""
-        file = os.open(name, FILE, dir_fd=folder)
-        try:
-            size = os.fstat(file).st_size
-            if not is_regular(file) or (most_bytes is not None and size > most_bytes):
-                raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), name)
-            return cls(name, contents(file, size), Attributes.of(file))
-        finally:
-            os.close(file)
-
-    @property
-    def sha256(self) -> str:
-        return _sha256(self.data)
-
-    def at(self, moment: datetime) -> _File:
-        """The file with this time: programs read a file beside an image again if its time is new."""
-        return replace(self, attributes=self.attributes.at(int(moment.timestamp() * 1e9)))
-
-
-def _beside(folder: int, name: str) -> dict[str, tuple[Tail, _File]]:
-    """The .xmp and the .txt beside an image, if they are there; of several the more common name.
-
-    And the .xmp of a RAW that came along.
-    """
-    found: dict[str, tuple[Tail, _File]] = {}
-    kinds = ((tail, tail.suffix.lower()) for tail in tails(text=True))
-    of_raw = ((notes, _OF_RAW) for notes in map(notes_of, raw_endings()) if notes is not None)
-    for tail, kind in kinds if raw.has_ending(name) else (*kinds, *of_raw):
-        if kind in (XMP, TEXT, _OF_RAW) and kind not in found:
-            try:
-                found[kind] = tail, _File.read(folder, tail.of(name), most_bytes=MOST_NOTE_BYTES)
-            except OSError as error:
-                if error.errno not in NO_FILE | {errno.EACCES, errno.EPERM, errno.ENAMETOOLONG}:
-                    raise
-    return found
+        return Edit(done, work, job, claim, self._move, self._exchange), laid.record
 
 
 @dataclass(frozen=True, slots=True)
@@ -314,6 +240,10 @@ def _delivered(path: str, record: Record) -> Delivered:
 
 def _sha256(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
+
+
+def _sha256_if(data: bytes | None) -> str:
+    return "" if data is None else _sha256(data)
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from captiond import sidecar
 from captiond.delivery.files import exists, names_in, remove, sha256_at
 from captiond.delivery.folders import Folder
 from captiond.delivery.moves import Move, drop_reservations, move_beside
-from captiond.delivery.swap import swap
+from captiond.delivery.swap import swap, take
 from captiond.names import checked_name, checked_path
 from captiond.sidecar import checked
 from captiond.sidecar.decode import read_json
@@ -23,8 +23,8 @@ class Piece:
     """One file of done/, and the checksums that tell its old bytes from its new ones."""
 
     name: str  # in the image's folder
-    old: str
-    new: str  # the same if an image's format holds no description
+    old: str  # empty: there was none, and no other is replaced
+    new: str  # the same if an image's format holds no description; empty: it is taken away
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,13 +81,14 @@ class Edit:
         if there in (self.claim.old_record, self.claim.new_record):  # not begun yet, or committed
             return there == self.claim.new_record
         claimed = os.stat(f"{self.job}.claim", dir_fd=self.work, follow_symlinks=False)
-        drop_reservations(folder, (name, record), claimed_at_ns=claimed.st_mtime_ns)
+        made = (piece.name for piece in self.claim.pieces if not piece.old)
+        drop_reservations(folder, (name, record, *made), claimed_at_ns=claimed.st_mtime_ns)
         if not exists(self.work, self._old) or not exists(self.work, self._new):
             return False  # committed, or never begun; and another program took the sidecar away since
         is_new = self._show_image(folder)
         for number in range(1, len(self.claim.pieces) if is_new else 0):
             if self._is_to_come(folder, number):
-                self._swap(folder, number)
+                self._change(folder, number)
         try:
             self.move(self.work, self._new if is_new else self._old, folder, record)
         except FileExistsError:  # another program's sidecar lies there now
@@ -112,9 +113,27 @@ class Edit:
         return there != image.old and staged != image.new
 
     def _is_to_come(self, folder: int, number: int) -> bool:
-        piece = self.claim.pieces[number]
-        is_old = sha256_at(folder, piece.name) == piece.old
-        return is_old and sha256_at(self.work, self._staged(number)) == piece.new
+        piece, staged = self.claim.pieces[number], sha256_at(self.work, self._staged(number))
+        if not piece.old:
+            return staged == piece.new and not exists(folder, piece.name)
+        awaited = (piece.new,) if piece.new else (None, piece.old)
+        return staged in awaited and sha256_at(folder, piece.name) == piece.old
+
+    def _change(self, folder: int, number: int) -> None:
+        """Step 3 for a file beside the image: if another program was faster, its file stays."""
+        piece, staged = self.claim.pieces[number], self._staged(number)
+        if piece.old and piece.new:
+            self._swap(folder, number)
+            return
+        try:
+            if piece.new:
+                self.move(self.work, staged, folder, piece.name)
+                sync_folder(folder)
+                sync_folder(self.work)
+            else:
+                take(folder, piece.name, self.work, staged, piece.old, move=self.move)
+        except (FileExistsError, FileNotFoundError):
+            pass
 
     def _swap(self, folder: int, number: int) -> bool:
         """Step 3.  It is undone if the exchange took another file than the one with the old checksum."""
@@ -150,13 +169,16 @@ def claim_from(text: bytes) -> Claim:
         claim = Claim(checked_path(told["path"]), pieces, *records)
     except (KeyError, TypeError) as error:
         raise ValueError(f"not a claim of an edit: {error!r}") from error
-    if not pieces or pieces[0].name != split(claim.path)[1]:
+    if not pieces or pieces[0].name != split(claim.path)[1] or not (pieces[0].old and pieces[0].new):
         raise ValueError("not a claim of an edit: of no picture")
     return claim
 
 
 def _piece_from(told: Mapping[str, Any]) -> Piece:
-    return Piece(checked_name(told["name"]), checked.digest(told["old"]), checked.digest(told["new"]))
+    old, new = ("" if told[key] == "" else checked.digest(told[key]) for key in ("old", "new"))
+    if not (old or new):
+        raise ValueError("not a claim of an edit: a file that neither was nor is to be")
+    return Piece(checked_name(told["name"]), old, new)
 
 
 def remove_all(work: int, job: str) -> None:

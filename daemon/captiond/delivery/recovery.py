@@ -21,7 +21,7 @@ from captiond.delivery.files import NO_FILE, contents, is_regular, sha256_at, sh
 from captiond.delivery.folders import WORK, Folder
 from captiond.delivery.journal import Claim, Original, Trace, jobs
 from captiond.delivery.not_understood import Tell, put_by
-from captiond.delivery.staging import stage
+from captiond.delivery.staging import described_as, stage
 from captiond.delivery.steps import Steps
 from captiond.delivery.troubles import of_one_picture
 from captiond.errors import Rejected, TryLater
@@ -181,8 +181,7 @@ class Recovery:
     def _described(self, record: Record, file: int, notes: Notes, rules: Rules) -> Described | None:
         fingerprint = Fingerprint.of(os.fstat(file))
         data = contents(file, fingerprint.size)
-        format = record.source.format
-        if record.texts is None or format is None:
+        if record.texts is None or record.source.format is None:
             return None
         if hashlib.sha256(data).hexdigest() != record.source.sha256:
             return None
@@ -191,7 +190,7 @@ class Recovery:
         if not is_counted and self._attempts.begin(record.path, fingerprint) > rules.attempts:
             return None
         try:
-            return rules.describe(data, format, record.texts, notes=notes)
+            return described_as(record, record.texts, rules, data, notes)
         except Rejected:
             return None
 

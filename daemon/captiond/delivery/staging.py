@@ -17,7 +17,7 @@ from captiond.delivery.journal import PICTURE, Claim, Original, Piece, Trace
 from captiond.delivery.steps import Steps
 from captiond.delivery.troubles import NoRoom, of_one_picture, room_for
 from captiond.errors import TryLater
-from captiond.records import Accompanied, Described, Rules
+from captiond.records import Accompanied, Described, Notes, Rules, Texts
 from captiond.sidecar import Record
 from captiond.sidecar.companions import TEXT, XMP, Tail
 from captiond.support.openat import split
@@ -43,20 +43,13 @@ def stage(
             trace.write_piece(0, [described.data], attributes.give)
     pieces = [Piece(PICTURE, record.published_sha256, original)]
     told = []
-    made = {} if described is None else {XMP: described.xmp, TEXT: described.text}
-    raw_xmp, its_own = described.raw_xmp if described is not None else None, beside.xmp_of_raw
-    for companion in beside.companions:
-        is_noted = companion is beside.first(companion.kind)
-        content = made.pop(companion.kind, None) if is_noted else None
-        if companion is its_own and raw_xmp is not None:
-            content = raw_xmp
-        if companion.kind[1:] in beside.notes.unread:
-            content = None
+    contents, made = laid_beside(described, beside, rules)
+    for companion, content in zip(beside.companions, contents, strict=True):
         with of_one_picture(steps.target, companion.path):
             piece = _beside(steps, len(pieces), companion, content)
         pieces.append(piece)
         told.append(_told(piece, companion, content))
-    for tail, content in _made(made, raw_xmp if its_own is None else None, beside, rules).items():
+    for tail, content in made.items():
         trace.write_piece(len(pieces), [content], attributes.give_record)
         pieces.append(Piece(tail, hashlib.sha256(content).hexdigest()))
     if told:
@@ -66,6 +59,29 @@ def stage(
     trace.write_claim(claim)
     trace.sync()
     return claim
+
+
+def described_as(record: Record, texts: Texts, rules: Rules, data: bytes, notes: Notes) -> Described:
+    """The image as it is delivered with these texts of its record: as it is, if they wait for approval."""
+    if record.awaits_approval:
+        return Described.untouched(data)
+    return rules.describe(data, record.source.format or "", texts, notes=notes)
+
+
+def laid_beside(
+    described: Described | None, beside: Company, rules: Rules
+) -> tuple[list[bytes | None], dict[Tail, bytes]]:
+    """What each companion says with the texts in it (None: what it says now), and the files to make."""
+    made = {} if described is None else {XMP: described.xmp, TEXT: described.text}
+    raw_xmp, its_own = described.raw_xmp if described is not None else None, beside.xmp_of_raw
+    contents = []
+    for companion in beside.companions:
+        is_noted = companion is beside.first(companion.kind)
+        content = made.pop(companion.kind, None) if is_noted else None
+        if companion is its_own and raw_xmp is not None:
+            content = raw_xmp
+        contents.append(None if companion.kind[1:] in beside.notes.unread else content)
+    return contents, _made(made, raw_xmp if its_own is None else None, beside, rules)
 
 
 def _made(

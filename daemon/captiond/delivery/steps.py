@@ -133,8 +133,8 @@ class Steps:
             if error.errno in NO_FILE:
                 return False
             raise
-        # If a person has edited it since, what lies there is another image of the same original.
-        published = claim.published_sha256 if told.edited else told.published_sha256
+        # If its texts were changed or approved since, what lies there is another image of the same original.
+        published = claim.published_sha256 if told.is_rewritten else told.published_sha256
         said = told.path, told.source.sha256, published
         return said == (claim.path, claim.original.sha256, claim.published_sha256)
 

@@ -70,6 +70,30 @@ def put(
     return True
 
 
+def take(
+    folder: int, name: str, target: int, staged: str, old: str, *, move: Move = move_to_free_name
+) -> bool:
+    """Take the file out of `folder`, durably, if its checksum is `old`; else it goes back to its name.
+
+    `staged` is free, or a second name that a power cut left on the file: renaming onto that would do nothing.
+
+    Raises: FileNotFoundError, if there is none; FileExistsError, if another has the name meanwhile: then what
+    was taken is still `staged`.
+    """
+    file = os.open(name, FILE, dir_fd=folder)
+    try:
+        remove(target, staged)
+        os.rename(name, staged, src_dir_fd=folder, dst_dir_fd=target)
+        sync_folder(target)  # where it is now, before where it is no more
+        is_ours = _is_still(target, staged, file, old)
+        if not is_ours:
+            move(target, staged, folder, name)
+        sync_folder(folder)
+    finally:
+        os.close(file)
+    return is_ours
+
+
 def _is_still(folder: int, name: str, file: int, sha256: str) -> bool:
     """Whether the name leads to this very file, with these bytes, and no program has it open for writing."""
     there = os.stat(name, dir_fd=folder, follow_symlinks=False)

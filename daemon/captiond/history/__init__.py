@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, Protocol
@@ -22,7 +22,9 @@ from captiond.history.find import CHOICES, MOST_CHOICES, Wanted, finding, has_wo
 from captiond.history.rows import (
     BY_DELIVERED,
     COLUMNS,
+    COUNT_AWAITING_APPROVAL,
     COUNT_NEEDING_A_LOOK,
+    COUNT_TO_REVIEW,
     COUNTS,
     DAYS,
     INSERT,
@@ -131,6 +133,18 @@ class Looking:
         found, needing = self._do(act)
         return {"done": found.get("done", 0), "failed": found.get("failed", 0), "needs_look": needing}
 
+    def to_review(self) -> dict[str, int]:
+        """How many wait for approval, and how many for that or for a look."""
+
+        def act(connection: sqlite3.Connection) -> tuple[int, int]:
+            (awaiting,), (all_of_them,) = (
+                connection.execute(query).fetchone() for query in (COUNT_AWAITING_APPROVAL, COUNT_TO_REVIEW)
+            )
+            return awaiting, all_of_them
+
+        awaiting, all_of_them = self._do(act)
+        return {"awaits_approval": awaiting, "to_review": all_of_them}
+
     def numbers(self, since: datetime, ahead: timedelta) -> Numbers:
         """What became of the pictures of each day; `ahead`: how far the days' clock is ahead of UTC."""
         asked = {"since": instant(since), "ahead": ahead // timedelta(microseconds=1)}
@@ -165,6 +179,15 @@ class History(Looking):
         super().__init__(folder, self._database.do)
         self._aside = Aside("history", self._write, most=MOST_UNWRITTEN, at_once=AT_ONCE)
         self._is_troubled = False
+        self.awaiting_approval = 0  # pictures, as of the last change or count
+
+    def count(self) -> None:
+        """Count what waits for approval; never raises."""
+        with suppress(Surroundings):
+            self._do(self._count)
+
+    def _count(self, connection: sqlite3.Connection) -> None:
+        (self.awaiting_approval,) = connection.execute(COUNT_AWAITING_APPROVAL).fetchone()
 
     def record(self, outcome: Outcome) -> None:
         """Never raises and never waits; the entry can be read a moment later, or after `flush`."""
@@ -195,15 +218,17 @@ class History(Looking):
                     path = shown(name_of(row[1]))
                     connection.execute(WORDS_REMOVE, (id, row[0], path))
                     connection.execute(WORDS_ADD, (id, caption, path))
+            self._count(connection)
 
         self._do(act)
         return self.entry(id)
 
-    def mark(self, id: int, *, needs_look: bool) -> Entry | None:
-        """Note whether a person should look at its texts; None if there is no such entry."""
+    def mark(self, id: int, *, needs_look: bool, awaits_approval: bool = False) -> Entry | None:
+        """Note whether a person should look at its texts or approve them; None if there is no such entry."""
 
         def act(connection: sqlite3.Connection) -> None:
-            connection.execute(MARK, (needs_look, id))
+            connection.execute(MARK, (needs_look, awaits_approval, id))
+            self._count(connection)
 
         self._do(act)
         return self.entry(id)
@@ -217,8 +242,13 @@ class History(Looking):
 
     def _write(self, outcomes: list[Outcome]) -> None:
         """Write these lines; the log says once that it cannot be done, and once that it can be again."""
+
+        def act(connection: sqlite3.Connection) -> None:
+            _insert(connection, outcomes)
+            self._count(connection)
+
         try:
-            self._do(lambda connection: _insert(connection, outcomes))
+            self._do(act)
         except Surroundings as trouble:
             if not self._is_troubled:
                 log.warning("the history is not written", reason=trouble.message, advice=trouble.advice)
@@ -258,12 +288,15 @@ def _insert(connection: sqlite3.Connection, outcomes: list[Outcome]) -> None:
 
 
 def _follow(connection: sqlite3.Connection, outcome: Outcome, *, by_words: bool) -> None:
-    """Change the line of a picture that a model has described anew; a person's edit changed it at once."""
+    """Change the line of a picture whose texts were changed or approved; an edit has changed its caption."""
     where = (stored(outcome.delivered), stored(outcome.path))
     row = connection.execute(BY_DELIVERED, where).fetchone()
-    if row is None or outcome.event != "redone" or outcome.caption is None:
+    if row is None:
         return
     id, former = row
+    connection.execute(MARK, (outcome.needs_look, outcome.awaits_approval, id))
+    if outcome.event != "redone" or outcome.caption is None:
+        return
     connection.execute(RESTORE, (outcome.caption, outcome.model, id))
     if by_words:
         connection.execute(WORDS_REMOVE, (id, former, shown(outcome.path)))

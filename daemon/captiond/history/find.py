@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from captiond.history.rows import COLUMNS, instant, name_of
+from captiond.history.rows import COLUMNS, TO_REVIEW, instant, name_of
 from captiond.names import shown, well_formed
 
 # Thai to Khmer and what the East Asian widths call wide: scripts that put no spaces between words.
@@ -44,6 +44,8 @@ class Wanted:
     until: datetime | None = None  # exclusive
     is_edited: bool | None = None
     needs_look: bool | None = None
+    awaits_approval: bool | None = None
+    to_review: bool | None = None  # whether it needs a look, or waits for approval
     before: int | None = None  # older than this line
     after: int | None = None  # newer than this line
 
@@ -103,9 +105,15 @@ def _facts(wanted: Wanted) -> list[tuple[str, object]]:
         conditions.append(("at < ?", instant(wanted.until)))
     if wanted.is_edited is not None:
         conditions.append(("(edited_at IS NOT NULL) = ?", wanted.is_edited))
-    if wanted.needs_look is not None:
-        # Written so that SQLite uses the index of the few that need a look.
-        conditions.append(("needs_look AND ?" if wanted.needs_look else "NOT needs_look AND ?", True))
+    # Written so that SQLite uses the indexes of the few for which they hold.
+    flags = {
+        "needs_look": wanted.needs_look,
+        "awaits_approval": wanted.awaits_approval,
+        f"id IN ({TO_REVIEW})": wanted.to_review,
+    }
+    for flag, is_wanted in flags.items():
+        if is_wanted is not None:
+            conditions.append((f"{flag} AND ?" if is_wanted else f"NOT ({flag}) AND ?", True))
     return conditions
 
 

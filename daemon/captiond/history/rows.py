@@ -20,7 +20,8 @@ _MICROSECOND = timedelta(microseconds=1)
 
 COLUMNS = (
     "id, at, folder, path, delivered, sha256, caption, model, kind, message, advice, format, width, height, "
-    "queued, decode, asked, publish, attempts, edited_at, first_caption, needs_look"
+    "queued, decode, asked, publish, attempts, edited_at, first_caption, needs_look, "
+    "awaits_approval"
 )
 _TABLES = (
     """CREATE TABLE IF NOT EXISTS pictures (
@@ -28,7 +29,8 @@ _TABLES = (
         sha256 BLOB, caption TEXT, model TEXT, kind TEXT, message TEXT, advice TEXT,
         format TEXT, width INTEGER, height INTEGER,
         queued REAL, decode REAL, asked REAL, publish REAL, attempts INTEGER,
-        edited_at INTEGER, first_caption TEXT, needs_look INTEGER NOT NULL DEFAULT 0
+        edited_at INTEGER, first_caption TEXT, needs_look INTEGER NOT NULL DEFAULT 0,
+        awaits_approval INTEGER NOT NULL DEFAULT 0
     )""",
     "CREATE INDEX IF NOT EXISTS by_path ON pictures (path)",
     "CREATE INDEX IF NOT EXISTS by_folder ON pictures (folder)",
@@ -44,20 +46,23 @@ _WORDS = (
     "USING fts5(says, called, content = '', tokenize = 'unicode61 remove_diacritics 2')"
 )
 # Columns that a table of an earlier version lacks, and the value that its lines get.
-_LATER = {"needs_look": "0"}
-# Few lines need a look: these indexes are small, and a query for the newest of them reads no others.
-_BY_LOOK = (
-    "CREATE INDEX IF NOT EXISTS by_look ON pictures (id) WHERE needs_look",
-    "CREATE INDEX IF NOT EXISTS by_look_in ON pictures (folder) WHERE needs_look",
+_LATER = {"needs_look": "0", "awaits_approval": "0"}
+# Few lines need a look, or wait: these indexes are small, and a query for the newest of them reads no others.
+_FEW = {"look": "needs_look", "approval": "awaits_approval"}
+_BY_FEW = tuple(
+    f"CREATE INDEX IF NOT EXISTS by_{name} ON pictures ({columns}) WHERE {condition}"
+    for few, condition in _FEW.items()
+    for name, columns in ((few, "id"), (f"{few}_in", "folder"))
 )
 PROBE = "SELECT id, at, folder, path, delivered, caption, first_caption FROM pictures LIMIT 1"
 
 # A start may record once more what the last run had delivered and recorded already.
 INSERT = """
 INSERT INTO pictures (at, folder, path, delivered, sha256, caption, model, kind, message, advice,
-    format, width, height, queued, decode, asked, publish, attempts, needs_look)
+    format, width, height, queued, decode, asked, publish, attempts, needs_look, awaits_approval)
 SELECT :at, :folder, :path, :delivered, :sha256, :caption, :model, :kind, :message, :advice,
-    :format, :width, :height, :queued, :decode, :asked, :publish, :attempts, :needs_look
+    :format, :width, :height, :queued, :decode, :asked, :publish, :attempts, :needs_look,
+    :awaits_approval
 WHERE NOT EXISTS (
     SELECT 1 FROM pictures
     WHERE delivered = :delivered AND folder = :folder AND path = :path AND at = :at AND sha256 IS :sha256
@@ -65,7 +70,8 @@ WHERE NOT EXISTS (
 """
 REVISE = """
 UPDATE pictures
-SET first_caption = coalesce(first_caption, caption), caption = ?, edited_at = ?, needs_look = 0
+SET first_caption = coalesce(first_caption, caption), caption = ?, edited_at = ?, needs_look = 0,
+    awaits_approval = 0
 WHERE id = ?
 """
 # By days of a clock that is `:ahead` microseconds ahead of UTC.
@@ -86,9 +92,13 @@ WHERE id = ?
 BY_DELIVERED = """
 SELECT id, caption FROM pictures WHERE delivered = ? AND folder = 'done' AND path = ? ORDER BY id DESC LIMIT 1
 """
-MARK = "UPDATE pictures SET needs_look = ? WHERE id = ?"
+MARK = "UPDATE pictures SET needs_look = ?, awaits_approval = ? WHERE id = ?"
 COUNTS = "SELECT folder, pictures FROM totals"
 COUNT_NEEDING_A_LOOK = "SELECT count(*) FROM pictures WHERE needs_look"
+COUNT_AWAITING_APPROVAL = "SELECT count(*) FROM pictures WHERE awaits_approval"
+# Each half by its small index.
+TO_REVIEW = "SELECT id FROM pictures WHERE needs_look UNION SELECT id FROM pictures WHERE awaits_approval"
+COUNT_TO_REVIEW = f"SELECT count(*) FROM ({TO_REVIEW})"
 WORDS_ADD = "INSERT INTO words (rowid, says, called) VALUES (?, ?, ?)"
 WORDS_REMOVE = "INSERT INTO words (words, rowid, says, called) VALUES ('delete', ?, ?, ?)"
 _LAST_WITH_WORDS = "SELECT coalesce(max(id), 0) FROM words_docsize"
@@ -133,7 +143,7 @@ def prepare(connection: sqlite3.Connection) -> None:
         connection.execute(
             f"ALTER TABLE pictures ADD COLUMN {column} INTEGER NOT NULL DEFAULT {_LATER[column]}"
         )
-    for statement in _BY_LOOK:
+    for statement in _BY_FEW:
         connection.execute(statement)
     try:
         connection.execute(_WORDS)
@@ -186,6 +196,7 @@ def row_of(outcome: Outcome) -> dict[str, object]:
         "publish": timings.publish if timings else None,
         "attempts": outcome.attempts,
         "needs_look": outcome.needs_look,
+        "awaits_approval": outcome.awaits_approval,
     }
 
 
@@ -193,7 +204,7 @@ def entry_of(row: Sequence[Any]) -> Entry:
     (
         id, at, folder, path, delivered, sha256, caption, model, kind, message, advice,
         format, width, height, queued, decode, asked, publish, attempts, edited_at, first_caption,
-        needs_look,
+        needs_look, awaits_approval,
     ) = row  # fmt: skip
     return Entry(
         id=id,
@@ -215,6 +226,7 @@ def entry_of(row: Sequence[Any]) -> Entry:
         edited_at=_moment(edited_at) if edited_at is not None else None,
         first_caption=first_caption,
         needs_look=bool(needs_look),
+        awaits_approval=bool(awaits_approval),
     )
 
 

@@ -34,8 +34,10 @@ from captiond.pipeline.sources import Elsewhere, FromInbox, Nowhere, Source, key
 from captiond.pipeline.turns import Turns
 from captiond.records import (
     Delivered,
+    Described,
     Job,
     Outcome,
+    Rules,
     Said,
     SettledFile,
     Stamp,
@@ -262,14 +264,17 @@ class Pipeline(Generic[Prepared]):
         with self._turns.of_library() if job.library is not None else nullcontext():
             said = self._said(ready, job)
         captioned = self._clock()
-        described = job.rules.describe(job.data, facts.format, said.texts, notes=job.notes)
+        must_wait = _must_wait(job.rules, said)
+        described = Described.untouched(job.data)
+        if not must_wait:
+            described = job.rules.describe(job.data, facts.format, said.texts, notes=job.notes)
         timings = Timings(
             queued=job.claimed_at - job.noticed_at + ready.began - claimed,
             decode=decoded - ready.began,
             caption=captioned - decoded,
             publish=self._clock() - captioned,
         )
-        record = sidecar.compose(job, facts, said, described, timings, _stamp())
+        record = sidecar.compose(job, facts, said, described, timings, _stamp(), awaits_approval=must_wait)
         with self._publishing:
             delivered = self._source(job).publish(job, described, record)
         if said.cached_from is not None:
@@ -357,6 +362,11 @@ class Pipeline(Generic[Prepared]):
             log.critical("a picture could not be set aside", file=settled.path, exc_info=error)
             source = self._source(settled)
             source.release(settled.path, after_seconds=LEFT_ALONE_SECONDS, reason=repr(error))
+
+
+def _must_wait(rules: Rules, said: Said) -> bool:
+    """Whether the texts stay in the sidecar until a person approves them."""
+    return rules.approve == "all" or (rules.approve == "unsure" and said.needs_look)
 
 
 def _no_memory() -> TryLater:

@@ -11,9 +11,10 @@ from captiond.metadata import kept_fields
 from captiond.records import FieldName, Rules
 from captiond.sidecar import Record, checked
 
-Skip = Literal["edited", "gone", "changed", "held", "kept", "not_wanted", "failed"]
+Skip = Literal["edited", "approved", "gone", "changed", "held", "kept", "not_wanted", "failed"]
 WHY: Mapping[Skip, str] = {
     "edited": "edited by a person",
+    "approved": "approved by a person",
     "gone": "taken away",
     "changed": "changed since",
     "held": "held by a writer",
@@ -35,7 +36,7 @@ class Filters:
     under: str = ""  # a folder beneath done/; "": all of it
     # How, rather than which:
     field: FieldName | None = None  # only this text is asked for anew
-    edited: bool = False  # people's texts make way, too
+    edited: bool = False  # people's texts make way, too, and those that they approved
 
 
 def are_meant(filters: Filters, path: str, record: Record, rules: Rules, now: datetime) -> bool:
@@ -47,6 +48,8 @@ def why_left_out(filters: Filters, record: Record, rules: Rules) -> Skip | None:
     """Why a picture that is meant is left alone all the same, as far as its record tells."""
     if record.edited is not None and not filters.edited:
         return "edited"
+    if record.is_approved and not filters.edited:
+        return "approved"
     if any(one is not None and one not in rules.prompts for one in (filters.field, filters.missing)):
         return "not_wanted"
     if not rules.replaces and (filters.field or "caption") in kept_fields(record.written):

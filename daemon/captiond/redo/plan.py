@@ -69,7 +69,7 @@ def left_out(skipped: Counter[Skip]) -> Iterator[str]:
     """How many are left alone, and why."""
     for why in WHY:
         if skipped[why]:
-            hint = " (--edited takes them, too)" if why == "edited" else ""
+            hint = " (--edited takes them, too)" if why in ("edited", "approved") else ""
             yield f"Left out: {_pictures(skipped[why])}: {WHY[why]}{hint}."
 
 

@@ -1,6 +1,7 @@
 """The socket on which a running daemon is asked: one line of JSON there, one back (`client` asks).
 
-The socket answers questions and obeys nothing; its mode decides who may ask.  It is named after the inbox,
+The socket answers questions and obeys nothing; its mode decides who may ask.  A command that has changed a
+record says so here, and the daemon looks at that record itself.  The socket is named after the inbox,
 whose lock its owner holds, so that two daemons may share a state folder.  If the file system has no sockets,
 the daemon works without.
 

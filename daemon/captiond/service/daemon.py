@@ -10,14 +10,15 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import AbstractContextManager, ExitStack, suppress
 from dataclasses import asdict, replace
+from datetime import UTC, datetime
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 import structlog
 
-from captiond import __version__, checking, logs
+from captiond import __version__, checking, logs, records
 from captiond.captioners import Captioner
-from captiond.errors import CannotStart, ExitCode, Surroundings
+from captiond.errors import CannotStart, ExitCode, NotThere, Surroundings
 from captiond.inbox import mounts
 from captiond.pipeline import Pipeline
 from captiond.pipeline.ondemand import Answering
@@ -213,7 +214,25 @@ class Daemon:
                 return {"error": "this daemon has no such library"}
             return {**status(question), "standing": asdict(standing)}
 
-        return {"status": status, "explain": explain}
+        def changed(question: Mapping[str, Any]) -> dict[str, Any]:
+            path, told = question.get("path"), question.get("event")
+            event = next((one for one in get_args(records.Event) if one == told), None)
+            if not isinstance(path, str) or event is None:
+                return {"error": "this is no question: `path` must be text, and `event` a known word"}
+            return {"is_known": self._looked_at(path, event)}
+
+        return {"status": status, "explain": explain, "changed": changed}
+
+    def _looked_at(self, path: str, event: records.Event) -> bool:
+        """Look at a record in done/ that a command has changed; whether it is there."""
+        try:
+            outcome = self.rooms.delivery.seen(path)
+        except NotThere:
+            return False
+        changed = replace(outcome, event=event, at=datetime.now(UTC))
+        self.rooms.history.record(changed)
+        self.rooms.tally.count(changed)
+        return True
 
     def _standing(self, path: str, library: object) -> Standing | None:
         """How a file stands in the inbox, or in the library of that name; None if no such library exists."""
@@ -272,6 +291,7 @@ def _telling(rooms: Rooms, life: Life, door: Door | None) -> Tell:
 
 def _finish_earlier(rooms: Rooms, tell: Tell) -> None:
     """Finish what an earlier run began and a crash interrupted."""
+    rooms.history.count()
     for delivered in rooms.delivery.recover():
         tell(replace(rooms.delivery.outcome(delivered), is_recovered=True))
         log.info("finished what an earlier run began", file=delivered.path)

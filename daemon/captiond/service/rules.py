@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import TYPE_CHECKING
 
@@ -101,7 +101,8 @@ class RuleBook:
             title_as = (profile if profile is not None else settings).fields.title_as
             if beside_xmp is None:
                 return self._rules(settings, stays, profile, self._within(output, title_as))
-            return self._rules(settings, stays, profile, _beside(output, title_as, xmp=beside_xmp))
+            beside = self._rules(settings, stays, profile, _beside(output, title_as, xmp=beside_xmp))
+            return replace(beside, approve="never")  # nobody can approve texts there
 
         return _Book(rules(None), tuple((Patterns(one.match), rules(one)) for one in settings.profiles))
 
@@ -140,6 +141,7 @@ class RuleBook:
             replaces=describe.replaces,
             prompts=interview.prompts,
             narrowed=interview.narrowed,
+            approve=output.approve or "never",
         )
 
 

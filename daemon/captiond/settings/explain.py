@@ -47,6 +47,11 @@ def _shown(value: object) -> str:
     return repr(value[:60]) if isinstance(value, str) else str(value)[:60]
 
 
+def _allowed(expected: str) -> str:
+    """The words that are allowed, as YAML has them."""
+    return expected.replace("'", "").replace("False", "false")
+
+
 def in_our_words(detail: ErrorDetails) -> str:
     """What is wrong with a value, as the end of a sentence that names it."""
     kind, message, context = detail["type"], detail["msg"], detail.get("ctx", {})
@@ -63,7 +68,7 @@ def in_our_words(detail: ErrorDetails) -> str:
         "greater_than": f"must be greater than {context.get('gt', 0):g}",
         "greater_than_equal": f"must be at least {context.get('ge')}",
         "less_than_equal": f"must be at most {context.get('le', 0):,}",
-        "literal_error": f"must be {str(context.get('expected', '')).replace(chr(39), '')}",
+        "literal_error": f"must be {_allowed(context.get('expected', ''))}",
         "value_error": message.removeprefix("Value error, "),
     }
     return ours.get(kind, message.replace("Input should be", "must be"))

@@ -206,6 +206,7 @@ class Output(Section):
     text_sidecar: bool | Literal["caption", "keywords", "lines"] = False  # true: the caption
     duplicates: Literal["skip", "keep"] = "skip"
     layout: Annotated[Text, AfterValidator(layout_understood)] = AS_DROPPED
+    approve: Literal[False, "unsure", "all"] = False
 
 
 class Schedule(Section):

@@ -234,7 +234,11 @@ def _value(node: yaml.Node, annotation: Any) -> object:
 
 def _is_text(annotation: Any) -> bool:
     """Whether a key takes text and nothing else, so that YAML's other readings of it are mistakes."""
-    if annotation in (int, float, bool) or getattr(annotation, "__origin__", None) is tuple:
+    if (
+        annotation in (int, float, bool)
+        or isinstance(annotation, bool)
+        or getattr(annotation, "__origin__", None) is tuple
+    ):
         return False
     return all(_is_text(inner) for inner in get_args(annotation) if not isinstance(inner, str))
 

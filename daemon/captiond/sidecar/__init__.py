@@ -72,8 +72,10 @@ def compose(
     described: Described,
     timings: Timings,
     stamp: Stamp,
+    *,
+    awaits_approval: bool = False,
 ) -> Record:
-    """The sidecar of a captioned picture."""
+    """The sidecar of a captioned picture; `awaits_approval`: its texts stand here alone for now."""
     facts = replace(facts, notices=(*job.notices, *facts.notices))
     return Record(
         source=source_of(job.path, job.sha256, len(job.data), job.fingerprint.modified_ns, facts),
@@ -84,6 +86,7 @@ def compose(
         shared_keywords=described.shared_keywords,
         rest={
             **_answer(facts, said, timings),
+            **({"approval": rewriting.WAITING} if awaits_approval else {}),
             **({} if job.rules.profile is None else {"profile": job.rules.profile}),
             "attempts": job.attempt,
             **_signature(stamp),

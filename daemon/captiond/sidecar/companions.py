@@ -58,7 +58,7 @@ def _before(base: str, suffix: str) -> str:
 
 def _original(base: str, suffix: str) -> str | None:
     """An iPhone's `IMG_O1234.AAE` tells of the edits of `IMG_1234.HEIC`."""
-    found = _OF_APPLE.fullmatch(_stem(base))
+    found = _OF_APPLE.fullmatch(stem_of(base))
     return f"{found[1]}O{found[2]}{suffix}" if found else None
 
 
@@ -84,7 +84,7 @@ def _edited(base: str, suffix: str) -> str | None:
 
 def _motion(base: str, suffix: str) -> str | None:
     """The film of `PXL_1.MP.jpg` is `PXL_1.MP`."""
-    stem = _stem(base)
+    stem = stem_of(base)
     return stem if stem.upper().endswith(suffix) else None
 
 
@@ -115,7 +115,7 @@ class Tail:
             folder, slash, base = name.rpartition("/")
             made = FORMS[self.form](base, self.suffix)
             return folder + slash + (made or f"{base}.{self.form}{self.suffix}")
-        return (_stem(name) if self.on_stem else name) + self.suffix
+        return (stem_of(name) if self.on_stem else name) + self.suffix
 
 
 class Names:
@@ -137,7 +137,7 @@ class Names:
 
 def names_of(name: str, tails: Iterable[Tail]) -> list[str]:
     """The names of companions that the tails make from the picture's name."""
-    stem = _stem(name)
+    stem = stem_of(name)
     return [tail.of(name) if tail.form else (stem if tail.on_stem else name) + tail.suffix for tail in tails]
 
 
@@ -150,14 +150,14 @@ def tails_in(names: Names, name: str, *, text: bool) -> list[Tail]:
         if beside in names and beside != name
     }
     there = list(dict.fromkeys(beside for beside in names_of(name, known) if beside in found))
-    stem = _stem(name)
+    stem = stem_of(name)
     for other in names.starting_with(f"{name}."):
         if other not in found and _is_free(other, name, names):
             found[other] = Tail(other[len(name) :])
             there.append(other)
     for other in names.starting_with(f"{stem}_"):
         duplicate = _DUPLICATE.fullmatch(other[len(stem) :])
-        if duplicate and duplicate[1] == name[len(stem) :] and _stem(other) not in names:
+        if duplicate and duplicate[1] == name[len(stem) :] and stem_of(other) not in names:
             found[other] = Tail(other[len(stem) :], on_stem=True)
             there.append(other)
     return [found[other] for other in there]
@@ -290,7 +290,8 @@ def _is_picture(name: str) -> bool:
     return os.path.splitext(name)[1][1:].lower() in ENDINGS  # noqa: PTH122 - a name with surrogates
 
 
-def _stem(name: str) -> str:
+def stem_of(name: str) -> str:
+    """The name without its ending."""
     return os.path.splitext(name)[0]  # noqa: PTH122 - a name with surrogates, not a path
 
 

@@ -29,8 +29,9 @@ VERSION = 1
 _ORDER = (
     "schema", "schema_version", "kind", "message", "stage", "advice", "caption", "language", "fields",
     "edited", "source", "published", "companions", "model", "prompt", "generation", "raw_output", "asked",
-    "dropped", "needs_look", "accepted", "cached_from", "written", "previous_description", "shared_keywords",
-    "warnings", "profile", "library", "timings_seconds", "attempts", "created_at", "generator", "history",
+    "dropped", "needs_look", "accepted", "approval", "cached_from", "written", "previous_description",
+    "shared_keywords", "warnings", "profile", "library", "timings_seconds", "attempts", "created_at",
+    "generator", "before_approval", "history",
 )  # fmt: skip
 
 
@@ -101,6 +102,25 @@ class Record:
         return self.rest.get("needs_look") is True
 
     @property
+    def awaits_approval(self) -> bool:
+        """Whether the texts stand here alone, and picture and companions are as they were dropped."""
+        return self._approval == "waiting"
+
+    @property
+    def is_approved(self) -> bool:
+        """Whether a person has approved the texts, or changed them, before any stood in the picture."""
+        return self._approval == "approved"
+
+    @property
+    def _approval(self) -> object:
+        return checked.mapping(self.rest.get("approval")).get("state")
+
+    @property
+    def is_rewritten(self) -> bool:
+        """Whether its texts were changed or approved since it was delivered."""
+        return self.edited is not None or bool(self.history) or "before_approval" in self.rest
+
+    @property
     def suffix(self) -> str:
         return ERROR_SUFFIX if self.texts is None else CAPTION_SUFFIX
 
@@ -113,6 +133,27 @@ class Record:
             previous_description=described.previous_description,
             shared_keywords=described.shared_keywords,
         )
+
+    def laid_first(self, described: Described, merged: Mapping[str, bytes]) -> Record:
+        """The record after its texts, which had waited for approval, were written into the picture.
+
+        `merged`: as for `laid_anew`.
+        """
+        companions = tuple(_merged(one, merged.get(one.name)) for one in self.companions)
+        return replace(self.described(described), companions=companions)
+
+    def taken_out(self, image: bytes, unmerged: Mapping[str, bytes]) -> Record:
+        """The record of a picture that is as it was dropped again: this `image`.
+
+        `unmerged`: the former content of companions, by their names as dropped.
+        """
+        companions = tuple(
+            replace(one, sha256=_sha256(former), size=len(former), action="moved")
+            if (former := unmerged.get(one.name)) is not None
+            else one
+            for one in self.companions
+        )
+        return replace(self.described(Described.untouched(image)), companions=companions)
 
     def accompanied(self, companions: tuple[Accompanied, ...]) -> Record:
         return replace(self, companions=companions)
@@ -145,6 +186,7 @@ class Record:
             caption=plain(self.caption),
             fields=plain(fields_of(self.texts)) if self.texts is not None else {},
             needs_look=self.needs_look,
+            awaits_approval=self.awaits_approval,
             warnings=tuple(code for code in codes if code is not None),
             model=self.model,
             kind=checked.text(self.rest.get("kind")),
@@ -235,8 +277,11 @@ def fields_of(texts: Texts) -> dict[str, str | list[str]]:
 def _merged(companion: Accompanied, content: bytes | None) -> Accompanied:
     if content is None:
         return companion
-    sha256 = hashlib.sha256(content).hexdigest()
-    return replace(companion, sha256=sha256, size=len(content), action="merged")
+    return replace(companion, sha256=_sha256(content), size=len(content), action="merged")
+
+
+def _sha256(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
 
 
 def _written(one: Written) -> dict[str, str]:

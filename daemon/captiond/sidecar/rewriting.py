@@ -16,11 +16,13 @@ from captiond.names import utc_text
 from captiond.records import FieldName, Texts
 from captiond.sidecar import checked
 from captiond.sidecar.decode import edited_of, texts_of
+from captiond.sidecar.former_files import formers_of
 from captiond.sidecar.record import Edited, Record, edited_keys, fields_of
 
 MOST_FORMER = 10
+WAITING: Mapping[str, str] = {"state": "waiting"}  # the record's `approval`
 
-Why = Literal["edit", "redo"]
+Why = Literal["edit", "redo", "approve"]
 
 # The keys that describe a model's answer, and are replaced with it.
 ANSWER_KEYS = (
@@ -46,17 +48,63 @@ def edited(record: Record, texts: Texts, at: datetime, by: str | None = None) ->
     words = (known.model_caption if known is not None else None) or former.caption
     by_them = Edited(at, words, model_fields, by)
     rest = {key: value for key, value in record.rest.items() if key not in _LOOKS}  # a person has looked
+    if record.awaits_approval:
+        rest["approval"] = _approval(at, by)
     history = _with(record, "edit", at, _BRIEFLY)
     return replace(record, texts=texts, edited=by_them, rest=rest, history=history)
 
 
 def accepted(record: Record, at: datetime, by: str | None = None) -> Record:
-    """A person has looked at the texts and leaves them as they are; the same record if none needed a look."""
+    """A person has looked at the texts and leaves them as they are; the same record if none needed a look.
+
+    Texts that wait for approval are approved so.
+    """
+    if record.awaits_approval:
+        return approved(record, at, by)
+    return _looked_at(record, at, by)
+
+
+def _looked_at(record: Record, at: datetime, by: str | None) -> Record:
     if "needs_look" not in record.rest:
         return record
     rest = {key: value for key, value in record.rest.items() if key != "needs_look"}
-    told = {"at": utc_text(at), **({} if by is None else {"by": by})}
-    return replace(record, rest={**rest, "accepted": told})
+    return replace(record, rest={**rest, "accepted": _who(at, by)})
+
+
+def approved(record: Record, at: datetime, by: str | None = None) -> Record:
+    """A person lets the texts be written into the picture.  Raises: TryLater, if none wait for that."""
+    if not record.awaits_approval:
+        raise NotWaiting
+    looked_at = _looked_at(record, at, by)
+    rest = {**looked_at.rest, "approval": _approval(at, by)}
+    return replace(looked_at, rest=rest, history=_with(record, "approve", at, _BRIEFLY))
+
+
+class NotWaiting(TryLater):
+    """Its texts do not wait for approval, or not any more."""
+
+    def __init__(self) -> None:
+        super().__init__("its texts do not wait for approval")
+
+
+def _approval(at: datetime, by: str | None) -> dict[str, Any]:
+    return {"state": "approved", **_who(at, by)}
+
+
+def _who(at: datetime, by: str | None) -> dict[str, Any]:
+    return {"at": utc_text(at), **({} if by is None else {"by": by})}
+
+
+def _waiting_again(rest: dict[str, Any]) -> dict[str, Any]:
+    """A model's new texts wait as the former ones did, if the picture can be had as it was dropped.
+
+    Else nobody has approved what stands in it then.
+    """
+    told = checked.mapping(rest.get("approval"))
+    if told.get("state") == "approved":
+        others = {key: value for key, value in rest.items() if key != "approval"}
+        return {**others, "approval": WAITING} if formers_of(rest) else others
+    return rest
 
 
 def redone(
@@ -76,6 +124,7 @@ def redone(
     told = {**answer, **{key: [*kept, *answer.get(key, ())] for key, kept in others.items() if kept}}
     rest = {key: value for key, value in record.rest.items() if key not in (*ANSWER_KEYS, *_LOOKS)}
     rest |= {key: value for key, value in told.items() if key in ANSWER_KEYS}
+    rest = _waiting_again(rest)
     history = _with(record, "redo", at, ANSWER_KEYS, order)
     edited = _still_a_persons(record, texts) if alone else None
     return replace(record, texts=texts, edited=edited, rest=rest, history=history)
@@ -107,7 +156,7 @@ def redone_alone(
     }
     history = _with(record, "redo", at, ANSWER_KEYS, order)
     edited = _still_a_persons(record, texts)
-    return replace(record, texts=texts, edited=edited, rest=told, history=history)
+    return replace(record, texts=texts, edited=edited, rest=_waiting_again(told), history=history)
 
 
 def _of_others(record: Record, fields: tuple[str | None, ...]) -> dict[str, list[Mapping[str, Any]]]:
@@ -140,6 +189,7 @@ def undone(record: Record) -> Record:
     if not caption:
         raise TryLater("nothing was changed here that could be undone")
     of_answer = ANSWER_KEYS if entry.get("why") == "redo" else ("needs_look",)
+    of_answer = (*of_answer, *(key for key in ("approval",) if key in entry))
     rest = {key: value for key, value in record.rest.items() if key not in (*of_answer, *_LOOKS)}
     return replace(
         record,
@@ -164,7 +214,7 @@ def _with(
         "caption": record.texts.caption,
         **({"fields": fields} if fields else {}),
         **({} if record.edited is None else {"edited": edited_keys(record.edited)}),
-        **{key: record.rest[key] for key in keys if key in record.rest},
+        **{key: record.rest[key] for key in (*keys, "approval") if key in record.rest},
         "replaced_at": utc_text(at),
         "why": why,
         **({} if order is None else {"list": order}),

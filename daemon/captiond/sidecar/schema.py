@@ -121,8 +121,9 @@ def _signature() -> dict[str, Any]:
 
 
 _OPTIONAL = (
-    "fields", "language", "asked", "dropped", "needs_look", "accepted", "cached_from", "profile", "edited",
-    "companions", "raw_output", "previous_description", "shared_keywords", "history", "library",
+    "fields", "language", "asked", "dropped", "needs_look", "accepted", "approval", "cached_from", "profile",
+    "edited", "companions", "raw_output", "previous_description", "shared_keywords", "before_approval",
+    "history", "library",
 )  # fmt: skip
 
 
@@ -155,6 +156,7 @@ def _caption_properties() -> dict[str, Any]:
         "library": _library(),
         "attempts": {"type": "integer", "minimum": 1},
         **_signature(),
+        "before_approval": _before_approval(),
         "history": _history(),
     }
 
@@ -193,13 +195,14 @@ def _history() -> dict[str, Any]:
         "edited": _edited(),
         **answer,
         "needs_look": {"type": "boolean"},
+        "approval": _approval(),
         "warnings": _warnings(),
         "profile": _TEXT,
         "cached_from": _SHA256,
         "timings_seconds": _timings(),
         **_signature(),
         "replaced_at": _INSTANT,
-        "why": {"enum": ["edit", "redo"]},
+        "why": {"enum": ["edit", "redo", "approve"]},
         "list": _explained(_TEXT, "By which list of `captiond redo`."),
     }
     required = {"caption", "replaced_at", "why"}
@@ -231,7 +234,36 @@ def _texts() -> dict[str, Any]:
             "Only where a person has looked at texts that needed it, and left them.",
         ),
         "needs_look": _explained({"type": "boolean"}, "Whether a person should look at the texts."),
+        "approval": _approval(),
     }
+
+
+def _approval() -> dict[str, Any]:
+    told = {
+        "state": {
+            "enum": ["waiting", "approved"],
+            "description": "waiting: the texts stand in this sidecar alone, and the picture is as dropped.",
+        },
+        "at": _explained(_INSTANT, "When a person approved them, or put their own words in their place."),
+        "by": _explained(_TEXT, "Who, where somebody has noted that."),
+    }
+    explained = "Only where output.approve has texts wait for a person."
+    return _explained(_record(told, optional=("at", "by")), explained)
+
+
+def _before_approval() -> dict[str, Any]:
+    told = {
+        "suffix": _explained(_TEXT, "Of the file's name, behind the picture's; empty: the picture."),
+        "on_stem": _explained({"type": "boolean"}, "Whether it stands in the place of the picture's ending."),
+        "made": _explained(_SHA256, "There was no such file; of the one that was made."),
+        "sha256": _explained(_SHA256, "Of the file as it was."),
+        "parts": _explained(
+            {"type": "array", "items": {"type": ["array", "string"]}},
+            "What it is made of: [start, length] of the file as it is now, or bytes in base64.",
+        ),
+    }
+    explained = "How to have the files back as they were before approved texts were written into them."
+    return _list(explained, told, optional=("made", "sha256", "parts"))
 
 
 def _questions() -> dict[str, Any]:

@@ -22,6 +22,7 @@ from captiond.web.lanes import Lane
 from captiond.web.shapes import (
     LARGEST_ID,
     LONGEST_LIST,
+    Approved,
     Choices,
     Closely,
     Filters,
@@ -31,6 +32,7 @@ from captiond.web.shapes import (
     Me,
     NewCaption,
     NewTexts,
+    NotApproved,
     Page,
     Picture,
     Pictures,
@@ -38,6 +40,7 @@ from captiond.web.shapes import (
     ReturnedAll,
     Side,
     Some,
+    Those,
 )
 from captiond.web.verdicts import verdicts
 
@@ -80,6 +83,8 @@ class Gallery(Protocol):
 
     def accept(self, id: int, by: str | None = None) -> object: ...
 
+    def approve(self, ids: Sequence[int], by: str | None = None) -> Sequence[object]: ...
+
     def undo(self, id: int) -> object: ...
 
     def redo(self, id: int, prompt: str | None) -> str: ...
@@ -112,6 +117,7 @@ def routes(gallery: Gallery) -> APIRouter:
     api = APIRouter(prefix="/api", tags=["pictures"])
     _add_looks(api, gallery)
     _add_changes(api, gallery)
+    _add_reviews(api, gallery)
     return api
 
 
@@ -215,12 +221,6 @@ def _add_changes(api: APIRouter, gallery: Gallery) -> None:
         with verdicts():
             return Listed(list=await acting(gallery.redo, id, how.prompt if how else None))
 
-    @api.post("/pictures/{id}/accept", dependencies=changing, responses=_CHANGE_RESPONSES)
-    async def accept(id: Id, by: Name) -> Picture:
-        """Its texts need no look any more, since somebody has looked; they stay as they are."""
-        with verdicts():
-            return Picture.model_validate(await acting(gallery.accept, id, by))
-
     @api.post("/pictures/{id}/retry", dependencies=changing, responses=_CHANGE_RESPONSES)
     async def retry(id: Id) -> Returned:
         """Put a failed picture back into the inbox."""
@@ -232,6 +232,27 @@ def _add_changes(api: APIRouter, gallery: Gallery) -> None:
         """Put everything that failed back into the inbox, or those of it that are named."""
         with verdicts():
             return ReturnedAll(returned=await acting(gallery.retry_all, some.ids if some else None))
+
+
+def _add_reviews(api: APIRouter, gallery: Gallery) -> None:
+    changing, acting = [Depends(is_json)], Lane(ACTING_TOGETHER)
+
+    @api.post("/pictures/{id}/accept", dependencies=changing, responses=_CHANGE_RESPONSES)
+    async def accept(id: Id, by: Name) -> Closely:
+        """Its texts need no look any more, and stay; if they wait for approval, this is it."""
+        with verdicts():
+            await acting(gallery.accept, id, by)
+            picture, record = await acting(gallery.closely, id)
+        return _closely(picture, record)
+
+    @api.post("/approve", dependencies=changing)
+    async def approve(those: Those, by: Name) -> Approved:
+        """Write the texts that wait for approval into these pictures."""
+        ids = list(dict.fromkeys(those.ids))
+        with verdicts():
+            refused = await acting(gallery.approve, ids, by)
+        told = [NotApproved.model_validate(one) for one in refused]
+        return Approved(approved=len(ids) - len(told), refused=told)
 
 
 async def page() -> HTMLResponse:

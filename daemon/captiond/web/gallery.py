@@ -23,14 +23,14 @@ from captiond.checking.by_person import Changes, changed, differs
 from captiond.delivery import Delivery, Overtaken
 from captiond.delivery.files import contents, is_regular, known
 from captiond.delivery.retry import failures, put_back
-from captiond.errors import NotThere, Surroundings
+from captiond.errors import NotThere, Surroundings, TryLater
 from captiond.history import Entry, History, Wanted
 from captiond.names import shown
 from captiond.records import Delivered, Event, Fingerprint, Limits, Notice, Outcome, Texts, Written
 from captiond.redo.lists import Lists
 from captiond.sidecar.plain import plain
 from captiond.sidecar.record import fields_of
-from captiond.sidecar.rewriting import accepted, undone
+from captiond.sidecar.rewriting import accepted, approved, undone
 from captiond.status import Status
 from captiond.support import openat
 from captiond.support.openat import open_file
@@ -54,6 +54,7 @@ class Exhibit:
     caption: str | None
     fields: Mapping[str, str | list[str]]  # the other texts
     needs_look: bool
+    awaits_approval: bool
     edited_at: datetime | None
     model_caption: str | None  # if a person changed it
     model: str | None
@@ -66,6 +67,12 @@ class Exhibit:
     advice: str | None
     attempts: int | None
     library: str | None = None  # the library in which it lies, if it does
+
+
+@dataclass(frozen=True, slots=True)
+class NotApproved:
+    id: int
+    why: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +115,7 @@ class Gallery:
     def status(self) -> dict[str, Any]:
         """Like `captiond status --json`, with the history's counts, and the path of the inbox."""
         try:
-            totals: dict[str, int] | None = self._history.counts()
+            totals: dict[str, int] | None = {**self._history.counts(), **self._history.to_review()}
         except Surroundings:
             totals = None
         told = {"totals": totals, "failed_now": self._failed_now(), "inbox": shown(str(self._inbox))}
@@ -179,12 +186,42 @@ class Gallery:
         return self._exhibit(entry)
 
     def accept(self, id: int, by: str | None = None) -> Exhibit:
-        """Note that a person, named `by`, has looked at the texts: they need no look any more."""
+        """Note that a person, named `by`, has looked at the texts: they need no look any more.
+
+        If they waited for approval, they are written into the picture.
+        """
         entry, at = self._entry(id), self._now()
         self._must_be_in("done", entry)
-        self._delivery.rewrite(entry.delivered, lambda record: accepted(record, at, by), at)
-        log.info("texts accepted", file=shown(entry.delivered), by=by)
+        waited: list[bool] = []
+
+        def revise(record: sidecar.Record) -> sidecar.Record:
+            waited.append(record.awaits_approval)
+            return accepted(record, at, by)
+
+        delivered, _ = self._delivery.rewrite(entry.delivered, revise, at)
+        log.info("texts approved" if any(waited) else "texts accepted", file=shown(entry.delivered), by=by)
+        if any(waited):
+            self._tell_of(delivered, "approved")
         return self._exhibit(entry)
+
+    def approve(self, ids: Sequence[int], by: str | None = None) -> list[NotApproved]:
+        """Approve the texts of these pictures; those that could not be, and why."""
+        refused = []
+        for id in ids:
+            try:
+                entry = self._entry(id)
+                self._must_be_in("done", entry)
+                self._approve(entry, by)
+            except (NotThere, TryLater) as why:
+                refused.append(NotApproved(id, why.message))
+        return refused
+
+    def _approve(self, entry: Entry, by: str | None) -> None:
+        at = self._now()
+        delivered, _ = self._delivery.rewrite(entry.delivered, lambda record: approved(record, at, by), at)
+        log.info("texts approved", file=shown(entry.delivered), by=by)
+        self._tell_of(delivered, "approved")
+        self._history.mark(entry.id, needs_look=False)
 
     def undo(self, id: int) -> Exhibit:
         """Put the former texts back.  Raises: TryLater, if there are none."""
@@ -255,8 +292,9 @@ class Gallery:
             is_seen = False
         if told is not None:
             entry = self._corrected(entry, told)
-            if told.needs_look != entry.needs_look:
-                entry = self._history.mark(entry.id, needs_look=told.needs_look) or entry
+            marks = {"needs_look": told.needs_look, "awaits_approval": told.awaits_approval}
+            if marks != {name: getattr(entry, name) for name in marks}:
+                entry = self._history.mark(entry.id, **marks) or entry
         return Exhibit(
             id=entry.id,
             folder=entry.folder,
@@ -266,6 +304,7 @@ class Gallery:
             caption=entry.caption,
             fields=plain(fields_of(told.texts)) if told is not None and told.texts is not None else {},
             needs_look=told is not None and told.needs_look,
+            awaits_approval=told is not None and told.awaits_approval,
             edited_at=entry.edited_at,
             model_caption=entry.first_caption,
             model=entry.model,

@@ -118,6 +118,8 @@ def _pictures(now: Measures) -> Iterable[Metric]:
     yield pictures
     told = "Captioned pictures whose texts a person should look at."
     yield _counter("needs_look", told, now.needing_a_look)
+    told = "Pictures in done/ whose texts wait for a person to approve them."
+    yield _gauge("awaiting_approval", told, now.awaiting_approval)
     failures = CounterMetricFamily("captiond_failures", "Pictures that failed, by kind.", labels=["kind"])
     for kind, count in now.failures.items():
         failures.add_metric([kind], count)
@@ -132,7 +134,7 @@ def _pictures(now: Measures) -> Iterable[Metric]:
     for state, count in now.files.items():
         files.add_metric([state], count)
     yield files
-    told = "Texts in done/ that were edited, redone or undone."
+    told = "Texts in done/ that were edited, redone, undone or approved."
     changes = CounterMetricFamily("captiond_changes", told, labels=["event"])
     for event in get_args(Event):
         changes.add_metric([event], now.changes.get(event, 0))

@@ -47,6 +47,8 @@ class Filters(BaseModel):
     until: AwareDatetime | None = Field(None, description="Before this moment")
     edited: bool | None = Field(None, description="Whether a person changed the caption")
     needs_look: bool | None = Field(None, description="Whether a person should look at the texts")
+    awaits_approval: bool | None = Field(None, description="Whether its texts wait for approval")
+    to_review: bool | None = Field(None, description="Whether either of these two holds")
     before: Number | None = Field(None, description="Older than this id")
     after: Number | None = Field(None, description="Newer than this id")
 
@@ -99,6 +101,9 @@ class Picture(_FromRecord):
     edited_at: datetime | None = Field(description="When a person changed the caption")
     fields: dict[str, str | list[str]] = Field(description="The other texts, as in the sidecar")
     needs_look: bool = Field(description="Whether a person should look at the texts")
+    awaits_approval: bool = Field(
+        description="Whether the texts stand in the sidecar alone until a person approves them"
+    )
     model_caption: str | None = Field(description="What the model had said, where a person changed it")
     model: str | None
     written: list[Place]
@@ -181,6 +186,20 @@ class Listed(BaseModel):
 
 class Some(BaseModel):
     ids: list[Number] | None = Field(None, max_length=MOST_AT_ONCE, description="Only these; null: all")
+
+
+class Those(BaseModel):
+    ids: list[Number] = Field(min_length=1, max_length=MOST_AT_ONCE)
+
+
+class NotApproved(_FromRecord):
+    id: int
+    why: str
+
+
+class Approved(BaseModel):
+    approved: int = Field(description="How many pictures have the texts written into them now")
+    refused: list[NotApproved] = Field(description="The others")
 
 
 class Returned(BaseModel):

@@ -85,6 +85,7 @@ export function show(item, picture) {
   item.classList.toggle("edited", Boolean(picture.edited_at));
   of(".caption").textContent = failed ? sentence(words) : words;
   of(".look").hidden = !picture.needs_look;
+  of(".waits").hidden = !picture.awaits_approval;
   of("img").alt = failed ? picture.path : altText(picture);
   of(".path").textContent = picture.path;
   of(".path").title = picture.path;

@@ -3,7 +3,7 @@
 import { json } from "./api.js";
 
 const $ = (id) => document.getElementById(id);
-const CHOSEN = ["beneath", "model", "format", "edited", "needs_look"];
+const CHOSEN = ["beneath", "model", "format", "edited", "needs_look", "awaits_approval", "to_review"];
 const DATES = ["from", "to"];
 const FOLDERS = ["done", "failed", "inbox", "daemon"];
 const form = $("filters");

@@ -110,12 +110,14 @@ function show(picture) {
   of("h2").textContent = picture.path;
   of("img").alt = failed ? picture.path : altText(picture);
   of(".look").hidden = !picture.needs_look;
+  of(".waits").hidden = !picture.awaits_approval;
   of(".texts").replaceChildren(...texts(picture));
   of(".warnings").replaceChildren(...warnings(picture.record));
   of(".warnings").hidden = !of(".warnings").children.length;
   const isThere = picture.is_there && mayEdit();
   of(".edit").hidden = failed || !isThere || isWriting;
-  of(".accept").hidden = !picture.needs_look || !isThere;
+  of(".accept").hidden = !(picture.needs_look || picture.awaits_approval) || !isThere;
+  of(".accept").textContent = picture.awaits_approval ? "Approve" : "Looks right";
   of(".redo").hidden = failed || !isThere || isWriting || again.isAsking();
   of(".undo").hidden = failed || !isThere || isWriting || !picture.record?.history?.length;
   of(".retry").hidden = !failed || !isThere;
@@ -158,6 +160,7 @@ function facts(picture) {
     ["Captioned", exact(picture.at)],
     ["File of", source.modified_at && exact(source.modified_at)],
     ["Edited", picture.edited_at && [exact(picture.edited_at), record.edited?.by && `by ${record.edited.by}`].filter(Boolean).join(" ")],
+    ["Approved", record.approval?.at && [exact(record.approval.at), record.approval.by && `by ${record.approval.by}`].filter(Boolean).join(" ")],
     ["Size", picture.width && `${picture.width} × ${picture.height} pixels`],
     ["Format", picture.format],
     ["Weight", source.bytes && bytes(source.bytes)],
@@ -212,14 +215,15 @@ function edit() {
 function accept() {
   if (of(".accept").hidden) return;
   acting(dialog, of(".outcome"), [of(".accept")], async () => {
-    const { id } = current;
+    const { id, awaits_approval: waited } = current;
     const now = await json(`api/pictures/${id}/accept`, { method: "POST" });
     told.changed(now);
     told.reviewed();
     if (current?.id !== id) return;
     current = { ...current, ...now };
     show(current);
-    told.tell(`${current.path} is accepted.`);
+    facts(current);
+    told.tell(`${current.path} is ${waited ? "approved" : "accepted"}.`);
     step(1);
   });
 }

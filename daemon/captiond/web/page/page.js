@@ -114,7 +114,8 @@ async function look() {
     if (me.role === "drop") return void (await inbox.show());
     const status = await json("api/status");
     showStatus(status, tell);
-    const [needing, isWanted] = [status.totals?.needs_look ?? 0, status.pause_wanted];
+    const [needing, isWanted] = [status.totals?.to_review ?? 0, status.pause_wanted];
+    document.body.classList.toggle("approving", Boolean(status.totals?.awaits_approval));
     $("review").hidden = !needing || !filters.isSheet(view);
     $("review").textContent = `Review ${needing.toLocaleString()}`;
     $("rest").hidden = !mayEdit() || !(isWanted || status.state === "watching");
@@ -243,7 +244,8 @@ $("dense").addEventListener("click", () => setDense(!document.body.classList.con
 setDense(localStorage.getItem("captiond-dense") === "1");
 
 $("review").addEventListener("click", async () => {
-  if (view.folder !== "done" || view.needs_look !== "true") await go({ folder: "done", needs_look: "true" });
+  const isReview = ["needs_look", "awaits_approval", "to_review"].some((name) => view[name] === "true");
+  if (view.folder !== "done" || !isReview) await go({ folder: "done", to_review: "true" });
   const [first] = sheet.numbers();
   if (first !== undefined) large.look(first);
 });

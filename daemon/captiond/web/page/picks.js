@@ -7,6 +7,7 @@ import { plural } from "./words.js";
 
 const $ = (id) => document.getElementById(id);
 const AT_ONCE = 500;
+const WRITTEN_AT_ONCE = 50; // each has its picture written
 const picked = new Set();
 let isAsking = false;
 let last = null; // from here shift reaches
@@ -42,6 +43,7 @@ export function show() {
   $("picked-count").textContent = `${picked.size.toLocaleString()} selected`;
   if (!isAsking) $("picked-told").textContent = "";
   $("pick-redo").hidden = view().folder !== "done" || !mayEdit();
+  $("pick-approve").hidden = view().folder !== "done" || !mayEdit();
   $("pick-replace").hidden = view().folder !== "done" || !mayEdit();
   $("pick-retry").hidden = view().folder !== "failed" || !mayEdit();
 }
@@ -67,6 +69,15 @@ export function begin({ tell, moved, guarded, view: current, replace, changed })
     tell(`${plural(returned, "picture was", "pictures were")} put back into the inbox.`);
     moved();
   }));
+  $("pick-approve").addEventListener("click", () => guarded(async () => {
+    const { approved, refused } = await approve(inOrder(), changed);
+    picked.clear();
+    for (const { id } of refused) picked.add(id);
+    show();
+    const why = refused.length ? ` These could not be: ${refused[0].why}.` : "";
+    $("picked-told").textContent = why;
+    tell(`${plural(approved, "picture was", "pictures were")} approved.${why}`);
+  }));
   $("pick-export").addEventListener("click", () => guarded(async () => {
     save(await lines(inOrder()));
     tell(`${plural(picked.size, "caption", "captions")} exported.`);
@@ -80,6 +91,18 @@ export async function retry(ids) {
     returned += (await json("api/retry", { method: "POST", body: some })).returned;
   }
   return returned;
+}
+
+async function approve(ordered, changed) {
+  const all = { approved: 0, refused: [] };
+  for (let at = 0; at < ordered.length; at += WRITTEN_AT_ONCE) {
+    const ids = ordered.slice(at, at + WRITTEN_AT_ONCE);
+    const { approved, refused } = await json("api/approve", { method: "POST", body: { ids } });
+    all.approved += approved;
+    all.refused.push(...refused);
+    (await json(`api/pictures?ids=${ids}`)).pictures.forEach(changed);
+  }
+  return all;
 }
 
 // As on the sheet.
