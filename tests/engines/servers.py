@@ -21,7 +21,7 @@ import httpx
 from daemon_process import environment
 
 HERE = Path(__file__).parent
-STARTING_SECONDS = 400.0  # vLLM imports, inspects and profiles, on a machine where others work too
+STARTING_SECONDS = 1200.0  # vLLM imports, inspects and profiles, on a machine where others work too
 KEY = "the-key-of-the-house"
 SLOTS = "2"  # of llama.cpp
 
@@ -179,6 +179,11 @@ class Server:
     @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self._port}/v1"
+
+    @property
+    def process(self) -> subprocess.Popen[bytes]:
+        assert self._process is not None, "it runs"
+        return self._process
 
     def start(self) -> None:
         command = self.engine.command(self.engine.python, self.checkpoint, self._port, self._context)

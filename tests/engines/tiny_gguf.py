@@ -98,7 +98,7 @@ ALWAYS, CLOSING, OTHER = 0.05, 0.12, -1.0
 
 def _close_quotes(pieces: list[str], vectors: Any, head: Any) -> None:
     vectors[:, 0] = ALWAYS
-    head[:, 0] = [0.0 if piece.isascii() else OTHER for piece in pieces] + [OTHER] * len(SPECIAL)
+    head[: len(pieces), 0] = [0.0 if piece.isascii() else OTHER for piece in pieces]
     quote = pieces.index('"')
     head[quote] -= vectors[quote]  # but not at once, so that something is quoted
     head[quote, 0] = CLOSING
@@ -123,6 +123,7 @@ def write_model(path: Path, *, closes: bool = False) -> None:
     pieces = [*byte_pieces(), "ab"]
     count = vocabulary(writer, pieces)
     vectors, head = weights.made(count, WIDTH), weights.made(count, WIDTH)
+    head[len(pieces) :] = 0.0  # of all tokens a special one is never the likeliest: it says something
     if closes:
         _close_quotes(pieces, vectors, head)
     weights.write("token_embd.weight", vectors)
