@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from PIL import Image
+from PIL import Image, ImageColor
 
 import shared  # noqa: F401  (it puts this checkout first)
 from captiond.demo.scenes import Scene, draw, random_scene
@@ -22,7 +22,9 @@ from open_page import Served, browsing, expect, serving, tab_of
 from shared import REPOSITORY, THIS_CHECKOUT
 
 PICTURES = 24
-COLOURS = 128  # of a palette: the files stay small
+WIDTH, HEIGHT = 1600, 1200
+COLOURS = 256  # of a palette: the files stay small
+ACCENTS = ("#3f8f55", "#b3311b", "#ff8a70")  # of page.css
 
 
 @dataclass(frozen=True)
@@ -59,15 +61,23 @@ def deliver(served: Served, scenes: list[Scene]) -> None:
     def say(handler: Handler) -> None:
         prompt = handler.seen.prompt
         field = next((name for words, name in PROMPTS.items() if words in prompt), None)
-        scene = scenes[handler.seen.image.width - 600]
+        scene = scenes[handler.seen.image.width - WIDTH]
         handler.say(SAID[field] if field is not None else scene.caption)
 
     served.server.always = say
     for number, scene in enumerate(scenes):
         buffer = io.BytesIO()
-        draw(scene, 600 + number, 450).save(buffer, "JPEG", quality=90)
+        draw(scene, WIDTH + number, HEIGHT).save(buffer, "JPEG", quality=95, subsampling=0)
         served.deliver(f"trip/{number:02}.jpg", buffer.getvalue())
     served.fail("scan/cut.png")
+
+
+def flattened(image: Image.Image) -> Image.Image:
+    """In a palette of its own that has the page's accents, too: they are a few points of many."""
+    own = image.quantize(COLOURS - len(ACCENTS), method=Image.Quantize.MEDIANCUT).getpalette() or []
+    palette = Image.new("P", (1, 1))
+    palette.putpalette([*own, *(value for accent in ACCENTS for value in ImageColor.getrgb(accent))])
+    return image.quantize(palette=palette, dither=Image.Dither.NONE)
 
 
 def shoot(browser: Any, served: Served, shot: Shot, folder: Path) -> None:
@@ -84,7 +94,7 @@ def shoot(browser: Any, served: Served, shot: Shot, folder: Path) -> None:
         image = Image.open(io.BytesIO(tab.screenshot())).convert("RGB")
     if shot.width > 1440:
         image = image.resize((image.width // 2, image.height // 2), Image.Resampling.LANCZOS)
-    flat = image.quantize(COLOURS, method=Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
+    flat = flattened(image)
     flat.save(folder / f"{shot.name}.png", optimize=True)
     print(f"{shot.name}.png: {(folder / f'{shot.name}.png').stat().st_size:,} bytes")
 

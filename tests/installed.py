@@ -34,6 +34,7 @@ OF_THE_CHECKOUT = (
     "tests/test_gpu_benchmark.py",
     "tests/test_init.py::test_only_what_was_chosen_differs_from_the_settings_that_come_along",
     "tests/test_init.py::test_the_lines_for_systemd_name_files_that_are_there",
+    "tests/test_other_families.py::test_the_page_on_models_names_those_in_whole_batches",
     "tests/test_packaging.py",
     "tests/test_pictures.py::test_the_page_on_formats_says_what_the_table_says",
     "tests/test_project.py",

@@ -12,6 +12,7 @@ from PIL import Image
 from captiond.captioners.local import LocalCaptioner
 from captiond.errors import CannotStart, ExitCode
 from captiond.records import CaptionRequest, Picture, PictureFacts
+from engines.families import IN_WHOLE_BATCHES
 from tiny_captioners import CAPTIONERS
 from tiny_families import FAMILIES, save
 
@@ -52,3 +53,10 @@ def test_a_checkpoint_without_a_chat_template_is_refused(tmp_path: Path) -> None
     with pytest.raises(CannotStart, match="chat template") as refusal:
         captioner.load()
     assert refusal.value.exit_code == ExitCode.WRONG_SETTINGS
+
+
+def test_the_page_on_models_names_those_in_whole_batches() -> None:
+    """`make engines` tries that these are served so, and all others row by row."""
+    page = (Path(__file__).parents[1] / "docs" / "models.md").read_text(encoding="utf-8")
+    (line,) = [line for line in page.splitlines() if line.startswith("| whole batches |")]
+    assert line.split("|")[2].strip().split(", ") == sorted(IN_WHOLE_BATCHES.values())

@@ -12,9 +12,10 @@ from collections.abc import Callable
 
 _ESCAPE, _CONTROL_SEQUENCE = "\x1b", "\x9b"
 # ECMA-48, 5.4 and 8.3.89: CSI with its parameters; a string of OSC, DCS, SOS, PM or APC up to its end; ESC
-# with what follows it.  If a string has no end, what follows its beginning stays.
+# with what follows it.  A sequence that was cut off goes as far as it came.  If a string has no end, what
+# follows its beginning stays.
 _SEQUENCES = re.compile(
-    r"(?:\x1b\[|\x9b)[0-?]*[ -/]*[@-~]"
+    r"(?:\x1b+\[|\x9b)[0-?]*[ -/]*[@-~]?"
     r"|(?:\x1b[\]PX^_]|[\x9d\x90\x98\x9e\x9f])[^\x07\x1b\x9c]*(?:\x07|\x1b\\|\x9c)"
     r"|\x1b[ -/]*[0-Z\\^-~]"
 )

@@ -97,7 +97,7 @@ def checked_path(path: object) -> str:
     `sidecar.decode` (records beside pictures), `delivery.journal` (claims), `delivery.edit_steps` (those of
     edits), `delivery.edit` and `delivery.retry` (paths that the history or a command names, and claims of
     retries), `delivery.intake` (uploads), `delivery.folders` (whatever becomes a folder), `redo.lists` (which
-    pictures are described again), `table` (which are corrected).
+    pictures are described again), `table` (which are corrected), `libraries.revising` (whose texts change).
     """
     if not isinstance(path, str):
         raise ValueError("not a path")

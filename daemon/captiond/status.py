@@ -245,3 +245,4 @@ class Measures:
     cached: int = 0
     libraries: tuple[LibraryStatus, ...] = ()
     is_resting: bool = False  # a person asked for a pause, or the hours are closed
+    unserved: tuple[Unserved, ...] = ()  # the ignored files that are pictures

@@ -21,7 +21,9 @@ from captiond.sidecar.decode import read_json
 from captiond.sidecar.plain import plain
 
 FIELDS: tuple[FieldName, ...] = get_args(FieldName)
-COLUMNS = ("path", "published_sha256", *FIELDS, "model", "revision", "edited", "needs_look", "path_hex")
+COLUMNS = (
+    "path", "published_sha256", *FIELDS, "model", "revision", "edited", "needs_look", "library", "path_hex",
+)  # fmt: skip
 LONGEST_LINE = 1 << 20  # characters
 _RISKY = ("=", "+", "-", "@", "\t", "\r", "'")
 _BETWEEN = "; "
@@ -35,6 +37,15 @@ class Unreadable(Exception):
 
 
 @dataclass(frozen=True, slots=True)
+class Row:
+    """One picture that goes out."""
+
+    path: str  # beneath done/; in a library, its name and the path there
+    record: Record
+    library: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Line:
     """One picture as the table has it, or the fault of its line."""
 
@@ -44,19 +55,20 @@ class Line:
     cells: Mapping[FieldName, Value] | None = None  # of the columns that are there
     is_csv: bool = True
     fault: str | None = None
+    library: str | None = None  # the one in which the picture lies; empty: in done/; None: it is not told
 
 
-def as_csv(pictures: Iterable[tuple[str, Record]]) -> Iterator[str]:
+def as_csv(pictures: Iterable[Row]) -> Iterator[str]:
     """A line of column names, then a line for each picture."""
     yield _csv_line(COLUMNS)
-    for path, record in pictures:
-        told = _told(path, record)
+    for row in pictures:
+        told = _told(row)
         yield _csv_line([guarded(_cell(told.get(name))) for name in COLUMNS])
 
 
-def as_jsonl(pictures: Iterable[tuple[str, Record]]) -> Iterator[str]:
-    for path, record in pictures:
-        yield json.dumps(plain(_told(path, record)), ensure_ascii=False) + "\n"
+def as_jsonl(pictures: Iterable[Row]) -> Iterator[str]:
+    for row in pictures:
+        yield json.dumps(plain(_told(row)), ensure_ascii=False) + "\n"
 
 
 def guarded(cell: str) -> str:
@@ -95,11 +107,12 @@ def _values(texts: Texts) -> dict[FieldName, Value]:
     return told | {"keywords": list(texts.keywords)}
 
 
-def _told(path: str, record: Record) -> dict[str, Any]:
+def _told(row: Row) -> dict[str, Any]:
+    record = row.record
     assert record.texts is not None
     model = checked.mapping(record.rest.get("model"))
     values = _values(record.texts)
-    named = name_keys("path", path)
+    named = name_keys("path", row.path)
     return {
         "path": named.pop("path"),
         "published_sha256": record.published_sha256,
@@ -108,6 +121,7 @@ def _told(path: str, record: Record) -> dict[str, Any]:
         "revision": checked.text(model.get("revision")),
         "edited": record.edited is not None,
         "needs_look": record.rest.get("needs_look") is True,
+        "library": row.library,
         **named,
     }
 
@@ -186,4 +200,7 @@ def _line(number: int, told: Mapping[str, Any], cells: Mapping[FieldName, Value]
         sha256 = checked.digest(told.get("published_sha256"))
     except ValueError as error:
         return Line(number, fault=f"it names no picture: {error}")
-    return Line(number, path, sha256, cells, is_csv)
+    library = (told["library"] or "") if "library" in told else None
+    if library is not None and not isinstance(library, str):
+        return Line(number, fault="it names no library: not a text")
+    return Line(number, path, sha256, cells, is_csv, library=library)

@@ -47,6 +47,9 @@ BELONG = [
     ("photo-edited.jpg", "photo.jpg.supplemental-metadata.json"),
     ("photo-edited.jpg", "photo.jpg.json"),
     ("photo-bearbeitet(1).jpg", "photo.jpg(1).json"),
+    ("photo-modifie\u0301.jpg", "photo.jpg.json"),
+    ("photo-ha editado.jpg", "photo.jpg.json"),
+    ("photo-editat.jpg", "photo.jpg.json"),
     (LONG, LONG[:46] + ".json"),
     (LONG.replace(".jpg", "(1).jpg"), LONG[:46] + "(1).json"),
 ]  # fmt: skip
@@ -103,6 +106,42 @@ def test_a_longer_name_takes_what_begins_with_it() -> None:
     names = ("photo.jpg.heic", "photo.jpg.heic.dop", "photo_01.jpg", "photo_01.jpg.xmp", "photo.jpg.dop")
     assert found("photo.jpg", *names) == ["photo.jpg.dop"]
     assert found("photo_01.jpg", *names, "photo.jpg") == ["photo_01.jpg.xmp"]
+
+
+OF_A_RAW = [
+    "photo.NEF.xmp",
+    "photo.NEF.dop",
+    "photo.NEF.out.pp3",
+    "photo.NEF.nksc",
+    "photo.NEF.json",
+    "photo_01.NEF.xmp",
+]
+
+
+@pytest.mark.parametrize("name", OF_A_RAW)
+def test_what_belongs_to_its_raw_travels_too(name: str, tmp_path: Path) -> None:
+    """Edits of the RAW of a shot go where the RAW goes, under its new name, and lead back to the picture."""
+    assert found("photo.jpg", "photo.NEF", name, "photo.NEF.tmp") == ["photo.NEF", name]
+    assert found("photo.jpg", name) == []
+    world = World.at(tmp_path)
+    (world.done / "photo.NEF").write_bytes(b"another")
+    world.drop_beside("photo.NEF", b"a raw file")
+    world.drop_beside(name, b"{}")
+    with world.opened() as delivery:
+        world.caption(delivery, world.drop("photo.jpg"))
+    assert len(list(world.done.glob(f"photo~*{name.removeprefix('photo')}"))) == 1
+    assert not (world.inbox / name).exists()
+    assert "photo.jpg" in pictures_of(name, ("jpg", "heic"), text=False)
+
+
+def test_what_belongs_to_a_raw_that_stays_stays_with_it(tmp_path: Path) -> None:
+    """If the settings leave the RAW alone, its edits are not taken away from it."""
+    world = World.at(tmp_path)
+    for name in ("photo.NEF", *OF_A_RAW):
+        world.drop_beside(name, b"{}")
+    with world.opened(stays=lambda path: path.endswith(".NEF")) as delivery:
+        world.caption(delivery, world.drop("photo.jpg"))
+    assert {"photo.NEF", *OF_A_RAW} <= {one.name for one in world.inbox.iterdir()}
 
 
 @pytest.mark.parametrize("others", [3, 600])

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from PIL import Image, TiffImagePlugin
 
 from captiond.delivery.journal import claim_from
-from captiond.metadata.taken import taken_at
+from captiond.metadata.taken import camera_of, taken_at
 from captiond.names import checked_path
 from captiond.support.layout import Layout
 from daemon_process import Place
@@ -55,12 +55,33 @@ def test_what_no_camera_can_mean_is_no_date(said: str | None) -> None:
     assert taken_at(_picture(said=said)) is None
 
 
+@pytest.mark.parametrize(
+    ("make", "model", "camera"),
+    [
+        ("Canon", "Canon EOS R5", "Canon EOS R5"),
+        ("NIKON CORPORATION", "NIKON D850", "NIKON D850"),
+        ("Apple", "iPhone 15", "Apple iPhone 15"),
+        (None, "DSC-RX100", "DSC-RX100"),
+        ("Leica", None, "Leica"),
+        ("  ", "\x07\n", None),
+        (None, None, None),
+    ],
+)
+def test_the_camera_is_named_once(make: str | None, model: str | None, camera: str | None) -> None:
+    """Maker and model in one line, without the maker twice; nothing where nothing is said."""
+    exif, buffer = Image.Exif(), io.BytesIO()
+    exif.update({tag: said for tag, said in ((271, make), (272, model)) if said is not None})
+    Image.new("RGB", (40, 30)).save(buffer, "JPEG", exif=exif.tobytes())
+    assert camera_of(buffer.getvalue()) == camera
+
+
 @given(st.binary(max_size=200), st.integers(0, 400), st.sampled_from(["JPEG", "PNG", "WEBP", "TIFF"]))
 def test_nothing_raises_whatever_the_bytes(noise: bytes, at: int, form: str) -> None:
-    """Damage in a picture costs its date, and no picture."""
+    """Damage in a picture costs its date and its camera, and no picture."""
     sound = _picture(form)
-    taken_at(noise)
-    taken_at(sound[:at] + noise + sound[at + len(noise) :])
+    for data in (noise, sound[:at] + noise + sound[at + len(noise) :]):
+        taken_at(data)
+        camera_of(data)
 
 
 @pytest.mark.parametrize(

@@ -432,7 +432,7 @@ def _gemma4() -> Checkpoint:
             "vocab_size": len(tokenizer),
             "vocab_size_per_layer_input": len(tokenizer),
             "hidden_size_per_layer_input": 16,
-            "sliding_window": 64,
+            "sliding_window": 128,
             "num_kv_shared_layers": 0,
         },
         vision_config={
@@ -459,6 +459,16 @@ def _gemma4() -> Checkpoint:
 
 # Whose processors resize by torchvision, so that nothing can stand in for it.
 NEED_TORCHVISION = ("mistral3", "pixtral")
+# Whose next step needs more than a token, a position, a mask, keys and values; as docs/models.md names them.
+IN_WHOLE_BATCHES = {
+    "blip": "`blip`",
+    "blip-2 with T5": "`blip-2` with T5",
+    "florence2": "`florence2`",
+    "git": "`git`",
+    "kosmos-2": "`kosmos-2`",
+    "mllama": "`mllama`",
+    "vit-gpt2": "`vision-encoder-decoder`",
+}
 FAMILIES = {
     "aya_vision": _aya_vision,
     "deepseek_vl": _deepseek_vl,

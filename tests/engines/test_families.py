@@ -1,4 +1,7 @@
-"""Every family known to work loads, says the same in a batch as alone, sees upright and stops."""
+"""Every family known to work loads, says the same in a batch as alone, sees upright and stops.
+
+What it says alone is what transformers' `generate` makes of it; beside others, it is served as in the daemon.
+"""
 
 from __future__ import annotations
 
@@ -34,8 +37,8 @@ pytestmark = [
 class Listening:
     """An engine, and what its network was given and gave back last."""
 
-    def __init__(self, folder: Path) -> None:
-        self.engine = AutoEngine(folder, {"dtype": torch.float32})
+    def __init__(self, folder: Path, *, is_continuous: bool = True) -> None:
+        self.engine = AutoEngine(folder, {"dtype": torch.float32}, is_continuous=is_continuous)
         model: Any = self.engine.model
         generate = model.generate
 
@@ -45,14 +48,22 @@ class Listening:
 
         model.generate = kept
 
-    def say(self, images: Sequence[Image.Image], together: int) -> list[Completion]:
-        questions = [self.engine.question(self.engine.prepare(image), REQUEST) for image in images]
+    def say(
+        self,
+        images: Sequence[Image.Image],
+        together: int,
+        requests: Sequence[CaptionRequest] = (),
+        most: int = 99,
+    ) -> list[Completion]:
+        """At most `together` at a time, of which `most` come at once."""
+        asked = zip(images, requests or [REQUEST] * len(images), strict=True)
+        questions = [self.engine.question(self.engine.prepare(image), request) for image, request in asked]
         order = [id(question) for question in questions]
         left = list(questions)
 
         def more(room: int) -> list[Any]:
-            taken = left[:room]
-            del left[:room]
+            taken = left[: min(room, most)]
+            del left[: len(taken)]
             return taken
 
         said = {id(question): completion for question, completion in self.engine.completions(more, together)}
@@ -69,7 +80,7 @@ def folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     family = request.param
     if family in families.NEED_TORCHVISION:
         pytest.importorskip("torchvision")
-    return tiny_families.save(family, tmp_path_factory.mktemp("family") / "checkpoint", ALL)
+    return tiny_families.save(family, tmp_path_factory.mktemp("family") / family, ALL)
 
 
 def test_thirty_families() -> None:
@@ -77,17 +88,34 @@ def test_thirty_families() -> None:
     assert len(ALL) - len(families.NEED_TORCHVISION) >= 30
 
 
+def test_it_is_served_as_the_page_on_models_says(folder: Path) -> None:
+    """Row by row, if its decoder is a plain one; else in whole batches."""
+    is_whole = AutoEngine(folder, {"dtype": torch.float32}).batch is None
+    assert is_whole == (folder.name in families.IN_WHOLE_BATCHES)
+
+
 def test_it_says_the_same_in_a_batch_as_alone(folder: Path) -> None:
     """Something is said about each picture, whatever it is asked beside; nothing is lost at the beginning."""
-    listening = Listening(folder)
+    listening = Listening(folder, is_continuous=False)
     alone = listening.say(_pictures(), 1)
     last = listening.sequences[0, -NEW_TOKENS:].tolist()
-    together = listening.say(_pictures(), 3)
-    assert [one.text for one in together] == [one.text for one in alone]
+    for served in (listening, Listening(folder)):
+        together = served.say(_pictures(), 3)
+        assert [one.text for one in together] == [one.text for one in alone]
     assert [one.new_tokens for one in alone] == [NEW_TOKENS] * 3 and all(one.prompt_tokens for one in alone)
     assert not any(one.is_finished for one in alone)
     tokenizer = listening.engine._processor.tokenizer
     assert alone[-1].text == tokenizer.decode(last, skip_special_tokens=True).strip() != ""
+
+
+def test_questions_that_come_and_go_are_answered_as_alone(folder: Path) -> None:
+    """Of several lengths, each coming while others are in the middle of theirs."""
+    pictures = [*_pictures(), *(picture.rotate(30) for picture in _pictures())]
+    requests = [CaptionRequest(REQUEST.prompt, limit) for limit in (9, 2, 5, 1, 7, 4)]
+    alone = Listening(folder, is_continuous=False).say(pictures, 1, requests)
+    served = Listening(folder)
+    assert served.say(pictures, 2, requests, most=1) == alone
+    assert served.say(pictures, 4, requests) == alone
 
 
 def test_it_sees_upright(folder: Path) -> None:
@@ -109,7 +137,7 @@ def test_it_sees_upright(folder: Path) -> None:
 
 def test_it_stops_where_it_says_so(folder: Path, tmp_path: Path) -> None:
     """The end token ends the answer, counted and not shown; in a batch the others go on."""
-    listening = Listening(folder)
+    listening = Listening(folder, is_continuous=False)
     listening.say(_pictures()[:1], 1)
     said: list[int] = listening.sequences[0, -NEW_TOKENS:].tolist()
     end = next((token for token in said if token != said[0]), said[0])
@@ -118,7 +146,7 @@ def test_it_stops_where_it_says_so(folder: Path, tmp_path: Path) -> None:
     (one,) = ending.say(_pictures()[:1], 1)
     assert (one.new_tokens, one.is_finished) == (said.index(end), True)
     together = ending.say(_pictures(), 3)
-    assert together == ending.say(_pictures(), 1)
+    assert together == Listening(tmp_path / "ends", is_continuous=False).say(_pictures(), 1)
     tokenizer = ending.engine._processor.tokenizer
     assert one.text == tokenizer.decode(said[: said.index(end)], skip_special_tokens=True).strip()
 

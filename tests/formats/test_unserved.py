@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import struct
 from pathlib import Path
 
 import pytest
@@ -63,6 +64,37 @@ def test_a_raw_is_never_written_into(kind: str, name: str) -> None:
         described = metadata.describe(RAWS[kind], format, Texts("A dog."), blocks="auto", replace=True)
         assert described.data == RAWS[kind]
         assert "wrote" not in {one.action for one in described.written}
+
+
+def big_tiff(order: str, entries: list[tuple[int, int, bytes]]) -> bytes:
+    """A BigTIFF of one directory; values of more than eight bytes lie behind it."""
+    end = 16 + 8 + 20 * len(entries) + 8
+    table, behind = b"", b""
+    for tag, kind, value in entries:
+        field = value if len(value) <= 8 else struct.pack(order + "Q", end + len(behind))
+        behind += value if len(value) > 8 else b""
+        length = len(value) // {1: 1, 2: 1, 3: 2}[kind]
+        table += struct.pack(order + "HHQ", tag, kind, length) + field.ljust(8, b"\0")
+    mark = b"II" if order == "<" else b"MM"
+    head = mark + struct.pack(order + "HHHQQ", 43, 8, 0, 16, len(entries))
+    return head + table + bytes(8) + behind
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+def test_a_raw_that_is_a_big_tiff_is_known_and_never_written_into(order: str) -> None:
+    """DNG may be a BigTIFF since 1.6; a BigTIFF of a scanner is none."""
+    sensor = (262, 3, struct.pack(order + "H", 32803))
+    maker = (271, 2, b"NIKON CORPORATION\0")
+    dng = big_tiff(order, [(50706, 1, b"\1\6\0\0")])
+    for data, kind in ((dng, "DNG"), (big_tiff(order, [sensor, maker]), "NEF")):
+        assert raw.kind_in(data) == kind
+        described = metadata.describe(data, "TIFF", Texts("A dog."), blocks="auto", replace=True)
+        assert described.data == data
+    assert raw.kind_in(big_tiff(order, [(262, 3, struct.pack(order + "H", 2)), maker])) is None
+    lost = bytearray(dng)
+    lost[8:16] = b"\xff" * 8
+    assert raw.kind_in(bytes(lost)) is None
+    assert all(raw.kind_in(dng[:end]) in (None, "DNG") for end in range(len(dng)))
 
 
 @without["raw"]

@@ -215,6 +215,11 @@ NEIGHBOURS = {
     "a.png.1a2b3c4d.partial": "rclone",
     "a.png.download": "Safari",
     "a.png.ocTransferId1234567.part": "Nextcloud or ownCloud",
+    "a.png.ocTransferId9f3ac0.part": "Nextcloud or ownCloud",
+    "a.png.PART": "a program that downloads or copies",
+    "a.png.ARIA2": "aria2",
+    "a.png.bc!": "BitComet",
+    "a.png.!bt": "BitTorrent",
 }
 
 

@@ -104,6 +104,14 @@ TWO = container(item("Primary", 0), item("GainMap", len(MAP)), item("MotionPhoto
 
 WHOLE = {
     "motion photo": with_xmp(container(item("Primary", 0), item("MotionPhoto", len(FILM)))) + FILM,
+    "motion photo, dynamic depth": with_xmp(
+        container(item("Primary", 0), item("MotionPhoto", len(FILM))).replace(
+            CONTAINER,
+            'xmlns:Container="http://ns.google.com/photos/dd/1.0/container/" '
+            'xmlns:Item="http://ns.google.com/photos/dd/1.0/item/"',
+        )
+    )
+    + FILM,
     "motion photo, elements": with_xmp(
         container(item("Primary", 0), item("MotionPhoto", len(FILM), as_elements=True))
     )

@@ -1,11 +1,11 @@
-"""A sample of the points at which a process may end while it describes a picture; `make torture` has all."""
+"""A sample of the points at which a process may end beside a picture; `make torture` has all."""
 
 from __future__ import annotations
 
 import pytest
 
 from captiond.pictures import Decoders
-from libraries.crash_points import SCENES, WAYS, sweep
+from libraries.crash_points import CHANGES, SCENES, WAYS, sweep
 
 
 @pytest.mark.parametrize("scene", SCENES)
@@ -13,4 +13,12 @@ def test_a_crash_leaves_nothing_half_and_asks_nothing_twice(scene: str, decoders
     """Killed at a call and started again: the same end, and no question if the caption lay on disk."""
     way = WAYS[SCENES.index(scene) % len(WAYS)]
     score = sweep(scene, way, decoders, every=17, first=SCENES.index(scene))
+    assert score.points >= 2 and not score.violations
+
+
+@pytest.mark.parametrize("scene", CHANGES)
+def test_a_crash_leaves_the_former_texts_or_the_new_ones(scene: str, decoders: Decoders) -> None:
+    """Killed while texts change: sidecar and .xmp say the same after the next start, and nothing is asked."""
+    way = WAYS[CHANGES.index(scene) % len(WAYS)]
+    score = sweep(scene, way, decoders, every=11, first=CHANGES.index(scene))
     assert score.points >= 2 and not score.violations

@@ -43,7 +43,9 @@ def carriers_of(made: Described, were: Tags | None = None) -> dict[str, IsCarrie
     """
     kinds = {"exif": is_exif, "xmp": is_xmp, "iptc": is_photoshop}
     wrote = {one.target for one in made.written if one.action == "wrote"}
-    carriers = {TAGS[one][0]: kinds[one.partition(":")[0]] for one in wrote if one in TAGS}
+    carriers: dict[str, IsCarrier] = {
+        TAGS[one][0]: kinds[one.partition(":")[0]] for one in wrote if one in TAGS
+    }
     if "XMP-dc:Description" in carriers and TWICE in (were or {}):
         carriers[TWICE] = is_xmp
     return carriers

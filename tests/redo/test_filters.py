@@ -2,19 +2,33 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import random
+from collections import Counter
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
+import pytest
+
 from captiond import sidecar
+from captiond.commands import redo as again
+from captiond.exiftool import Exiftool
+from captiond.libraries import MARKER
 from captiond.names import utc_text
 from captiond.records import Limits, Rules
 from captiond.redo.filters import Filters, are_meant, why_left_out
+from captiond.service.rules import RuleBook
+from captiond.settings import Settings, load
 from captiond.sidecar import Record
 from captiond.sidecar.plain import as_json
 
 NOW = datetime(2026, 11, 29, 12, 0, tzinfo=UTC)
 MODELS = [("demo", None), ("phi", "abc"), ("phi", "def"), ("phi@abc", None)]
+# In done/, and in the library `photos`.
+PATHS = ["a.jpg", "trip/a.jpg", "trip/b/a.jpg", "trips/a.jpg", "trip", "photos/a.jpg", "photos/trip/b/a.jpg"]
 FIELDS = ["alt_text", "title", "keywords", "visible_text"]
 PROMPTS = {"caption": "What is shown?", "alt_text": "Alt text?", "title": "Title?"}
 
@@ -71,7 +85,7 @@ def _filters(dice: random.Random) -> Filters:
         older_than_seconds=some(dice.randint(0, 60) * 86_400.0),
         missing=some(dice.choice(FIELDS)),
         needs_look=some(True, False),
-        under=some(dice.choice(["trip", "trip/b", "tri"]), ""),
+        under=some(dice.choice(["trip", "trip/b", "tri", "photos", "photos/trip"]), ""),
         field=some(dice.choice(["caption", *FIELDS])),
         edited=some(True, False),
     )
@@ -127,10 +141,73 @@ def test_random_filters_choose_what_an_oracle_chooses() -> None:
         for _ in range(100):
             told = _told(dice)
             record: Record = sidecar.decode(as_json(told))
-            path = dice.choice(["a.jpg", "trip/a.jpg", "trip/b/a.jpg", "trips/a.jpg", "trip"])
+            path = dice.choice(PATHS)
             chosen = are_meant(filters, path, record, rules, NOW)
             assert chosen == _oracle(filters, path, told, rules), (filters, path, told)
             skip = why_left_out(filters, record, rules)
             assert skip == _oracle_of_skips(filters, told, rules), (filters, told)
             meant, left_out = meant + chosen, left_out + (skip is not None)
     assert meant > 1000 and left_out > 1000
+
+
+@pytest.mark.parametrize("is_mirrored", [False, True])
+def test_random_filters_choose_among_files_what_an_oracle_chooses(
+    tmp_path: Path, *, is_mirrored: bool
+) -> None:
+    """By real sidecars in done/ and in a library, beside its pictures or in a mirror: each picture, once."""
+    dice, settings = random.Random(15), _laid_out(tmp_path, is_mirrored=is_mirrored)
+    pictures = {path: _put(tmp_path, path, dice, is_mirrored=is_mirrored) for path in _paths()}
+    rules = RuleBook(settings, Exiftool()).of("")
+    meant = 0
+    for _ in range(60):
+        filters = replace(_filters(dice), older_than_seconds=None)  # the command has a clock of its own
+        plans = again.planned(settings, filters, tmp_path)
+        expected = {path for path, told in pictures.items() if _oracle(filters, path, told, rules)}
+        left_out = Counter(
+            skip for path in expected if (skip := _oracle_of_skips(filters, pictures[path], rules))
+        )
+        chosen = [path for plan in plans for path, _ in plan.chosen]
+        assert sum((plan.skipped for plan in plans), Counter()) == left_out, filters
+        assert sorted(chosen) == sorted(
+            path for path in expected if _oracle_of_skips(filters, pictures[path], rules) is None
+        ), filters
+        for plan in plans:
+            is_library = plan.library == "photos"
+            assert all(path.startswith("photos/") == is_library for path, _ in plan.chosen), filters
+        meant += len(chosen)
+    assert meant > 100
+
+
+def _paths() -> list[str]:
+    folders = ("", "trip/", "trip/b/", "trips/")
+    return [f"{top}{folder}{n}.jpg" for top in ("", "photos/") for folder in folders for n in range(3)]
+
+
+def _laid_out(root: Path, *, is_mirrored: bool) -> Settings:
+    for name in ("inbox", "done", "failed", "state", "photos", "mirror"):
+        (root / name).mkdir()
+    (root / "photos" / MARKER).write_text("")
+    library = {"name": "photos", "path": str(root / "photos")}
+    values = {
+        "folders": {name: str(root / name) for name in ("inbox", "done", "failed", "state")},
+        "fields": {"wanted": ["caption", "alt_text", "title"]},
+        "libraries": [library | ({"sidecars": str(root / "mirror")} if is_mirrored else {})],
+    }
+    file = root / "captiond.yaml"
+    file.write_text(json.dumps(values))
+    return load(file, {}, root)
+
+
+def _put(root: Path, path: str, dice: random.Random, *, is_mirrored: bool) -> dict[str, Any]:
+    """A picture and its sidecar; what that says."""
+    picture = root / path if path.startswith("photos/") else root / "done" / path
+    record = (
+        root / "mirror" / path.removeprefix("photos/") if is_mirrored and picture == root / path else picture
+    )
+    for file in (picture, record):
+        file.parent.mkdir(parents=True, exist_ok=True)
+    picture.write_bytes(path.encode())
+    told = _told(dice)
+    told["published"] = {"sha256": hashlib.sha256(path.encode()).hexdigest()}
+    record.with_name(f"{record.name}.caption.json").write_bytes(as_json(told))
+    return told

@@ -56,12 +56,11 @@ def test_a_cell_comes_back_exactly(text: str) -> None:
 @given(st.lists(TEXTS, min_size=1, max_size=5), st.booleans())
 def test_what_went_out_changes_nothing(texts: list[str], is_csv: bool) -> None:
     """Neither as CSV nor as JSON lines, whatever the texts are."""
-    pictures = [(f"trip/{n}.jpg", record(text, title=text, visible_text="")) for n, text in enumerate(texts)]
+    told = [record(text, title=text, visible_text="") for text in texts]
+    pictures = [table.Row(f"trip/{n}.jpg", one) for n, one in enumerate(told)]
     lines = back("".join((table.as_csv if is_csv else table.as_jsonl)(pictures)))
-    assert [line.path for line in lines] == [path for path, _ in pictures]
-    assert [table.changes(line, told) for line, (_, told) in zip(lines, pictures, strict=True)] == [{}] * len(
-        texts
-    )
+    assert [line.path for line in lines] == [row.path for row in pictures]
+    assert all(not table.changes(line, one) for line, one in zip(lines, told, strict=True))
 
 
 def test_odd_lines_are_named() -> None:
@@ -154,7 +153,8 @@ def test_corrections_come_back_as_a_persons(place: Place, tmp_path: Path) -> Non
 def test_a_spreadsheet_keeps_nasty_texts(tmp_path: Path) -> None:
     """Opened and saved by LibreOffice, all cells as text, each comes back as it was."""
     assert SOFFICE is not None
-    pictures = [(f"{n}.jpg", record(f"Text {text}", title=text)) for n, text in enumerate(NASTY)]
+    told = [record(f"Text {text}", title=text) for text in NASTY]
+    pictures = [table.Row(f"photos/{n}.jpg", one, "photos") for n, one in enumerate(told)]
     (tmp_path / "texts.csv").write_text("".join(table.as_csv(pictures)), encoding="utf-8", newline="")
     columns = "/".join(f"{number}/2" for number in range(1, len(table.COLUMNS) + 1))
     subprocess.run(
@@ -164,6 +164,5 @@ def test_a_spreadsheet_keeps_nasty_texts(tmp_path: Path) -> None:
         check=True, capture_output=True, timeout=180,
     )  # fmt: skip
     lines = back((tmp_path / "out" / "texts.csv").read_text(encoding="utf-8-sig"))
-    assert [table.changes(line, told) for line, (_, told) in zip(lines, pictures, strict=True)] == [{}] * len(
-        NASTY
-    )
+    assert [(line.path, line.library) for line in lines] == [(row.path, "photos") for row in pictures]
+    assert all(not table.changes(line, one) for line, one in zip(lines, told, strict=True))

@@ -31,7 +31,7 @@ CROWD_SECONDS = 600
 REDONE = 5_000
 KILLS = 200
 KILLERS = 2
-LIBRARY_KILLS = 100
+LIBRARY_KILLS = 500
 
 
 @dataclass(frozen=True)
@@ -78,8 +78,8 @@ def kills(name: str, scale: float) -> Outcome:
 def library_kills(name: str, scale: float) -> Outcome:
     from library_kills import kill
 
-    count = max(2, round(LIBRARY_KILLS * scale))
-    return _timed(name, f"{count} kills", lambda root: kill(root, count, seed=1))
+    count = max(2, round(LIBRARY_KILLS * scale / KILLERS))
+    return _timed(name, f"{count} kills", lambda root: kill(root, count, seed=int(name[-1])))
 
 
 def library_points(name: str, scale: float) -> Outcome:
@@ -180,7 +180,8 @@ def parts() -> dict[str, Callable[[str, float], Outcome]]:
 
     by_name: dict[str, Callable[[str, float], Outcome]] = {"crash_points": crash_points}
     by_name |= {f"kills_{number + 1}": kills for number in range(KILLERS)}
-    by_name |= {"library_kills": library_kills, "library_points": library_points}
+    by_name |= {f"library_kills_{number + 1}": library_kills for number in range(KILLERS)}
+    by_name |= {"library_points": library_points}
     by_name |= {
         "power_cuts": power_cuts,
         "random_trouble": random_trouble,

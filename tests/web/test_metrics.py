@@ -154,3 +154,13 @@ def test_a_card_tells_how_full_it_is(monkeypatch: pytest.MonkeyPatch, is_lost: b
     told = Gauges() if is_lost else Gauges(memory_used_bytes=21_000, memory_bytes=24_000)
     assert captioner.gauges() == told
     captioner.close()
+
+
+def test_pictures_that_nothing_serves_are_counted_by_kind(watched: Watched) -> None:
+    """As long as they lie in the inbox; a kind without files is not told of."""
+    told = ("captiond_unserved_pictures", "PNG under another name")
+    assert told not in watched.now()
+    scan = watched.place.drop(png(20), "scan")
+    watched.daemon.until(lambda: watched.now().get(told) == 1)
+    scan.unlink()
+    watched.daemon.until(lambda: told not in watched.now())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import io
 import json
@@ -205,6 +206,13 @@ def test_all_texts_are_edited_together(served: Served) -> None:
     assert served.place.sidecar("dog.jpg")["fields"] == {"alt_text": "A dog at rest", "keywords": ["sea"]}
 
 
+def prompt_of(served: Served, name: str) -> object:
+    """None at the moment in which a sidecar makes way for its twin."""
+    with contextlib.suppress(FileNotFoundError):
+        return served.place.sidecar(name)["prompt"]
+    return None
+
+
 def test_a_picture_is_described_again_and_put_back(served: Served) -> None:
     """By other words this once, whoever wrote what is there; and back, step by step."""
     id = served.drop("dog.jpg", picture("orange"))["id"]
@@ -214,7 +222,7 @@ def test_a_picture_is_described_again_and_put_back(served: Served) -> None:
     served.revise(id, "Rex.")
     answer = served.door.post(f"/api/pictures/{id}/redo", json={"prompt": "Which colour is it?"})
     assert answer.status_code == 202 and answer.json()["list"]
-    served.daemon.until(lambda: served.place.sidecar("dog.jpg")["prompt"] == "Which colour is it?")
+    served.daemon.until(lambda: prompt_of(served, "dog.jpg") == "Which colour is it?")
     served.check("dog.jpg", said)
     served.told(lambda one: one["id"] == id and one["caption"] == said and not one["edited_at"])
     for caption, model_caption in (("Rex.", said), (said, None)):

@@ -43,24 +43,32 @@ def in_batches(
     generate: Callable[[Sequence[Any], CaptionRequest], list[Completion]],
     alike: Callable[[Question], str] = lambda _: "",
 ) -> Iterator[tuple[Question, Completion]]:
-    """Batch after batch, each of one token limit and one `alike`; a sampled question goes by itself."""
-
-    def kind(question: Question) -> tuple[int, str]:
-        return question.request.max_new_tokens, alike(question)
-
+    """Batch after batch, by `together`."""
     while batch := more(batch_size):
-        greedy = [question for question in batch if question.request.temperature == 0]
-        together = [list(group) for _, group in groupby(sorted(greedy, key=kind), key=kind)]
-        for questions in together + [[question] for question in batch if question not in greedy]:
+        for questions in together(batch, alike):
             completions = generate([question.inputs for question in questions], questions[0].request)
             yield from zip(questions, completions, strict=True)
 
 
-def generated(model: PreTrainedModel, inputs: Any, request: CaptionRequest) -> torch.Tensor:
-    on_device = {
+def together(batch: Sequence[Question], alike: Callable[[Question], str]) -> list[list[Question]]:
+    """Questions of one token limit and one `alike` together; a sampled question goes by itself."""
+
+    def kind(question: Question) -> tuple[int, str]:
+        return question.request.max_new_tokens, alike(question)
+
+    greedy = [question for question in batch if question.request.temperature == 0]
+    found = [list(group) for _, group in groupby(sorted(greedy, key=kind), key=kind)]
+    return found + [[question] for question in batch if question not in greedy]
+
+
+def on_device(model: PreTrainedModel, inputs: Any) -> dict[str, torch.Tensor]:
+    return {
         name: value.to(model.device, model.dtype if value.is_floating_point() else None)
         for name, value in inputs.items()
     }
+
+
+def generated(model: PreTrainedModel, inputs: Any, request: CaptionRequest) -> torch.Tensor:
     # If a checkpoint's generation_config left sampling on, each repeat would give another caption.
     sampling: dict[str, Any] = {"do_sample": False, **dict.fromkeys(("temperature", "top_p", "top_k"))}
     if request.temperature > 0:
@@ -69,6 +77,6 @@ def generated(model: PreTrainedModel, inputs: Any, request: CaptionRequest) -> t
     with torch.inference_mode(), torch.random.fork_rng(devices):
         torch.manual_seed(secrets.randbits(63) if request.seed is None else request.seed)
         sequences: torch.Tensor = model.generate(  # type: ignore[operator]  # mixed into the base, untyped
-            **on_device, max_new_tokens=request.max_new_tokens, num_beams=1, **sampling
+            **on_device(model, inputs), max_new_tokens=request.max_new_tokens, num_beams=1, **sampling
         )
     return sequences.cpu()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
@@ -21,18 +23,22 @@ _FIELDS = click.Choice(list(get_args(FieldName)))
 
 
 def _beneath(ctx: click.Context, param: click.Parameter, value: str | None) -> str:
-    """A folder beneath done/; none for all of it."""
+    """A folder beneath done/ or in a library; none for all of them."""
     from captiond.names import checked_path
 
     parts = [part for part in (value or "").split("/") if part not in ("", ".")]
+    start = "/" if (value or "").startswith("/") else ""  # the whole path of such a folder
     try:
-        return checked_path("/".join(parts)) if parts else ""
+        return start + checked_path("/".join(parts)) if parts else ""
     except ValueError as error:
         raise click.BadParameter(f"{value!r} is no folder beneath the done folder") from error
 
 
 under_option = click.option(
-    "--under", metavar="FOLDER", callback=_beneath, help="Only what lies there, beneath the done folder."
+    "--under",
+    metavar="FOLDER",
+    callback=_beneath,
+    help="Only what lies there: beneath the done folder, or LIBRARY, or LIBRARY/FOLDER.",
 )
 
 
@@ -50,7 +56,7 @@ under_option = click.option(
 @click.option("--list", "lists", is_flag=True, help="Show what waits, and what was left out and why.")
 @click.option("--cancel", metavar="ID", help="Take a list back.")
 def redo(config: Path | None, yes: bool, lists: bool, cancel: str | None, **given: Any) -> ExitCode:
-    """Describe delivered pictures again, by the present settings.
+    """Describe pictures again, by the present settings: those in the done folder, and those in libraries.
 
     Without filters it means all; several must all hold.  It counts and estimates unless --yes is said.  The
     daemon does it behind new pictures, and `captiond undo` puts former texts back.
@@ -73,7 +79,8 @@ def redo(config: Path | None, yes: bool, lists: bool, cancel: str | None, **give
     else:
         older = given.pop("older_than")
         filters = Filters(older_than_seconds=older, **given)
-        chosen = again.planned(settings, filters)
+        with _one_meaning():
+            chosen = again.planned(settings, filters, Path.cwd())
         said = _as_typed({**given, "older_than": f"{older:g}s" if older is not None else None})
         say_lines(again.begin(settings, filters, chosen, said) if yes else again.lines(settings, chosen))
     return ExitCode.OK
@@ -89,18 +96,21 @@ def _as_typed(given: dict[str, Any]) -> str:
 @click.argument("path")
 @config_option
 def undo(path: str, config: Path | None) -> ExitCode:
-    """Put the former texts of a delivered picture back: before the last edit, import, redo or approval.
+    """Put the former texts of a picture back: before the last edit, import, redo or approval.
 
-    PATH is a file in the done folder, or its path beneath it.  The daemon may run meanwhile.
+    PATH is a file in the done folder, or its path beneath it; or one in a library, or LIBRARY/PATH.  The
+    daemon may run meanwhile.
     """
     from captiond.commands import undo as back
 
     settings = settings_of(config)
     configure_logs(settings, quieter=True)
     try:
-        named, caption = back.put_back(settings, path, Path.cwd(), _warn)
+        with _one_meaning():
+            named, caption = back.put_back(settings, path, Path.cwd(), _warn)
     except NotThere:
-        say(f"{path}: no such captioned picture in {settings.folders.done}", to_errors=True)
+        libraries = " or a library" if settings.libraries else ""
+        say(f"{path}: no such captioned picture in {settings.folders.done}{libraries}", to_errors=True)
         return ExitCode.SOME_FAILED
     except TryLater as later:
         say(f"{path}: {later.message}", to_errors=True)
@@ -165,14 +175,18 @@ def _counted(counted: Counter[str], *, is_dry: bool) -> str:
 @click.option("--format", type=click.Choice(["csv", "jsonl"]), default="csv", show_default=True)
 @under_option
 def export(config: Path | None, format: str, under: str) -> ExitCode:
-    """Print the texts of all delivered pictures as a table, to look through or to correct.
+    """Print the texts of all described pictures as a table, to look through or to correct.
 
     CSV is for spreadsheets: save it as CSV in UTF-8 again.  `captiond import` takes corrections back.
     """
     from captiond.commands import export as out
 
-    say_raw(out.lines(settings_of(config), format, under))
-    return ExitCode.OK
+    left_out: list[str] = []
+    with _one_meaning():
+        say_raw(out.lines(settings_of(config), format, under, Path.cwd(), left_out.append))
+    for reason in left_out:
+        say(f"Left out: {reason}.", to_errors=True)
+    return ExitCode.SOME_FAILED if left_out else ExitCode.OK
 
 
 @click.command("import")
@@ -200,6 +214,17 @@ def bring_in(file: Path, config: Path | None, yes: bool) -> ExitCode:
     what = "were changed" if yes else "would be changed; nothing was, say it again with --yes"
     say(f"{changed:,} pictures {what}." + (f"  {refused:,} lines were refused." if refused else ""))
     return ExitCode.SOME_FAILED if refused else ExitCode.OK
+
+
+@contextmanager
+def _one_meaning() -> Iterator[None]:
+    """Raises: UsageError, if a path means two things."""
+    from captiond.commands.places import Ambiguous
+
+    try:
+        yield
+    except Ambiguous as ambiguous:
+        raise click.UsageError(str(ambiguous)) from ambiguous
 
 
 def _warn(notice: Notice) -> None:

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from captiond.commands.folders import refuse_missing
+from captiond.commands.places import Named
 from captiond.commands.retry import beneath
-from captiond.commands.undo import Telling, changing, now
-from captiond.delivery.beside import Beside
+from captiond.commands.undo import Changing, Telling, changing, now
 from captiond.delivery.not_understood import Tell
 from captiond.errors import NotThere, TryLater
 from captiond.exiftool import Exiftool
@@ -74,15 +74,15 @@ def written(settings: Settings, chosen: Iterable[Told], by: str | None, warn: Te
 
     Raises: Surroundings.
     """
-    with changing(settings, warn) as (folder, tell):
+    with changing(settings, warn) as (texts, tell):
         for one in chosen:
-            yield _one(one, folder, tell, by) if one.state == "waiting" else one
+            yield _one(one, texts, tell, by) if one.state == "waiting" else one
 
 
-def _one(one: Told, folder: Beside, tell: Telling, by: str | None) -> Told:
+def _one(one: Told, texts: Changing, tell: Telling, by: str | None) -> Told:
     at = now()
     try:
-        delivered, record = folder.rewrite(one.path, lambda record: approved(record, at, by), at)
+        delivered, record = texts.rewrite(Named(one.path), lambda record: approved(record, at, by), at)
     except NotThere:
         return Told(one.path, "refused", why="no such captioned picture")
     except TryLater as later:

@@ -1,4 +1,4 @@
-"""Corrections from an exported table back into done/: `captiond import`."""
+"""Corrections from an exported table back to where they came from: `captiond import`."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING
 from captiond import table
 from captiond.checking import by_person
 from captiond.checking.by_person import Unfit
-from captiond.commands.undo import Telling, changing, now
-from captiond.delivery.beside import Beside
+from captiond.commands import places
+from captiond.commands.places import Ambiguous, Named
+from captiond.commands.undo import Changing, Telling, changing, now
 from captiond.delivery.not_understood import Tell
-from captiond.errors import NotThere, Surroundings, TryLater
+from captiond.errors import LibraryAway, NotThere, Surroundings, TryLater
 from captiond.names import shown
 from captiond.sidecar import Record
 from captiond.sidecar.rewriting import edited
@@ -45,23 +46,43 @@ def brought(settings: Settings, file: Path, *, is_dry: bool, warn: Tell) -> Iter
         text = file.open(encoding="utf-8-sig", newline="")
     except OSError as error:
         raise Surroundings(f"{file}: {error.strerror}") from error
-    with text, changing(settings, warn) as (folder, tell):
+    with text, changing(settings, warn) as (texts, tell):
         for line in table.read(text):
-            told = (
-                Brought(line, refused=line.fault) if line.fault else _one(line, folder, tell, is_dry=is_dry)
-            )
+            try:
+                named = _named(settings, line)
+            except (Ambiguous, NotThere) as unknown:
+                told = Brought(line, refused=str(unknown))
+            else:
+                told = _one(line, named, texts, tell, is_dry=is_dry)
             if told.fields or told.refused:
                 yield told
 
 
-def _one(line: Line, folder: Beside, tell: Telling, *, is_dry: bool) -> Brought:
+def _named(settings: Settings, line: Line) -> Named:
+    """The picture of the line.
+
+    Raises: NotThere, if the line is at fault, or there is no such library; Ambiguous.
+    """
+    if line.fault is not None:
+        raise NotThere(line.fault)
+    if line.library is None:
+        return places.of_table(settings, line.path)
+    if not line.library:
+        return Named(line.path)
+    library = next((one for one in settings.libraries if one.name == line.library), None)
+    if library is None or not line.path.startswith(f"{library.name}/"):
+        raise NotThere(f"the settings name no library {line.library!r} in which it lies")
+    return Named(line.path, library)
+
+
+def _one(line: Line, named: Named, texts: Changing, tell: Telling, *, is_dry: bool) -> Brought:
     fields: list[str] = []
     at = now()
 
     def revise(record: Record) -> Record:
         assert record.texts is not None
         changes = table.changes(line, record)
-        new = by_person.changed(record.texts, changes, folder.limits_of(record))
+        new = by_person.changed(record.texts, changes, texts.limits_of(named, record))
         if new == record.texts:
             return record
         if record.published_sha256 != line.published_sha256:
@@ -70,10 +91,10 @@ def _one(line: Line, folder: Beside, tell: Telling, *, is_dry: bool) -> Brought:
         return record if is_dry else edited(record, new, at)
 
     try:
-        delivered, record = folder.rewrite(line.path, revise, at)
+        delivered, record = texts.rewrite(named, revise, at)
     except NotThere:
         return Brought(line, refused="there is no such captioned picture")
-    except (TryLater, Unfit) as refused:
+    except (TryLater, LibraryAway, Unfit) as refused:
         return Brought(line, refused=refused.message)
     if fields and not is_dry:
         tell(delivered, record, "edited")

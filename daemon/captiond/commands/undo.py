@@ -9,38 +9,41 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from captiond.commands import places
 from captiond.commands.folders import refuse_missing
-from captiond.commands.retry import beneath
+from captiond.commands.places import Named
 from captiond.delivery import beside
+from captiond.delivery.edit import Revise
 from captiond.delivery.not_understood import Tell
 from captiond.errors import Surroundings
 from captiond.exiftool import Exiftool
-from captiond.records import Event
+from captiond.libraries import Revising
+from captiond.records import Event, Limits, RulesOf
 from captiond.service import build, client
 from captiond.service.rules import RuleBook
-from captiond.sidecar import CAPTION_SUFFIX
 from captiond.sidecar.rewriting import undone
 
 if TYPE_CHECKING:
     from captiond.records import Delivered
     from captiond.settings import Settings
+    from captiond.settings.library import Library
     from captiond.settings.schema import Folders
     from captiond.sidecar import Record
     from captiond.webhook import Webhook
 
 
 def put_back(settings: Settings, path: str, cwd: Path, warn: Tell) -> tuple[str, str]:
-    """The picture's path in done/, and what it says now.
+    """The picture's path, in done/ or with its library's name before it, and what it says now.
 
     Raises: NotThere, if there is no such picture; TryLater, if nothing was changed or it is being changed;
-    Surroundings.
+    Ambiguous; Surroundings.
     """
-    named = beneath(path, settings.folders.done, cwd).removesuffix(CAPTION_SUFFIX)
-    with changing(settings, warn) as (folder, tell):
+    named = places.picture(settings, path, cwd)
+    with changing(settings, warn) as (texts, tell):
         at = now()
-        delivered, record = folder.rewrite(named, undone, at)
+        delivered, record = texts.rewrite(named, undone, at)
         tell(delivered, record, "undone")
-    return named, record.caption or ""
+    return named.path, record.caption or ""
 
 
 class Telling:
@@ -56,7 +59,8 @@ class Telling:
             at = now()
             self._webhook.tell(replace(record.outcome(delivered, at), event=event, at=at))
         if self._is_heard:
-            self._tell_daemon({"ask": "changed", "path": delivered.path, "event": event})
+            library = {} if delivered.library is None else {"library": delivered.library}
+            self._tell_daemon({"ask": "changed", "path": delivered.path, "event": event, **library})
 
     def _tell_daemon(self, told: Mapping[str, str]) -> None:
         """If no daemon hears it, its history is corrected when somebody looks at the picture."""
@@ -70,15 +74,42 @@ class Telling:
             self._webhook.close()
 
 
+class Changing:
+    """Changes texts where they lie, beside a daemon or without one."""
+
+    def __init__(self, settings: Settings, rules: RuleBook, done: beside.Beside) -> None:
+        self._settings = settings
+        self._rules = rules
+        self._done = done
+
+    def rewrite(self, named: Named, revise: Revise, at: datetime) -> tuple[Delivered, Record]:
+        """See `Delivery.rewrite` and `Revising.rewrite`."""
+        library = named.library
+        if library is None:
+            return self._done.rewrite(named.path, revise, at)
+        refuse_missing(self._settings, "state")
+        revising = Revising(places.place_of(library), self._rules_of(library), self._settings.folders.state)
+        return revising.rewrite(named.path.removeprefix(f"{library.name}/"), revise, at)
+
+    def limits_of(self, named: Named, record: Record) -> Limits:
+        """The limits of a person's texts for this picture."""
+        rules_of = self._rules.of if named.library is None else self._rules_of(named.library)
+        return rules_of(record.path).limits
+
+    def _rules_of(self, library: Library) -> RulesOf:
+        return self._rules.of_library(library.name, xmp="xmp" in library.write)
+
+
 @contextmanager
-def changing(settings: Settings, warn: Tell) -> Iterator[tuple[beside.Beside, Telling]]:
-    """The object that changes texts in done/ by these settings, and the one that tells the webhook."""
+def changing(settings: Settings, warn: Tell) -> Iterator[tuple[Changing, Telling]]:
+    """The object that changes texts by these settings, and the one that tells the webhook."""
     refuse_missing(settings, "done")
     exiftool = Exiftool()
     telling = Telling(build.webhook_of(settings), settings.folders)
+    rules = RuleBook(settings, exiftool)
     try:
-        with beside.opened(settings.folders.done, RuleBook(settings, exiftool).of, warn) as folder:
-            yield folder, telling
+        with beside.opened(settings.folders.done, rules.of, warn) as done:
+            yield Changing(settings, rules, done), telling
     finally:
         exiftool.close()
         telling.close()

@@ -220,9 +220,13 @@ def look(
     noted: dict[str, bytes | None] = {}  # by kind; None: too large
     jsons: list[bytes] = []
     is_signed = False
+    raws_left: list[str] = []
     for companion in _found(inbox, path, names_of_many, text=text):
         is_signed = is_signed or companion.kind == C2PA  # also if it travels with another picture
+        if any(f"{ending}." in companion.tail.suffix for ending in raws_left):
+            continue  # it tells of the RAW
         if not companion.is_lent and not may_take(companion.path):
+            raws_left += [companion.tail.suffix] if is_raw(companion.tail) else []
             continue
         with companion.opened(inbox) as file:
             companion.must_be_quiet(file, settle_seconds, now)

@@ -10,6 +10,7 @@ import mmap
 import struct
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
 Read = Callable[[int, int], bytes]  # offset, how many: up to so many bytes from there
 
@@ -37,7 +38,8 @@ _SENSOR = {32803, 34892}  # colours of a sensor: a filter's, and linear
 # How Sony, Epson, Samsung, Nikon, Kodak and Pentax pack what a sensor saw.
 _CAMERAS_CODECS = {32767, 32769, 32770, 32772, 34713, 65000, 65535}
 _WANTED = {_COMPRESSION, _PHOTOMETRIC, _MAKE, _SUB_IFDS, _LEAF, _DNG_VERSION}
-_LAYOUTS = {3: "H", 4: "I", 13: "I"}
+_LAYOUTS = {3: "H", 4: "I", 13: "I", 16: "Q", 18: "Q"}
+_LONGEST_FILE = 1 << 62
 _MOST_ENTRIES, _MOST_VALUES, _MOST_DIRECTORIES = 1024, 16, 24
 _BY_MAKER = (
     (b"NIKON", "NEF"), (b"SONY", "ARW"), (b"PENTAX", "PEF"), (b"SAMSUNG", "SRW"), (b"Hasselblad", "3FR"),
@@ -58,11 +60,13 @@ def kind_of(read: Read) -> str | None:
     """`DNG`, `NEF` or the like; `RAW` if the camera's own name for it is not known; None if it is no RAW."""
     head = read(0, 32)
     marked = next((name for at, mark, name in _MARKS if head.startswith(mark, at)), None)
+    order = "<" if head[:2] == b"II" else ">"
+    if head[:4] in (b"II+\0", b"MM\0+"):  # DNG 1.6 may be a BigTIFF
+        return _in_tiff(read, _Form(order, "Q", "Q", 20))
     if marked or head[:4] not in (b"II*\0", b"MM\0*"):
         return marked
-    return next((name for at, mark, name in _MARKS_IN_TIFF if head.startswith(mark, at)), None) or _in_tiff(
-        read, "<" if head[:2] == b"II" else ">"
-    )
+    marked = next((name for at, mark, name in _MARKS_IN_TIFF if head.startswith(mark, at)), None)
+    return marked or _in_tiff(read, _Form(order))
 
 
 def kind_in(data: bytes | mmap.mmap) -> str | None:
@@ -75,9 +79,18 @@ def has_ending(name: str) -> bool:
     return name.rpartition(".")[2].lower() in ENDINGS
 
 
-def _in_tiff(read: Read, order: str) -> str | None:
+class _Form(NamedTuple):
+    """How numbers stand in the directories of a TIFF or a BigTIFF, as `struct` names them."""
+
+    order: str
+    counter: str = "H"
+    word: str = "I"
+    entry: int = 12  # bytes
+
+
+def _in_tiff(read: Read, form: _Form) -> str | None:
     maker, is_from_sensor = b"", False
-    for tags, make in _directories(read, order):
+    for tags, make in _directories(read, form):
         if _DNG_VERSION in tags:
             return "DNG"
         if _LEAF in tags:
@@ -92,40 +105,42 @@ def _in_tiff(read: Read, order: str) -> str | None:
     return next((name for begin, name in _BY_MAKER if maker.lower().startswith(begin.lower())), "RAW")
 
 
-def _directories(read: Read, order: str) -> Iterator[tuple[dict[int, tuple[int, ...]], bytes]]:
+def _directories(read: Read, form: _Form) -> Iterator[tuple[dict[int, tuple[int, ...]], bytes]]:
     """The wanted tags of each directory, and the maker that it names; nested ones, too."""
-    pending, seen = list(_numbers(read(4, 4), order, "I")), set[int]()
+    word, begin = struct.calcsize("=" + form.word), struct.calcsize("=" + form.counter)
+    pending, seen = list(_numbers(read(word, word), form.order, form.word)), set[int]()
     while pending and len(seen) < _MOST_DIRECTORIES:
         at = pending.pop(0)
-        if at < 8 or at in seen:
+        if not 8 <= at < _LONGEST_FILE or at in seen:
             continue
         seen.add(at)
-        (count,) = _numbers(read(at, 2), order, "H") or (0,)
-        table = read(at + 2, 12 * min(count, _MOST_ENTRIES) + 4)
+        (count,) = _numbers(read(at, begin), form.order, form.counter) or (0,)
+        table = read(at + begin, form.entry * min(count, _MOST_ENTRIES) + word)
         tags, make = {}, b""
-        for start in range(0, len(table) - 15, 12):
-            tag, kind, length = struct.unpack_from(order + "HHI", table, start)
+        for start in range(0, len(table) - form.entry - word + 1, form.entry):
+            tag, kind, length = struct.unpack_from(f"{form.order}HH{form.word}", table, start)
+            field = table[start + 4 + word : start + form.entry]
             if tag == _MAKE and kind == 2:
-                make = _value(read, order, table[start + 8 : start + 12], min(length, 64)).rstrip(b"\0 ")
+                make = _value(read, form, field, min(length, 64)).rstrip(b"\0 ")
             elif tag in _WANTED:
                 layout = _LAYOUTS.get(kind, "B")
-                width = struct.calcsize(layout) * min(length, _MOST_VALUES)
-                tags[tag] = _numbers(_value(read, order, table[start + 8 : start + 12], width), order, layout)
+                width = struct.calcsize("=" + layout) * min(length, _MOST_VALUES)
+                tags[tag] = _numbers(_value(read, form, field, width), form.order, layout)
         yield tags, make
         pending += tags.get(_SUB_IFDS, ())
-        if len(table) == 12 * count + 4:
-            pending += _numbers(table[-4:], order, "I")
+        if len(table) == form.entry * count + word:
+            pending += _numbers(table[-word:], form.order, form.word)
 
 
-def _value(read: Read, order: str, field: bytes, width: int) -> bytes:
+def _value(read: Read, form: _Form, field: bytes, width: int) -> bytes:
     """What an entry holds, or points to."""
-    if width <= 4:
+    if width <= len(field):
         return field[:width]
-    (at,) = struct.unpack(order + "I", field)
-    return read(at, width)
+    (at,) = struct.unpack(form.order + form.word, field)
+    return read(at, width) if at < _LONGEST_FILE else b""
 
 
 def _numbers(data: bytes, order: str, layout: str) -> tuple[int, ...]:
     """The numbers that `data` holds whole."""
-    count = len(data) // struct.calcsize(layout)
+    count = len(data) // struct.calcsize("=" + layout)
     return struct.unpack_from(f"{order}{count}{layout}", data)

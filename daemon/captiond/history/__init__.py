@@ -289,7 +289,7 @@ def _insert(connection: sqlite3.Connection, outcomes: list[Outcome]) -> None:
 
 def _follow(connection: sqlite3.Connection, outcome: Outcome, *, by_words: bool) -> None:
     """Change the line of a picture whose texts were changed or approved; an edit has changed its caption."""
-    where = (stored(outcome.delivered), stored(outcome.path))
+    where = (stored(outcome.delivered), stored(outcome.path), outcome.library is not None)
     row = connection.execute(BY_DELIVERED, where).fetchone()
     if row is None:
         return

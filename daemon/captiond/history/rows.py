@@ -21,7 +21,7 @@ _MICROSECOND = timedelta(microseconds=1)
 COLUMNS = (
     "id, at, folder, path, delivered, sha256, caption, model, kind, message, advice, format, width, height, "
     "queued, decode, asked, publish, attempts, edited_at, first_caption, needs_look, "
-    "awaits_approval"
+    "awaits_approval, of_library"
 )
 _TABLES = (
     """CREATE TABLE IF NOT EXISTS pictures (
@@ -30,7 +30,7 @@ _TABLES = (
         format TEXT, width INTEGER, height INTEGER,
         queued REAL, decode REAL, asked REAL, publish REAL, attempts INTEGER,
         edited_at INTEGER, first_caption TEXT, needs_look INTEGER NOT NULL DEFAULT 0,
-        awaits_approval INTEGER NOT NULL DEFAULT 0
+        awaits_approval INTEGER NOT NULL DEFAULT 0, of_library INTEGER NOT NULL DEFAULT 0
     )""",
     "CREATE INDEX IF NOT EXISTS by_path ON pictures (path)",
     "CREATE INDEX IF NOT EXISTS by_folder ON pictures (folder)",
@@ -46,7 +46,7 @@ _WORDS = (
     "USING fts5(says, called, content = '', tokenize = 'unicode61 remove_diacritics 2')"
 )
 # Columns that a table of an earlier version lacks, and the value that its lines get.
-_LATER = {"needs_look": "0", "awaits_approval": "0"}
+_LATER = {"needs_look": "0", "awaits_approval": "0", "of_library": "0"}
 # Few lines need a look, or wait: these indexes are small, and a query for the newest of them reads no others.
 _FEW = {"look": "needs_look", "approval": "awaits_approval"}
 _BY_FEW = tuple(
@@ -59,13 +59,14 @@ PROBE = "SELECT id, at, folder, path, delivered, caption, first_caption FROM pic
 # A start may record once more what the last run had delivered and recorded already.
 INSERT = """
 INSERT INTO pictures (at, folder, path, delivered, sha256, caption, model, kind, message, advice,
-    format, width, height, queued, decode, asked, publish, attempts, needs_look, awaits_approval)
+    format, width, height, queued, decode, asked, publish, attempts, needs_look, awaits_approval, of_library)
 SELECT :at, :folder, :path, :delivered, :sha256, :caption, :model, :kind, :message, :advice,
     :format, :width, :height, :queued, :decode, :asked, :publish, :attempts, :needs_look,
-    :awaits_approval
+    :awaits_approval, :of_library
 WHERE NOT EXISTS (
     SELECT 1 FROM pictures
     WHERE delivered = :delivered AND folder = :folder AND path = :path AND at = :at AND sha256 IS :sha256
+        AND of_library = :of_library
 )
 """
 REVISE = """
@@ -90,7 +91,8 @@ UPDATE pictures SET first_caption = NULL, caption = ?, edited_at = NULL, model =
 WHERE id = ?
 """
 BY_DELIVERED = """
-SELECT id, caption FROM pictures WHERE delivered = ? AND folder = 'done' AND path = ? ORDER BY id DESC LIMIT 1
+SELECT id, caption FROM pictures WHERE delivered = ? AND folder = 'done' AND path = ? AND of_library = ?
+ORDER BY id DESC LIMIT 1
 """
 MARK = "UPDATE pictures SET needs_look = ?, awaits_approval = ? WHERE id = ?"
 COUNTS = "SELECT folder, pictures FROM totals"
@@ -197,6 +199,7 @@ def row_of(outcome: Outcome) -> dict[str, object]:
         "attempts": outcome.attempts,
         "needs_look": outcome.needs_look,
         "awaits_approval": outcome.awaits_approval,
+        "of_library": outcome.library is not None,  # whose name is the first part of the paths
     }
 
 
@@ -204,14 +207,15 @@ def entry_of(row: Sequence[Any]) -> Entry:
     (
         id, at, folder, path, delivered, sha256, caption, model, kind, message, advice,
         format, width, height, queued, decode, asked, publish, attempts, edited_at, first_caption,
-        needs_look, awaits_approval,
+        needs_look, awaits_approval, of_library,
     ) = row  # fmt: skip
+    path, delivered = name_of(path), name_of(delivered)
     return Entry(
         id=id,
         at=_moment(at),
         folder=folder,
-        path=name_of(path),
-        delivered=name_of(delivered),
+        path=path,
+        delivered=delivered,
         sha256=sha256.hex() if sha256 is not None else None,
         caption=caption,
         model=model,
@@ -227,6 +231,7 @@ def entry_of(row: Sequence[Any]) -> Entry:
         first_caption=first_caption,
         needs_look=bool(needs_look),
         awaits_approval=bool(awaits_approval),
+        library=delivered.partition("/")[0] if of_library else None,
     )
 
 

@@ -20,7 +20,7 @@ NOT_AN_IMAGE = "not an image by its name"
 _FILE_RULES = tuple(
     (re.compile(pattern, re.IGNORECASE | re.DOTALL), rule)
     for pattern, rule in (
-        (r".+\.ocTransferId[0-9]+\.part\Z", "unfinished upload to Nextcloud or ownCloud"),
+        (r".+\.ocTransferId[^.]+\.part\Z", "unfinished upload to Nextcloud or ownCloud"),
         (r".+\.(crdownload|part|download|opdownload)\Z", "unfinished download of a browser"),
         (r".+\.(aria2|st|lftp|lftp-pget-status|!ut|!qb|!bt|bc!)\Z", "unfinished download"),
         (r".+\.tacitpart\Z", "temporary name of FolderSync"),

@@ -20,6 +20,8 @@ _SUFFIXES = {
     ".lftp": "lftp",
     ".!ut": "µTorrent",
     ".!qB": "qBittorrent",
+    ".!bt": "BitTorrent",
+    ".bc!": "BitComet",
     ".tacitpart": "FolderSync",
     ".filepart": "WinSCP",
     ".crdownload": "Chrome",
@@ -34,9 +36,10 @@ _SUFFIXES = {
 
 # Names with a part in between that cannot be guessed from the file's name.
 _PATTERNS = (
-    (re.compile(r"(.+)\.ocTransferId[0-9]+\.part\Z", re.DOTALL), "Nextcloud or ownCloud"),
-    (re.compile(r"(.+)\.[0-9a-f]{8}\.partial\Z", re.DOTALL), "rclone"),
+    (re.compile(r"(.+)\.ocTransferId[^.]+\.part\Z", re.DOTALL | re.IGNORECASE), "Nextcloud or ownCloud"),
+    (re.compile(r"(.+)\.[0-9a-f]{8}\.partial\Z", re.DOTALL | re.IGNORECASE), "rclone"),
 )
+_BY_LOWER = {suffix.lower(): program for suffix, program in _SUFFIXES.items()}
 
 
 def unfinished_by(name: str) -> tuple[str, str] | None:
@@ -45,7 +48,7 @@ def unfinished_by(name: str) -> tuple[str, str] | None:
         if found := pattern.match(name):
             return found[1], program
     stem, dot, ending = name.rpartition(".")
-    by_suffix = _SUFFIXES.get(dot + ending)
+    by_suffix = _BY_LOWER.get(dot + ending.lower())
     return None if by_suffix is None or not stem else (stem, by_suffix)
 
 

@@ -11,8 +11,10 @@ writes gets its names by delivery's own moves.
     knowing     is a picture described already?  At a glance, or by reading it
     candidates  those that are not, and since when each has been quiet
     around      the record, the .xmp and other words beside a picture
-    placing     giving the files their names: the .xmp first, the record last
+    placing     giving the files their names: each .xmp first, the record last
+    trees       the opened library, and the lock between those who write beside its pictures
     desk        claiming, describing, failing; everything beneath opened folders
+    revising    other texts for a described picture: a person's, a model's later ones, or former ones
     library     one library and its thread
 
 A picture is done if it has a valid record with its checksum and the questions that the settings ask now.  If
@@ -37,10 +39,11 @@ from contextlib import contextmanager
 from captiond.libraries.index import Index
 from captiond.libraries.library import Library, Watching
 from captiond.libraries.marker import MARKER, Place
+from captiond.libraries.revising import Revising
 from captiond.records import SettledFile
 from captiond.status import LibraryStatus
 
-__all__ = ["MARKER", "Index", "Libraries", "Library", "Place", "Watching"]
+__all__ = ["MARKER", "Index", "Libraries", "Library", "Place", "Revising", "Watching"]
 
 _ENDING_SECONDS = 5.0  # a thread may hang on a lost mount, and is left behind then
 
@@ -59,6 +62,9 @@ class Libraries:
 
     def __iter__(self) -> Iterator[Library]:
         return iter(self._libraries.values())
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._libraries
 
     def __getitem__(self, name: str) -> Library:
         return self._libraries[name]

@@ -12,7 +12,7 @@ import hashlib
 import os
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
 
@@ -23,33 +23,22 @@ from captiond.delivery.attributes import Attributes
 from captiond.delivery.companions import Takers
 from captiond.delivery.deliver import refuse
 from captiond.delivery.files import contents, sha256_of
-from captiond.errors import LibraryAway, Rejected, Surroundings, TryLater
+from captiond.errors import Rejected, Surroundings, TryLater
 from captiond.libraries import placing
 from captiond.libraries.around import Around, NotOurs, Old, Tree, around, old_record
 from captiond.libraries.index import Row, Seen
 from captiond.libraries.knowing import Knowing, Known
-from captiond.libraries.marker import Place, away
+from captiond.libraries.marker import Place
 from captiond.libraries.placing import Overtaken, Placing
+from captiond.libraries.revising import sha256_at
+from captiond.libraries.trees import CLOSED_RETRY_SECONDS, Trees, locked, of_one_picture
+from captiond.libraries.trees import opened as opened_trees
 from captiond.names import LONGEST_NAME, job_id, shown
 from captiond.records import Delivered, Described, Fingerprint, Job, Rules, SettledFile, Texts
 from captiond.sidecar import Record
-from captiond.support.openat import open_file, split
+from captiond.support.openat import split
 
-_CLOSED_RETRY_SECONDS = 300.0
 _TRIES = 3  # to lay words into an .xmp that another program changes meanwhile
-# The errors that concern one name or one sub-folder, and not the library.
-_OF_ONE_PICTURE = {
-    errno.EACCES, errno.EPERM, errno.ELOOP, errno.ENOTDIR, errno.ENAMETOOLONG, errno.EINVAL, errno.EILSEQ,
-    errno.ENOENT,
-}  # fmt: skip
-
-
-@dataclass(frozen=True, slots=True)
-class Trees:
-    """The opened library, and the opened folder beneath which its sidecars go."""
-
-    library: Tree
-    target: Tree
 
 
 @dataclass(slots=True)
@@ -63,13 +52,12 @@ class Desk:
     clock: Callable[[], float] = time.monotonic
     takers: Takers = field(default_factory=Takers)
 
-    @contextmanager
-    def opened(self) -> Iterator[Trees]:
+    def opened(self) -> AbstractContextManager[Trees]:
         """Raises: LibraryAway, if the library cannot be seen, is not marked, or makes trouble meanwhile."""
-        with self._seen("looking into it"), self.place.opened() as root:
-            self.place.marker(root)
-            with self.place.written_into(root) as target:
-                yield Trees(Tree(root), Tree(target))
+        return opened_trees(self.place)
+
+    def _locked(self, *, alone: bool = False) -> AbstractContextManager[None]:
+        return locked(self.attempts.folder, self.place.name, alone=alone)
 
     def known(self, path: str, picture: Fingerprint) -> Known:
         """Whether the picture is described already, by reading it.
@@ -128,7 +116,7 @@ class Desk:
         """
         if described.data != job.data or record.published_sha256 != job.sha256:
             raise ValueError("a picture of a library is never written into")
-        with self.opened() as trees, self._file(trees, path, job.fingerprint) as file:
+        with self._locked(), self.opened() as trees, self._file(trees, path, job.fingerprint) as file:
             seen = self._placed(trees, file, job, path, described, record)
         questions = job.rules.questions
         row = self.knowing.described(path, job.fingerprint, job.sha256, questions, seen)
@@ -140,7 +128,7 @@ class Desk:
         """Write beside this picture what the record of the same bytes under another name says."""
         rules, texts = self.knowing.rules_of(path), twin.record.texts
         assert texts is not None
-        with self.opened() as trees, self._file(trees, path, settled.fingerprint) as file:
+        with self._locked(), self.opened() as trees, self._file(trees, path, settled.fingerprint) as file:
             data = contents(file, settled.fingerprint.size)
             beside = around(trees.library, trees.target, self.takers, path, rules, None)
             job = self._job(settled, data, rules, beside)
@@ -177,11 +165,12 @@ class Desk:
         job: Job, old: Old | None,
     ) -> Seen:  # fmt: skip
         told = {"name": self.place.name, "questions": job.rules.questions}
-        record = placing.record_of(record, path, told, described, beside.xmp)
-        what = Placing(path, record, beside.xmp, described.xmp, old.sha256 if old is not None else None)
-        give = Attributes.of(file)
+        xmps = beside.written(described)
+        record = placing.record_of(record, path, told, xmps)
+        what = Placing(path, record, xmps, old.sha256 if old is not None else None)
+        give = Attributes.of(file).give_record
         originals.unchanged(file, job.fingerprint)
-        return placing.place(trees.target, what, placing.Attributes(give.give_record, give.give_record))
+        return placing.place(trees.target, what, give)
 
     def set_aside(self, path: str, fingerprint: Fingerprint, rejected: Rejected) -> Delivered:
         """The picture stays, and why it failed is kept in the state folder.  `path`: in the library."""
@@ -200,9 +189,9 @@ class Desk:
 
     def finish_earlier(self, traces: set[tuple[str, str]]) -> Iterator[str]:
         """Finish what a crash left; the paths of the pictures that are described now."""
-        with self.opened() as trees:
+        with self._locked(alone=True), self.opened() as trees:
             for folder, job in sorted(traces):
-                path = placing.finish(trees.target, folder, job, partial(_sha256_at, trees.library))
+                path = placing.finish(trees.target, folder, job, partial(sha256_at, trees.library))
                 if path is not None:
                     yield path
 
@@ -223,14 +212,8 @@ class Desk:
         """The very file that settled, open.  Raises: TryLater, if an error concerns this picture alone."""
         with ExitStack() as closing:
             file = closing.enter_context(originals.opened(trees.library, path, picture))
-            try:
-                yield file
-            except OSError as error:
-                if error.errno in _OF_ONE_PICTURE:
-                    raise TryLater(
-                        f"{shown(path)}: {error.strerror}", after_seconds=_CLOSED_RETRY_SECONDS
-                    ) from error
-                raise
+            closing.enter_context(of_one_picture(path))
+            yield file
 
     @contextmanager
     def _uncharged_if_later(self, settled: SettledFile) -> Iterator[None]:
@@ -239,19 +222,6 @@ class Desk:
         except (TryLater, Surroundings, OSError):
             self.forgive(settled)
             raise
-
-    @contextmanager
-    def _seen(self, doing: str) -> Iterator[None]:
-        try:
-            yield
-        except LibraryAway:
-            raise
-        except Surroundings as trouble:
-            raise LibraryAway(trouble.message, advice=trouble.advice) from trouble
-        except FileNotFoundError as error:
-            raise TryLater("it is not there any more") from error
-        except OSError as error:
-            raise away(self.place.name, error, doing) from error
 
 
 def _key(work: Job | SettledFile) -> str:
@@ -288,7 +258,7 @@ def _must_be_writable(target: Tree, path: str) -> None:
         return
     raise TryLater(
         "nothing can be written beside it",
-        after_seconds=_CLOSED_RETRY_SECONDS,
+        after_seconds=CLOSED_RETRY_SECONDS,
         advice="Give the user that runs captiond write permission on that folder, or set `sidecars`.",
     )
 
@@ -302,17 +272,6 @@ def _must_be_nameable(target: Tree, path: str) -> None:
             stage="claim",
             advice="Give it a shorter name.",
         )
-
-
-def _sha256_at(library: Tree, path: str) -> str | None:
-    try:
-        file = open_file(library.root, path)
-    except OSError:
-        return None
-    try:
-        return sha256_of(file)
-    finally:
-        os.close(file)
 
 
 def _seen_at(target: Tree, path: str) -> Seen:

@@ -23,7 +23,8 @@ from captiond.records import Fingerprint
 from captiond.support import database
 
 Answer = TypeVar("Answer")
-State = Literal["described", "failed", "left"]  # left: a sidecar whose picture is gone
+# left: a sidecar whose picture is gone; travels: a RAW whose .xmp says what the picture of its shot says
+State = Literal["described", "failed", "left", "travels"]
 
 log = structlog.get_logger(__name__)
 

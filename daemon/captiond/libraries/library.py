@@ -7,34 +7,37 @@ If a library is away, or cannot be written, it waits without holding up others, 
 
 from __future__ import annotations
 
-import os
 import queue
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
+from datetime import datetime
 
 import structlog
 
 from captiond import sidecar
+from captiond.delivery import Look
 from captiond.delivery.attempts import Attempts
+from captiond.delivery.edit import Revise
 from captiond.errors import LibraryAway, NotThere, Rejected, Surroundings, TryLater
 from captiond.inbox import Inbox
 from captiond.inbox.ignore import Ignore
-from captiond.inbox.root import Known as KnownFolder
 from captiond.libraries.candidates import Candidates
-from captiond.libraries.desk import Desk, Trees
+from captiond.libraries.desk import Desk
 from captiond.libraries.index import Index, Row, Seen
 from captiond.libraries.knowing import Knowing, left_behind
 from captiond.libraries.marker import Marker, Place
+from captiond.libraries.revising import Revising
+from captiond.libraries.trees import Root, as_away, fingerprint_of
 from captiond.libraries.walk import Walked, walked
 from captiond.names import shown
 from captiond.records import Delivered, Described, Fingerprint, Job, Outcome, RulesOf, SettledFile, Stamp
 from captiond.sidecar import Record
+from captiond.sidecar.companions import pictures_of
 from captiond.status import LibraryState, LibraryStatus, Standing
-from captiond.support.openat import split
 
 log = structlog.get_logger(__name__)
 
@@ -44,6 +47,7 @@ FIRST_RETRY_SECONDS = 1.0
 LONGEST_RETRY_SECONDS = 30.0
 _TICK_SECONDS = 0.2  # a stop is noticed within this time
 _LATER_SECONDS = 5.0
+MOST_RAWS_AT_ONCE = 500  # that are looked into at one look through the library
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +82,8 @@ class Library:
         folder = place.mirror if place.mirror is not None else place.path
         self._knowing = Knowing(place.name, folder, index, rules_of, describes_existing)
         self._desk = Desk(place, self._knowing, attempts, self._keep, clock)
+        self._revising = Revising(place, rules_of, attempts.folder, self._desk.takers, self._keep)
+        self.rules_of = rules_of  # by paths in the library
         self._wake = wake
         self._marker = Marker(0)  # until it is seen
         self._ready: queue.Queue[SettledFile] = queue.Queue(READY)
@@ -97,7 +103,7 @@ class Library:
             method=watching.method,
             ignore=ignore,
             clock=clock,
-            place=_Root(place, self._see),
+            place=Root(place, self._see),
             book=Candidates(
                 self._is_known,
                 settle_seconds=watching.settle_seconds,
@@ -120,7 +126,7 @@ class Library:
                     self._hand_out(settled, stop)
                 self.is_at_rest = once
             except (Surroundings, OSError, ValueError, MemoryError) as error:
-                self._set_trouble(_as_away(self.name, error))
+                self._set_trouble(as_away(self.name, error))
                 self.is_at_rest = once
                 if not once:
                     stop.wait(wait_seconds)
@@ -221,6 +227,33 @@ class Library:
     def outcome(self, delivered: Delivered) -> Outcome:
         raise NotThere  # nothing is finished later
 
+    # Other texts for what is described; paths begin with the library's name, too
+
+    def must_be_there(self) -> None:
+        """Raises: LibraryAway, if it cannot be seen now."""
+        with self._desk.opened():
+            pass
+
+    def look(self, path: str) -> Look:
+        """See `Revising.look`."""
+        return self._revising.look(self._inner(path))
+
+    def record(self, path: str) -> Record:
+        """See `Revising.record`."""
+        return self._revising.record(self._inner(path))
+
+    def seen(self, path: str) -> Outcome:
+        """See `Revising.seen`."""
+        return self._revising.seen(self._inner(path))
+
+    def opened(self, path: str) -> AbstractContextManager[int]:
+        """See `Revising.opened`."""
+        return self._revising.opened(self._inner(path))
+
+    def rewrite(self, path: str, revise: Revise, at: datetime) -> tuple[Delivered, Record]:
+        """See `Revising.rewrite`."""
+        return self._revising.rewrite(self._inner(path), revise, at)
+
     # What to say about it
 
     def status(self) -> LibraryStatus:
@@ -247,7 +280,7 @@ class Library:
             return self._inbox.standing(path)
         try:
             with self._desk.opened() as trees:
-                seen = _fingerprint(trees, path)
+                seen = fingerprint_of(trees, path)
         except (TryLater, ValueError):
             return Standing("not_there")
         except Surroundings as trouble:
@@ -300,11 +333,26 @@ class Library:
         self._index.drop(
             self.name, [path for path in states if path not in found.pictures and path not in left]
         )
+        self._index.put(self.name, list(self._late_raws(found, states)))
         counts = Counter(
             state for path, state in states.items() if path in found.pictures and state != "left"
         )
+        with_others = {path for path in found.travelling if states.get(path) in (None, "travels")}
         with self._counting:
-            self._counts = counts + Counter(pictures=len(found.pictures), left=len(left))
+            self._counts = counts + Counter(pictures=len(found.pictures - with_others), left=len(left))
+
+    def _late_raws(self, found: Walked, states: Mapping[str, str]) -> Iterator[Row]:
+        """RAW files that came after the picture of their shot was described: their .xmp says it now."""
+        late = [path for path in found.travelling if path not in states]
+        for raw in late[:MOST_RAWS_AT_ONCE]:
+            of_shot = next(one for one in pictures_of(raw, text=False) if one in found.pictures)
+            try:
+                if states.get(of_shot) == "described" and self._revising.lay_beside_raw(of_shot):
+                    yield Row(raw, "travels", Seen())
+            except (NotThere, TryLater):
+                continue  # at the next look
+            except LibraryAway:
+                return  # likewise: whoever describes a picture finds out whether all have to wait
 
     def _keep(self, row: Row) -> None:
         """Put what became of a picture into the index, and count it."""
@@ -335,31 +383,3 @@ class Library:
                 log.info("the library is back", library=self.name)
         elif former is None or former.message != trouble.message:
             log.error("a library waits", library=self.name, reason=trouble.message, advice=trouble.advice)
-
-
-class _Root:
-    """The library as a folder that is looked into."""
-
-    def __init__(self, place: Place, see: Callable[[Marker], None]) -> None:
-        self._place = place
-        self._see = see
-
-    def opened(self) -> AbstractContextManager[int]:
-        return self._place.opened()
-
-    def must_be_it(self, descriptor: int, known: KnownFolder) -> None:
-        self._see(self._place.marker(descriptor))
-
-
-def _as_away(name: str, error: Exception) -> LibraryAway:
-    if isinstance(error, LibraryAway):
-        return error
-    if isinstance(error, Surroundings):
-        return LibraryAway(error.message, advice=error.advice)
-    return LibraryAway(f"the library {name!r} cannot be looked through: {error!r}")
-
-
-def _fingerprint(trees: Trees, path: str) -> Fingerprint:
-    folder_name, name = split(path)
-    with trees.library.folder(folder_name) as folder:
-        return Fingerprint.of(os.stat(name, dir_fd=folder, follow_symlinks=False))

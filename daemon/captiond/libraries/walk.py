@@ -11,16 +11,21 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 
 from captiond.delivery.files import NO_FILE
+from captiond.formats import raw
 from captiond.inbox.ignore import Ignore
 from captiond.inbox.scan import list_folder
 from captiond.libraries.placing import trace_of
 from captiond.sidecar import CAPTION_SUFFIX
+from captiond.sidecar.companions import pictures_of
 from captiond.support.openat import open_folder
 
 
 @dataclass(slots=True)
 class Walked:
     pictures: set[str] = field(default_factory=set)  # their paths
+    travelling: set[str] = field(
+        default_factory=set
+    )  # of those, the RAW files beside a picture of their shot
     left_behind: list[str] = field(default_factory=list)  # paths of pictures that are gone, but have a record
     records: int = 0
     traces: set[tuple[str, str]] = field(default_factory=set)  # folders, and jobs of ours in them
@@ -32,6 +37,7 @@ def walked(library: int, target: int, ignore: Ignore) -> Walked:
     is_beside = library == target
     for folder, images, others in _folders(library, ignore):
         found.pictures.update(_joined(folder, name) for name in images)
+        found.travelling.update(_joined(folder, name) for name in _travelling(images))
         if is_beside:
             _note(found, folder, others, {*images, *others})
     if not is_beside:
@@ -63,6 +69,13 @@ def _folders(root: int, ignore: Ignore) -> Iterator[tuple[str, list[str], set[st
         if listing is not None:
             pending += listing.folders
             yield listing.folder, listing.images, listing.ignored
+
+
+def _travelling(images: list[str]) -> Iterator[str]:
+    there = set(images)
+    for name in filter(raw.has_ending, images):
+        if any(one in there for one in pictures_of(name, text=False)):
+            yield name
 
 
 def _note(found: Walked, folder: str, names: Iterable[str], pictures: set[str]) -> None:

@@ -1,4 +1,4 @@
-"""When a picture was taken, as its EXIF says; read leniently, like `seen`.  Pure."""
+"""When a picture was taken and by which camera, as its EXIF says; read leniently, like `seen`.  Pure."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import re
 from collections.abc import Iterator
 from contextlib import suppress
 from datetime import datetime
+
+from captiond.characters import line
 
 from . import tiff
 from .refusal import MISTAKES, Refused
@@ -15,6 +17,8 @@ _EXIF_IFD = 34665  # EXIF 2.32, 4.6.3
 _ORIGINAL, _DIGITIZED = 0x9003, 0x9004  # EXIF 2.32, 4.6.5 F
 _WRITTEN = re.compile(rb"(\d{4})[:/-](\d\d)[:/-](\d\d)[ T](\d\d):(\d\d):(\d\d)")
 _FIRST_YEAR = 1826  # of photography
+_MAKE, _MODEL = 271, 272  # TIFF 6.0, section 8
+_LONGEST_NAME = 100  # characters, more than any camera has
 
 
 def taken_at(data: bytes) -> datetime | None:
@@ -27,6 +31,24 @@ def taken_at(data: bytes) -> datetime | None:
                 if moment is not None:
                     return moment
     return None
+
+
+def camera_of(data: bytes) -> str | None:
+    """The camera's maker and model in one line; None if EXIF does not say it.  Never raises."""
+    with suppress(Refused, *MISTAKES):
+        for block in exif_blocks(data):
+            said = {tag: _name(value) for tag, value in tiff.glimpse(block, {_MAKE, _MODEL})}
+            make, model = said.get(_MAKE, ""), said.get(_MODEL, "")
+            # Many models begin with the maker's name, often without its "Corporation".
+            is_told = model.casefold().startswith(make.casefold().split(" ")[0]) if make else True
+            name = model if model and is_told else f"{make} {model}".strip()
+            if name:
+                return name
+    return None
+
+
+def _name(value: bytes) -> str:
+    return line(value.partition(b"\0")[0].decode("utf-8", "replace")).strip()[:_LONGEST_NAME]
 
 
 def _dates(block: bytes) -> Iterator[tuple[int, bytes]]:

@@ -1,11 +1,12 @@
-"""Pictures of done/ that an operator wants described again, served behind those of the inbox.
+"""Described pictures that an operator wants described again, served behind those of the inbox.
 
-Each picture of a list is looked at, asked about by the present rules, and changed in done/ by the exchange
-that an edit uses.  None begins while the inbox has a picture in work or waiting, and so few are under way
-that a picture dropped then finds the model free.  A picture that cannot be described, or has changed since,
-is left alone and counted with its reason; trouble in the surroundings closes the gate, and the picture is
-tried again.  `redo.lists` keeps how far a list is, and a changed picture's own record names the list, so that
-nothing is asked twice after a crash.
+Each picture of a list is looked at, asked about by the present rules, and changed where it lies, in done/ or
+in a library, by the exchange that an edit uses.  None begins while the inbox has a picture in work or
+waiting, and so few are under way that a picture dropped then finds the model free.  A picture that cannot be
+described, or has changed since, is left alone and counted with its reason; trouble in the surroundings closes
+the gate, and the picture is tried again, and a list of a library that is away waits alone.  `redo.lists`
+keeps how far a list is, and a changed picture's own record names the list, so that nothing is asked twice
+after a crash.
 """
 
 from __future__ import annotations
@@ -28,16 +29,18 @@ from captiond import __version__, sidecar
 from captiond.captioners import Captioner, Prepared
 from captiond.delivery import Changed, Delivery, Held, Look
 from captiond.delivery.attempts import Attempts
-from captiond.errors import CannotStart, NotThere, Rejected, Surroundings, TryLater, Verdict
+from captiond.errors import CannotStart, LibraryAway, NotThere, Rejected, Surroundings, TryLater, Verdict
 from captiond.inbox import Inbox
 from captiond.names import OWN_FOLDER
 from captiond.pipeline.gate import Gate
 from captiond.pipeline.preparing import Preparing
 from captiond.pipeline.same_answer import SameAnswer
+from captiond.pipeline.sources import Changeable, ChangeableLibraries, ChangeableLibrary
 from captiond.records import Outcome, Rules, RulesOf, Stamp, Timings
 from captiond.redo.filters import Filters, Skip, why_left_out
 from captiond.redo.lists import Entry, Lists, Order, Progress
 from captiond.sidecar import Record
+from captiond.sidecar.questions import answering
 from captiond.sidecar.rewriting import is_redone_by
 
 log = structlog.get_logger(__name__)
@@ -65,6 +68,7 @@ class Redoing(Generic[Prepared]):
         gate: Gate,
         tell: Callable[[Outcome], None],
         same_answer_limit: int = 4,
+        libraries: ChangeableLibraries | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._lists = lists
@@ -83,6 +87,8 @@ class Redoing(Generic[Prepared]):
         self._most = max(1, captioner.capacity // 2)
         self._puzzling: set[str] = set()  # lists that cannot be understood, once logged
         self._trouble: str | None = None  # with the folder of the lists, as last logged
+        self._libraries = libraries
+        self._away: dict[str, str] = {}  # libraries that cannot be seen, and the reason as last logged
 
     @contextmanager
     def going_on(self, stop: threading.Event, *, once: bool = False) -> Iterator[None]:
@@ -113,13 +119,51 @@ class Redoing(Generic[Prepared]):
                 order = self._lists.order(id)
                 if order is None:
                     self._tell_of_puzzle(id)
-                elif order.done == os.path.realpath(self._done) and not is_over():
+                elif order.done == os.path.realpath(self._done) and not is_over() and self._is_there(order):
                     self._serve(order, is_over)
             self._trouble = None
         except Surroundings as trouble:
             if trouble.message != self._trouble:  # logged once, not each second
                 log.warning("what is to be described again cannot be looked at", reason=trouble.message)
             self._trouble = trouble.message
+
+    def _is_there(self, order: Order) -> bool:
+        """Whether the library of the list, if it is one of a library, can be seen now."""
+        name = order.library
+        if name is None:
+            return True
+        if self._libraries is None or name not in self._libraries:
+            self._note_away(name, f"the settings name no library {name!r}")
+            return False
+        try:
+            self._libraries[name].must_be_there()
+        except LibraryAway as trouble:
+            self._note_away(name, trouble.message)
+            return False
+        except TryLater:
+            return False
+        self._away.pop(name, None)
+        return True
+
+    def _note_away(self, name: str, reason: str) -> None:
+        if self._away.get(name) != reason:  # logged once, not each second
+            log.warning("what is to be described again in a library waits", library=name, reason=reason)
+        self._away[name] = reason
+
+    def _place(self, order: Order) -> Changeable:
+        """Where the pictures of the list lie.  Raises: LibraryAway."""
+        if order.library is None:
+            return self._delivery
+        return self._library(order.library)
+
+    def _library(self, name: str) -> ChangeableLibrary:
+        if self._libraries is None or name not in self._libraries:
+            raise LibraryAway(f"the settings name no library {name!r}")
+        return self._libraries[name]
+
+    def _rules(self, order: Order, record: Record) -> Rules:
+        rules_of = self._rules_of if order.library is None else self._library(order.library).rules_of
+        return rules_of(record.path)
 
     def _tell_of_puzzle(self, id: str) -> None:
         if self._lists.is_wanted(id) and id not in self._puzzling:
@@ -137,7 +181,7 @@ class Redoing(Generic[Prepared]):
                 if not self._may_begin(order, is_over):
                     break
                 entry = order.entries[number]
-                is_suspect = _key(entry.path) in suspects  # an earlier process may have died on it: alone
+                is_suspect = _key(order, entry) in suspects  # an earlier process may have died on it: alone
                 turns = self._most if is_suspect else 1
                 for _ in range(turns):
                     free.acquire()
@@ -149,7 +193,7 @@ class Redoing(Generic[Prepared]):
 
     def _may_begin(self, order: Order, is_over: Callable[[], bool]) -> bool:
         """Wait for a quiet inbox, an open gate and the end of a pause.  False if the list must stop."""
-        while not is_over() and self._lists.is_wanted(order.id):
+        while not is_over() and order.library not in self._away and self._lists.is_wanted(order.id):
             if self._inbox.is_busy() or self._gate.look() is not None or not self._passes():
                 time.sleep(WAIT_SECONDS)
                 continue
@@ -160,7 +204,7 @@ class Redoing(Generic[Prepared]):
         return self._gate.trouble is None or self._gate.take_turn()
 
     def _ended(self, order: Order, entry: Entry, is_over: Callable[[], bool]) -> _Ended | None:
-        """What became of one picture; None if the daemon stops before that is known."""
+        """What became of one picture; None if it is not known: the daemon stops, or its library is away."""
         tries = 0
         while True:
             tries += 1
@@ -178,6 +222,10 @@ class Redoing(Generic[Prepared]):
                 later = TryLater("there is not enough memory", after_seconds=NO_MEMORY_RETRY_SECONDS)
             except TryLater as trouble:
                 later = trouble
+            except LibraryAway as trouble:
+                assert order.library is not None
+                self._note_away(order.library, trouble.message)
+                return None
             except (Surroundings, CannotStart) as trouble:
                 # CannotStart does not end the process here: it does when the inbox meets it, with its code.
                 self._gate.close(Surroundings(trouble.message, advice=trouble.advice))
@@ -199,22 +247,23 @@ class Redoing(Generic[Prepared]):
 
     def _again(self, order: Order, entry: Entry) -> _Ended:
         """The main path."""
-        look = self._delivery.look(entry.path)
+        place = self._place(order)
+        look = place.look(entry.path)
         if is_redone_by(look.record, order.id):
             return None, None  # this list changed it before a crash
         if look.record.source.sha256 != entry.sha256:
             raise Changed(entry.path)
-        rules = self._rules_of(look.record.path)
+        rules = self._rules(order, look.record)
         left_out = why_left_out(Filters(field=order.field, edited=order.edited), look.record, rules)
         if left_out is not None:
             return left_out, None
-        key = _key(entry.path)
+        key = _key(order, entry)
         if self._attempts.begin(key, look.fingerprint) > rules.attempts:
             self._attempts.clear(key)
             return "failed", f"the process ended {rules.attempts} times while it worked on this picture"
         try:
             record = self._asked(order, look, rules)
-            delivered, told = self._delivery.rewrite(
+            delivered, told = place.rewrite(
                 entry.path, partial(_in_place_of, look.record, record, entry.path), _now()
             )
         except Surroundings:
@@ -244,8 +293,9 @@ class Redoing(Generic[Prepared]):
             return sidecar.redone_alone(look.record, order.field, said, _stamp(), order=order.id)
         seconds = self._clock() - decoded
         timings = Timings(ready.began - began, decoded - ready.began, seconds, 0.0)
+        former = look.record if order.field is not None else answering(look.record, rules.questions)
         return sidecar.redone(
-            look.record,
+            former,
             ready.facts,
             said,
             timings,
@@ -332,9 +382,9 @@ def _in_place_of(known: Record, new: Record, path: str, there: Record) -> Record
     return new
 
 
-def _key(path: str) -> str:
+def _key(order: Order, entry: Entry) -> str:
     """The key under which attempts are counted: no picture of the inbox has such a path."""
-    return f"{OWN_FOLDER}/redo/{path}"
+    return f"{OWN_FOLDER}/redo/{entry.path if order.library is None else '/' + entry.path}"
 
 
 def _now() -> datetime:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Protocol
 
-from captiond.delivery import Delivery
+from captiond.delivery import Delivery, Look
+from captiond.delivery.edit import Revise
 from captiond.errors import Rejected
 from captiond.inbox import Inbox
-from captiond.records import Delivered, Described, Fingerprint, Job, Outcome, SettledFile, Stamp
+from captiond.records import Delivered, Described, Fingerprint, Job, Outcome, RulesOf, SettledFile, Stamp
 from captiond.sidecar import Record
 
 
@@ -29,6 +31,29 @@ class Source(Protocol):
     def forgive(self, work: Job | SettledFile) -> None: ...
 
     def outcome(self, delivered: Delivered) -> Outcome: ...
+
+
+class Changeable(Protocol):
+    """Described pictures whose texts can change: done/, or a library."""
+
+    def look(self, path: str) -> Look: ...
+
+    def rewrite(self, path: str, revise: Revise, at: datetime) -> tuple[Delivered, Record]: ...
+
+
+class ChangeableLibrary(Changeable, Protocol):
+    @property
+    def rules_of(self) -> RulesOf: ...
+
+    def must_be_there(self) -> None: ...
+
+
+class ChangeableLibraries(Protocol):
+    """The libraries by name."""
+
+    def __contains__(self, name: object) -> bool: ...
+
+    def __getitem__(self, name: str) -> ChangeableLibrary: ...
 
 
 class Elsewhere(Protocol):

@@ -33,14 +33,14 @@ class Filters:
     older_than_seconds: float | None = None
     missing: FieldName | None = None
     needs_look: bool = False
-    under: str = ""  # a folder beneath done/; "": all of it
+    under: str = ""  # a folder beneath done/, or a library's name and a folder there; "": all
     # How, rather than which:
     field: FieldName | None = None  # only this text is asked for anew
     edited: bool = False  # people's texts make way, too, and those that they approved
 
 
 def are_meant(filters: Filters, path: str, record: Record, rules: Rules, now: datetime) -> bool:
-    """Does the picture at `path` in done/ meet every filter?  `rules`: the present ones, for this picture."""
+    """Does the picture, by its path in `walk`, meet every filter?  `rules`: its present ones."""
     return all(_verdicts(filters, path, record, rules, now))
 
 

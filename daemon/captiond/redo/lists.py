@@ -41,7 +41,7 @@ _ID = re.compile(r"\d{8}-\d{6}(?:-\d{1,6})?")
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    path: str  # beneath done/
+    path: str  # beneath done/; of a picture in a library, the library's name and the path there
     sha256: str  # of the file as it was dropped: another file of that name is not meant
 
 
@@ -57,6 +57,7 @@ class Order:
     edited: bool = False  # people's texts, too
     prompt: str | None = None  # for the caption, in place of the settings'
     filters: str = ""  # for people
+    library: str | None = None  # the one in which all of the pictures lie; None: in done/
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,6 +221,7 @@ def _order_keys(order: Order) -> dict[str, Any]:
     entries = [{**name_keys("path", one.path), "sha256": one.sha256} for one in order.entries]
     told = {name: getattr(order, name) for name in ("field", "edited", "prompt", "filters")}
     head = {"schema": _SCHEMA, "schema_version": 1, **name_keys("done", order.done)}
+    head |= {} if order.library is None else {"library": order.library}
     return {**head, "asked_at": utc_text(order.asked_at), **told, "entries": entries}
 
 
@@ -234,10 +236,11 @@ def _order_of(id: str, told: Mapping[str, Any]) -> Order:
         Entry(checked_path(checked.exact(one, "path")), checked.digest(one["sha256"]))
         for one in told["entries"]
     )
-    filters = checked.text(told["filters"]) or ""
-    return Order(
-        id, checked.exact(told, "done"), asked_at, entries, field, told["edited"] is True, prompt, filters
-    )
+    filters, library = checked.text(told["filters"]) or "", checked.text(told.get("library"))
+    if library is not None and not all(one.path.startswith(f"{library}/") for one in entries):
+        raise ValueError("not a list of ours")
+    done, edited = checked.exact(told, "done"), told["edited"] is True
+    return Order(id, done, asked_at, entries, field, edited, prompt, filters, library)
 
 
 def _progress_keys(progress: Progress) -> dict[str, Any]:

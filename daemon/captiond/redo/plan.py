@@ -21,9 +21,11 @@ _TIMED = 500  # pictures, the last ones, whose times make the estimate
 class Plan:
     """Counts picture by picture, so that the records are never all in memory."""
 
-    chosen: list[tuple[str, str]] = field(
-        default_factory=list
-    )  # paths, and checksums of the files as dropped
+    where: str  # the folder in which all of the pictures lie, for people
+    library: str | None = None  # the library that it is; None: done/
+    away: str | None = None  # why the library cannot be seen
+    # Paths, and checksums of the files as dropped.
+    chosen: list[tuple[str, str]] = field(default_factory=list)
     skipped: Counter[Skip] = field(default_factory=Counter)
     examples: list[tuple[str, str]] = field(default_factory=list)  # paths and captions
     seconds: list[float] = field(default_factory=list)  # that pictures took
@@ -45,19 +47,21 @@ class Plan:
         return len(self.chosen) * fmean(self.seconds) if self.seconds else None
 
 
-def planned(found: Iterable[Found], filters: Filters, rules_of: RulesOf) -> Plan:
-    """`found`: the pictures that the filters mean."""
-    plan = Plan()
+def planned(plan: Plan, found: Iterable[Found], filters: Filters, rules_of: RulesOf) -> Plan:
+    """The `plan`, with these pictures counted, which the filters mean."""
     for one in found:
         plan.count(one, _skip(one, filters, rules_of))
     return plan
 
 
-def lines(plan: Plan, seconds: float | None, done: str) -> Iterator[str]:
+def lines(plan: Plan, rate_per_second: float | None) -> Iterator[str]:
     """The plan as lines for people."""
-    count = len(plan.chosen)
+    if plan.away is not None:
+        yield f"Left out: {plan.away}."
+        return
+    count, seconds = len(plan.chosen), plan.estimate(rate_per_second)
     time = f", in about {lasting(seconds)}" if count and seconds is not None else ""
-    yield f"{_pictures(count)} of {done} would be described again{time}."
+    yield f"{_pictures(count)} of {plan.where} would be described again{time}."
     for path, caption in plan.examples:
         yield f"  {shown(path)}: {caption}"
     if count > len(plan.examples):

@@ -18,7 +18,7 @@ import structlog
 
 from captiond import __version__, checking, logs, records
 from captiond.captioners import Captioner
-from captiond.errors import CannotStart, ExitCode, NotThere, Surroundings
+from captiond.errors import CannotStart, ExitCode, LibraryAway, NotThere, Surroundings, TryLater
 from captiond.inbox import mounts
 from captiond.pipeline import Pipeline
 from captiond.pipeline.ondemand import Answering
@@ -136,6 +136,7 @@ class Daemon:
             gate=rooms.gate,
             tell=tell,
             same_answer_limit=self._settings.checks.same_answer_limit,
+            libraries=rooms.libraries,
         )
 
     def status(self) -> Status:
@@ -219,15 +220,18 @@ class Daemon:
             event = next((one for one in get_args(records.Event) if one == told), None)
             if not isinstance(path, str) or event is None:
                 return {"error": "this is no question: `path` must be text, and `event` a known word"}
-            return {"is_known": self._looked_at(path, event)}
+            return {"is_known": self._looked_at(path, event, question.get("library"))}
 
         return {"status": status, "explain": explain, "changed": changed}
 
-    def _looked_at(self, path: str, event: records.Event) -> bool:
-        """Look at a record in done/ that a command has changed; whether it is there."""
+    def _looked_at(self, path: str, event: records.Event, library: object) -> bool:
+        """Look at a record in done/, or in a library, that a command has changed; whether it is there."""
         try:
-            outcome = self.rooms.delivery.seen(path)
-        except NotThere:
+            if library is None:
+                outcome = self.rooms.delivery.seen(path)
+            else:
+                outcome = next(one for one in self.rooms.libraries if one.name == library).seen(path)
+        except (NotThere, TryLater, LibraryAway, StopIteration):
             return False
         changed = replace(outcome, event=event, at=datetime.now(UTC))
         self.rooms.history.record(changed)

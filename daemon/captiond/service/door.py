@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from captiond.commands.sentences import sentence
 from captiond.delivery.intake import Intake
 from captiond.logs import Kept
+from captiond.metadata.taken import camera_of, taken_at
 from captiond.names import shown
 from captiond.pipeline.ondemand import Answering
 from captiond.records import Outcome
@@ -24,6 +25,7 @@ from captiond.service.report import Life
 from captiond.settings.telling import told
 from captiond.status import Standing
 from captiond.web import Door, inbox, insight, pausing
+from captiond.web.exhibits import Shot
 from captiond.web.gallery import Gallery
 from captiond.web.thumbnails import Thumbnails
 
@@ -63,8 +65,9 @@ class Behind:
             inbox=folders.inbox,
             done=folders.done,
             failed=folders.failed,
-            libraries={library.name for library in rooms.libraries},
+            libraries=rooms.libraries,
             lists=Lists(folders.state),
+            shot_of=lambda data: Shot(taken_at(data), camera_of(data)),
             tell=self.tell,
         )
 

@@ -114,4 +114,5 @@ def measures(rooms: Rooms, life: Life) -> Measures:
         notices=webhook.results if webhook is not None else {},
         notices_waiting=webhook.waiting if webhook is not None else None,
         libraries=now.libraries,
+        unserved=now.unserved,
     )

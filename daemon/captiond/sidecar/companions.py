@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import re
 from bisect import bisect_left
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from itertools import product
@@ -34,8 +34,9 @@ _LONGEST_IN_TAKEOUT = 46  # characters before ".json"
 _NUMBERED = re.compile(r"(.+)(\(\d{1,4}\))(\.[^.]*)", re.DOTALL)
 _NUMBERED_JSON = re.compile(r".*\(\d{1,4}\)\.json", re.DOTALL | re.IGNORECASE)
 _EDITED = re.compile(
-    r"(.+)-(?:edited|bearbeitet|modifi\u00e9|modificato|editado|editada|bewerkt|edytowane|redigeret|redigerad"
-    r"|redigert|muokattu|upraveno|\u7de8\u96c6\u6e08\u307f)(\(\d{1,4}\))?(\.[^.]*)",
+    r"(.+)-(?:edited|bearbeitet|modifi(?:\u00e9|e\u0301)|modificato|(?:ha )?editado|editada|editat|bewerkt"
+    r"|edytowane|redigeret|redigerad|redigert|muokattu|upraveno|\u7de8\u96c6\u6e08\u307f)"
+    r"(\(\d{1,4}\))?(\.[^.]*)",
     re.DOTALL | re.IGNORECASE,
 )
 _OF_APPLE = re.compile(r"([A-Z]{3}_)(\d{4}.*)", re.DOTALL)
@@ -151,16 +152,27 @@ def tails_in(names: Names, name: str, *, text: bool) -> list[Tail]:
     }
     there = list(dict.fromkeys(beside for beside in names_of(name, known) if beside in found))
     stem = stem_of(name)
-    for other in names.starting_with(f"{name}."):
-        if other not in found and _is_free(other, name, names):
-            found[other] = Tail(other[len(name) :])
-            there.append(other)
-    for other in names.starting_with(f"{stem}_"):
-        duplicate = _DUPLICATE.fullmatch(other[len(stem) :])
-        if duplicate and duplicate[1] == name[len(stem) :] and stem_of(other) not in names:
-            found[other] = Tail(other[len(stem) :], on_stem=True)
+    shots = [name, *(other for other in there if is_raw(found[other]))]
+    for other in dict.fromkeys((*_behind(shots, names), *_duplicates(stem, shots, names))):
+        if other not in found:
+            is_on_name = other.startswith(f"{name}.")
+            found[other] = Tail(other[len(name if is_on_name else stem) :], on_stem=not is_on_name)
             there.append(other)
     return [found[other] for other in there]
+
+
+def _behind(shots: Iterable[str], names: Names) -> Iterator[str]:
+    """What has the whole name of the picture, or of its RAW, before it."""
+    for shot in shots:
+        yield from (other for other in names.starting_with(f"{shot}.") if _is_free(other, shot, names))
+
+
+def _duplicates(stem: str, shots: Collection[str], names: Names) -> Iterator[str]:
+    """darktable's duplicates of the picture, or of its RAW."""
+    for other in names.starting_with(f"{stem}_"):
+        duplicate = _DUPLICATE.fullmatch(other[len(stem) :])
+        if duplicate and stem + duplicate[1] in shots and stem_of(other) not in names:
+            yield other
 
 
 @cache
@@ -256,8 +268,8 @@ def _by_endings(name: str, endings: Iterable[str], *, text: bool) -> Iterator[st
 def _by_forms(base: str, endings: list[str]) -> Iterator[str]:
     """The names of pictures from which a form, or a free suffix, makes this name."""
     for at, char in enumerate(base):
-        if char == "." and at and base[:at].endswith(tuple(endings)) and _may_travel(base):
-            yield base[:at]
+        if char == "." and at and _may_travel(base):
+            yield from _shot(base[:at], endings)
     if base.startswith("._"):
         yield base.removeprefix("._")
     apple = re.fullmatch(r"([A-Z]{3}_)O(\d{4}.*)\.aae", base, re.DOTALL | re.IGNORECASE)
@@ -267,10 +279,18 @@ def _by_forms(base: str, endings: list[str]) -> Iterator[str]:
     if json and json[2] in endings:
         yield json[1] + json[4] + json[2]
     duplicate = re.fullmatch(r"(.+)_\d{2,3}(\.[^.]+)\.xmp", base, re.DOTALL | re.IGNORECASE)
-    if duplicate and duplicate[2] in endings:
-        yield duplicate[1] + duplicate[2]
+    if duplicate:
+        yield from _shot(duplicate[1] + duplicate[2], endings)
     if base.upper().endswith(".MP"):
         yield from (base + ending for ending in endings)
+
+
+def _shot(name: str, endings: list[str]) -> Iterator[str]:
+    """`name` if a picture may have it, and the pictures that take it along if it is a RAW's."""
+    if name.endswith(tuple(endings)):
+        yield name
+    if raw.has_ending(name):
+        yield from (stem_of(name) + ending for ending in endings)
 
 
 def _is_free(other: str, name: str, names: Names) -> bool:

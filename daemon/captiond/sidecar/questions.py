@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable
+from dataclasses import replace
 
 from captiond.sidecar import checked
 from captiond.sidecar.record import Record
@@ -26,3 +27,11 @@ def answered_by(record: Record) -> str:
     ]
     pairs = [(field, prompt) for field, prompt in asked if field is not None and prompt is not None]
     return digest_of(pairs or [("caption", checked.text(record.rest.get("prompt")) or "")])
+
+
+def answering(record: Record, questions: str) -> Record:
+    """The record, which answers these questions now; the same one unless it is a library's."""
+    told = checked.mapping(record.rest.get("library"))
+    if not told:
+        return record
+    return replace(record, rest={**record.rest, "library": {**told, "questions": questions}})

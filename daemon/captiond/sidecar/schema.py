@@ -332,8 +332,18 @@ def _library() -> dict[str, Any]:
         "name": _explained(_TEXT, "The library's name in the settings."),
         "questions": _explained(_SHA256, "The same for the same questions about the same fields."),
         "xmp": _explained(_record(xmp, optional=("name_hex", "merged_from")), "The .xmp that was written."),
+        "raw_xmp": _explained(
+            _record(xmp, optional=("name_hex", "merged_from")),
+            "The .xmp that was written for the RAW of the same shot.",
+        ),
+        "replaced": _explained(
+            _SHA256, "Of the sidecar that this one replaced, if texts were edited, redone or undone."
+        ),
     }
-    return _explained(_record(told, optional=("xmp",)), "Only of a picture that is described where it lies.")
+    return _explained(
+        _record(told, optional=("xmp", "raw_xmp", "replaced")),
+        "Only of a picture that is described where it lies.",
+    )
 
 
 def _list(description: str, item: dict[str, Any], optional: tuple[str, ...] = ()) -> dict[str, Any]:

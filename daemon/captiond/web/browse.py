@@ -38,6 +38,7 @@ from captiond.web.shapes import (
     Pictures,
     Returned,
     ReturnedAll,
+    Shot,
     Side,
     Some,
     Those,
@@ -77,6 +78,8 @@ class Gallery(Protocol):
 
     def closely(self, id: int) -> tuple[object, Mapping[str, Any] | None]: ...
 
+    def shot(self, id: int) -> object: ...
+
     def thumbnail(self, id: int, side: int, known_etag: str | None) -> Shown: ...
 
     def revise(self, id: int, changes: Changes, was: Changes, by: str | None = None) -> object: ...
@@ -115,14 +118,15 @@ def page_files() -> StaticFiles:
 def routes(gallery: Gallery) -> APIRouter:
     """Everything beneath `/api`."""
     api = APIRouter(prefix="/api", tags=["pictures"])
-    _add_looks(api, gallery)
+    looking = Lane(LOOKING_TOGETHER)
+    _add_lists(api, gallery, looking)
+    _add_single_looks(api, gallery, looking)
     _add_changes(api, gallery)
     _add_reviews(api, gallery)
     return api
 
 
-def _add_looks(api: APIRouter, gallery: Gallery) -> None:
-    looking, showing = Lane(LOOKING_TOGETHER), Lane(SHOWING_TOGETHER)
+def _add_lists(api: APIRouter, gallery: Gallery, looking: Lane) -> None:
 
     @api.get("/me")
     async def me(request: Request) -> Me:
@@ -162,12 +166,22 @@ def _add_looks(api: APIRouter, gallery: Gallery) -> None:
         with verdicts():
             return Choices.model_validate(await looking(gallery.choices))
 
+
+def _add_single_looks(api: APIRouter, gallery: Gallery, looking: Lane) -> None:
+    showing = Lane(SHOWING_TOGETHER)
+
     @api.get("/pictures/{id}", responses=_GONE)
     async def closely(id: Id) -> Closely:
         """All that is known of one picture."""
         with verdicts():
             picture, record = await looking(gallery.closely, id)
         return _closely(picture, record)
+
+    @api.get("/pictures/{id}/shot", responses=_GONE)
+    async def shot(id: Id) -> Shot:
+        """When it was taken and by which camera; null where the picture itself does not say it."""
+        with verdicts():
+            return Shot.model_validate(await looking(gallery.shot, id))
 
     @api.get("/pictures/{id}/thumbnail", response_class=Response, responses=_THUMBNAIL_RESPONSES)
     async def thumbnail(

@@ -1,17 +1,18 @@
 """What became of the pictures, to look through and to correct: history, folders and delivery, joined.
 
 No path ever comes from outside: a client asks for a picture by its line in the history, and it is opened
-beneath done/ or failed/ without following links.  A line counts only while the record beside that file names
-the very same original; otherwise the picture has been taken away, and only the line is left of it.  If the
-two differ, the record is right and the history is corrected.  No client reaches the gate or the model here.
+beneath done/, failed/ or its library without following links.  A line counts only while the record beside
+that file names the very same original; otherwise the picture has been taken away, and only the line is left
+of it.  If the two differ, the record is right and the history is corrected.  No client reaches the gate or
+the model here.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -21,12 +22,14 @@ import structlog
 from captiond import sidecar
 from captiond.checking.by_person import Changes, changed, differs
 from captiond.delivery import Delivery, Overtaken
+from captiond.delivery.deliver import by_person
+from captiond.delivery.edit import Revise
 from captiond.delivery.files import contents, is_regular, known
 from captiond.delivery.retry import failures, put_back
 from captiond.errors import NotThere, Surroundings, TryLater
 from captiond.history import Entry, History, Wanted
 from captiond.names import shown
-from captiond.records import Delivered, Event, Fingerprint, Limits, Notice, Outcome, Texts, Written
+from captiond.records import Delivered, Event, Fingerprint, Limits, Notice, Outcome, Texts
 from captiond.redo.lists import Lists
 from captiond.sidecar.plain import plain
 from captiond.sidecar.record import fields_of
@@ -34,51 +37,14 @@ from captiond.sidecar.rewriting import accepted, approved, undone
 from captiond.status import Status
 from captiond.support import openat
 from captiond.support.openat import open_file
+from captiond.web.exhibits import NONE, Exhibit, Libraries, Library, NotApproved, Shot, Thumbnail
 from captiond.web.thumbnails import Thumbnails
 
 log = structlog.get_logger(__name__)
 
 COUNTED_EVERY = timedelta(seconds=4)
 LARGEST_RECORD_BYTES = 1 << 20
-
-
-@dataclass(frozen=True, slots=True)
-class Exhibit:
-    """One picture as the page shows it; every name is safe to show."""
-
-    id: int
-    folder: str  # done | failed
-    path: str  # beneath that folder
-    is_there: bool | None  # False: taken away, or put back into the inbox; None: the folder cannot be read
-    at: datetime
-    caption: str | None
-    fields: Mapping[str, str | list[str]]  # the other texts
-    needs_look: bool
-    awaits_approval: bool
-    edited_at: datetime | None
-    model_caption: str | None  # if a person changed it
-    model: str | None
-    written: tuple[Written, ...]  # what became of each place in the image
-    format: str | None
-    width: int | None
-    height: int | None
-    kind: str | None  # why it failed, for programs
-    message: str | None
-    advice: str | None
-    attempts: int | None
-    library: str | None = None  # the library in which it lies, if it does
-
-
-@dataclass(frozen=True, slots=True)
-class NotApproved:
-    id: int
-    why: str
-
-
-@dataclass(frozen=True, slots=True)
-class Thumbnail:
-    etag: str
-    jpeg: bytes | None  # None: the client has it already
+LARGEST_READ_BYTES = 64 << 20  # of a picture, to find its camera's words in it
 
 
 class Gallery:
@@ -96,10 +62,14 @@ class Gallery:
         failed: Path,
         lists: Lists | None = None,
         tell: Callable[[Outcome], None] = lambda outcome: None,
-        libraries: Collection[str] = (),
+        libraries: Libraries = NONE,
+        shot_of: Callable[[bytes], Shot] = lambda data: Shot(),
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
-        """`lists`: the pictures to describe again; `tell`: is told of each change of texts."""
+        """`lists`: the pictures to describe again; `tell`: is told of each change of texts.
+
+        `shot_of`: what the camera wrote into a file's bytes.
+        """
         self._history = history
         self._delivery = delivery
         self._thumbnails = thumbnails
@@ -109,6 +79,7 @@ class Gallery:
         self._folders = {"done": done, "failed": failed}
         self._lists = lists
         self._tell = tell
+        self._shot_of = shot_of
         self._now = now
         self._failures = datetime.min.replace(tzinfo=UTC), 0  # when they were counted, and how many
 
@@ -157,7 +128,7 @@ class Gallery:
         """Raises: Rejected, if the picture cannot be decoded."""
         entry = self._entry(id)
         self._must_be_in(entry.folder, entry)
-        with self._root(entry.folder) as root, _file(root, entry.delivered) as file:
+        with self._file(entry) as file:
             fingerprint = Fingerprint.of(os.fstat(file))
             times = f"{fingerprint.modified_ns:x}-{fingerprint.changed_ns:x}"
             etag = f'"{fingerprint.inode:x}-{times}-{side}"'
@@ -165,6 +136,14 @@ class Gallery:
                 return Thumbnail(etag, None)
             jpeg = self._thumbnails.of(fingerprint, lambda: contents(file, fingerprint.size), side)
             return Thumbnail(etag, jpeg)
+
+    def shot(self, id: int) -> Shot:
+        """When the picture was taken and by which camera, as far as it says so itself."""
+        entry = self._entry(id)
+        self._must_be_in(entry.folder, entry)
+        with self._file(entry) as file:
+            size = os.fstat(file).st_size
+            return self._shot_of(contents(file, size)) if size <= LARGEST_READ_BYTES else Shot()
 
     def revise(self, id: int, changes: Changes, was: Changes, by: str | None = None) -> Exhibit:
         """Put a person's texts in the place of some; `was`: what they must have said before; `by`: a name.
@@ -180,9 +159,14 @@ class Gallery:
                 raise Overtaken(entry.delivered, texts.caption)
             return new
 
-        delivered = self._delivery.edit(entry.delivered, change, self._now(), by=by)
+        at, library = self._now(), self._library(entry)
+        if library is None:
+            delivered, told = self._delivery.edit(entry.delivered, change, at, by=by), None
+        else:
+            revise = by_person(change, library.rules_of, at, by)
+            delivered, told = library.rewrite(entry.delivered, revise, at)
         log.info("texts edited", file=shown(entry.delivered), texts=sorted(changes), by=by)
-        self._tell_of(delivered, "edited")
+        self._tell_of(delivered, "edited", told)
         return self._exhibit(entry)
 
     def accept(self, id: int, by: str | None = None) -> Exhibit:
@@ -198,10 +182,10 @@ class Gallery:
             waited.append(record.awaits_approval)
             return accepted(record, at, by)
 
-        delivered, _ = self._delivery.rewrite(entry.delivered, revise, at)
+        delivered, told = self._rewrite(entry, revise, at)
         log.info("texts approved" if any(waited) else "texts accepted", file=shown(entry.delivered), by=by)
         if any(waited):
-            self._tell_of(delivered, "approved")
+            self._tell_of(delivered, "approved", told)
         return self._exhibit(entry)
 
     def approve(self, ids: Sequence[int], by: str | None = None) -> list[NotApproved]:
@@ -218,18 +202,18 @@ class Gallery:
 
     def _approve(self, entry: Entry, by: str | None) -> None:
         at = self._now()
-        delivered, _ = self._delivery.rewrite(entry.delivered, lambda record: approved(record, at, by), at)
+        delivered, told = self._rewrite(entry, lambda record: approved(record, at, by), at)
         log.info("texts approved", file=shown(entry.delivered), by=by)
-        self._tell_of(delivered, "approved")
+        self._tell_of(delivered, "approved", told)
         self._history.mark(entry.id, needs_look=False)
 
     def undo(self, id: int) -> Exhibit:
         """Put the former texts back.  Raises: TryLater, if there are none."""
         entry = self._entry(id)
         self._must_be_in("done", entry)
-        delivered, _ = self._delivery.rewrite(entry.delivered, undone, self._now())
+        delivered, told = self._rewrite(entry, undone, self._now())
         log.info("texts put back", file=shown(entry.delivered))
-        self._tell_of(delivered, "undone")
+        self._tell_of(delivered, "undone", told)
         return self._exhibit(entry)
 
     def redo(self, id: int, prompt: str | None) -> str:
@@ -239,12 +223,18 @@ class Gallery:
         if self._lists is None or entry.sha256 is None:
             raise NotThere
         chosen, now = [(entry.delivered, entry.sha256)], self._now().replace(microsecond=0)
-        (list_id,) = self._lists.add(self._folders["done"], chosen, now, edited=True, prompt=prompt)
+        how = {"edited": True, "prompt": prompt, "library": self._library_of(entry)}
+        (list_id,) = self._lists.add(self._folders["done"], chosen, now, **how)
         return list_id
 
-    def _tell_of(self, delivered: Delivered, event: Event) -> None:
+    def _rewrite(self, entry: Entry, revise: Revise, at: datetime) -> tuple[Delivered, sidecar.Record]:
+        library = self._library(entry)
+        return (self._delivery if library is None else library).rewrite(entry.delivered, revise, at)
+
+    def _tell_of(self, delivered: Delivered, event: Event, told: sidecar.Record | None) -> None:
         now = self._now()
-        self._tell(replace(self._delivery.outcome(delivered), event=event, at=now))
+        outcome = self._delivery.outcome(delivered) if told is None else told.outcome(delivered, now)
+        self._tell(replace(outcome, event=event, at=now))
 
     def retry(self, id: int) -> str:
         """Put a failed picture back into the inbox; its path there."""
@@ -316,13 +306,36 @@ class Gallery:
             message=entry.message,
             advice=entry.advice,
             attempts=entry.attempts,
-            library=self._library_of(entry) if told is None else None,
+            library=self._library_of(entry),
         )
 
     def _library_of(self, entry: Entry) -> str | None:
-        """The library of an entry: in the history, such a path begins with the library's name."""
+        """The name of the library in which the picture lies, or lay.
+
+        Lines of an earlier version do not tell: then a picture that is not in done/ lies in the library with
+        whose name its path begins.
+        """
+        if entry.library is not None:
+            return entry.library
         first = entry.delivered.partition("/")[0]
-        return first if first in self._libraries else None
+        return first if first in self._libraries and self._delivered(entry) is None else None
+
+    def _library(self, entry: Entry) -> Library | None:
+        """The library in which the picture lies.  Raises: NotThere, if the settings name it no more."""
+        name = self._library_of(entry)
+        if name is not None and name not in self._libraries:
+            raise NotThere
+        return None if name is None else self._libraries[name]
+
+    @contextmanager
+    def _file(self, entry: Entry) -> Iterator[int]:
+        library = self._library(entry)
+        if library is not None:
+            with library.opened(entry.delivered) as file:
+                yield file
+            return
+        with self._root(entry.folder) as root, _file(root, entry.delivered) as file:
+            yield file
 
     def _corrected(self, entry: Entry, told: sidecar.Record) -> Entry:
         """The line of the history, corrected by the record."""
@@ -335,6 +348,19 @@ class Gallery:
 
     def _record(self, entry: Entry) -> sidecar.Record | None:
         """The record beside the picture, if both are there and are those of the history's line."""
+        name = self._library_of(entry)
+        if name is None:
+            return self._delivered(entry)
+        if entry.folder != "done" or name not in self._libraries:
+            return None  # a failure in a library has no record beside the picture
+        try:
+            told = self._libraries[name].record(entry.delivered)
+        except (NotThere, TryLater):
+            return None
+        return told if entry.sha256 in (told.source.sha256, None) else None
+
+    def _delivered(self, entry: Entry) -> sidecar.Record | None:
+        """The record of a picture in done/ or failed/."""
         suffix = sidecar.SUFFIXES[entry.folder]
         with self._root(entry.folder) as root:
             try:

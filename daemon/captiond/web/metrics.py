@@ -134,7 +134,12 @@ def _pictures(now: Measures) -> Iterable[Metric]:
     for state, count in now.files.items():
         files.add_metric([state], count)
     yield files
-    told = "Texts in done/ that were edited, redone, undone or approved."
+    told = "Pictures among the ignored files of the inbox, by kind: nothing here serves them."
+    unserved = GaugeMetricFamily("captiond_unserved_pictures", told, labels=["kind"])
+    for one in now.unserved:
+        unserved.add_metric([one.kind], one.files)
+    yield unserved
+    told = "Texts of described pictures that were edited, redone, undone or approved."
     changes = CounterMetricFamily("captiond_changes", told, labels=["event"])
     for event in get_args(Event):
         changes.add_metric([event], now.changes.get(event, 0))

@@ -6,7 +6,7 @@ from datetime import datetime
 from enum import IntEnum
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, field_validator
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, NaiveDatetime, field_validator
 
 from captiond.checking.by_person import Changes
 from captiond.history import Wanted
@@ -121,6 +121,13 @@ class Closely(Picture):
     """One picture, with the record that lies beside it."""
 
     record: dict[str, Any] | None = Field(description="X.caption.json or X.error.json; null if it is gone")
+
+
+class Shot(_FromRecord):
+    """What the camera wrote into a picture."""
+
+    taken_at: NaiveDatetime | None = Field(description="By the camera's clock, whose time zone nobody knows")
+    camera: str | None
 
 
 class Pictures(BaseModel):

@@ -13,7 +13,7 @@ _PICTURE_BRANDS = frozenset(
     {
         b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs", b"mif1", b"mif2", b"msf1",
         b"miaf", b"avif", b"avis", b"avci", b"avcs", b"jpeg", b"jpgs", b"crx ", b"jp2 ", b"jpx ", b"jpm ",
-        b"jxl ", b"j2ki", b"j2is", b"vvic", b"evbi",
+        b"jxl ", b"j2ki", b"j2is", b"vvic", b"evbi", b"unif", b"mif3",
     }
 )  # fmt: skip
 _FILM = "an MP4 film"
@@ -78,7 +78,7 @@ def name_of(head: bytes) -> str | None:
     """What the file is that begins with `head`; None if that may be a picture, or is not known."""
     if head[4:8] == b"ftyp":
         return _film(head)
-    if head[4:8] in (b"moov", b"mdat", b"wide") and head[:1] == b"\0":
+    if head[4:8] in (b"moov", b"mdat", b"wide", b"free", b"skip", b"pnot") and head[:1] == b"\0":
         return "a QuickTime film"
     if head[:4] == b"RIFF":
         return _RIFF.get(head[8:12])
@@ -94,7 +94,8 @@ def _film(head: bytes) -> str | None:
     brands = {major, *(compatible[at : at + 4] for at in range(0, len(compatible), 4))}
     if brands & _PICTURE_BRANDS:
         return None
-    return next((name for brand, name in _FILM_BRANDS if brand.match(major)), None)
+    told = (major, *sorted(brands))  # cameras have brands of their own, and name the common ones behind
+    return next((name for one in told for brand, name in _FILM_BRANDS if brand.match(one)), None)
 
 
 def _text(head: bytes) -> str | None:

@@ -19,8 +19,11 @@ _MPF = b"MPF\0"
 _APP1, _APP2 = 0xE1, 0xE2
 _SOI, _EOI = b"\xff\xd8", b"\xff\xd9"
 
-_CONTAINER = "http://ns.google.com/photos/1.0/container/"
-_ITEM = "http://ns.google.com/photos/1.0/container/item/"
+# Google's own, and those of Dynamic Depth 1.0.
+_CONTAINED = frozenset(
+    f"http://ns.google.com/photos/{version}/container/ Item" for version in ("1.0", "dd/1.0")
+)
+_ITEM = re.compile(r"http://ns\.google\.com/photos/(?:1\.0/container|dd/1\.0)/item/ (\w+)")
 _CAMERA = "http://ns.google.com/photos/1.0/camera/"
 _NUMBER = re.compile(r"\s*([0-9]{1,18})\s*\Z")
 
@@ -153,7 +156,7 @@ class _Told:
 
     def start(self, name: str, attributes: dict[str, str]) -> None:
         self._open, self._words = name, ""
-        if name == f"{_CONTAINER} Item":
+        if name in _CONTAINED:
             self._item = {}
         for key, value in attributes.items():
             self._property(key, value)
@@ -164,15 +167,15 @@ class _Told:
     def end(self, name: str) -> None:
         if name == self._open:
             self._property(name, self._words)
-        if name == f"{_CONTAINER} Item" and self._item is not None:
+        if name in _CONTAINED and self._item is not None:
             self.items.append(_length(self._item))
             self._item = None
 
     def _property(self, key: str, value: str) -> None:
         if key == f"{_CAMERA} MicroVideoOffset":
             self.film = _number(value)
-        elif self._item is not None and key.startswith(f"{_ITEM} "):
-            self._item[key.removeprefix(f"{_ITEM} ")] = value
+        elif self._item is not None and (told := _ITEM.fullmatch(key)):
+            self._item[told[1]] = value
 
 
 def _length(item: dict[str, str]) -> int:

@@ -1,10 +1,10 @@
 // Asking the model again about what is delivered, and choosing between what was there and what it says now.
 
 import { json } from "./api.js";
-import { acting } from "./editing.js";
-import { textsOf } from "./fields.js";
+import { element } from "./dom.js";
+import { acting, keys } from "./forms.js";
 import * as sheet from "./sheet.js";
-import { element } from "./texts.js";
+import { NAMES, textsOf } from "./texts.js";
 import { plural } from "./words.js";
 
 const dialog = document.getElementById("large");
@@ -15,7 +15,6 @@ const LOOK_EVERY_MS = 3000; // at many
 const PATIENCE_MS = 120_000;
 const MOST = 200; // pictures at a time
 const PAGE = 100;
-const NAMES = { title: "Title", alt_text: "Alternative text", keywords: "Keywords", visible_text: "To be read in it" };
 const LATER = "Not described yet: new pictures come first, and what was changed meanwhile is left as it is. “captiond redo --list” tells more.";
 
 let options = { tell() {}, answered() {}, putBack() {}, shown() {} };
@@ -26,22 +25,8 @@ let waiting = new AbortController();
 // here was shown or went.
 export function begin(given) {
   options = given;
-  form.onsubmit = (event) => {
-    event.preventDefault();
-    ask();
-  };
   form.querySelector(".cancel").onclick = leave;
-  form.onkeydown = (event) => {
-    event.stopPropagation(); // letters are words here
-    if (event.isComposing) return;
-    if (event.key === "Escape") {
-      event.preventDefault();
-      leave();
-    } else if (event.key === "Enter" && !event.shiftKey && event.target === form.elements.prompt) {
-      event.preventDefault();
-      ask();
-    }
-  };
+  keys(form, { leave, send: ask });
   of(".keep").onclick = () => {
     forget();
     of(".redo").focus();

@@ -1,11 +1,14 @@
 // One picture on the sheet: what it shows, and what can be done with it.
 
 import { ask, json, mayEdit } from "./api.js";
-import { acting, drafts, editing } from "./editing.js";
+import { element } from "./dom.js";
+import { editing } from "./editing.js";
+import { acting } from "./forms.js";
 import { briefly, exact, note, said, sentence } from "./words.js";
 
 const UNDECODABLE = new Set(["unreadable", "truncated", "too_large", "too_many_pixels"]);
-const template = document.getElementById("picture");
+const [template, correcting] = ["picture", "correcting"].map((id) => document.getElementById(id));
+const drafts = new Map();
 
 const inSight = new IntersectionObserver((entries) => {
   for (const { isIntersecting, target } of entries) {
@@ -15,15 +18,12 @@ const inSight = new IntersectionObserver((entries) => {
   }
 }, { rootMargin: "400px" });
 
-const inFull = new ResizeObserver((entries) => {
-  for (const { target } of entries) measure(target.closest(".picture"));
-});
+const inFull = new ResizeObserver((entries) => measure(entries.map(({ target }) => target.closest(".picture"))));
 
 // `tell` says something to whoever listens to the page, `moved` that something has left its folder, `changed`
 // that a picture is another now, `look` that somebody wants to see it large, `pick` that it is (de)selected.
 export function card(picture, { tell, moved, changed, look, pick, isPicked }) {
   const item = template.content.firstElementChild.cloneNode(true);
-  item.dataset.id = picture.id;
   const of = (selector) => item.querySelector(selector);
   show(item, picture);
   const { id, folder, is_there: isThere } = picture;
@@ -47,19 +47,7 @@ export function card(picture, { tell, moved, changed, look, pick, isPicked }) {
   item.classList.toggle("picked", box.checked);
   box.addEventListener("click", (event) => pick(id, box.checked, event.shiftKey));
   if (isThere && folder === "done" && mayEdit()) makeEditable(item, picture, { tell, changed });
-  if (isThere && folder === "failed" && mayEdit()) {
-    const button = of(".retry");
-    button.hidden = false;
-    button.setAttribute("aria-label", `Retry ${picture.path}`);
-    button.addEventListener("click", () => acting(item, of(".outcome"), [button], async () => {
-      const { inbox } = await json(`api/pictures/${id}/retry`, { method: "POST" });
-      item.classList.add("gone");
-      button.hidden = true;
-      said(of(".note"), `Put back into the inbox as ${inbox}.`);
-      tell(`${picture.path} was put back into the inbox.`);
-      moved();
-    }));
-  }
+  if (isThere && folder === "failed" && mayEdit()) makeRetriable(item, picture, { tell, moved });
   return item;
 }
 
@@ -106,28 +94,56 @@ function blank(item, words) {
   item.querySelector(".why").textContent = words;
 }
 
+// The form is in the document only while somebody writes.
 function makeEditable(item, picture, { tell, changed }) {
-  const of = (selector) => item.querySelector(selector);
-  const [form, edit] = [of(".editing"), of(".edit")];
+  const edit = item.querySelector(".edit");
+  let current = picture;
   edit.hidden = false;
   edit.setAttribute("aria-label", `Edit the caption of ${picture.path}`);
-  form.querySelector("label").htmlFor = of("textarea").id = `caption-${picture.id}`;
-  const { open } = editing(form, {
-    picture,
-    tell,
-    opened(isOpen) {
-      item.classList.toggle("open", isOpen);
-      edit.hidden = isOpen;
-      if (!isOpen) edit.focus();
-      measure(item);
-    },
-    saved(now) {
-      show(item, now);
-      changed(now);
-    },
-  });
-  edit.addEventListener("click", () => open(true));
-  if (drafts.has(picture.id)) queueMicrotask(() => open(true, drafts.get(picture.id), false));
+  const write = (isAsked) => {
+    const form = correcting.content.firstElementChild.cloneNode(true);
+    form.querySelector("label").htmlFor = form.elements.caption.id = `caption-${picture.id}`;
+    item.querySelector(".whole").after(form);
+    const { open } = editing(form, {
+      picture: current,
+      tell,
+      drafts,
+      opened(isOpen) {
+        item.classList.toggle("open", isOpen);
+        edit.hidden = isOpen;
+        if (isOpen) return measure([item]);
+        edit.focus();
+        form.remove();
+        measure([item]);
+      },
+      saved(now) {
+        current = now;
+        show(item, now);
+        changed(now);
+      },
+    });
+    open(true, { isAsked });
+  };
+  edit.addEventListener("click", () => write(true));
+  if (drafts.has(picture.id)) queueMicrotask(() => write(false));
+}
+
+function makeRetriable(item, picture, { tell, moved }) {
+  const [acts, problem] = [element("p", "acts"), element("p", "problem")];
+  const button = element("button", "retry", "Retry");
+  button.type = "button";
+  button.setAttribute("aria-label", `Retry ${picture.path}`);
+  problem.setAttribute("role", "alert");
+  acts.append(button);
+  item.querySelector("figcaption").append(acts, problem);
+  button.addEventListener("click", () => acting(item, problem, [button], async () => {
+    const { inbox } = await json(`api/pictures/${picture.id}/retry`, { method: "POST" });
+    item.classList.add("gone");
+    acts.remove();
+    said(item.querySelector(".note"), `Put back into the inbox as ${inbox}.`);
+    tell(`${picture.path} was put back into the inbox.`);
+    moved();
+  }));
 }
 
 // Fetched rather than linked, since an <img> sends no token: so the page chooses what srcset would.
@@ -145,9 +161,14 @@ async function develop(item) {
   }
 }
 
-function measure(item) {
-  const caption = item?.querySelector(".caption");
-  if (!caption || caption.classList.contains("open")) return;
-  item.querySelector(".whole").hidden =
-    item.classList.contains("open") || caption.scrollHeight <= caption.clientHeight + 1;
+// Whether there is more of a caption than is shown.  All are read before any is changed: otherwise the browser
+// would lay out everything anew for each.
+function measure(items) {
+  const found = items.flatMap((item) => {
+    const caption = item?.querySelector(".caption");
+    if (!caption || caption.classList.contains("open")) return [];
+    const isWhole = item.classList.contains("open") || caption.scrollHeight <= caption.clientHeight + 1;
+    return [[item.querySelector(".whole"), isWhole]];
+  });
+  for (const [button, isWhole] of found) button.hidden = isWhole;
 }

@@ -1,7 +1,7 @@
 // The daemon itself: its numbers as small plots, the last lines of its log, its settings.  Read-only.
 
 import { json } from "./api.js";
-import { element } from "./texts.js";
+import { element } from "./dom.js";
 import { plural } from "./words.js";
 
 const $ = (id) => document.getElementById(id);

@@ -3,21 +3,25 @@
 import * as again from "./again.js";
 import { ask, json, mayEdit } from "./api.js";
 import { altText, mayBeSeen } from "./cards.js";
-import { acting } from "./editing.js";
-import { editingAll } from "./fields.js";
+import { editing } from "./editing.js";
+import { facts, formerWords } from "./facts.js";
+import { acting } from "./forms.js";
 import * as sheet from "./sheet.js";
 import { texts, warnings } from "./texts.js";
-import { bytes, exact, note, said, sentence } from "./words.js";
+import { note, said, sentence } from "./words.js";
 
 const dialog = document.getElementById("large");
 const of = (selector) => dialog.querySelector(selector);
+const image = of("img");
 const LARGEST = 2560;
 const SMALLER = 640;
 const SMALL_WINDOW = 480;
+const drafts = new Map();
 
 let told = { tell() {}, changed() {}, moved() {}, opened() {}, closed() {} };
 let current = null;
 let editor = null;
+let sharp = null; // the address of the picture in full, if it is shown
 let loading = new AbortController();
 
 export const isOpen = () => dialog.open;
@@ -74,14 +78,20 @@ export async function look(id) {
   of(".next").setAttribute("aria-disabled", String(at < 0 || at + 1 >= sheet.numbers().length));
   of(".count").textContent = at < 0 ? "" : `${(at + 1).toLocaleString()} of ${sheet.numbers().length.toLocaleString()}`;
   current = sheet.told(id) ?? { id };
-  if (current.path) show(current);
+  if (current.path) {
+    show(current);
+    showFacts(current);
+    preview(current);
+  }
   try {
     const picture = await json(`api/pictures/${id}`, { signal });
     if (signal.aborted) return;
     current = picture;
     show(picture);
-    facts(picture);
+    showFacts(picture);
+    if (drafts.has(id) && !of(".edit").hidden) editor.open(true);
     await develop(picture, signal);
+    await askForShot(picture, signal);
   } catch (error) {
     if (error.name === "AbortError") return;
     if (error.status === 401) {
@@ -108,7 +118,7 @@ function show(picture) {
   said(of(".whereabouts"), note(picture));
   said(of(".models-words"), picture.model_caption && `The model said: ${picture.model_caption}`);
   of("h2").textContent = picture.path;
-  of("img").alt = failed ? picture.path : altText(picture);
+  image.alt = failed ? picture.path : altText(picture);
   of(".look").hidden = !picture.needs_look;
   of(".waits").hidden = !picture.awaits_approval;
   of(".texts").replaceChildren(...texts(picture));
@@ -121,9 +131,10 @@ function show(picture) {
   of(".redo").hidden = failed || !isThere || isWriting || again.isAsking();
   of(".undo").hidden = failed || !isThere || isWriting || !picture.record?.history?.length;
   of(".retry").hidden = !failed || !isThere;
-  if (!isWriting) editor = editingAll(of(".editing"), {
+  if (!isWriting) editor = editing(of(".editing"), {
     picture,
     tell: told.tell,
+    drafts,
     opened(isOpen) {
       of(".caption").hidden = of(".texts").hidden = isOpen;
       for (const name of [".edit", ".redo"]) of(name).hidden = isOpen;
@@ -139,7 +150,7 @@ function show(picture) {
 function take(now) {
   current = { ...current, ...now };
   show(current);
-  facts(current);
+  showFacts(current);
   told.changed(now);
   told.reviewed();
   keepKeys();
@@ -148,41 +159,23 @@ function take(now) {
 // A button that was pressed and is hidden now would take the keys with it.
 function keepKeys() {
   const at = document.activeElement;
-  if (dialog.open && (!dialog.contains(at) || at.closest("[hidden]"))) of(".redo").focus();
+  if (dialog.open && (!dialog.contains(at) || at.closest("[hidden]"))) [".redo", ".close"].map(of).find((button) => !button.hidden).focus();
 }
 
-function facts(picture) {
-  const record = picture.record ?? {};
-  const { source = {}, timings_seconds: timings, companions } = record;
-  const seconds = timings && Object.entries(timings).map(([stage, took]) => `${stage} ${took.toFixed(2)} s`);
-  const rows = [
-    ["Dropped as", source.path],
-    ["Captioned", exact(picture.at)],
-    ["File of", source.modified_at && exact(source.modified_at)],
-    ["Edited", picture.edited_at && [exact(picture.edited_at), record.edited?.by && `by ${record.edited.by}`].filter(Boolean).join(" ")],
-    ["Approved", record.approval?.at && [exact(record.approval.at), record.approval.by && `by ${record.approval.by}`].filter(Boolean).join(" ")],
-    ["Size", picture.width && `${picture.width} × ${picture.height} pixels`],
-    ["Format", picture.format],
-    ["Weight", source.bytes && bytes(source.bytes)],
-    ["Model", picture.model],
-    ["Profile", record.profile],
-    ["Language", record.language],
-    ["Keywords' tree", picture.fields.keyword_paths?.join(", ")],
-    ["Prompt", record.prompt],
-    ["Took", seconds?.join(", ")],
-    ["Attempts", picture.attempts > 1 && picture.attempts],
-    ["Kind of failure", picture.kind],
-    ["Written into", record.written?.filter(({ action }) => action === "wrote").map(({ target }) => target).join(", ")],
-    ["Before", record.previous_description],
-    ["Came along", companions?.map(({ name }) => name).join(", ")],
-  ];
-  of("dl").replaceChildren(...rows.filter(([, value]) => value).flatMap(([name, value]) => {
-    const [term, detail] = [document.createElement("dt"), document.createElement("dd")];
-    term.textContent = name;
-    detail.textContent = value;
-    detail.dir = "auto";
-    return [term, detail];
-  }));
+function showFacts(picture) {
+  of("dl").replaceChildren(...facts(picture));
+  const former = formerWords(picture.record);
+  of(".before ol").replaceChildren(...former);
+  of(".before").hidden = !former.length;
+}
+
+// From the file itself, so it is asked for only once everything else is there.
+async function askForShot(picture, signal) {
+  if (!picture.is_there) return;
+  const shot = await json(`api/pictures/${picture.id}/shot`, { signal });
+  if (signal.aborted) return;
+  current = { ...current, shot };
+  showFacts(current);
 }
 
 async function develop(picture, signal) {
@@ -194,14 +187,31 @@ async function develop(picture, signal) {
   const answer = await ask(`api/pictures/${picture.id}/thumbnail?side=${isSmall ? SMALLER : LARGEST}`, { signal });
   const content = await answer.blob();
   if (signal.aborted) return;
-  of("img").src = URL.createObjectURL(content);
-  of("img").hidden = false;
+  sharp = URL.createObjectURL(content);
+  frame(picture, sharp);
+}
+
+// What the sheet shows of it already, as large as it will be, until it is here in full.
+function preview(picture) {
+  const small = sheet.element(picture.id)?.querySelector("img[src]");
+  if (small && picture.width) frame(picture, small.src);
+}
+
+function frame({ width, height }, address) {
+  const scale = Math.min(1, LARGEST / Math.max(width, height));
+  for (const [side, pixels] of [["width", width], ["height", height]]) {
+    if (pixels) image.setAttribute(side, Math.round(pixels * scale));
+    else image.removeAttribute(side);
+  }
+  image.src = address;
+  image.hidden = false;
 }
 
 function forgetImage() {
-  if (of("img").src) URL.revokeObjectURL(of("img").src);
-  of("img").removeAttribute("src");
-  of("img").hidden = true;
+  if (sharp) URL.revokeObjectURL(sharp);
+  sharp = null;
+  image.removeAttribute("src");
+  image.hidden = true;
   of(".why").textContent = "";
 }
 
@@ -222,10 +232,10 @@ function accept() {
     if (current?.id !== id) return;
     current = { ...current, ...now };
     show(current);
-    facts(current);
+    showFacts(current);
     told.tell(`${current.path} is ${waited ? "approved" : "accepted"}.`);
     step(1);
-  });
+  }).then(keepKeys);
 }
 
 function redo() {
@@ -257,7 +267,7 @@ function retry() {
     said(of(".whereabouts"), `Put back into the inbox as ${inbox}.`);
     told.tell(`${current.path} was put back into the inbox.`);
     told.moved();
-  });
+  }).then(keepKeys);
 }
 
 async function share() {

@@ -12,6 +12,7 @@ import * as replacing from "./replacing.js";
 import * as sharing from "./sharing.js";
 import * as sheet from "./sheet.js";
 import { added, showDropping, showLocked, showStatus, showTrouble, whyEmpty } from "./status.js";
+import * as uploads from "./uploads.js";
 import { plural } from "./words.js";
 
 const ASK_EVERY_MS = 2000;
@@ -275,7 +276,7 @@ addEventListener("popstate", () => {
   showAll();
 });
 
-// By keyboard: j, k and the arrows go from picture to picture, Enter opens one, x selects it.
+// By keyboard: j, k and the arrows go from picture to picture, Enter opens one, x selects it, X all up to it.
 const STEPS = { j: 1, k: -1, ArrowRight: 1, ArrowLeft: -1 };
 addEventListener("keydown", (event) => {
   const at = event.target.closest?.(".picture");
@@ -285,17 +286,22 @@ addEventListener("keydown", (event) => {
     $("search").focus();
   } else if (event.key in STEPS) {
     event.preventDefault();
-    const from = at ? sheet.place(Number(at.dataset.id)) + STEPS[event.key] : 0;
+    const from = at ? sheet.place(Number(at.dataset.id)) + STEPS[event.key] : sheet.firstInWindow();
     sheet.reveal(sheet.numbers()[from])?.focus({ preventScroll: true });
   } else if (at && event.target === at && event.key === "Enter") {
     large.look(Number(at.dataset.id));
-  } else if (at && event.key === "x") {
+  } else if (at && event.key.toLowerCase() === "x") {
     const id = Number(at.dataset.id);
-    picks.pick(id, !picks.isPicked(id), false);
+    picks.pick(id, !picks.isPicked(id), event.shiftKey);
   } else if (event.key === "Escape") {
     picks.clear();
   }
 });
+addEventListener("keydown", (event) => {
+  if (event.key !== "?" || event.target.closest?.("input, textarea, select") || $("keys").open) return;
+  $("keys").showModal();
+});
+$("show-keys").addEventListener("click", () => $("keys").showModal());
 document.addEventListener("visibilitychange", () => { if (!document.hidden) look(); });
 
 async function start() {
@@ -317,7 +323,7 @@ async function start() {
   const wanted = Number(new URLSearchParams(location.search).get("picture"));
   await showAll();
   if (!$("entrance").hidden) return;
-  if (me.role !== "look") guarded(() => sharing.takeShared(inbox.add));
+  if (me.role !== "look") guarded(() => sharing.takeShared(uploads.add));
   if (Number.isSafeInteger(wanted) && wanted > 0) large.look(wanted);
   look();
 }
@@ -334,7 +340,7 @@ sheet.begin({
 });
 filters.begin({ go, guarded });
 daemon.begin();
-inbox.begin({ tell, dropped: () => { if (view.folder !== "inbox") go({ folder: "inbox" }); } });
+uploads.begin({ tell, dropped: () => { if (view.folder !== "inbox") go({ folder: "inbox" }); } });
 replacing.begin({ tell, guarded, changed: (picture) => sheet.update(picture, { isShown: false }) });
 sharing.begin();
 picks.begin({ tell, guarded, changed: asked, replace: replacing.open, moved: () => { moved(); showAll(); }, view: () => view });

@@ -79,7 +79,7 @@ export function begin({ tell, moved, guarded, view: current, replace, changed })
     tell(`${plural(approved, "picture was", "pictures were")} approved.${why}`);
   }));
   $("pick-export").addEventListener("click", () => guarded(async () => {
-    save(await lines(inOrder()));
+    save(await lines(inOrder(), (words) => { $("picked-told").textContent = words; }));
     tell(`${plural(picked.size, "caption", "captions")} exported.`);
   }));
 }
@@ -108,14 +108,16 @@ async function approve(ordered, changed) {
 // As on the sheet.
 const inOrder = () => [...picked].sort((a, b) => sheet.place(a) - sheet.place(b));
 
-// One JSON object a line.
-async function lines(ordered) {
-  const told = [];
+// One JSON object a line; `told` hears how far it is.
+async function lines(ordered, told) {
+  const found = [];
   for (let at = 0; at < ordered.length; at += 100) {
+    if (at) told(`${at.toLocaleString()} of ${ordered.length.toLocaleString()}`);
     const { pictures } = await json(`api/pictures?ids=${ordered.slice(at, at + 100)}`);
-    told.push(...pictures.map((picture) => JSON.stringify(picture)));
+    found.push(...pictures.map((picture) => JSON.stringify(picture)));
   }
-  return told;
+  told("");
+  return found;
 }
 
 function save(told) {

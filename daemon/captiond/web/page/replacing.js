@@ -1,8 +1,8 @@
 // Find and replace in the texts of the selected pictures: first shown, then done, and taken back in one go.
 
 import { json } from "./api.js";
-import { textsOf } from "./fields.js";
-import { element } from "./texts.js";
+import { element } from "./dom.js";
+import { textsOf } from "./texts.js";
 import { plural } from "./words.js";
 
 const dialog = document.getElementById("replacing");

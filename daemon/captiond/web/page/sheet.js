@@ -1,18 +1,25 @@
 // The sheet: as many pictures as there are, of which only those near the window are in the document.
 //
 // The numbers of all pictures that are meant are known; what they say is fetched for the rows in sight.  A row
-// is as high as its highest caption: it is measured when it was there, and guessed until then.
+// is as high as its highest caption: it is measured when it was there, and guessed until then.  Each frame reads
+// first and writes then, and makes a few cards at the most, so that none takes long.
 
 import { json } from "./api.js";
 import { discard } from "./cards.js";
+import { arrange } from "./dom.js";
 
 const AHEAD_PIXELS = 900;
 const STEP_ROWS = 2; // so that not every line that is scrolled changes the document
-const GUESSED_ROW_PIXELS = 380;
+const GUESSED_TEXT_PIXELS = 170; // beneath a picture
+const ENOUGH_ROWS = 8; // to guess the others by: a guess that changed with each row would move what is seen
 const MOST_KNOWN = 1500;
 const AT_ONCE = 100;
-const CARDS_AT_ONCE = 5;
+const CARDS_A_FRAME = 12;
+const AGAIN_MS = 2000; // after a fetch that failed
+const [LEAST_TOP_PIXELS, GOOD_TOP_PIXELS] = [80, 120]; // of a picture that is brought into the window
+const HANDS = ["wheel", "touchmove", "pointerdown", "keydown"];
 
+const page = document.documentElement;
 const grid = document.getElementById("pictures");
 const [above, below] = [document.getElementById("above"), document.getElementById("below")];
 
@@ -20,39 +27,43 @@ let make = () => null; // a picture to its element
 let guarded = (act) => act();
 let ids = [];
 let places = new Map(); // number -> place among them
-let columns = 1;
+let columns = 0;
+let columnPixels = 0;
 let heights = []; // of rows that were measured
-let shown = [0, 0]; // places in the document, from and up to
+let measured = { rows: 0, pixels: 0 };
+let edge = null; // the first picture in the window and its top there, if anything is above it
+let pin = null; // such a one that stays there until all around it is made, or somebody scrolls
+let kept = null; // how far the window was scrolled to keep it there
 const known = new Map(); // number -> what was told of it
-let fetching = new AbortController();
+const present = new Map(); // number -> its element in the document
+let fetching = nothing();
 let frame = 0;
 
 export const numbers = () => ids;
 export const place = (id) => places.get(id) ?? -1;
 export const told = (id) => known.get(id);
 export const elements = () => [...grid.children];
-export const element = (id) => grid.querySelector(`[data-id="${id}"]`);
+export const element = (id) => present.get(id) ?? null;
 
 export function begin(options) {
   ({ make, guarded } = options);
   addEventListener("scroll", soon, { passive: true });
-  new ResizeObserver(() => {
-    if (count() !== columns) heights = [];
-    soon();
-  }).observe(grid);
+  for (const hand of HANDS) addEventListener(hand, () => hold(null), { passive: true, capture: true });
+  new ResizeObserver(() => (tracks().length === columns ? soon() : render())).observe(grid);
 }
 
 export function show(all) {
-  fetching.abort();
+  fetching.stop.abort();
+  fetching = nothing();
   known.clear();
-  elements().forEach(discard);
-  replace(all, [0, 0]);
+  elements().forEach(drop);
+  edge = null;
+  hold(null);
+  replace(all);
 }
 
 // New ones at the head; what is in the document stays there.
-export function prepend(fresh) {
-  replace([...fresh, ...ids], shown.map((at) => at + fresh.length));
-}
+export const prepend = (fresh) => replace([...fresh, ...ids]);
 
 // What is told of a picture is something else now; its card may show that already.
 export function update(picture, { isShown = true } = {}) {
@@ -61,48 +72,52 @@ export function update(picture, { isShown = true } = {}) {
   if (!isShown) exchange(picture.id);
 }
 
-function exchange(id) {
-  const old = element(id);
-  if (!old || !known.has(id)) return;
-  const item = made(id);
-  const isFocused = old === document.activeElement;
-  old.after(item);
-  discard(old);
-  if (isFocused) item.focus({ preventScroll: true });
-}
-
 // The element of a picture, wherever it is; it is brought into the window.
 export function reveal(id) {
-  const at = place(id);
-  if (at < 0) return null;
-  const row = Math.floor(at / columns);
-  const top = grid.parentElement.getBoundingClientRect().top + scrollY + sum(0, row);
-  const height = heights[row] ?? guess();
-  if (top < scrollY + 80 || top + height > scrollY + innerHeight) scrollTo({ top: top - 120, behavior: "instant" });
-  render();
+  if (place(id) < 0) return null;
+  const { top, bottom } = element(id)?.getBoundingClientRect() ?? {};
+  if (!(top >= LEAST_TOP_PIXELS && bottom <= innerHeight)) {
+    hold({ id, top: GOOD_TOP_PIXELS });
+    render();
+  }
   return element(id);
 }
 
-function replace(all, range) {
+// The place of the first picture whose head is in the window.
+export function firstInWindow() {
+  const item = elements().find((one) => one.getBoundingClientRect().top >= LEAST_TOP_PIXELS);
+  return item ? place(Number(item.dataset.id)) : 0;
+}
+
+// Otherwise the browser holds what it thinks best.
+function hold(one) {
+  if (pin === one) return;
+  pin = one;
+  kept = null;
+  page.style.overflowAnchor = pin ? "none" : "";
+}
+
+function replace(all) {
   ids = all;
   places = new Map(ids.map((id, at) => [id, at]));
-  heights = [];
-  shown = range;
+  forgetHeights();
   render();
 }
 
-const count = () => getComputedStyle(grid).gridTemplateColumns.split(" ").length;
-const rows = () => Math.ceil(ids.length / columns);
-
-function guess() {
-  const measured = heights.filter(Boolean);
-  return measured.length ? measured.reduce((a, b) => a + b) / measured.length : GUESSED_ROW_PIXELS;
+function forgetHeights() {
+  heights = [];
+  measured = { rows: 0, pixels: 0 };
 }
 
+const tracks = () => getComputedStyle(grid).gridTemplateColumns.split(" ");
+const rows = () => Math.ceil(ids.length / columns);
+const rowOf = (id) => Math.floor(place(id) / columns);
+const height = (row) => heights[row] || guess();
+const guess = () => (measured.rows ? measured.pixels / measured.rows : columnPixels * 0.75 + GUESSED_TEXT_PIXELS);
+
 function sum(from, to) {
-  const otherwise = guess();
   let total = 0;
-  for (let row = from; row < to; row++) total += heights[row] ?? otherwise;
+  for (let row = from; row < to; row++) total += height(row);
   return total;
 }
 
@@ -110,98 +125,153 @@ function soon() {
   if (!frame) frame = requestAnimationFrame(() => { frame = 0; render(); });
 }
 
-// Which rows are in the window, and a little more.
-function inSight() {
-  const top = scrollY - (grid.parentElement.getBoundingClientRect().top + scrollY);
-  const otherwise = guess();
-  const [first, last] = [top - AHEAD_PIXELS, top + innerHeight + AHEAD_PIXELS];
-  let [from, y, row] = [0, 0, 0];
-  for (; row < rows() && y < last; row++) {
-    y += heights[row] ?? otherwise;
-    if (y < first) from = row + 1;
+// The first row in the window, and where its top is: as it is seen, or else as it is reckoned.
+function firstRow() {
+  const top = grid.parentElement.getBoundingClientRect().top;
+  if (pin) return { row: rowOf(pin.id), top: pin.top };
+  if (top >= 0) return { row: 0, top };
+  for (const item of elements()) {
+    const { top, bottom } = item.getBoundingClientRect();
+    if (bottom > 0 && top < innerHeight) return { row: rowOf(Number(item.dataset.id)), top };
   }
-  from = Math.min(from, Math.max(0, rows() - 1));
-  return [from - (from % STEP_ROWS), Math.max(row, from + 1)];
+  let [row, y] = [0, top];
+  while (row < rows() - 1 && y + height(row) <= 0) y += height(row++);
+  return { row, top: y };
+}
+
+// That one and its neighbours, as far as they are in the window or a little beyond.
+function inSight({ row, top }) {
+  let [from, to, y] = [row, row, top];
+  while (from > 0 && y > -AHEAD_PIXELS) y -= height(--from);
+  for (y = top; to < rows() && (y < innerHeight + AHEAD_PIXELS || to === row); to++) y += height(to);
+  return [from - (from % STEP_ROWS), to];
 }
 
 function render() {
-  measure();
-  columns = count();
-  const [from, to] = inSight();
-  shown = [from * columns, Math.min(to * columns, ids.length)];
-  const wanted = ids.slice(...shown);
-  const kept = new Set(wanted);
-  for (const old of elements()) if (!kept.has(Number(old.dataset.id))) discard(old);
-  let next = grid.firstElementChild;
-  for (const id of wanted) {
-    if (next && Number(next.dataset.id) === id) {
-      next = next.nextElementSibling;
-    } else {
-      grid.insertBefore(element(id) ?? made(id), next);
-    }
-  }
+  look();
+  const { row, top } = firstRow();
+  const [from, to] = inSight({ row, top });
+  edge = row > 0 ? { id: ids[row * columns], top } : null;
+  const wanted = ids.slice(from * columns, to * columns);
+  const isAtEnd = scrollY > 0 && scrollY + innerHeight >= page.scrollHeight - 1;
+  arrange(grid, wanted.map((id) => present.get(id) ?? emptyPlace(id)), drop);
+  const isMore = unveil(wanted, row * columns);
   above.style.height = `${sum(0, from)}px`;
-  below.style.height = `${sum(Math.ceil(shown[1] / columns), rows())}px`;
-  fetchUnknown();
+  below.style.height = `${sum(to, rows())}px`;
+  fetchUnknown(wanted);
+  if (pin) keep();
+  else if (isAtEnd) scrollTo({ top: page.scrollHeight, behavior: "instant" });
+  if (isMore) soon();
+  else if (wanted.every((id) => known.has(id))) hold(null);
 }
 
-function made(id) {
-  const picture = known.get(id);
-  let item;
-  if (picture) {
-    item = make(picture);
-  } else {
-    item = document.createElement("li");
-    item.className = "picture unknown";
-    item.dataset.id = id;
-    item.tabIndex = -1;
-    item.style.minHeight = `${guess() - 40}px`;
-  }
+// What was measured counts as long as there are as many columns.
+function look() {
+  if (kept !== null && Math.abs(scrollY - kept) > 1) hold(null); // by the scroll bar, which no event tells
+  const now = tracks();
+  if (now.length === columns) return measure();
+  forgetHeights();
+  hold(pin ?? edge);
+  columns = now.length;
+  columnPixels = parseFloat(now[0]);
+}
+
+function keep() {
+  const moved = (element(pin.id)?.getBoundingClientRect().top ?? pin.top) - pin.top;
+  if (Math.abs(moved) >= 1) scrollBy({ top: moved, behavior: "instant" });
+  kept = scrollY;
+}
+
+// What comes anew is an empty place at first.
+function emptyPlace(id) {
+  const item = document.createElement("li");
+  item.className = "picture unknown";
+  item.tabIndex = -1;
+  item.style.minHeight = `${guess() - 40}px`;
+  return numbered(item, id);
+}
+
+function numbered(item, id) {
+  item.dataset.id = id;
   item.setAttribute("aria-setsize", ids.length);
   item.setAttribute("aria-posinset", place(id) + 1);
+  present.set(id, item);
   return item;
+}
+
+function drop(item) {
+  discard(item);
+  present.delete(Number(item.dataset.id));
+}
+
+const isEmptyPlace = (id) => present.get(id)?.classList.contains("unknown");
+
+// Cards in the place of a few empty ones, those from `first` on at first; whether there is more to do.
+function unveil(wanted, first) {
+  const ready = wanted.filter((id) => known.has(id) && isEmptyPlace(id));
+  const [before, after] = [ready.filter((id) => place(id) < first), ready.filter((id) => place(id) >= first)];
+  [...after, ...before.reverse()].slice(0, CARDS_A_FRAME).forEach(exchange);
+  return ready.length > 0; // also after the last ones: their rows are to be measured
+}
+
+function exchange(id) {
+  const old = element(id);
+  if (!old || !known.has(id)) return;
+  const isFocused = old === document.activeElement;
+  const item = numbered(make(known.get(id)), id);
+  old.after(item);
+  discard(old);
+  if (isFocused) item.focus({ preventScroll: true });
 }
 
 function measure() {
   const items = elements();
   if (!items.length) return;
-  const first = place(Number(items[0].dataset.id));
-  if (first < 0 || first % columns) return;
+  const from = place(Number(items[0].dataset.id));
+  if (from < 0 || from % columns) return;
   for (let at = 0; at + columns < items.length; at += columns) {
     const row = items.slice(at, at + columns);
     if (row.some((item) => item.classList.contains("unknown"))) continue;
-    heights[(first + at) / columns] = items[at + columns].offsetTop - items[at].offsetTop;
+    note((from + at) / columns, items[at + columns].offsetTop - items[at].offsetTop);
   }
 }
 
-async function fetchUnknown() {
-  const unknown = ids.slice(...shown).filter((id) => !known.has(id)).slice(0, AT_ONCE);
-  fetching.abort();
-  if (!unknown.length) return;
-  fetching = new AbortController();
-  const { signal } = fetching;
-  await guarded(async () => {
-    const { pictures } = await json(`api/pictures?ids=${unknown}`, { signal });
-    const found = new Map(pictures.map((picture) => [picture.id, picture]));
-    // Whoever deleted the history meanwhile has made the numbers mean nothing.
-    if (found.size < unknown.length) {
-      ids = ids.filter((id) => found.has(id) || !unknown.includes(id));
-      places = new Map(ids.map((id, at) => [id, at]));
-    }
-    for (const [id, picture] of found) known.set(id, picture);
-    await unveil([...found.keys()]);
-    for (const id of known.keys()) {
-      if (known.size <= MOST_KNOWN) break;
-      if (!element(id)) known.delete(id);
-    }
-    render();
-  });
+function note(row, pixels) {
+  if (heights[row] === undefined && measured.rows < ENOUGH_ROWS) {
+    measured = { rows: measured.rows + 1, pixels: measured.pixels + pixels };
+  }
+  heights[row] = pixels;
 }
 
-// A few at a time, so that scrolling goes on meanwhile.
-async function unveil(some) {
-  for (let at = 0; at < some.length; at += CARDS_AT_ONCE) {
-    some.slice(at, at + CARDS_AT_ONCE).forEach(exchange);
-    await new Promise((resolve) => { setTimeout(resolve); });
+function nothing() {
+  return { numbers: [], stop: new AbortController() };
+}
+
+// What is on its way is waited for, as long as any of it is wanted.
+async function fetchUnknown(wanted) {
+  const unknown = wanted.filter((id) => !known.has(id)).slice(0, AT_ONCE);
+  if (!unknown.length || fetching.numbers.some((id) => wanted.includes(id))) return;
+  fetching.stop.abort();
+  const mine = fetching = { ...nothing(), numbers: unknown };
+  const { signal } = mine.stop;
+  const isDone = await guarded(async () => {
+    const { pictures } = await json(`api/pictures?ids=${unknown}`, { signal });
+    learn(unknown, new Map(pictures.map((picture) => [picture.id, picture])));
+  });
+  mine.numbers = [];
+  if (isDone) soon();
+  else if (!signal.aborted) setTimeout(soon, AGAIN_MS);
+}
+
+function learn(asked, found) {
+  // Whoever deleted the history meanwhile has made the numbers mean nothing.
+  if (found.size < asked.length) {
+    ids = ids.filter((id) => found.has(id) || !asked.includes(id));
+    places = new Map(ids.map((id, at) => [id, at]));
+  }
+  for (const [id, picture] of found) known.set(id, picture);
+  for (const id of known.keys()) {
+    if (known.size <= MOST_KNOWN) break;
+    if (!present.has(id)) known.delete(id);
   }
 }

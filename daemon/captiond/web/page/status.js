@@ -7,7 +7,7 @@ const STATES = { starting: "Loading the model", paused: "Paused", draining: "Sto
 
 export function showStatus(status, tell) {
   const { counts } = status;
-  const waiting = counts.waiting + counts.settling;
+  const waiting = counts.waiting + counts.settling - counts.incomplete;
   const isBusy = waiting + counts.in_work > 0;
   const words = (status.download && "Downloading the model") ?? STATES[status.state] ?? (isBusy ? "Captioning" : "Watching the inbox");
   if ($("state-text").textContent !== words) {
@@ -15,14 +15,7 @@ export function showStatus(status, tell) {
     if (status.state !== "watching") tell(`${words}.`);
   }
   $("state").dataset.state = status.hanging ? "paused" : isBusy && status.state === "watching" ? "busy" : status.state;
-  const numbers = [];
-  if (isBusy) numbers.push(`${waiting.toLocaleString()} waiting`, `${counts.in_work} in work`);
-  if (isBusy && status.state === "watching" && status.rate_per_second >= 0.005) {
-    numbers.push(rate(status.rate_per_second));
-    if (status.seconds_to_finish >= 60) numbers.push(`${duration(status.seconds_to_finish)} left`);
-  }
-  if (status.download) numbers.push(...downloading(status.download));
-  $("numbers").textContent = numbers.join(" · ");
+  $("numbers").textContent = [...howFar(status, waiting, isBusy), ...(status.download ? downloading(status.download) : [])].join(" · ");
   const trouble = status.state === "paused"
     ? [status.pause_reason, status.pause_until && `Until ${new Date(status.pause_until).toLocaleString()}.`,
        status.pause_advice]
@@ -31,11 +24,25 @@ export function showStatus(status, tell) {
   if ($("pause").textContent !== told) $("pause").textContent = told;
   $("pause").hidden = !told;
   document.querySelector("[data-count=inbox]").textContent =
-    isBusy ? (waiting + counts.in_work).toLocaleString() : "";
+    (waiting + counts.incomplete + counts.in_work || "").toLocaleString();
   for (const folder of ["done", "failed"]) {
     const count = folder === "failed" ? (status.failed_now ?? status.totals?.failed) : status.totals?.[folder];
     document.querySelector(`[data-count=${folder}]`).textContent = count ? count.toLocaleString() : "";
   }
+}
+
+// What moves, and what waits for somebody else to finish it.
+function howFar({ counts, state, rate_per_second: pace, seconds_to_finish: left }, waiting, isBusy) {
+  const notWhole = counts.incomplete - counts.held;
+  const isMoving = isBusy && state === "watching" && pace >= 0.005;
+  return [
+    isBusy && `${waiting.toLocaleString()} waiting`,
+    isBusy && `${counts.in_work} in work`,
+    counts.held > 0 && `${counts.held.toLocaleString()} being written`,
+    notWhole > 0 && `${notWhole.toLocaleString()} not whole`,
+    isMoving && rate(pace),
+    isMoving && left >= 60 && `${duration(left)} left`,
+  ].filter(Boolean);
 }
 
 function downloading({ bytes: there, total_bytes: total, bytes_per_second: pace }) {

@@ -1,5 +1,6 @@
-// All that is said about a picture beside its caption, as it is read in the large view.
+// The texts of a picture: what there is of them, and how they are read in the large view.
 
+import { element } from "./dom.js";
 import { plural, sentence } from "./words.js";
 
 // What is to be read, by the names that the API gives it.
@@ -38,7 +39,7 @@ export function warnings(record) {
   });
 }
 
-const NAMES = { alt_text: "Alternative text", title: "Title", keywords: "Keywords", visible_text: "To be read in it" };
+export const NAMES = { alt_text: "Alternative text", title: "Title", keywords: "Keywords", visible_text: "To be read in it" };
 
 function part(name, content, more = "") {
   const section = element("section", "text");
@@ -54,9 +55,17 @@ function words(said) {
   return paragraph;
 }
 
-export function element(kind, name = "", content = "") {
-  const made = document.createElement(kind);
-  if (name) made.className = name;
-  made.append(content);
-  return made;
+// Those that a person may change.
+export function textsOf({ caption, fields = {} }) {
+  return { caption, title: fields.title ?? null, alt_text: fields.alt_text ?? null, keywords: fields.keywords ?? [] };
+}
+
+// What the model had said, of those texts that a person changed; null where nobody did.
+export function modelsTexts({ caption, model_caption: first, record }) {
+  const { model_fields: others = {} } = record?.edited ?? {};
+  const texts = { ...(first && first !== caption ? { caption: first } : {}) };
+  for (const name of ["title", "alt_text", "keywords"]) {
+    if (name in others) texts[name] = others[name] ?? (name === "keywords" ? [] : null);
+  }
+  return Object.keys(texts).length ? texts : null;
 }

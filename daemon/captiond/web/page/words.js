@@ -38,9 +38,15 @@ export function said(element, words) {
   element.hidden = !words;
 }
 
+function ofLibrary({ library, folder, is_there: isThere }) {
+  if (isThere === null) return `The library ${library} cannot be looked at just now.`;
+  if (isThere || folder === "failed") return `It lies in the library ${library}.`;
+  return `It has left the library ${library} since: moved, renamed, changed or removed.`;
+}
+
 // What became of a picture, where that is not plain to see.
 export function note(picture) {
-  if (picture.library) return `It lies in the library ${picture.library}.`;
+  if (picture.library) return ofLibrary(picture);
   if (picture.is_there === null) return `${picture.folder}/ cannot be looked at just now.`;
   if (!picture.is_there) {
     return picture.folder === "failed"
