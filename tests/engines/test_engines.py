@@ -249,7 +249,12 @@ def test_texts_asked_for_at_once_are_those_of_the_questions(
     """These models do not get an object done: each picture has the texts of the separate questions."""
     # One after the other, since how a picture is batched with others may decide a random model's words.
     together, by_itself = (
-        _told_by(_place(tmp_path / ask, server, max_new_tokens=FIELD_TOKENS, max_concurrency=1), server, ask)
+        _told_by(
+            _place(tmp_path / ask, server, max_new_tokens=FIELD_TOKENS, max_concurrency=1),
+            server,
+            ask,
+            is_short=True,
+        )
         for ask in ("together", "separately")
     )
     unusable = [name for name, record in together.items() if _is_invalid(record)]
