@@ -4,7 +4,8 @@
 
 Workload: pictures of 1 megapixel that have nothing in common, five questions each, one after the other over
 the same JPEG, the picture first and the words last, as captiond asks; at most 12 new tokens an answer.  The
-model is a small one with random weights, so what counts is the share: five questions against one, in turns.
+model is a Qwen2-VL with random weights that reads about 1,270 tokens of such a picture, and large enough that
+reading them takes most of the time; what counts is the share: five questions against one, in turns.
 """
 
 from __future__ import annotations
@@ -16,17 +17,40 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
+
+import transformers as hf
 
 from captiond.captioners.remote import Prepared, RemoteCaptioner
 from captiond.pictures import Decoders
 from captiond.records import CaptionRequest
 from engines import servers
 from shared import Report, options, photo
+from tiny_families import FAMILIES
 
 FLAGS = {"on": "--enable-prefix-caching", "off": "--no-enable-prefix-caching"}
 QUESTIONS = ("What is shown?", "For whom is it?", "A title.", "Keywords.", "Which words can be read?")
 NEW_TOKENS = 12
 CONTEXT = 4096
+# 26 million weights in the text's layers; heads of 64.
+TEXT = {"hidden_size": 512, "intermediate_size": 1408, "num_hidden_layers": 8, "num_attention_heads": 8,
+        "num_key_value_heads": 8}  # fmt: skip
+TOWER = {"depth": 4, "embed_dim": 256, "hidden_size": 512, "num_heads": 4, "mlp_ratio": 4}
+SECTIONS = [8, 12, 12]  # of half a head, which Qwen2-VL turns by time, height and width
+
+
+def _qwen2_vl() -> tuple[Any, Any]:
+    """The tests' tiny one, made larger, and with pictures of as many tokens as the published one takes."""
+    tiny, processor = FAMILIES["qwen2_vl"]()
+    shape: dict[str, Any] = tiny.config.to_dict()
+    shape["text_config"].update(TEXT)
+    shape["text_config"]["rope_parameters"]["mrope_section"] = SECTIONS
+    shape["text_config"].pop("head_dim", None)
+    shape["text_config"].pop("layer_types", None)
+    shape["vision_config"].update(TOWER)
+    pictures: Any = processor
+    pictures.image_processor = hf.Qwen2VLImageProcessor(min_pixels=56 * 56, max_pixels=28 * 28 * 1280)
+    return hf.Qwen2VLForConditionalGeneration(hf.Qwen2VLConfig(**shape)), processor
 
 
 @contextmanager
@@ -34,7 +58,7 @@ def vllm(caching: str, root: Path) -> Iterator[RemoteCaptioner]:
     """A server of its own, with a checkpoint of its own."""
     checkpoint = root / "checkpoint"
     if not checkpoint.exists():
-        servers.VLLM.make(servers.VLLM.python, checkpoint)
+        servers.save_qwen2_vl(checkpoint, {"qwen2_vl": _qwen2_vl})
 
     def command(python: str, folder: Path, port: int, context: int) -> list[str]:
         return [*servers.VLLM.command(python, folder, port, context), FLAGS[caching]]

@@ -10,18 +10,20 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import httpx
 
 from daemon_process import environment
 
 HERE = Path(__file__).parent
-STARTING_SECONDS = 400.0  # vLLM imports, inspects and profiles, on a machine where others work too
+STARTING_SECONDS = 1200.0  # vLLM imports, inspects and profiles, on a machine where others work too
 KEY = "the-key-of-the-house"
+SLOTS = "2"  # of llama.cpp
 
 
 @dataclass(frozen=True)
@@ -74,10 +76,24 @@ def _save_llava(_: str, folder: Path) -> None:
 
 
 def _save_qwen2_vl(_: str, folder: Path) -> None:
+    from tiny_families import FAMILIES
+
+    save_qwen2_vl(folder, FAMILIES)
+
+
+def _save_closing_qwen2_vl(_: str, folder: Path) -> None:
+    from tiny_families import FAMILIES
+
+    save_qwen2_vl(folder, FAMILIES, closes_quotes=True)
+
+
+def save_qwen2_vl(
+    folder: Path, families: Mapping[str, Callable[[], Any]], *, closes_quotes: bool = False
+) -> None:
     """With the part for videos, which vLLM wants to see, and which ours is made without."""
     from tiny_families import save
 
-    save("qwen2_vl", folder)
+    save("qwen2_vl", folder, families, closes_quotes=closes_quotes)
     file = folder / "processor_config.json"
     config = json.loads(file.read_text())
     videos = {**config["image_processor"], "video_processor_type": "Qwen2VLVideoProcessor"}
@@ -89,8 +105,12 @@ def _write_gguf(python: str, folder: Path) -> None:
     subprocess.run([python, HERE / "tiny_gguf.py", folder], check=True, timeout=120)
 
 
+def _write_closing_gguf(python: str, folder: Path) -> None:
+    subprocess.run([python, HERE / "tiny_gguf.py", folder, "closes"], check=True, timeout=120)
+
+
 def _llama_cpp(python: str, folder: Path, port: int, context: int) -> list[str]:
-    return [python, str(HERE / "llama_server.py"), str(folder), str(port), str(context), KEY]
+    return [python, str(HERE / "llama_server.py"), str(folder), str(port), str(context), SLOTS, KEY]
 
 
 def _transformers(python: str, folder: Path, port: int, _: int) -> list[str]:
@@ -137,6 +157,11 @@ VLLM = Engine(
         ("VLLM_NO_USAGE_STATS", "1"),
     ),
 )
+# The same engines with a model whose JSON gets done.
+CLOSING = {
+    "llama.cpp": replace(LLAMA_CPP, make=_write_closing_gguf),
+    "vLLM": replace(VLLM, make=_save_closing_qwen2_vl),
+}
 ENGINES = {engine.name: engine for engine in (LLAMA_CPP, TRANSFORMERS, VLLM)}
 
 
@@ -154,6 +179,11 @@ class Server:
     @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self._port}/v1"
+
+    @property
+    def process(self) -> subprocess.Popen[bytes]:
+        assert self._process is not None, "it runs"
+        return self._process
 
     def start(self) -> None:
         command = self.engine.command(self.engine.python, self.checkpoint, self._port, self._context)

@@ -18,13 +18,15 @@ from PIL import Image
 
 from daemon_process import Place, Running, captiond
 from engines import recording
-from engines.servers import ENGINES, KEY, LLAMA_CPP, VLLM, Engine, Server
+from engines.servers import CLOSING, ENGINES, KEY, LLAMA_CPP, VLLM, Engine, Server
+from interviews import ALL
 
 PICTURES = 30
 CONTEXT = 4096
 PATIENCE_SECONDS = 300.0
+OTHER_FIELDS, FIELD_TOKENS = ("alt_text", "title", "keywords", "visible_text"), 20
 
-pytestmark = [pytest.mark.engines, pytest.mark.timeout(900), pytest.mark.xdist_group("engines")]
+pytestmark = [pytest.mark.engines, pytest.mark.timeout(2400), pytest.mark.xdist_group("engines")]
 
 
 def _jpeg(number: int, side: int = 96) -> bytes:
@@ -214,6 +216,76 @@ def test_a_schema_is_judged_by_what_comes_back(
         came_of_it = "obeyed" if _obeys(said) else "cut" if is_cut else "ignored"
     record_property(server.engine.name, came_of_it)
     assert came_of_it in SEEN[server.engine.name], answer.text
+
+
+def _told_by(place: Place, server: Server, ask: str, *, is_short: bool = False) -> dict[str, dict[str, Any]]:
+    """The sidecars of some pictures about which all five texts were wanted; none was charged for anything."""
+    written = json.loads(place.settings.read_text())
+    short = {f"{name}_max_new_tokens": FIELD_TOKENS for name in OTHER_FIELDS if is_short}
+    written["caption"]["prompt"] = ALL["caption"]["prompt"]
+    written["fields"] = {**ALL["fields"], **short, "ask": ask}
+    written["checks"] = {"same_answer_limit": 100}  # a random model may say one thing about all pictures
+    place.settings.write_text(json.dumps(written))
+    names = [f"{number:02}.jpg" for number in range(4)]
+    with place.running(CAPTIOND_MODEL__API_KEY=server.key or "") as running:
+        for number, name in enumerate(names):
+            place.drop(_jpeg(number), name)
+        _await(running, lambda: _delivered(place) + len(list(place.failed.glob("*.json"))) >= len(names))
+    assert not list(place.failed.glob("*.json")) and '"paused"' not in running.log(), running.log()
+    return {name: place.sidecar(name) for name in names}
+
+
+def _is_invalid(record: dict[str, Any]) -> bool:
+    return any(one["code"] == "invalid_json" for one in record.get("warnings", ()))
+
+
+def _texts(record: dict[str, Any]) -> Any:
+    return record["caption"], record["fields"]
+
+
+def test_texts_asked_for_at_once_are_those_of_the_questions(
+    server: Server, tmp_path: Path, record_property: Callable[[str, object], None]
+) -> None:
+    """These models do not get an object done: each picture has the texts of the separate questions."""
+    # One after the other, since how a picture is batched with others may decide a random model's words.
+    together, by_itself = (
+        _told_by(
+            _place(tmp_path / ask, server, max_new_tokens=FIELD_TOKENS, max_concurrency=1),
+            server,
+            ask,
+            is_short=True,
+        )
+        for ask in ("together", "separately")
+    )
+    unusable = [name for name, record in together.items() if _is_invalid(record)]
+    record_property(server.engine.name, f"{len(unusable)} of {len(together)} followed by the questions")
+    assert unusable and not any(map(_is_invalid, by_itself.values()))
+    for name in unusable:
+        assert _texts(together[name]) == _texts(by_itself[name]), name
+
+
+@pytest.mark.parametrize("name", CLOSING)
+def test_an_object_that_a_server_gets_done_is_taken(
+    name: str, tmp_path: Path, record_property: Callable[[str, object], None]
+) -> None:
+    """A model that ends what it quotes, held to the schema by a real server: the texts are the object's."""
+    engine = CLOSING[name]
+    if reason := engine.missing():
+        pytest.skip(reason)
+    engine.make(engine.python, tmp_path / "tiny")
+    server = Server(engine, tmp_path / "tiny", CONTEXT, tmp_path / "log")
+    server.start()
+    try:
+        server.await_health()
+        place = _place(tmp_path / "place", server, max_new_tokens=40)
+        told = _told_by(place, server, "together")
+    finally:
+        server.kill()
+    done = [record for record in told.values() if not _is_invalid(record)]
+    record_property(engine.name, f"{len(done)} of {len(told)} in one answer")
+    assert done
+    for record in done:
+        assert record["generation"]["prompt_tokens"] and record["caption"]
 
 
 def test_a_small_context_gets_smaller_pictures(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
-"""A tiny Qwen2-VL for llama.cpp, never trained: `python tiny_gguf.py FOLDER` writes model and mmproj.
+"""A tiny Qwen2-VL for llama.cpp, never trained: `python tiny_gguf.py FOLDER [closes]`, model and mmproj.
 
+With `closes` it often ends what it has begun to quote, and likes no white space, so that its JSON gets done.
 Runs in the interpreter of llama.cpp's server, with the package gguf.  What this family reads of a picture
 grows with the picture: a small context is then too small for some pictures, as in life.
 """
@@ -31,19 +32,31 @@ TEMPLATE = (
 )
 
 
-def _byte_pieces() -> list[str]:
+def byte_pieces() -> list[str]:
     """GPT-2's alphabet: a printable character for each byte."""
     plain = [*range(33, 127), *range(161, 173), *range(174, 256)]
     others = (byte for byte in range(256) if byte not in plain)
     return sorted([*map(chr, plain), *(chr(256 + number) for number, _ in enumerate(others))])
 
 
-class _Weights:
-    def __init__(self, writer: Any) -> None:
+class Weights:
+    """Seeded random tensors; a matrix in `kind`, which gguf names (F32, F16, Q8_0)."""
+
+    def __init__(self, writer: Any, kind: str = "F32", spread: float = 0.3) -> None:
         self._writer, self._rng = writer, np.random.default_rng(0)
+        self._kind, self._spread = kind, spread
 
     def random(self, name: str, *shape: int) -> None:
-        self._writer.add_tensor(name, self._rng.normal(0, 0.3, shape).astype(np.float32))
+        self.write(name, self.made(*shape))
+
+    def made(self, *shape: int) -> Any:
+        return self._rng.standard_normal(shape, np.float32) * np.float32(self._spread)
+
+    def write(self, name: str, made: Any) -> None:
+        import gguf
+
+        kind = gguf.GGMLQuantizationType[self._kind if made.ndim == 2 else "F32"]
+        self._writer.add_tensor(name, gguf.quantize(made, kind), raw_dtype=kind)
 
     def norm(self, name: str, width: int, *, with_bias: bool) -> None:
         self._writer.add_tensor(f"{name}.weight", np.ones(width, np.float32))
@@ -55,14 +68,14 @@ class _Weights:
         self.random(f"{name}.bias", out)
 
 
-def _finish(writer: Any) -> None:
+def finish(writer: Any) -> None:
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
     writer.close()
 
 
-def _vocabulary(writer: Any, pieces: Iterable[str]) -> int:
+def vocabulary(writer: Any, pieces: Iterable[str]) -> int:
     import gguf
 
     pieces = [*pieces, *SPECIAL]
@@ -79,7 +92,19 @@ def _vocabulary(writer: Any, pieces: Iterable[str]) -> int:
     return len(pieces)
 
 
-def write_model(path: Path) -> None:
+# What a token's vector has at its first place, and what the quote and all that is no letter weigh it at.
+ALWAYS, CLOSING, OTHER = 0.05, 0.12, -1.0
+
+
+def _close_quotes(pieces: list[str], vectors: Any, head: Any) -> None:
+    vectors[:, 0] = ALWAYS
+    head[: len(pieces), 0] = [0.0 if piece.isascii() else OTHER for piece in pieces]
+    quote = pieces.index('"')
+    head[quote] -= vectors[quote]  # but not at once, so that something is quoted
+    head[quote, 0] = CLOSING
+
+
+def write_model(path: Path, *, closes: bool = False) -> None:
     import gguf
 
     writer = gguf.GGUFWriter(path, "qwen2vl")
@@ -94,11 +119,16 @@ def write_model(path: Path) -> None:
     writer.add_layer_norm_rms_eps(1e-6)
     half = WIDTH // HEADS // 2
     writer.add_rope_dimension_sections([half - 2 * (half // 3), half // 3, half // 3, 0])
-    weights = _Weights(writer)
-    count = _vocabulary(writer, [*_byte_pieces(), "ab"])
-    weights.random("token_embd.weight", count, WIDTH)
+    weights = Weights(writer, spread=0.02 if closes else 0.3)  # of its layers little shall come
+    pieces = [*byte_pieces(), "ab"]
+    count = vocabulary(writer, pieces)
+    vectors, head = weights.made(count, WIDTH), weights.made(count, WIDTH)
+    head[len(pieces) :] = 0.0  # of all tokens a special one is never the likeliest: it says something
+    if closes:
+        _close_quotes(pieces, vectors, head)
+    weights.write("token_embd.weight", vectors)
     weights.norm("output_norm", WIDTH, with_bias=False)
-    weights.random("output.weight", count, WIDTH)
+    weights.write("output.weight", head)
     for layer in range(LAYERS):
         block = f"blk.{layer}"
         weights.norm(f"{block}.attn_norm", WIDTH, with_bias=False)
@@ -109,7 +139,7 @@ def write_model(path: Path) -> None:
         weights.random(f"{block}.ffn_gate.weight", INNER, WIDTH)
         weights.random(f"{block}.ffn_up.weight", INNER, WIDTH)
         weights.random(f"{block}.ffn_down.weight", WIDTH, INNER)
-    _finish(writer)
+    finish(writer)
 
 
 def write_projector(path: Path) -> None:
@@ -132,7 +162,7 @@ def write_projector(path: Path) -> None:
     writer.add_float32("clip.vision.attention.layer_norm_epsilon", 1e-6)
     writer.add_array("clip.vision.image_mean", [0.5, 0.5, 0.5])
     writer.add_array("clip.vision.image_std", [0.5, 0.5, 0.5])
-    weights = _Weights(writer)
+    weights = Weights(writer)
     weights.random("v.patch_embd.weight", SEEN, 3, PATCH, PATCH)
     weights.random("v.patch_embd.weight.1", SEEN, 3, PATCH, PATCH)
     weights.norm("v.post_ln", SEEN, with_bias=True)
@@ -146,11 +176,11 @@ def write_projector(path: Path) -> None:
         weights.linear(f"{block}.ffn_down", SEEN, SEEN_INNER)
     weights.linear("mm.0", SEEN * MERGED**2, SEEN * MERGED**2)
     weights.linear("mm.2", WIDTH, SEEN * MERGED**2)
-    _finish(writer)
+    finish(writer)
 
 
 if __name__ == "__main__":
     folder = Path(sys.argv[1])
     folder.mkdir(parents=True, exist_ok=True)
-    write_model(folder / "model.gguf")
+    write_model(folder / "model.gguf", closes="closes" in sys.argv[2:])
     write_projector(folder / "mmproj.gguf")
