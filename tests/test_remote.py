@@ -530,6 +530,24 @@ def test_a_picture_that_a_server_keeps_failing_on_is_charged(
         ask(captioner, bad)
 
 
+def test_a_server_of_which_a_part_is_ill_charges_nobody(server: FakeChatServer) -> None:
+    """For a while after answers to questions that had failed, 500 is no picture's fault."""
+    bad, good = picture("purple"), picture("blue")
+    with closing(captioner_for(server)) as captioner:
+        for colour in ("green", "red"):
+            one = picture(colour)
+            server.script = [fails(500), describe(one.image)]
+            with pytest.raises(Surroundings):
+                ask(captioner, one)
+            assert ask(captioner, one).text
+        server.script = [fails(500), describe(good.image), fails(500)]
+        with pytest.raises(Surroundings):
+            ask(captioner, bad)
+        assert ask(captioner, good).text
+        with pytest.raises(Surroundings):
+            ask(captioner, bad)
+
+
 # ---- load ----------------------------------------------------------------------------------------
 
 

@@ -10,6 +10,8 @@ import hashlib
 import io
 import json
 import threading
+import time
+from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -34,6 +36,9 @@ log = structlog.get_logger(__name__)
 CONNECT_SECONDS = 10.0
 LARGEST_ANSWER_BYTES = 4_000_000
 REMEMBERED_FAILURES = 10_000
+# So many answers within that time to questions that had failed: part of the server is ill, and no picture is
+# to blame.  Ray Serve went on asking a dead replica for 36 s.
+UNSTEADY_ANSWERS, UNSTEADY_SECONDS = 2, 60.0
 # We close an idle connection before the server does (uvicorn: after 5 s), since a request on a connection
 # that the server is closing fails.
 KEEP_ALIVE_SECONDS = 2.0
@@ -107,7 +112,8 @@ class Server:
         self._requests = self._requests_in_flight = self._requests_repeated = 0
         self._answers = 0  # given so far
         self._schema_refusals = 0  # in a row; each time the server answered without the schema
-        self._failures: dict[bytes, int] = {}  # JPEG's digest -> `_answers` when it failed on that picture
+        self._failures: dict[bytes, int] = {}  # a question's digest -> `_answers` when it failed
+        self._mended_at = deque([-UNSTEADY_SECONDS] * UNSTEADY_ANSWERS, maxlen=UNSTEADY_ANSWERS)  # monotonic
         self.may_be_blind = False
         self.model: str | None = None  # which model answers, in the server's own words
 
@@ -285,14 +291,16 @@ class Server:
                 secret=self._asking.api_key,
             )
             is_picture_s = status == 500 and request.schema is None
-            raise self._blame(picture, verdict) if is_picture_s else verdict
+            raise self._blame(asked, verdict) if is_picture_s else verdict
         if is_stream(headers.get("content-type", ""), said):
             raise troubles.of_stream(self._shown)
         if has_error_inside(said):
             verdict = troubles.of_error_inside(said, self._shown)
             is_picture_s = not isinstance(verdict, Rejected) and request.schema is None
-            raise self._blame(picture, verdict) if is_picture_s else verdict
+            raise self._blame(asked, verdict) if is_picture_s else verdict
         self._answers += 1
+        if self._failures and self._failures.pop(_digest(asked), None) is not None:
+            self._mended_at.append(time.monotonic())
         reply = read(said, self.url)
         self.model = reply.model
         return reply
@@ -301,17 +309,20 @@ class Server:
     def _shown(self) -> str:
         return f"{self.url} (by the proxy {self._proxy})" if self._proxy else self.url
 
-    def _blame(self, picture: bytes, trouble: Verdict) -> Verdict:
+    def _blame(self, asked: bytes, trouble: Verdict) -> Verdict:
         """The verdict: trouble of the server, or of this picture if the server answered others since.
 
-        Without this, one picture that a server answers with 500 would make the daemon pause for ever.
+        Without this, one picture that a server answers with 500 would make the daemon pause for ever.  But if
+        questions that failed are answered after all, part of the server is ill: a balancer with a dead engine
+        behind it fails on any picture, now and then.
         """
-        digest = hashlib.sha256(picture).digest()
+        digest = _digest(asked)
         if len(self._failures) >= REMEMBERED_FAILURES:
             self._failures.clear()
         answers_then = self._failures.get(digest)
         self._failures[digest] = self._answers
-        if answers_then is None or answers_then == self._answers:
+        is_unsteady = time.monotonic() - self._mended_at[0] < UNSTEADY_SECONDS
+        if is_unsteady or answers_then in (None, self._answers):
             return trouble
         return TryLater(f"{trouble.message} (again, while it answers others)", advice=trouble.advice)
 
@@ -381,3 +392,7 @@ def _reduced(picture: bytes, side: int) -> bytes:
         buffer = io.BytesIO()
         jpeg.save(opened, None, JpegWish(side, side, quality=90), buffer)
     return buffer.getvalue()
+
+
+def _digest(asked: bytes) -> bytes:
+    return hashlib.sha256(asked).digest()
