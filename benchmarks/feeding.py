@@ -57,7 +57,8 @@ def feed(checkout: Path, folder: Path) -> float:
     """In a process of its own, which imports that checkout's package, and its own way to run it."""
     for name in [one for one in sys.modules if one.partition(".")[0] in OURS]:
         del sys.modules[name]
-    others = [one for one in sys.path if not one.startswith(str(REPOSITORY))]
+    ours = {str(REPOSITORY / name) for name in ("benchmarks", "daemon", "tests")}
+    others = [one for one in sys.path if one not in ours]
     sys.path[:] = [str(checkout / "benchmarks"), *others]
     os.environ["PYTHONPATH"] = str(checkout / "daemon")
     busy: Any = import_module("busy")
