@@ -31,7 +31,7 @@ let columns = 0;
 let columnPixels = 0;
 let heights = []; // of rows that were measured
 let measured = { rows: 0, pixels: 0 };
-let edge = null; // the first picture in the window and its top there, if anything is above it
+let edge = null; // a picture of the first row in the window and its top there, if anything is above it
 let pin = null; // such a one that stays there until all around it is made, or somebody scrolls
 let kept = null; // how far the window was scrolled to keep it there
 const known = new Map(); // number -> what was told of it
@@ -151,7 +151,9 @@ function render() {
   look();
   const { row, top } = firstRow();
   const [from, to] = inSight({ row, top });
-  edge = row > 0 ? { id: ids[row * columns], top } : null;
+  // The same one as long as its row is the first: else each change of the columns would go back to a row's start.
+  const isSame = edge && rowOf(edge.id) === row;
+  edge = row > 0 ? { id: isSame ? edge.id : ids[row * columns], top } : null;
   const wanted = ids.slice(from * columns, to * columns);
   const isAtEnd = scrollY > 0 && scrollY + innerHeight >= page.scrollHeight - 1;
   arrange(grid, wanted.map((id) => present.get(id) ?? emptyPlace(id)), drop);
@@ -171,7 +173,8 @@ function look() {
   const now = tracks();
   if (now.length === columns) return measure();
   forgetHeights();
-  hold(pin ?? edge);
+  // Rows are as high as they are now no more: what was half above the window would be wholly above it.
+  hold(pin ?? (edge && { ...edge, top: Math.max(edge.top, 0) }));
   columns = now.length;
   columnPixels = parseFloat(now[0]);
 }
