@@ -58,6 +58,10 @@ _CLOSED = re.compile(
     r"|\[/(?:THINK|THINKING|REASONING)\]|◁/think▷|<unused95>|^\.{3}[ \t]?done thinking\.?",
     re.IGNORECASE | re.MULTILINE,
 )
+# One of these is in each of the above; looking for them first is ten times as fast.
+_MENTIONED = re.compile(
+    r"think|thought|reasoning|reflection|analysis|scratchpad|monologue|<unused9", re.IGNORECASE
+)
 # Harmony and Gemma: channels of which the last is the answer, if it is not the one for thoughts.
 _CHANNEL = re.compile(
     r"<\|channel\|?>\s*(?P<name>[A-Za-z]+)?[^<\n]{0,40}(?:<\|message\|>|\n|(?=<channel\|>))", re.IGNORECASE
@@ -69,6 +73,8 @@ _THINKING_CHANNELS = frozenset(("analysis", "thought", "thinking", "commentary")
 def without_thoughts(said: str) -> str:
     """What was said behind the thoughts; nothing if only thoughts came."""
     said = _answer_channel(said)
+    if _MENTIONED.search(said) is None:
+        return _behind_reasons(said)
     closed = None
     for closed in _CLOSED.finditer(said):  # noqa: B007 - the last one is wanted
         pass
@@ -83,6 +89,10 @@ def without_thoughts(said: str) -> str:
     opened = _OPENED.search(said)
     if opened is not None:
         return said[: opened.start()]  # cut off while it was thinking
+    return _behind_reasons(said)
+
+
+def _behind_reasons(said: str) -> str:
     if (
         _reasons_first().match(said.lstrip()) is not None
     ):  # "Thought:" may be the text, if no answer follows it

@@ -177,7 +177,8 @@ class _Switchboard:
         if asked == "status":
             _send(connection, self._answers[asked](question))
         elif self._looking.acquire(blocking=False):
-            self._lookers.submit(self._look, connection, self._answers[asked], question)
+            looking = self._lookers.submit(self._look, connection, self._answers[asked], question)
+            looking.add_done_callback(lambda _: connection.close())  # also if the stop cancels it
         else:
             _send(connection, {"error": "too many ask at once; ask again"})
 
