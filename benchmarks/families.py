@@ -103,12 +103,14 @@ def main() -> None:
 
 def measure(checkpoint: Path, given: argparse.Namespace) -> None:
     loading = {"dtype": torch.float32}
-    whole = AutoEngine(checkpoint, loading, is_continuous=False)
+    whole = AutoEngine(checkpoint, loading)
+    whole.batch = None
     asked = questions(whole, given.pictures, given.limit)
     end = end_that_mixes([one.text for one in said(whole, asked, SLOTS)], given.limit)
     settings = checkpoint / "generation_config.json"
     settings.write_text(json.dumps({**json.loads(settings.read_text()), "eos_token_id": end}))
-    whole = AutoEngine(checkpoint, loading, is_continuous=False)
+    whole = AutoEngine(checkpoint, loading)
+    whole.batch = None
     rows = AutoEngine(checkpoint, loading)
     assert rows.batch is not None
     ways = {

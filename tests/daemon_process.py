@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -33,6 +34,11 @@ def captiond(*arguments: str | Path, **more: str) -> subprocess.CompletedProcess
         timeout=PATIENCE_SECONDS,
         check=False,
     )
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        return int(taken.getsockname()[1])
 
 
 class Place:

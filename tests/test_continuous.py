@@ -36,7 +36,10 @@ def folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
 
 
 def _engine(folder: Path, *, dtype: torch.dtype = torch.float32, is_continuous: bool = True) -> AutoEngine:
-    return AutoEngine(folder, {"dtype": dtype}, is_continuous=is_continuous)
+    engine = AutoEngine(folder, {"dtype": dtype})
+    if not is_continuous:
+        engine.batch = None
+    return engine
 
 
 def _pictures() -> Iterator[Image.Image]:

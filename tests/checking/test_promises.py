@@ -169,6 +169,8 @@ HOSTILE = [
     "哈",
     "- ",
     "<think>",
+    "think<<<<<<<<",
+    "&lt;/end_of_",
 ]
 
 

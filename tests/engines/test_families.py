@@ -38,7 +38,9 @@ class Listening:
     """An engine, and what its network was given and gave back last."""
 
     def __init__(self, folder: Path, *, is_continuous: bool = True) -> None:
-        self.engine = AutoEngine(folder, {"dtype": torch.float32}, is_continuous=is_continuous)
+        self.engine = AutoEngine(folder, {"dtype": torch.float32})
+        if not is_continuous:
+            self.engine.batch = None
         model: Any = self.engine.model
         generate = model.generate
 

@@ -179,7 +179,7 @@ def test_random_filters_choose_among_files_what_an_oracle_chooses(
 
 
 def _paths() -> list[str]:
-    folders = ("", "trip/", "trip/b/", "trips/")
+    folders = ("", "trip/", "trip/b/", "trips/", ".hidden/")
     return [f"{top}{folder}{n}.jpg" for top in ("", "photos/") for folder in folders for n in range(3)]
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import socket
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,21 +13,11 @@ import pytest
 from PIL import Image
 
 from captiond.libraries import MARKER
-from daemon_process import Place, Running
+from daemon_process import Place, Running, free_port
 from fake_chat_server import FakeChatServer
+from open_page import picture
 
 NAME = "trip/wall.png"
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        return int(taken.getsockname()[1])
-
-
-def png(width: int) -> bytes:
-    buffer = io.BytesIO()
-    Image.new("RGB", (width, 16), "gray").save(buffer, "PNG")
-    return buffer.getvalue()
 
 
 class World:
@@ -38,7 +27,7 @@ class World:
         self.root, self.server, self.port = root / "photos", server, free_port()
         self.path = self.root / NAME
         self.path.parent.mkdir(parents=True)
-        self.path.write_bytes(png(60))
+        self.path.write_bytes(picture("gray", 60, 16, "PNG"))
         (self.root / MARKER).write_text("")
         watch = {"settle_seconds": 0.05, "rescan_seconds": 0.2, "method": "polling"}
         http = {"listen": f"127.0.0.1:{self.port}"}

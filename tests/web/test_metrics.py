@@ -2,37 +2,24 @@
 
 from __future__ import annotations
 
-import io
-import socket
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
 import httpx
 import pytest
-from PIL import Image
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as openmetrics
 from prometheus_client.parser import text_string_to_metric_families as plain
 
 from captiond.captioners.local import LocalCaptioner
 from captiond.records import ModelIdentity
 from captiond.status import Gauges
-from daemon_process import Place, Running
+from daemon_process import Place, Running, free_port
 from fake_chat_server import FakeChatServer, fails
+from open_page import picture
 
 TOKEN = "0123456789abcdef0123456789abcdef"
 Samples = Mapping[tuple[str, ...], float]
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        return int(taken.getsockname()[1])
-
-
-def png(width: int) -> bytes:
-    buffer = io.BytesIO()
-    Image.new("RGB", (width, 16), "gray").save(buffer, "PNG")
-    return buffer.getvalue()
 
 
 def samples(text: str) -> Samples:
@@ -76,9 +63,9 @@ def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
 def test_prometheus_reads_what_happened(watched: Watched) -> None:
     """Pictures, failures by kind, stages, the inbox, a pause, the server's requests, and the process."""
     place, daemon, server, now = watched.place, watched.daemon, watched.server, watched.now
-    place.drop(png(20), "one.png")
-    place.drop(png(30), "two.png")
-    place.drop(b"\x89PNG\r\n\x1a\n" + png(20)[50:], "bad.png")
+    place.drop(picture("gray", 20, 16, "PNG"), "one.png")
+    place.drop(picture("gray", 30, 16, "PNG"), "two.png")
+    place.drop(b"\x89PNG\r\n\x1a\n" + picture("gray", 20, 16, "PNG")[50:], "bad.png")
     place.drop(b"words", "letter.doc")
     daemon.until(lambda: now()["captiond_inbox_files", "ignored"] == 1)
     daemon.until(lambda: now()["captiond_stage_duration_seconds_count", "publish"] == 2)
@@ -104,7 +91,7 @@ def test_prometheus_reads_what_happened(watched: Watched) -> None:
     assert found["captiond_webhook_notices_total", "delivered"] == 0
     assert not [name for name, *_ in found if "gpu" in name]
     server.always = fails(500)
-    place.drop(png(40), "three.png")
+    place.drop(picture("gray", 40, 16, "PNG"), "three.png")
     daemon.until(lambda: now()["captiond_paused",] == 1)
     found = now()
     assert (found["captiond_healthy",], found["captiond_pauses_total",]) == (0, 1)
@@ -160,7 +147,7 @@ def test_pictures_that_nothing_serves_are_counted_by_kind(watched: Watched) -> N
     """As long as they lie in the inbox; a kind without files is not told of."""
     told = ("captiond_unserved_pictures", "PNG under another name")
     assert told not in watched.now()
-    scan = watched.place.drop(png(20), "scan")
+    scan = watched.place.drop(picture("gray", 20, 16, "PNG"), "scan")
     watched.daemon.until(lambda: watched.now().get(told) == 1)
     scan.unlink()
     watched.daemon.until(lambda: told not in watched.now())

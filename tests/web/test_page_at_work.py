@@ -20,13 +20,11 @@ from open_page import (
     MOST_ELEMENTS,
     Page,
     Served,
-    browsing,
     damaged,
     expect,
     findings,
     picture,
     serving,
-    tab_of,
 )
 
 pytestmark = [
@@ -85,18 +83,6 @@ def say(handler: Handler) -> None:
     said = next((SAID[name] for name, word in PROMPTS if word in prompt), "") or describe(image)
     said = SAID_OTHERWISE if prompt == OTHERWISE else said
     handler.say("a dog and a dog and " * 40 if image.width == ODD_WIDTH else said)
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    with browsing() as browser:
-        yield browser
-
-
-@pytest.fixture
-def page(served: Served, browser: Any) -> Iterator[Page]:
-    with tab_of(browser, served) as page:
-        yield page
 
 
 def test_many_pictures_are_scrolled_through(page: Page) -> None:

@@ -5,12 +5,11 @@ from __future__ import annotations
 import io
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 from PIL import Image
 
-from open_page import CHROMIUM, Page, Served, browsing, expect, picture, serving, tab_of
+from open_page import CHROMIUM, Page, Served, expect, picture, serving
 
 pytestmark = [
     pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on the PATH"),
@@ -38,18 +37,6 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
             served.deliver(f"day/{name}.jpg", picture("red", width, 60))
         served.daemon.until(lambda: len(served.ask("/api/ids")["ids"]) == OLD + 3)
         yield served
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    with browsing() as browser:
-        yield browser
-
-
-@pytest.fixture
-def page(served: Served, browser: Any) -> Iterator[Page]:
-    with tab_of(browser, served) as page:
-        yield page
 
 
 def scrolled_to(page: Page, share: float) -> int:

@@ -35,8 +35,7 @@ class AutoEngine:
     Raises: NotAskable, if neither says it: any prompt would be a guess.
     """
 
-    def __init__(self, folder: Path, loading: dict[str, Any], *, is_continuous: bool = True) -> None:
-        """`is_continuous` False serves every family in whole batches."""
+    def __init__(self, folder: Path, loading: dict[str, Any]) -> None:
         config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
         self._processor = processors.load(folder, config)
         self._has_template = bool(self._processor.chat_template)
@@ -52,7 +51,7 @@ class AutoEngine:
         self._stop_ids = _stop_ids(self.model, tokenizer)
         text = config.get_text_config(decoder=True)
         self._is_encoder_decoder = config.is_encoder_decoder or text.is_encoder_decoder
-        self.batch = self._continuous() if is_continuous else None
+        self.batch = self._continuous()  # None: it answers in whole batches
 
     def needed_side(self, width: int, height: int) -> int | None:
         return None  # each family resizes by rules of its own

@@ -164,7 +164,7 @@ def opened(model: PreTrainedModel, inputs: Mapping[str, Any]) -> ContinuousBatch
         begun, expected, ids = through_generate(model, inputs, TRIED_STEPS + 1, walked)
         batch = ContinuousBatch(model, begun)
         _try(batch, begun, expected, ids)
-    except _ANYTHING as error:  # what is wrong with the model itself is told when it is asked by `generate`
+    except _OF_OTHERS_CODE as error:  # what is wrong with the model itself is told when `generate` asks it
         raise NotPlain(f"{type(error).__name__}: {error}") from error
     batch.clear(0)
     return batch
@@ -202,4 +202,7 @@ def _distance(scores: torch.Tensor, expected: torch.Tensor) -> float:
     return float((scores - expected).square().mean().sqrt() / expected.std())
 
 
-_ANYTHING = (AttributeError, IndexError, KeyError, NotImplementedError, RuntimeError, TypeError, ValueError)
+# What a family's code raises if it is driven otherwise than it was written for.
+_OF_OTHERS_CODE = (
+    AttributeError, IndexError, KeyError, NotImplementedError, RuntimeError, TypeError, ValueError
+)  # fmt: skip

@@ -58,7 +58,7 @@ _CLOSED = re.compile(
     r"|\[/(?:THINK|THINKING|REASONING)\]|◁/think▷|<unused95>|^\.{3}[ \t]?done thinking\.?",
     re.IGNORECASE | re.MULTILINE,
 )
-# One of these is in each of the above; looking for them first is ten times as fast.
+# One of these is in each of the above: an answer of `<` takes a quarter of the time if they are sought first.
 _MENTIONED = re.compile(
     r"think|thought|reasoning|reflection|analysis|scratchpad|monologue|<unused9", re.IGNORECASE
 )
@@ -93,10 +93,9 @@ def without_thoughts(said: str) -> str:
 
 
 def _behind_reasons(said: str) -> str:
-    if (
-        _reasons_first().match(said.lstrip()) is not None
-    ):  # "Thought:" may be the text, if no answer follows it
-        return _behind_answer_label(said) or said
+    """What follows reasons in plain words; all of it if there are none."""
+    if _reasons_first().match(said.lstrip()) is not None:
+        return _behind_answer_label(said) or said  # "Thought:" may be the text, if no answer follows it
     return said if _thinks_aloud().match(said.lstrip()) is None else _behind_answer_label(said)
 
 

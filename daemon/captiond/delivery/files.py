@@ -12,7 +12,7 @@ from typing import TypeVar
 
 from captiond.errors import NotThere
 from captiond.sidecar.decode import MOST_BYTES
-from captiond.support.openat import FILE, FOLDER, NEW, sync_folder
+from captiond.support.openat import FILE, FOLDER, NEW, open_file, sync_folder
 
 Seen = TypeVar("Seen")
 
@@ -186,6 +186,19 @@ def of_regular(folder: int, name: str, look: Callable[[int], Seen]) -> Seen | No
         raise
     try:
         return look(file) if is_regular(file) else None
+    finally:
+        os.close(file)
+
+
+@contextmanager
+def opened_regular(root: int, path: str) -> Iterator[int]:
+    """A regular file beneath `root`, open for reading.  Raises: NotThere, if there is none; OSError."""
+    with known(path):
+        file = open_file(root, path)
+    try:
+        if not is_regular(file):
+            raise NotThere
+        yield file
     finally:
         os.close(file)
 

@@ -28,7 +28,7 @@ from captiond.delivery import Changed, Held, Look
 from captiond.delivery.attributes import Attributes
 from captiond.delivery.companions import Takers
 from captiond.delivery.edit import Revise
-from captiond.delivery.files import contents, is_regular, known, names_in, sha256_of
+from captiond.delivery.files import contents, is_regular, known, names_in, opened_regular, sha256_of
 from captiond.delivery.laying import ours
 from captiond.errors import NotThere
 from captiond.libraries import placing
@@ -78,7 +78,7 @@ class Revising:
         """
         with opened(self.place) as trees, of_one_picture(path):
             old = _old(trees.target, path)
-            with _picture(trees.library, path) as file:
+            with opened_regular(trees.library.root, path) as file:
                 told = Fingerprint.of(os.fstat(file))
                 data = contents(file, told.size)
                 if is_held_by_writer(file):
@@ -91,7 +91,7 @@ class Revising:
         """The record of the picture `path`, if both are there.  Raises: NotThere; TryLater; LibraryAway."""
         with opened(self.place) as trees, of_one_picture(path):
             old = _old(trees.target, path)
-            with _picture(trees.library, path):
+            with opened_regular(trees.library.root, path):
                 return old.record
 
     def seen(self, path: str) -> Outcome:
@@ -102,7 +102,11 @@ class Revising:
     @contextmanager
     def opened(self, path: str) -> Iterator[int]:
         """The picture, open for reading.  Raises: NotThere; TryLater; LibraryAway."""
-        with opened(self.place) as trees, of_one_picture(path), _picture(trees.library, path) as file:
+        with (
+            opened(self.place) as trees,
+            of_one_picture(path),
+            opened_regular(trees.library.root, path) as file,
+        ):
             yield file
 
     def rewrite(self, path: str, revise: Revise, at: datetime) -> tuple[Delivered, Record]:
@@ -168,7 +172,7 @@ class Revising:
         `lay`: makes the record and each .xmp that changes; without any, and without a new text, nothing is
         written.
         """
-        with _picture(trees.library, path) as file:
+        with opened_regular(trees.library.root, path) as file:
             picture = Fingerprint.of(os.fstat(file))
             data = contents(file, picture.size)
             give = Attributes.of(file).give_record
@@ -268,16 +272,3 @@ def _still_true(told: Mapping[str, object], beside: Around) -> dict[str, object]
         if role in told and checked.mapping(told[role]).get("sha256") != there.get(role)
     ]
     return {key: value for key, value in told.items() if key not in gone}
-
-
-@contextmanager
-def _picture(library: Tree, path: str) -> Iterator[int]:
-    """The picture, open for reading.  Raises: NotThere; OSError."""
-    with known(path):
-        file = open_file(library.root, path)
-    try:
-        if not is_regular(file):
-            raise NotThere
-        yield file
-    finally:
-        os.close(file)

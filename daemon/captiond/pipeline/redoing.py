@@ -42,6 +42,7 @@ from captiond.redo.lists import Entry, Lists, Order, Progress
 from captiond.sidecar import Record
 from captiond.sidecar.questions import answering
 from captiond.sidecar.rewriting import is_redone_by
+from captiond.support.background import repeating
 
 log = structlog.get_logger(__name__)
 
@@ -98,19 +99,15 @@ class Redoing(Generic[Prepared]):
             self.serve_all(lambda: stop.is_set() or self._gate.look() is not None)
             return
         ended = threading.Event()
-        is_over = lambda: ended.is_set() or stop.is_set()  # noqa: E731
-        thread = threading.Thread(target=self._work, args=(stop, is_over), name="redo")
-        thread.start()
-        try:
-            yield
-        finally:
-            ended.set()
-            thread.join()
 
-    def _work(self, stop: threading.Event, is_over: Callable[[], bool]) -> None:
-        while not is_over():
-            self.serve_all(is_over)
-            stop.wait(LOOK_SECONDS)
+        def serve() -> None:
+            self.serve_all(lambda: ended.is_set() or stop.is_set())
+
+        with repeating("redo", serve, lambda: LOOK_SECONDS):
+            try:
+                yield
+            finally:
+                ended.set()  # so that a list stops between two pictures
 
     def serve_all(self, is_over: Callable[[], bool]) -> None:
         """Serve every list that waits, the oldest first, until `is_over`."""

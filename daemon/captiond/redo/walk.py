@@ -48,7 +48,8 @@ def all_of(
     """
     for folder, folders, names, descriptor in os.fwalk(".", dir_fd=root, follow_symlinks=False):
         folders[:] = sorted(name for name in folders if name != OWN_FOLDER)
-        beneath = os.path.normpath(folder).removeprefix(".")
+        beneath = os.path.normpath(folder)
+        beneath = "" if beneath == "." else beneath
         parts = [part for part in (of.library, beneath) if part]
         for name in sorted(names):
             if name.endswith(CAPTION_SUFFIX):

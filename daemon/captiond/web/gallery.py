@@ -24,7 +24,7 @@ from captiond.checking.by_person import Changes, changed, differs
 from captiond.delivery import Delivery, Overtaken
 from captiond.delivery.deliver import by_person
 from captiond.delivery.edit import Revise
-from captiond.delivery.files import contents, is_regular, known
+from captiond.delivery.files import contents, opened_regular
 from captiond.delivery.retry import failures, put_back
 from captiond.errors import NotThere, Surroundings, TryLater
 from captiond.history import Entry, History, Wanted
@@ -36,7 +36,6 @@ from captiond.sidecar.record import fields_of
 from captiond.sidecar.rewriting import accepted, approved, undone
 from captiond.status import Status
 from captiond.support import openat
-from captiond.support.openat import open_file
 from captiond.web.exhibits import NONE, Exhibit, Libraries, Library, NotApproved, Shot, Thumbnail
 from captiond.web.thumbnails import Thumbnails
 
@@ -334,7 +333,7 @@ class Gallery:
             with library.opened(entry.delivered) as file:
                 yield file
             return
-        with self._root(entry.folder) as root, _file(root, entry.delivered) as file:
+        with self._root(entry.folder) as root, opened_regular(root, entry.delivered) as file:
             yield file
 
     def _corrected(self, entry: Entry, told: sidecar.Record) -> Entry:
@@ -364,7 +363,10 @@ class Gallery:
         suffix = sidecar.SUFFIXES[entry.folder]
         with self._root(entry.folder) as root:
             try:
-                with _file(root, entry.delivered), _file(root, entry.delivered + suffix) as record:
+                with (
+                    opened_regular(root, entry.delivered),
+                    opened_regular(root, entry.delivered + suffix) as record,
+                ):
                     size = min(os.fstat(record).st_size, LARGEST_RECORD_BYTES)
                     told = sidecar.decode(contents(record, size))
             except (NotThere, ValueError):
@@ -378,16 +380,3 @@ class Gallery:
 
 def _warn(notice: Notice) -> None:
     log.warning(notice.message, code=notice.code)
-
-
-@contextmanager
-def _file(root: int, path: str) -> Iterator[int]:
-    """A regular file beneath `root`.  Raises: NotThere, if there is none."""
-    with known(path):
-        file = open_file(root, path)
-    try:
-        if not is_regular(file):
-            raise NotThere
-        yield file
-    finally:
-        os.close(file)
