@@ -128,8 +128,9 @@ def test_a_library_that_is_away_waits_alone_and_forgets_nothing(world: World) ->
         away = world.root.with_name("elsewhere")
         world.root.rename(away)
         world.root.mkdir()  # a bare mount point
-        found = world.until_status(daemon, lambda told: told["state"] == "unavailable")
-        assert MARKER in found["reason"]
+        # A look between the two says that it is gone; then that it is not marked.
+        away_for = lambda told: told["state"] == "unavailable" and MARKER in told["reason"]  # noqa: E731
+        world.until_status(daemon, away_for)
         data, caption = picture(500)
         world.place.drop(data, "inbox.jpg")
         daemon.until(lambda: (world.place.done / "inbox.jpg.caption.json").exists())
