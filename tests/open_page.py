@@ -153,11 +153,16 @@ def tab_of(browser: Any, served: Served, **more: Any) -> Iterator[Page]:
     context = browser.new_context(**{"viewport": {"width": 1440, "height": 1000}, **more})
     context.set_default_timeout(PATIENCE_MS)
     page = Page(context.new_page(), served)
-    page.tab.on("console", lambda line: page.complaints.append(line.text) if line.type == "error" else None)
+    page.tab.on("console", lambda line: page.complaints.append(told(line)) if line.type == "error" else None)
     page.tab.on("pageerror", lambda error: page.complaints.append(str(error)))
     yield page
     context.close()
-    assert page.complaints == []
+    assert page.complaints == [], page.complaints
+
+
+def told(line: Any) -> str:
+    """What the browser's console says, and of which address."""
+    return f"{line.text} {line.location.get('url', '')}"
 
 
 def expect(what: Any) -> Any:

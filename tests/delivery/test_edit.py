@@ -5,9 +5,11 @@ from __future__ import annotations
 import errno
 import json
 import os
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from delivery_world import (
@@ -24,12 +26,16 @@ from delivery_world import (
 )
 from jsonschema import Draft202012Validator
 
-from captiond.delivery import moves
+from captiond.delivery import Delivery, moves
 from captiond.delivery.journal import Trace
 from captiond.errors import NotThere, Surroundings, TryLater
+from captiond.history import History
 from captiond.records import Described, Fingerprint, Texts, Written
 from captiond.sidecar.rewriting import accepted
 from captiond.sidecar.schema import json_schema
+from captiond.status import Status
+from captiond.web.gallery import Gallery
+from captiond.web.thumbnails import Thumbnails
 
 PATH = os.fsdecode(b"trip/\xff.jpg")
 
@@ -203,6 +209,47 @@ def test_an_image_that_is_replaced_at_the_last_moment_stays(tmp_path: Path) -> N
             delivery.edit(PATH, NEW_WORDS, LATER)
     assert (world.done / PATH).read_bytes() == b"retouched" and told(world) == before
     assert len(users_files(world.done)) == 2
+
+
+def test_who_looks_in_the_middle_of_an_edit_waits_for_its_end(tmp_path: Path) -> None:
+    """The sidecar is away then: who describes it again, tells of it or shows it takes nothing for gone."""
+    world = World.at(tmp_path)
+    looks: list[Future[Any]] = []
+
+    def looked_at_meanwhile(source: int, name: str, target: int, new_name: str) -> None:
+        assert not (world.done / f"{PATH}.caption.json").exists()
+        looks.append(looking.submit(delivery.look, PATH))
+        looks.append(looking.submit(delivery.seen, PATH))
+        looks.append(looking.submit(gallery.closely, 1))
+        assert not wait(looks, timeout=0.2).done
+        moves.exchange(source, name, target, new_name)
+
+    with (
+        ThreadPoolExecutor(3) as looking,
+        closing(History(world.state)) as history,
+        world.opened(exchange=looked_at_meanwhile) as delivery,
+    ):
+        gallery = gallery_of(world, history, delivery)
+        world.drop(PATH)
+        history.record(delivery.outcome(world.caption(delivery, world.settled(PATH))))
+        assert history.flush(60)
+        delivery.edit(PATH, NEW_WORDS, LATER)
+        look, seen, (exhibit, record) = (one.result(30) for one in looks)
+    assert (look.texts.caption, seen.caption, exhibit.caption) == (NEW_WORDS,) * 3
+    assert exhibit.is_there and record["caption"] == NEW_WORDS
+
+
+def gallery_of(world: World, history: History, delivery: Delivery) -> Gallery:
+    """What the page shows; nothing in it is looked at small."""
+    return Gallery(
+        history,
+        delivery,
+        cast(Thumbnails, None),
+        lambda: cast(Status, None),
+        inbox=world.inbox,
+        done=world.done,
+        failed=world.failed,
+    )
 
 
 def test_a_full_disk_changes_nothing(world: World, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -176,8 +176,7 @@ def test_every_text_is_edited(page: Page) -> None:
     page.complaints.clear()  # the browser's own, of the answer 422
     dialog.get_by_label("Alternative text").fill("A stop sign.")
     dialog.get_by_role("button", name="Remove road").click()
-    dialog.get_by_role("textbox", name="Keywords").fill("Skagen, stop")
-    keys.press("Enter")
+    dialog.get_by_role("textbox", name="Keywords").fill("Skagen, stop")  # at once, as pasted
     expect(dialog.get_by_role("button", name="Remove Skagen")).to_be_visible()
     keys.press("Enter")
     expect(dialog.get_by_role("button", name="Save")).to_be_hidden()

@@ -5,8 +5,8 @@ from __future__ import annotations
 import hashlib
 import os
 import time
-from collections.abc import Callable
-from contextlib import ExitStack, suppress
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -282,6 +282,12 @@ class Delivery:
         """What the record beside done/`path` says now.  Raises: NotThere, if no captioned image has it."""
         with ours(f"looking at {shown(path)}"):
             return self._edits.seen(self._folders["done"], path)
+
+    @contextmanager
+    def at_rest(self) -> Iterator[None]:
+        """While this lasts every image in done/ has its record: an edit takes it away for a moment."""
+        with ours("looking at folders.done"), self._edits.at_rest(self._folders["done"]):
+            yield
 
     def recover(self) -> list[Delivered]:
         """Finish what a crash left, without the model; `unresolved` tells what could not be finished.

@@ -32,7 +32,7 @@ import os
 import re
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from functools import partial
@@ -143,7 +143,8 @@ class Edits:
 
         Raises: NotThere, if no captioned image has that path; Changed; Held.
         """
-        old = _read(done, path)
+        with self.at_rest(done):
+            old = _read(done, path)
         folder_name, name = split(path)
         with known(path), done.folder(folder_name) as folder:
             file = os.open(name, FILE, dir_fd=folder)
@@ -160,8 +161,15 @@ class Edits:
 
     def seen(self, done: Folder, path: str) -> Outcome:
         """What the record beside done/`path` says.  Raises: NotThere, if no captioned image has that path."""
-        record = _read(done, path).record
+        with self.at_rest(done):
+            record = _read(done, path).record
         return record.outcome(_delivered(path, record), datetime.now(UTC))
+
+    @contextmanager
+    def at_rest(self, done: Folder) -> Iterator[None]:
+        """While this lasts no edit runs: a reader might come between steps 2 and 4, and see no sidecar."""
+        with self._one_at_a_time, _work(done) if exists(done.work, _REVISE) else nullcontext():
+            yield
 
     def recover(self, done: Folder) -> None:
         """Bring to an end what a crash or a trouble left."""

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import asdict, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -360,22 +360,26 @@ class Gallery:
 
     def _delivered(self, entry: Entry) -> sidecar.Record | None:
         """The record of a picture in done/ or failed/."""
-        suffix = sidecar.SUFFIXES[entry.folder]
-        with self._root(entry.folder) as root:
-            try:
-                with (
-                    opened_regular(root, entry.delivered),
-                    opened_regular(root, entry.delivered + suffix) as record,
-                ):
-                    size = min(os.fstat(record).st_size, LARGEST_RECORD_BYTES)
-                    told = sidecar.decode(contents(record, size))
-            except (NotThere, ValueError):
-                return None
-        is_same = told.path == entry.path and entry.sha256 in (told.source.sha256, None)
-        return told if is_same else None
+        with self._root(entry.folder) as root, suppress(NotThere), opened_regular(root, entry.delivered):
+            told = _beside(root, entry)
+            if told is None and entry.folder == "done":  # taken away, or its texts are changed just now
+                with self._delivery.at_rest():
+                    told = _beside(root, entry)
+            return told
+        return None
 
     def _root(self, folder: str) -> AbstractContextManager[int]:
         return openat.opened(self._folders[folder], f"looking at folders.{folder}")
+
+
+def _beside(root: int, entry: Entry) -> sidecar.Record | None:
+    """The record beside a picture in done/ or failed/, if it is that of the history's line."""
+    try:
+        with opened_regular(root, entry.delivered + sidecar.SUFFIXES[entry.folder]) as file:
+            told = sidecar.decode(contents(file, min(os.fstat(file).st_size, LARGEST_RECORD_BYTES)))
+    except (NotThere, ValueError):
+        return None
+    return told if told.path == entry.path and entry.sha256 in (told.source.sha256, None) else None
 
 
 def _warn(notice: Notice) -> None:
