@@ -94,7 +94,7 @@ def checked_path(path: object) -> str:
     Raises: ValueError, if it is absolute, empty, too long or too deep, has `..` or a NUL, or leads into our
     own folder.
     This and `checked_name` are the only checks of paths, names and suffixes from outside.  Their users:
-    `sidecar.decode` (records beside pictures), `delivery.journal` (claims), `delivery.edit_steps` (those of
+    `sidecar.decode` (records beside pictures), `delivery.claims` (claims), `delivery.edit_steps` (those of
     edits), `delivery.edit` and `delivery.retry` (paths that the history or a command names, and claims of
     retries), `delivery.intake` (uploads), `delivery.folders` (whatever becomes a folder), `redo.lists` (which
     pictures are described again), `table` (which are corrected), `libraries.revising` (whose texts change).

@@ -27,7 +27,7 @@ from delivery_world import (
 from jsonschema import Draft202012Validator
 
 from captiond.delivery import Delivery, moves
-from captiond.delivery.journal import Trace
+from captiond.delivery.claims import DeliveryTrace
 from captiond.errors import NotThere, Surroundings, TryLater
 from captiond.history import History
 from captiond.records import Described, Fingerprint, Texts, Written
@@ -314,13 +314,13 @@ def test_an_image_that_was_removed_in_a_crash_comes_back(tmp_path: Path) -> None
 def test_an_edited_delivery_is_not_made_twice(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """Committed, and edited before the daemon came to note that: recovery knows it for the same delivery."""
 
-    def failing(_: Trace) -> None:
+    def failing(_: DeliveryTrace) -> None:
         raise OSError(errno.EIO, os.strerror(errno.EIO))
 
     with world.opened() as delivery:
         settled = world.drop("other.jpg", b"another picture")
         with monkeypatch.context() as patch, pytest.raises(Surroundings):
-            patch.setattr(Trace, "mark_delivered", failing)
+            patch.setattr(DeliveryTrace, "mark_delivered", failing)
             world.caption(delivery, settled)
         delivery.edit("other.jpg", NEW_WORDS, LATER)
         assert [delivered.path for delivered in delivery.recover()] == ["other.jpg"]

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image, TiffImagePlugin
 
-from captiond.delivery.journal import claim_from
+from captiond.delivery.claims import claim_from
 from captiond.metadata.taken import camera_of, taken_at
 from captiond.names import checked_path
 from captiond.support.layout import Layout

@@ -51,11 +51,11 @@ def crash_before(world: World, act: str) -> None:
             world.publish(delivery, job)
 
 
-WRITING_THE_IMAGE = "captiond.delivery.journal.Trace.write_piece"
-WRITING_THE_CLAIM = "captiond.delivery.journal.Trace.write_claim"
+WRITING_THE_IMAGE = "captiond.delivery.claims.DeliveryTrace.write_piece"
+WRITING_THE_CLAIM = "captiond.delivery.claims.DeliveryTrace.write_claim"
 SHOWING_THE_IMAGE = "captiond.delivery.steps.Steps._show_pieces"
 COMMITTING = "captiond.delivery.steps.Steps._show_record"
-MARKING = "captiond.delivery.journal.Trace.mark_delivered"
+MARKING = "captiond.delivery.claims.DeliveryTrace.mark_delivered"
 TAKING_THE_ORIGINAL = "captiond.delivery.originals.remove"
 
 
@@ -175,7 +175,7 @@ def test_files_that_were_fetched_before_the_restart_are_not_made_again(world: Wo
 
 def test_a_new_drop_after_the_crash_is_a_new_delivery(world: World) -> None:
     """The same bytes under the same name, dropped again after the original was gone, come a second time."""
-    crash_before(world, "captiond.delivery.journal.Trace.forget")
+    crash_before(world, "captiond.delivery.claims.DeliveryTrace.end")
     assert users_files(world.inbox) == []
     (world.inbox / "keeps-the-inode.jpg").write_bytes(b"another picture")
     world.drop("trip/photo.jpg")

@@ -25,7 +25,7 @@ from test_recovery import (
     crashing,
 )
 
-from captiond.delivery import companions, journal, moves, retry
+from captiond.delivery import claims, companions, moves, retry
 from captiond.errors import Rejected, Surroundings, TryLater
 from captiond.records import Delivered, Described, Notes, Texts
 from captiond.sidecar.companions import pictures_of, tails
@@ -445,16 +445,16 @@ def test_a_companion_changed_while_it_is_copied_is_waited_for(tmp_path: Path) ->
     world = World.at(tmp_path)
     file = world.drop_beside("photo.MOV", b"a film")
 
-    def late(trace: journal.Trace, number: int, *more: object) -> None:
+    def late(trace: claims.DeliveryTrace, number: int, *more: object) -> None:
         write(trace, number, *more)  # type: ignore[arg-type]
         if number:
             file.write_bytes(b"a longer film")
 
-    write = journal.Trace.copy_piece
+    write = claims.DeliveryTrace.copy_piece
     with world.opened() as delivery:
         job = world.claim(delivery, world.drop("photo.jpg"))
         with pytest.MonkeyPatch.context() as patch, pytest.raises(TryLater, match="is being changed"):
-            patch.setattr(journal.Trace, "copy_piece", late)
+            patch.setattr(claims.DeliveryTrace, "copy_piece", late)
             world.publish(delivery, job)
         world.beside["photo.MOV"] = b"a longer film"
         assert isinstance(delivery.claim(world.settled("photo.jpg")), Delivered)
@@ -670,7 +670,7 @@ def test_a_trace_that_could_not_be_removed_goes_by_itself(tmp_path: Path) -> Non
     for pause_seconds in (5.0, 0.0):
         with world.opened(clock=lambda: now[0]) as delivery:
             with pytest.MonkeyPatch.context() as patch:
-                patch.setattr(journal.Trace, "forget", _read_only)
+                patch.setattr(claims.DeliveryTrace, "end", _read_only)
                 world.caption(delivery, world.drop(f"{pause_seconds}.jpg"))
             assert len(list((world.done / ".captiond").glob("*.delivered"))) == 1
             now[0] += pause_seconds
@@ -680,7 +680,7 @@ def test_a_trace_that_could_not_be_removed_goes_by_itself(tmp_path: Path) -> Non
     world.check_quiet()
 
 
-def _read_only(_: journal.Trace) -> None:
+def _read_only(_: claims.DeliveryTrace) -> None:
     raise OSError(30, "Read-only file system")
 
 

@@ -15,7 +15,7 @@ import pytest
 from delivery_world import LATER, World, users_files
 
 from captiond import sidecar
-from captiond.delivery import edit_steps, journal
+from captiond.delivery import claims, edit_steps
 from captiond.delivery.retry import failures, put_back
 from captiond.errors import NotThere
 from captiond.names import checked_path
@@ -130,7 +130,7 @@ FORGED_CLAIMS = [
 def test_a_claim_leads_nowhere_else(told: dict[str, Any]) -> None:
     """Each path, name, suffix, number and checksum of a claim is checked before anything is done by it."""
     with pytest.raises(ValueError):
-        journal.claim_from(json.dumps(told).encode())
+        claims.claim_from(json.dumps(told).encode())
 
 
 @pytest.mark.parametrize("path", [*OUTSIDE, *NO_TEXT], ids=lambda path: repr(path)[:30])
@@ -148,7 +148,7 @@ def test_records_and_claims_of_edits_lead_nowhere_else(path: object) -> None:
 @pytest.mark.parametrize("kind", NONSENSE)
 def test_nonsense_is_no_record(kind: str) -> None:
     """ValueError and nothing else, whatever the bytes."""
-    for read in (sidecar.decode, journal.claim_from, edit_steps.claim_from):
+    for read in (sidecar.decode, claims.claim_from, edit_steps.claim_from):
         with pytest.raises(ValueError):
             read(NONSENSE[kind])
 

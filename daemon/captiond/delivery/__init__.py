@@ -93,8 +93,9 @@ Inside: `deliver` (what the pipeline calls), `staging` (2), `steps` (3 and 4), `
 (the claimed files, and 5), `recovery`, `finishing` (whose turn it is); `failing` and `handover` (to failed/),
 `duplicates`; `edit` with `laying` and `edit_steps` (other or approved texts for what lies in done/) and
 `retry` (back into the inbox), which have protocols of their own; beneath them `companions` (what travels
-along), `journal` (the files in .captiond/), `not_understood`, `troubles`, `folders` (the folders), `moves`,
-`attributes` and `access` (who may do what with a file), `files`.
+along), `claims` (what a delivery takes, and where it goes), `journal` (what all three write in .captiond/
+before they begin), `not_understood`, `troubles`, `folders` (the folders), `moves`, `attributes` and `access`
+(who may do what with a file), `files`.
 """
 
 from captiond.delivery.deliver import Delivery

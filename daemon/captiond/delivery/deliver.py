@@ -15,13 +15,14 @@ from captiond import sidecar
 from captiond.delivery import duplicates, late, originals
 from captiond.delivery.attempts import Attempts
 from captiond.delivery.attributes import Attributes
+from captiond.delivery.claims import Claim, DeliveryTrace, Original
 from captiond.delivery.companions import Takers
 from captiond.delivery.edit import Edits, Look, Overtaken, Revise
 from captiond.delivery.failing import Failing, identity
 from captiond.delivery.files import contents, enter, read
 from captiond.delivery.finishing import Finishing
 from captiond.delivery.folders import Folders
-from captiond.delivery.journal import Claim, Original, Trace, jobs
+from captiond.delivery.journal import jobs
 from captiond.delivery.moves import Move, exchange, move
 from captiond.delivery.nesting import refuse_nested
 from captiond.delivery.recovery import Recovery
@@ -99,7 +100,7 @@ class Delivery:
     def _remember_companions(self, work: int) -> None:
         """Companions that were staged when an earlier process ended go with that delivery and no other."""
         for job in jobs(work):
-            trace = Trace(work, job)
+            trace = DeliveryTrace(work, job)
             for read_one in (trace.read_claim, trace.read_delivered):
                 with suppress(ValueError):  # recovery reports it
                     claim = read_one()

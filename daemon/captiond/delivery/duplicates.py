@@ -14,10 +14,10 @@ import hashlib
 from itertools import islice
 
 from captiond import sidecar
+from captiond.delivery.claims import PICTURE, Claim, Original, Piece, holds
 from captiond.delivery.companions import Companion, Company
 from captiond.delivery.files import exists, read, sha256_of
 from captiond.delivery.folders import REFUSED_NAMES
-from captiond.delivery.journal import PICTURE, Claim, Original, Piece, holds
 from captiond.delivery.steps import Steps
 from captiond.errors import Rejected, TryLater
 from captiond.names import candidates, fitting, is_refused_somewhere

@@ -27,18 +27,16 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
-import json
 import os
-import re
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, nullcontext, suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
 
 from captiond import sidecar
-from captiond.delivery.edit_steps import Claim, Edit, Piece, claim_from, remove_all
+from captiond.delivery.edit_steps import Claim, Edit, Piece, claim_from
 from captiond.delivery.files import (
     contents,
     enter,
@@ -46,12 +44,10 @@ from captiond.delivery.files import (
     give_to_owner_of,
     is_regular,
     known,
-    must_be_files,
-    names_in,
     read,
-    write,
 )
 from captiond.delivery.folders import WORK, Folder
+from captiond.delivery.journal import CLAIM, RECORD, Trace, jobs
 from captiond.delivery.laying import File, Laying
 from captiond.delivery.moves import Move
 from captiond.delivery.not_understood import Tell, put_by
@@ -61,9 +57,8 @@ from captiond.names import checked_path, job_id, shown
 from captiond.records import Delivered, Fingerprint, Outcome, RulesOf, Texts
 from captiond.sidecar import Record
 from captiond.support.lease import is_held_by_writer
-from captiond.support.openat import FILE, split, sync_folder
+from captiond.support.openat import FILE, split
 
-_OURS = re.compile(r"([0-9a-f]{24})\..*", re.DOTALL)
 _REVISE = "revise"
 
 
@@ -179,19 +174,18 @@ class Edits:
 
     def _recover(self, done: Folder, work: int) -> None:
         """Settle each edit by itself: trouble with one image stops no other, and waits for the next time."""
-        for job in sorted({match[1] for name in names_in(work) if (match := _OURS.fullmatch(name))}):
-            names = [name for name in names_in(work) if name.startswith(f"{job}.")]
+        for trace in (Trace(work, job) for job in jobs(work)):
             try:
-                must_be_files(work, names)
-                claim = read(work, f"{job}.claim")
+                trace.must_be_files()
+                claim = trace.read(CLAIM)
                 if claim is None:
-                    remove_all(work, job)
+                    trace.forget()
                     continue
-                edit = Edit(done, work, job, claim_from(claim), self._move, self._exchange)
+                edit = Edit(done, trace, claim_from(claim), self._move, self._exchange)
                 with suppress(TryLater), of_one_picture(done, edit.claim.path):
                     edit.settle()
             except ValueError as error:
-                put_by(done.work, work, names, error, done.path / WORK, self._tell)
+                put_by(done.work, work, trace.names(), error, done.path / WORK, self._tell)
 
     def _stage(
         self, done: Folder, work: int, path: str, old: _Old, told: Record, at: datetime
@@ -207,18 +201,18 @@ class Edits:
         new_record = laid.record.encoded()
         pieces = tuple(Piece(one.name, one.old or "", _sha256_if(one.new)) for one in laid.changes)
         claim = Claim(path, pieces, _sha256(old.data), _sha256(new_record))
-        job = job_id(path, claim.new_record)
+        trace = Trace(work, job_id(path, claim.new_record))
         with ExitStack() as undo:
-            undo.callback(remove_all, work, job)  # it may be what fills the disk
+            undo.callback(trace.forget)  # it may be what fills the disk
             for number, change in enumerate(laid.changes):
                 if change.new is not None:
-                    write(work, f"{job}.{number}", [change.new], change.give)
-            write(work, f"{job}.json", [new_record], image.attributes.give_record)
-            give = partial(give_to_owner_of, work)  # root may run this beside a daemon that is not root
-            write(work, f"{job}.claim", [json.dumps(asdict(claim)).encode()], give)
-            sync_folder(work)
+                    trace.write(str(number), [change.new], change.give)
+            trace.write(RECORD, [new_record], image.attributes.give_record)
+            # Root may run this beside a daemon that is not root.
+            trace.note(CLAIM, claim, partial(give_to_owner_of, work))
+            trace.sync()
             undo.pop_all()
-        return Edit(done, work, job, claim, self._move, self._exchange), laid.record
+        return Edit(done, trace, claim, self._move, self._exchange), laid.record
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,14 +8,17 @@ from dataclasses import dataclass
 from typing import Any
 
 from captiond import sidecar
-from captiond.delivery.files import exists, names_in, remove, sha256_at
+from captiond.delivery.files import exists, sha256_at
 from captiond.delivery.folders import Folder
+from captiond.delivery.journal import RECORD, Trace
 from captiond.delivery.moves import Move, drop_reservations, move_beside
 from captiond.delivery.swap import swap, take
 from captiond.names import checked_name, checked_path
 from captiond.sidecar import checked
 from captiond.sidecar.decode import read_json
 from captiond.support.openat import split, sync_folder
+
+_OLD = "old"
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,23 +43,26 @@ class Claim:
 @dataclass(frozen=True, slots=True)
 class Edit:
     done: Folder
-    work: int  # done/.captiond/revise
-    job: str
+    trace: Trace  # in done/.captiond/revise
     claim: Claim
     move: Move
     exchange: Move
 
-    def _staged(self, number: int) -> str:
-        """The name of the new piece in `work`; after the exchange the old one has it."""
-        return f"{self.job}.{number}"
+    @property
+    def work(self) -> int:
+        return self.trace.work
 
     @property
     def _new(self) -> str:
-        return f"{self.job}.json"
+        return self.trace.name(RECORD)
 
     @property
     def _old(self) -> str:
-        return f"{self.job}.old"
+        return self.trace.name(_OLD)
+
+    def _staged(self, number: int) -> str:
+        """The name of the new piece in `work`; after the exchange the old one has it."""
+        return self.trace.name(str(number))
 
     def uncommit(self) -> None:
         """Step 2."""
@@ -80,10 +86,9 @@ class Edit:
         there = sha256_at(folder, record)
         if there in (self.claim.old_record, self.claim.new_record):  # not begun yet, or committed
             return there == self.claim.new_record
-        claimed = os.stat(f"{self.job}.claim", dir_fd=self.work, follow_symlinks=False)
         made = (piece.name for piece in self.claim.pieces if not piece.old)
-        drop_reservations(folder, (name, record, *made), claimed_at_ns=claimed.st_mtime_ns)
-        if not exists(self.work, self._old) or not exists(self.work, self._new):
+        drop_reservations(folder, (name, record, *made), claimed_at_ns=self.trace.claimed_at_ns())
+        if not self.trace.has(_OLD) or not self.trace.has(RECORD):
             return False  # committed, or never begun; and another program took the sidecar away since
         is_new = self._show_image(folder)
         for number in range(1, len(self.claim.pieces) if is_new else 0):
@@ -157,7 +162,7 @@ class Edit:
                 suffix=sidecar.CAPTION_SUFFIX,
             )
             sync_folder(folder)
-        remove_all(self.work, self.job)
+        self.trace.forget()
 
 
 def claim_from(text: bytes) -> Claim:
@@ -179,15 +184,3 @@ def _piece_from(told: Mapping[str, Any]) -> Piece:
     if not (old or new):
         raise ValueError("not a claim of an edit: a file that neither was nor is to be")
     return Piece(checked_name(told["name"]), old, new)
-
-
-def remove_all(work: int, job: str) -> None:
-    """Forget an edit."""
-    claims = f"{job}.claim", f"{job}.claim.new"
-    for name in names_in(work):
-        if name.startswith(f"{job}.") and name not in claims:
-            remove(work, name)
-    # A trace without a claim is deleted here.  A claim without traces is deleted by the next recovery.
-    sync_folder(work)
-    for name in claims:
-        remove(work, name)

@@ -11,9 +11,9 @@ from captiond import sidecar
 from captiond.delivery import handover, originals
 from captiond.delivery.attempts import Attempts
 from captiond.delivery.attributes import Attributes
+from captiond.delivery.claims import PICTURE, Claim, Original, Piece
 from captiond.delivery.files import allocated, sha256_of
 from captiond.delivery.finishing import Finishing
-from captiond.delivery.journal import PICTURE, Claim, Original, Piece
 from captiond.delivery.staging import cleared_on_trouble
 from captiond.delivery.steps import Steps
 from captiond.delivery.troubles import of_one_picture, ours, room_for

@@ -11,9 +11,10 @@ from contextlib import contextmanager, suppress
 
 from captiond import sidecar
 from captiond.delivery.attempts import Attempts
+from captiond.delivery.claims import Claim, DeliveryTrace
 from captiond.delivery.companions import Takers
 from captiond.delivery.folders import Folders
-from captiond.delivery.journal import Claim, Trace, jobs
+from captiond.delivery.journal import jobs
 from captiond.delivery.leftovers import Leftovers
 from captiond.delivery.moves import Move
 from captiond.delivery.recovery import Recovery
@@ -47,7 +48,7 @@ class Finishing:
 
     def steps(self, target: str, job: str) -> Steps:
         inbox, folder = self._folders["inbox"], self._folders[target]
-        return Steps(inbox, folder, Trace(folder.work, job), self._move)
+        return Steps(inbox, folder, DeliveryTrace(folder.work, job), self._move)
 
     def roll_forward(self, steps: Steps) -> Claim | None:
         """Only for a delivery that the caller holds by `working`; see `Recovery.roll_forward`."""
@@ -61,7 +62,7 @@ class Finishing:
         for target, identity in identities.items():
             job = job_id(path, identity)
             with ours(f"looking for what was begun of {shown(path)}"):
-                if Trace(self._folders[target].work, job).is_empty():
+                if DeliveryTrace(self._folders[target].work, job).is_empty():
                     continue
             steps = self.steps(target, job)
             with self.working(steps), ours(f"finishing {shown(path)}"):
@@ -129,7 +130,7 @@ class Finishing:
                     self._in_work.discard(key)
                     self._freed.notify_all()
 
-    def _let_go_of_companions(self, trace: Trace) -> None:
+    def _let_go_of_companions(self, trace: DeliveryTrace) -> None:
         """Release this delivery's companions, unless they are staged: it keeps those."""
         if self._takers.have(trace.job):
             with suppress(OSError):

@@ -22,8 +22,8 @@ import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
+from captiond.delivery.claims import Claim, Original, looks_like
 from captiond.delivery.files import NO_FILE, exists, is_regular, sha256_of, status_of
-from captiond.delivery.journal import Claim, Original, looks_like
 from captiond.delivery.moves import move_beside, same_file
 from captiond.delivery.steps import Steps
 from captiond.errors import TryLater

@@ -12,7 +12,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 from captiond.delivery import originals
-from captiond.delivery.journal import Claim
+from captiond.delivery.claims import Claim
 from captiond.delivery.steps import Steps
 from captiond.errors import TryLater
 from captiond.names import shown
@@ -55,7 +55,7 @@ class Leftovers:
         """
         try:
             if originals.remove(steps.inbox, steps.trace.job, claim, steps.move, is_seen=is_seen):
-                steps.trace.forget()
+                steps.trace.end()
                 self._left.pop(claim.path, None)
                 return None
             reason = "a program has it open for writing"

@@ -13,9 +13,9 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
+from captiond.delivery.claims import Claim, Original, looks_like
 from captiond.delivery.files import NO_FILE, enter, exists, is_regular, sha256_of
 from captiond.delivery.folders import WORK, Beneath, Folder
-from captiond.delivery.journal import Claim, Original, looks_like
 from captiond.delivery.moves import Move, move_beside
 from captiond.errors import Surroundings, TryLater, as_surroundings
 from captiond.records import Fingerprint

@@ -16,10 +16,11 @@ from typing import TypeVar
 from captiond.delivery import duplicates, handover, originals
 from captiond.delivery.attempts import Attempts
 from captiond.delivery.attributes import Attributes
+from captiond.delivery.claims import Claim, DeliveryTrace, Original
 from captiond.delivery.companions import Company, Takers
 from captiond.delivery.files import NO_FILE, contents, is_regular, sha256_at, sha256_of
 from captiond.delivery.folders import WORK, Folder
-from captiond.delivery.journal import Claim, Original, Trace, jobs
+from captiond.delivery.journal import jobs
 from captiond.delivery.not_understood import Tell, put_by
 from captiond.delivery.staging import described_as, stage
 from captiond.delivery.steps import Steps
@@ -58,7 +59,7 @@ class Recovery:
             self._put_by(steps.target, steps.trace, error)
             return None
 
-    def drop_pieces(self, folder: Folder, trace: Trace) -> None:
+    def drop_pieces(self, folder: Folder, trace: DeliveryTrace) -> None:
         """Remove the pieces of a delivery that has no record."""
         try:
             trace.must_be_files()
@@ -69,11 +70,11 @@ class Recovery:
     def drop_what_nothing_tells_of(self, folder: Folder) -> None:
         """At the start, remove the temporary files of deliveries that have no record yet."""
         for job in jobs(folder.work):
-            trace = Trace(folder.work, job)
+            trace = DeliveryTrace(folder.work, job)
             if trace.is_empty():
                 self.drop_pieces(folder, trace)
 
-    def _put_by(self, folder: Folder, trace: Trace, why: ValueError) -> None:
+    def _put_by(self, folder: Folder, trace: DeliveryTrace, why: ValueError) -> None:
         put_by(folder.work, folder.work, trace.names(), why, folder.path / WORK, self._tell)
 
     def _rolled(self, steps: Steps) -> Claim | None:
@@ -220,7 +221,7 @@ class Recovery:
             raise
 
 
-def _of_piece(trace: Trace) -> Attributes:
+def _of_piece(trace: DeliveryTrace) -> Attributes:
     """The original's attributes, which the image in `.captiond/` was given."""
     image = os.open(trace.image, FILE, dir_fd=trace.work)
     try:

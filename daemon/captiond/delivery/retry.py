@@ -20,12 +20,10 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
-import json
 import os
-import re
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -43,9 +41,9 @@ from captiond.delivery.files import (
     read,
     remove,
     sha256_at,
-    write,
 )
 from captiond.delivery.folders import WORK, make_folder
+from captiond.delivery.journal import CLAIM, RECORD, Trace, jobs
 from captiond.delivery.moves import Move, move_at_once, move_beside
 from captiond.delivery.not_understood import Tell, put_by, unheard
 from captiond.errors import NotThere, as_surroundings
@@ -56,7 +54,6 @@ from captiond.sidecar.decode import read_json
 from captiond.support import own
 from captiond.support.openat import folder_of, open_file, split, sync_folder
 
-_OURS = re.compile(r"([0-9a-f]{24})\.")
 _RETRY = "retry"
 
 
@@ -121,49 +118,50 @@ class _Folders:
         # First, so that nothing is begun if the image cannot go there.
         make_folder(self.inbox.root, split(told.path)[0])
         job = job_id(path, hashlib.sha256(record).hexdigest())
-        claim = self._write(job, path)
+        trace = self._trace(job)
+        claim = self._write(trace, path)
         with folder_of(self.failed.root, path) as (folder, name):
             error_name = name + sidecar.ERROR_SUFFIX
-            os.rename(error_name, f"{job}.json", src_dir_fd=folder, dst_dir_fd=self.failed.retry)
-            sync_folder(self.failed.retry)
+            os.rename(error_name, trace.name(RECORD), src_dir_fd=folder, dst_dir_fd=trace.work)
+            trace.sync()
             sync_folder(folder)
-        return self._finish(job, claim, told)
+        return self._finish(trace, claim, told)
+
+    def _trace(self, job: str) -> Trace:
+        return Trace(self.failed.retry, job)
 
     def finish_earlier(self) -> None:
         """Finish what a crash left: forward if the record was taken, else back.  None stops another."""
-        for job in sorted({match[1] for name in names_in(self.failed.retry) if (match := _OURS.match(name))}):
+        for trace in map(self._trace, jobs(self.failed.retry)):
             try:
-                self._finish_one(job)
+                self._finish_one(trace)
             except ValueError as error:
-                self._put_by(job, error)
+                self._put_by(trace, error)
             except OSError as error:
-                why = f"a retry that was begun waits ({job}): {error.strerror}"
+                why = f"a retry that was begun waits ({trace.job}): {error.strerror}"
                 self.tell(Notice("retry_waits", why))
-        kept = {name.partition(".")[0] for name in names_in(self.failed.retry)}
+        kept = jobs(self.failed.retry)
         for name in names_in(self.inbox.retry):
             if name.partition(".")[0] not in kept:
                 with suppress(OSError):  # if it is not a file, captiond did not make it
                     remove(self.inbox.retry, name)
 
-    def _finish_one(self, job: str) -> None:
-        must_be_files(self.failed.retry, self._names(job))
-        must_be_files(self.inbox.retry, [job])
-        record, claim = (read(self.failed.retry, f"{job}.{kind}") for kind in ("json", "claim"))
+    def _finish_one(self, trace: Trace) -> None:
+        trace.must_be_files()
+        must_be_files(self.inbox.retry, [trace.job])
+        record, claim = map(trace.read, (RECORD, CLAIM))
         if record is not None and claim is not None:
-            self._finish(job, _claim_from(claim), sidecar.decode(record))
+            self._finish(trace, _claim_from(claim), sidecar.decode(record))
         else:
-            self._forget(job)
+            trace.forget()
 
-    def _names(self, job: str) -> list[str]:
-        return [name for name in names_in(self.failed.retry) if name.startswith(f"{job}.")]
-
-    def _put_by(self, job: str, why: ValueError) -> None:
-        for place, names in ((self.failed, self._names(job)), (self.inbox, [job])):
+    def _put_by(self, trace: Trace, why: ValueError) -> None:
+        for place, names in ((self.failed, trace.names()), (self.inbox, [trace.job])):
             there = [name for name in names if exists(place.retry, name)]
             if there:
                 put_by(place.work, place.retry, there, why, place.path / WORK, self.tell)
 
-    def _write(self, job: str, path: str) -> _Claim:
+    def _write(self, trace: Trace, path: str) -> _Claim:
         with known(path):
             file = open_file(self.failed.root, path)
         try:
@@ -171,23 +169,22 @@ class _Folders:
                 raise NotThere
             digest = hashlib.sha256()
             give = Attributes.of(file).without_execution().give
-            copy(file, self.inbox.retry, job, give, digest.update)
+            copy(file, self.inbox.retry, trace.job, give, digest.update)
             claim = _Claim(path, digest.hexdigest())  # not the record's: a person may have repaired the image
         finally:
             os.close(file)
-        give_it = partial(give_to_owner_of, self.failed.work)
-        write(self.failed.retry, f"{job}.claim", [json.dumps(asdict(claim)).encode()], give_it)
+        trace.note(CLAIM, claim, partial(give_to_owner_of, self.failed.work))
         sync_folder(self.inbox.retry)
-        sync_folder(self.failed.retry)
+        trace.sync()
         return claim
 
-    def _finish(self, job: str, claim: _Claim, told: Record) -> str:
-        returned = self._show(job, told) if exists(self.inbox.retry, job) else told.path
+    def _finish(self, trace: Trace, claim: _Claim, told: Record) -> str:
+        returned = self._show(trace.job, told) if exists(self.inbox.retry, trace.job) else told.path
         with folder_of(self.failed.root, claim.path) as (folder, name):
             if sha256_at(folder, name) == claim.sha256:
                 remove(folder, name)
                 sync_folder(folder)
-        self._forget(job)
+        trace.forget()
         return returned
 
     def _show(self, job: str, told: Record) -> str:
@@ -197,13 +194,6 @@ class _Folders:
             free = move_beside(self.move, (self.inbox.retry, job), (folder, name), told.source.sha256 or job)
             sync_folder(folder)
         return f"{folder_name}/{free}" if folder_name else free
-
-    def _forget(self, job: str) -> None:
-        remove(self.failed.retry, f"{job}.json")
-        # The record goes first: a claim without a record is undone, a record without a claim forgotten.
-        sync_folder(self.failed.retry)
-        remove(self.failed.retry, f"{job}.claim")
-        remove(self.failed.retry, f"{job}.claim.new")
 
 
 def _claim_from(text: bytes) -> _Claim:

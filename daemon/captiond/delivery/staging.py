@@ -11,9 +11,9 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 from captiond.delivery.attributes import Attributes
+from captiond.delivery.claims import PICTURE, Claim, DeliveryTrace, Original, Piece
 from captiond.delivery.companions import Companion, Company
 from captiond.delivery.files import allocated, chunks, exists
-from captiond.delivery.journal import PICTURE, Claim, Original, Piece, Trace
 from captiond.delivery.steps import Steps
 from captiond.delivery.troubles import NoRoom, of_one_picture, room_for
 from captiond.errors import TryLater
@@ -99,7 +99,7 @@ def _made(
 
 
 @contextmanager
-def cleared_on_trouble(trace: Trace) -> Iterator[None]:
+def cleared_on_trouble(trace: DeliveryTrace) -> Iterator[None]:
     """On trouble, remove the traces: nothing is shown yet, and they may be what fills the disk.
 
     But if a captioned image waits for what travels with it, or for room, its caption waits on disk.

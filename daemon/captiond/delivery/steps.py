@@ -12,9 +12,9 @@ from dataclasses import dataclass, replace
 from itertools import chain
 
 from captiond import sidecar
+from captiond.delivery.claims import Claim, DeliveryTrace, Piece, holds
 from captiond.delivery.files import NO_FILE, exists, read
 from captiond.delivery.folders import REFUSED_NAMES, Folder, is_refused
-from captiond.delivery.journal import Claim, Piece, Trace, holds
 from captiond.delivery.moves import Move, drop_reservations
 from captiond.errors import TryLater
 from captiond.names import LONGEST_NAME, candidates, fitting
@@ -26,7 +26,7 @@ from captiond.support.openat import split, sync_folder
 class Steps:
     inbox: Folder
     target: Folder
-    trace: Trace
+    trace: DeliveryTrace
     move: Move
 
     @property
