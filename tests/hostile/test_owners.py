@@ -6,6 +6,7 @@ As root, with a daemon of another user in a process of its own: that is what a s
 from __future__ import annotations
 
 import os
+import shutil
 import stat
 import subprocess
 import sys
@@ -130,6 +131,7 @@ def test_who_could_write_before_can_write_after(world: World, group: int) -> Non
         assert (world.done / f"{mode:o}.jpg").stat().st_uid == DAEMON
 
 
+@pytest.mark.skipif(shutil.which("setfacl") is None, reason="setfacl is not installed")
 def test_a_copy_by_a_member_of_the_group(world: World) -> None:
     """What a service meets daily: umask 022, a setgid inbox, a default ACL that shuts out others."""
     subprocess.run(
