@@ -12,7 +12,7 @@ from torch import nn
 from transformers.models.phi3.modeling_phi3 import apply_rotary_pos_emb
 
 from captiond.phi3v import Decoder, Phi3VForCausalLM, Phi3VProcessor, Request, load, squeeze
-from captiond.phi3v.layers import add, looked, normed, signed, turn
+from captiond.phi3v.layers import add, looked, normed, product, signed, turn
 from captiond.phi3v.rows import Row
 
 CASES = [CASE[name] for name in ("tall_480x640-c4", "land_640x480-c1", "crossing-c4", "text_only")]
@@ -105,6 +105,22 @@ def test_a_branch_is_added_whatever_its_layer_is(sdpa: Phi3VForCausalLM) -> None
         expected = hidden + linear(inputs)
         add(hidden, linear, inputs)
         assert torch.allclose(hidden, expected, rtol=0, atol=1e-6)
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize("has_amx", [False, True])
+def test_a_row_alone_is_multiplied_as_among_others(has_amx: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By a product of its own where that is faster: rounded once from sums in float32, like any."""
+    monkeypatch.setattr("captiond.phi3v.layers.HAS_AMX", has_amx)
+    torch.manual_seed(0)
+    linear = nn.Linear(3072, 512, bias=False, dtype=torch.bfloat16)
+    rows, before = torch.randn(3, 1, 3072).bfloat16(), torch.randn(3, 1, 512).bfloat16()
+    exact = rows.double() @ linear.weight.double().t()
+    for row, was, expected in zip(rows, before, exact, strict=True):
+        assert torch.allclose(product(linear, row).double(), expected, rtol=2**-8, atol=1e-6)
+        hidden = was.clone()
+        add(hidden, linear, row)
+        assert torch.allclose(hidden.double(), was.double() + expected, rtol=2**-7, atol=1e-6)
 
 
 def test_squeezed_layers_take_the_short_way_too(processor: Phi3VProcessor) -> None:

@@ -17,7 +17,7 @@ import torch
 
 from captiond.phi3v import layers
 from captiond.phi3v.graphs import StepGraphs
-from captiond.phi3v.layers import normed, signed
+from captiond.phi3v.layers import normed, product, signed
 from captiond.phi3v.modeling import Phi3VForCausalLM
 from captiond.phi3v.requests import Request, Said
 from captiond.phi3v.rows import Beginning, Row, groups, one_of_each
@@ -339,7 +339,7 @@ class Decoder:
 
     def _scored(self, hidden: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
         """The scores [rows, vocabulary] of the next token, written into the tensor `scores`."""
-        return scores.copy_(self._model.lm_head(normed(hidden, self._model.model.norm)))
+        return scores.copy_(product(self._model.lm_head, normed(hidden, self._model.model.norm)))
 
     @torch.inference_mode()
     def _draw(self, rows: list[Row], first: int) -> None:
