@@ -13,7 +13,6 @@ import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import hypothesis
 import pytest
 import structlog
 from hypothesis import example, given
@@ -245,7 +244,6 @@ def test_a_bar_that_nobody_sees_swallows_nothing() -> None:
     assert "captioned" in stream.getvalue()
 
 
-@hypothesis.settings(deadline=None)  # a busy machine breaks no promise
 @given(st.text() | st.text(alphabet=st.characters(categories=["Cs", "Cc", "Cf", "Zl"])))
 @example(EVIL)
 def test_escaped_text_is_printable_and_valid(text: str) -> None:

@@ -16,7 +16,6 @@ from email.utils import format_datetime
 from functools import partial
 from typing import Any
 
-import hypothesis
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -688,7 +687,6 @@ def test_captions_are_cleaned(raw: str, caption: str) -> None:
     assert clean(raw) == caption
 
 
-@hypothesis.settings(deadline=None)  # a busy machine breaks no promise
 @given(st.text() | st.text(alphabet=st.characters(categories=["Cs", "Cc", "Zs", "Zl", "Mn", "Ll"])))
 def test_a_caption_is_one_line_of_valid_text(raw: str) -> None:
     """Whatever a model says, the caption is one trimmed line in NFC that can be written anywhere."""

@@ -8,7 +8,6 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-import hypothesis
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
@@ -373,7 +372,6 @@ def test_the_webhooks_token_comes_from_a_file_or_the_environment(read: Read, tmp
 # ---- promises for any input ----------------------------------------------------------------------
 
 
-@hypothesis.settings(deadline=None)  # a busy machine breaks no promise
 @given(st.text(max_size=60) | st.sampled_from([text for text, _ in WRONG]))
 @example("? [a]\n: b")
 @example("<<: {watch: {}}")

@@ -115,7 +115,6 @@ def questions(field: Any, language: str | None, limit: int | None) -> Question:
     return Question(field, PROMPT, language=language, limit_characters=limit, banned=BANNED)
 
 
-@settings(deadline=None)
 @given(TEXTS, FIELDS, LANGUAGES, LIMITS, st.sampled_from(["stop", "length", "odd"]))
 def test_whatever_is_said_is_judged(
     said: str, field: str, language: str | None, limit: int | None, finish_reason: str
@@ -132,7 +131,7 @@ def test_whatever_is_said_is_judged(
     assert len(answer.keywords) <= 12 and all(len(one.encode()) <= 64 for one in answer.keywords)
 
 
-@settings(deadline=None, max_examples=300)
+@settings(max_examples=300)
 @given(TEXTS, FIELDS.filter(lambda field: field != "keywords"), LIMITS)
 def test_judging_twice_is_judging_once(said: str, field: str, limit: int | None) -> None:
     """What came out is taken as it is when it comes back."""
@@ -142,7 +141,6 @@ def test_judging_twice_is_judging_once(said: str, field: str, limit: int | None)
     assert twice.text == once.text
 
 
-@settings(deadline=None)
 @given(st.lists(st.text("abcdé s'-犬海", min_size=1, max_size=12), max_size=30))
 def test_keywords_judged_twice_are_the_same(said: list[str]) -> None:
     """A list of keywords that came out is taken as it is when it comes back."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from captiond.inbox.ignore import IMAGE_EXTENSIONS, NOT_AN_IMAGE, Ignore
@@ -120,7 +120,6 @@ def test_own_patterns_match_name_and_path(pattern: str) -> None:
     assert Ignore([pattern]).rule("other/photo.png") is None
 
 
-@settings(deadline=None)
 @given(st.text(max_size=30).filter(lambda name: "/" not in name and "\0" not in name))
 def test_the_quick_answer_agrees_with_the_reason(name: str) -> None:
     """A scan skips exactly the files for which there is a rule to name."""

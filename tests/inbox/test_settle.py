@@ -306,7 +306,6 @@ def test_the_oldest_goes_first_and_folders_take_turns() -> None:
     assert order == ["dump/999.jpg", "trip/deep/a.jpg", "top.jpg", "dump/998.jpg", "dump/997.jpg"]
 
 
-@settings(deadline=None)
 @given(st.lists(st.tuples(st.sampled_from(["", "a/", "b/", "c/"]), st.integers(0, 5)), max_size=20))
 def test_ahead_of_tells_the_turn(files: list[tuple[str, int]]) -> None:
     """`waiting behind N` is true: exactly N are handed out before it."""
@@ -337,7 +336,6 @@ def test_what_is_urgent_goes_before_all_others() -> None:
     assert [line.pop(lambda _: True) for _ in range(4)] == ["a/1.jpg", "b/2.jpg", "news/5.jpg", None]
 
 
-@settings(deadline=None)
 @given(st.lists(st.tuples(st.sampled_from(["", "a/", "b/", "c/"]), st.integers(0, 5)), max_size=20))
 def test_ahead_of_tells_the_turn_among_the_urgent_too(files: list[tuple[str, int]]) -> None:
     """`waiting behind N` counts those that are urgent first."""

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from captiond.metadata import TARGET, XMP_TARGET, beside, xmp
@@ -324,7 +324,6 @@ def test_an_edited_caption_takes_the_place_of_ours_alone(format: str) -> None:
     caption=st.text(),
     replace=st.booleans(),
 )
-@settings(deadline=None)
 def test_any_bytes(existing: bytes | None, text: bytes | None, caption: str, replace: bool) -> None:
     """Whatever came along, nothing is raised: it is merged, kept, or refused for a reason of its own."""
     made = composed(existing, text, caption=caption, replace=replace)

@@ -11,7 +11,7 @@ from typing import Any
 
 import piexif
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from captiond.exiftool import Exiftool
@@ -493,7 +493,6 @@ def test_any_json_is_read_without_an_error(content: bytes) -> None:
 @given(
     packet=st.binary() | mutated([*PACKETS.values()]), format=st.sampled_from(["JPEG", "GIF", "HEIF", "?"])
 )
-@settings(deadline=None)
 def test_any_packet_is_read_without_an_error(packet: bytes, format: str) -> None:
     """Whatever stands in XMP, looking for words in it raises nothing, nor does looking for a signature."""
     list(xmp_words.in_xmp(packet))
@@ -506,7 +505,6 @@ def test_any_packet_is_read_without_an_error(packet: bytes, format: str) -> None
     data=mutated([data for _, data in PICTURES.values()]),
     format=st.sampled_from(["JPEG", "PNG", "WEBP", "TIFF", "HEIF"]),
 )
-@settings(deadline=None)
 def test_any_picture_is_read_without_an_error(data: bytes, format: str) -> None:
     """However a picture is damaged, what it says is looked for, and nothing is raised."""
     seen.look(data, format)

@@ -7,7 +7,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from captiond.metadata import IPTC_TARGET, TARGET, iptc
@@ -248,7 +248,6 @@ def test_shortened_is_the_beginning(text: str, times: int) -> None:
 
 
 @given(mutated([*FILES.values(), *REFUSED.values()]))
-@settings(deadline=None)
 def test_mutated_files(data: bytes) -> None:
     """A damaged file shows the same pixels and keeps its other segments, or comes back as the same object."""
     described = describe(data, "JPEG", CAPTION, replace=True, blocks=("iptc",))

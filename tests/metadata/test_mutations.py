@@ -6,7 +6,7 @@ import io
 import warnings
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -92,14 +92,12 @@ def assert_block_grew(old: bytes, new: bytes) -> None:
 
 
 @given(st.sampled_from([b"II*\0", b"MM\0*", b"II+\0\x08\0\0\0", b"MM\0+\0\x08\0\0"]), st.binary(max_size=300))
-@settings(deadline=None)
 def test_random_blocks(magic: bytes, rest: bytes) -> None:
     """Random bytes behind a header are refused, or keep their bytes and values."""
     check_block(magic + rest)
 
 
 @given(mutated(BLOCKS))
-@settings(deadline=None)
 def test_mutated_blocks(data: bytes) -> None:
     """A camera's block with some damage is refused, or keeps its bytes and values."""
     check_block(data)
@@ -122,7 +120,6 @@ def linked(draw: st.DrawFn) -> bytes:
 
 
 @given(linked())
-@settings(deadline=None)
 def test_linked_blocks(data: bytes) -> None:
     """IFDs that point anywhere are refused, or keep their bytes and values."""
     check_block(data)
@@ -141,7 +138,6 @@ def check_block(data: bytes) -> None:
 
 
 @given(mutated(list(JPEGS.values())))
-@settings(deadline=None)
 def test_mutated_jpegs(data: bytes) -> None:
     """All segments but the EXIF one, the scans, the pixels and the EXIF values stay."""
     new = described(data, "JPEG")
@@ -158,7 +154,6 @@ def test_mutated_jpegs(data: bytes) -> None:
 
 
 @given(mutated(BLOCKS))
-@settings(deadline=None)
 def test_jpegs_with_mutated_blocks(block: bytes) -> None:
     """Damage in the EXIF of a JPEG does not reach its picture, and Pillow reads what was written."""
     data = making.with_segments(JPEGS["plain"], exif_segment(block))
@@ -171,7 +166,6 @@ def test_jpegs_with_mutated_blocks(block: bytes) -> None:
 
 
 @given(mutated(list(PNGS.values())))
-@settings(deadline=None)
 def test_mutated_pngs(data: bytes) -> None:
     """All chunks but eXIf and the pixels stay."""
     new = described(data, "PNG")
@@ -184,7 +178,6 @@ def test_mutated_pngs(data: bytes) -> None:
 
 
 @given(mutated(list(WEBPS.values())))
-@settings(deadline=None)
 def test_mutated_webps(data: bytes) -> None:
     """All chunks but EXIF and the header that announces it, and the pixels stay."""
     new = described(data, "WEBP")
@@ -207,7 +200,6 @@ def chunks_of(parts: object, data: bytes) -> object:
 
 
 @given(mutated(list(TIFFS.values())))
-@settings(deadline=None)
 def test_mutated_tiffs(data: bytes) -> None:
     """No page changes, whatever a damaged pointer leads to, and the bytes stay where they were."""
     new = described(data, "TIFF")
@@ -224,7 +216,6 @@ def test_mutated_tiffs(data: bytes) -> None:
 
 @pytest.mark.parametrize("format", ["JPEG", "MPO", "PNG", "WEBP", "TIFF"])
 @given(data=st.binary(max_size=200))
-@settings(deadline=None)
 def test_random_bytes(format: str, data: bytes) -> None:
     """What is no image at all is refused."""
     assert described(data, format) is None

@@ -6,7 +6,7 @@ from typing import Any
 from xml.etree import ElementTree
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from captiond.metadata import policy, xmp
@@ -138,7 +138,6 @@ def test_a_new_packet_holds_the_caption_alone(is_writable: bool) -> None:
 
 
 @given(st.text().map(policy.clean))
-@settings(deadline=None)
 def test_any_text_reads_back(text: str) -> None:
     """Whatever a caption says is no markup; what XML cannot say is refused."""
     try:
@@ -183,7 +182,6 @@ def test_what_is_not_understood_is_refused(packet: bytes) -> None:
 
 
 @given(mutated(list(PACKETS.values())))
-@settings(deadline=None)
 def test_mutated_packets(packet: bytes) -> None:
     """A damaged packet is refused, or says to an independent parser all that it said."""
     try:
@@ -195,7 +193,6 @@ def test_mutated_packets(packet: bytes) -> None:
 
 
 @given(mutated([described(PACKETS["odd"]), described(PACKETS["padding"])]))
-@settings(deadline=None)
 def test_the_proof_sees_changes(packet: bytes) -> None:
     """A packet that says anything else than the old one and the caption is refused."""
     for name in ("odd", "padding"):

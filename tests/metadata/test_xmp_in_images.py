@@ -7,7 +7,7 @@ import zlib
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from captiond.metadata import TARGET, XMP_TARGET
@@ -233,7 +233,6 @@ def test_a_simple_webp_with_xmp_is_refused() -> None:
 
 
 @given(st.sampled_from(sorted(FILES)).flatmap(lambda f: st.tuples(st.just(f), mutated([*FILES[f].values()]))))
-@settings(deadline=None)
 def test_mutated_files(drawn: tuple[str, bytes]) -> None:
     """A damaged file shows the same pixels and holds the same parts, or comes back as the same object."""
     format, data = drawn

@@ -45,7 +45,7 @@ def test_layouts_are_the_originals(
         assert image_token_count(*layout, FULL.merged_side) == count
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     width=st.integers(1, 300),
     height=st.integers(1, 300),

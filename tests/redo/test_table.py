@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from captiond import sidecar, table
@@ -46,7 +46,6 @@ def back(text: str) -> list[table.Line]:
 TEXTS = st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=1, max_size=20)
 
 
-@settings(deadline=None)
 @given(st.text(st.characters(exclude_categories=["Cs"]), max_size=20) | st.sampled_from(NASTY))
 def test_a_cell_comes_back_exactly(text: str) -> None:
     """No cell begins as a formula does, and none is another afterwards."""
@@ -54,7 +53,6 @@ def test_a_cell_comes_back_exactly(text: str) -> None:
     assert table.bared(table.guarded(text)) == text
 
 
-@settings(deadline=None)  # no matter how busy the machine is
 @given(st.lists(TEXTS, min_size=1, max_size=5), st.booleans())
 def test_what_went_out_changes_nothing(texts: list[str], is_csv: bool) -> None:
     """Neither as CSV nor as JSON lines, whatever the texts are."""
