@@ -74,6 +74,14 @@ def test_a_power_cut_at_any_step_loses_and_doubles_nothing(scenario: Scenario) -
     assert not score.failures
 
 
+@pytest.mark.skipif(REASON is not None, reason=REASON or "")
+def test_what_is_over_leaves_no_trace_that_nothing_explains() -> None:
+    """A restart is killed while it removes the traces of what the start before it had finished."""
+    score = sweep(Scenario("recover", "linked", cut=Point("fsync", 8), before="set_aside"))
+    assert score.points
+    assert not score.failures
+
+
 def test_a_power_cut_leaves_no_file_that_an_undo_took_away() -> None:
     """It may come when a file that an approval made has its new name, and the old one still."""
     score = cut_everywhere(Scenario("undo_approval", "flagged", beside=True), every=9)

@@ -10,7 +10,7 @@ from typing import Any
 
 from captiond import sidecar
 from captiond.delivery.files import TIME_GRAIN_NS, Give, copy, remove, sha256_at, status_of
-from captiond.delivery.journal import CLAIM, RECORD, Trace
+from captiond.delivery.journal import CLAIM, DELIVERED, RECORD, Trace
 from captiond.names import checked_name, checked_path
 from captiond.records import Fingerprint
 from captiond.sidecar import Record, checked
@@ -20,7 +20,7 @@ from captiond.support.openat import FILE, split
 
 PICTURE = Tail("")
 
-_IMAGE, _DELIVERED = "img", "delivered"
+_IMAGE = "img"
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,10 +110,10 @@ class DeliveryTrace(Trace):
 
     def write_delivered(self, claim: Claim) -> None:
         """Write the mark of a duplicate, which was delivered before: it has no claim to rename."""
-        self.note(_DELIVERED, claim)
+        self.note(DELIVERED, claim)
 
     def mark_delivered(self) -> None:
-        os.rename(self.name(CLAIM), self.name(_DELIVERED), src_dir_fd=self.work, dst_dir_fd=self.work)
+        os.rename(self.name(CLAIM), self.name(DELIVERED), src_dir_fd=self.work, dst_dir_fd=self.work)
 
     def read_record(self) -> Record | None:
         """The record, or None.  `read_claim` and `read_delivered` raise the same.
@@ -128,7 +128,7 @@ class DeliveryTrace(Trace):
         return None if claim is None else claim_from(claim)
 
     def read_delivered(self) -> Claim | None:
-        claim = self.read(_DELIVERED)
+        claim = self.read(DELIVERED)
         return None if claim is None else claim_from(claim)
 
     def has_piece(self, number: int) -> bool:
@@ -145,7 +145,7 @@ class DeliveryTrace(Trace):
         return not self.has(RECORD) and self.is_unclaimed()
 
     def is_unclaimed(self) -> bool:
-        return not any(map(self.has, (CLAIM, _DELIVERED)))
+        return not any(map(self.has, (CLAIM, DELIVERED)))
 
     def drop_piece(self, number: int) -> None:
         remove(self.work, self.piece(number))
@@ -153,7 +153,7 @@ class DeliveryTrace(Trace):
     def end(self) -> None:
         """Remove what is left of a finished delivery, once its mark is durable and no crash undoes it."""
         self.sync()
-        self.clear()
+        self.forget()
 
 
 def _kind(number: int) -> str:

@@ -28,7 +28,7 @@ from captiond.support.openat import sync_folder
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
-RECORD, CLAIM = "json", "claim"
+RECORD, CLAIM, DELIVERED = "json", "claim", "delivered"
 
 _OURS = re.compile(r"([0-9a-f]{24})\.(?:json|old|img|[0-9]{1,6}|claim|delivered)(?:\.new)?")
 
@@ -75,11 +75,16 @@ class Trace:
                 remove(self.work, name)
 
     def forget(self) -> None:
-        """Remove what is left, the claim last: files without one are removed when they are found."""
-        claim = self.name(CLAIM)
-        self.clear(but=(claim, f"{claim}.new"))
-        self.sync()
-        self.clear()
+        """Remove what is left, the claim last: a crash must leave no record that nothing explains."""
+        names = self.names()
+        claims = [name for name in names if name.removesuffix(".new").endswith((CLAIM, DELIVERED))]
+        rest = [name for name in names if name not in claims]
+        for name in rest:
+            remove(self.work, name)
+        if rest:
+            self.sync()
+        for name in claims:
+            remove(self.work, name)
 
 
 def jobs(work: int) -> list[str]:
