@@ -474,9 +474,8 @@ def _no_space(*_: object) -> None:
 
 @pytest.mark.parametrize("failing", range(12))
 @pytest.mark.parametrize("way", ["publish", "set_aside"])
-def test_trouble_at_any_sync_is_made_good(tmp_path: Path, failing: int, way: str) -> None:
+def test_trouble_at_any_sync_is_made_good(world: World, failing: int, way: str) -> None:
     """Whichever fsync fails: the next claim finishes or repeats the delivery, and it is there once."""
-    world = World.at(tmp_path)
     settled = world.drop("trip/photo.jpg")
     fsync, calls = os.fsync, iter(range(100))
 

@@ -131,9 +131,11 @@ def _has_second_name(steps: Steps, claim: Claim, target: int, new_name: str) -> 
 
 def _undo(steps: Steps, claim: Claim, target: int, new_name: str) -> None:
     """Go back to step 1: a disk that does not sync may lose what was done since."""
-    if not exists(steps.trace.work, steps.trace.record):
-        record = new_name + steps.suffix
+    record, traced = new_name + steps.suffix, (steps.trace.work, steps.trace.record)
+    if not exists(*traced):
         os.rename(record, steps.trace.record, src_dir_fd=target, dst_dir_fd=steps.trace.work)
+    elif same_file(target, record, *traced):  # the trouble came between link and unlink
+        os.unlink(record, dir_fd=target)
     _put_back(steps, claim, target, new_name)
 
 
