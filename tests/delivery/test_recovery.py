@@ -173,6 +173,33 @@ def test_files_that_were_fetched_before_the_restart_are_not_made_again(world: Wo
     assert os.listdir(world.done / ".captiond") == ["lock"]
 
 
+def test_a_restart_that_dies_while_it_forgets_leaves_nothing_to_explain(world: World) -> None:
+    """Its owner has taken the picture away; a record without its claim would be told for ever."""
+    with world.opened() as delivery, crashing("captiond.delivery.handover.commit"):
+        world.reject(delivery, world.settled("trip/photo.jpg"))
+    (world.inbox / "trip/photo.jpg").unlink()
+    del world.dropped["trip/photo.jpg"]
+    unlink, calls = os.unlink, iter(range(100))
+
+    def dying(name: str, **folder: int) -> None:
+        if next(calls) == 1:
+            raise Crash
+        unlink(name, **folder)
+
+    with (
+        world.opened() as delivery,
+        pytest.MonkeyPatch.context() as patch,
+        pytest.raises(Crash),
+    ):
+        patch.setattr(os, "unlink", dying)
+        delivery.recover()
+    with world.opened() as delivery:
+        assert delivery.recover() == []
+        assert delivery.unresolved == ()
+    assert users_files(world.failed) == []
+    world.check_quiet()
+
+
 def test_a_new_drop_after_the_crash_is_a_new_delivery(world: World) -> None:
     """The same bytes under the same name, dropped again after the original was gone, come a second time."""
     crash_before(world, "captiond.delivery.claims.DeliveryTrace.end")

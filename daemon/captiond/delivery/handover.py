@@ -85,7 +85,7 @@ def finish(steps: Steps, claim: Claim) -> Claim | None:
             except OSError as error:
                 if error.errno not in NO_MOVE:
                     raise
-    steps.trace.clear()
+    steps.trace.forget()
     return None
 
 
