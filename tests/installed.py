@@ -54,6 +54,7 @@ def main() -> int:
     python = new_environment(asked.folder.resolve() / "venv")
     with TemporaryDirectory(prefix="captiond-wheel-") as elsewhere:
         place = Path(elsewhere)
+        place.chmod(0o755)  # some tests run processes of other users, which must find the tests' modules
         with told(f"{wheel.name} alone"):
             install(python, wheel)
             come_from_the_wheel(python, place)

@@ -304,9 +304,14 @@ def test_watch_keeps_the_status_up_to_date(place: Place, jpeg: bytes) -> None:
     refused = captiond("status", "--watch", "-c", place.settings)
     assert refused.returncode == 2 and "--json" in refused.stderr
     ours, theirs = pty.openpty()
-    command = [sys.executable, "-m", "captiond", "status", "--watch", "-c", str(place.settings)]
+    # A shell that runs all this in the background has it ignore Ctrl-C.
+    heeding = ["env", "--default-signal=INT", sys.executable, "-m", "captiond"]
     watching = subprocess.Popen(
-        command, stdin=theirs, stdout=theirs, stderr=theirs, env=environment(TERM="xterm", COLUMNS="120")
+        [*heeding, "status", "--watch", "-c", str(place.settings)],
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+        env=environment(TERM="xterm", COLUMNS="120"),
     )
     os.close(theirs)
     shown = b""
@@ -320,9 +325,8 @@ def test_watch_keeps_the_status_up_to_date(place: Place, jpeg: bytes) -> None:
     place.drop(jpeg, "one.jpg")
     until(b"1 waiting")
     watching.send_signal(signal.SIGINT)
-    with contextlib.suppress(
-        OSError
-    ):  # EIO: nobody writes any more.  What nobody reads would hold its writer.
+    # To the end (EIO), or what nobody reads holds its writer.
+    with contextlib.suppress(OSError):
         while os.read(ours, 65536):
             pass
     assert watching.wait(30) == 0
