@@ -39,7 +39,16 @@ import torch
 from transformers import BatchFeature
 
 import cpu_vllm
-from captiond.phi3v import Decoder, Phi3VForCausalLM, Phi3VImageProcessor, Request, memory, speed, squeeze
+from captiond.phi3v import (
+    Decoder,
+    Phi3VForCausalLM,
+    Phi3VImageProcessor,
+    Request,
+    layers,
+    memory,
+    speed,
+    squeeze,
+)
 from engines import servers
 from shared import REPOSITORY, TICKS, Report, options
 
@@ -76,12 +85,13 @@ def network(*, is_squeezed: bool) -> Phi3VForCausalLM:
     return model
 
 
-def ours(model: Phi3VForCausalLM) -> Way:
-    """The decoding loop, as the daemon has it; each picture is prepared within the time."""
+def ours(model: Phi3VForCausalLM, *, has_amx: bool = layers.HAS_AMX) -> Way:
+    """The decoding loop, as the daemon has it, but for `has_amx`; preparing counts."""
     decoder, processor = Decoder(model, ()), Phi3VImageProcessor(4)
     kept: dict[int, Request] = {}
 
     def ask(numbers: Sequence[int], new_tokens: int) -> None:
+        layers.HAS_AMX = has_amx
         for number in numbers:
             if number not in kept:
                 kept[number] = _request(processor, number)
@@ -252,6 +262,8 @@ def _rates() -> speed.Rates:
 
 def all_ways(running: ExitStack, root: Path, whole: Phi3VForCausalLM, kinds: str) -> dict[str, Way]:
     ways = {"captiond, bfloat16": ours(whole), "captiond, int8": ours(network(is_squeezed=True))}
+    if layers.HAS_AMX:
+        ways["captiond, bfloat16, a row by `linear`"] = ours(whole, has_amx=False)
     if servers.VLLM.missing() is None:
         ways[f"{servers.VLLM.version()}, bfloat16"] = running.enter_context(vllm(root))
     if servers.LLAMA_CPP.missing() is None:
