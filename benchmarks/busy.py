@@ -63,7 +63,7 @@ class OneAtATime:
         return side
 
     def prepare(self, image: Any) -> Any:
-        return self._phi3v.Seen.of(self._processor.image_processor(image), dtype=self._torch.bfloat16)
+        return self._phi3v.Seen.of(self._processor.image_processor, [image])
 
     def question(self, prepared: Any, request: Any) -> Any:
         counts = prepared.token_counts(self._processor.image_processor.merged_side)

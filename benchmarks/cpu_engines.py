@@ -44,6 +44,7 @@ from captiond.phi3v import (
     Phi3VForCausalLM,
     Phi3VImageProcessor,
     Request,
+    Seen,
     layers,
     memory,
     speed,
@@ -104,14 +105,14 @@ def ours(model: Phi3VForCausalLM, *, has_amx: bool = layers.HAS_AMX) -> Way:
 
 
 def _request(processor: Phi3VImageProcessor, number: int) -> Request:
-    seen = processor(cpu_vllm.noise(number, *SIZE))
-    count = int(seen.pop("num_img_tokens"))
+    seen = Seen.of(processor, [cpu_vllm.noise(number, *SIZE)])
+    (count,) = seen.token_counts(processor.merged_side)
     length = speed.BEFORE + count + speed.AFTER
     types = torch.zeros(1, length, dtype=torch.int64)
     types[:, speed.BEFORE : speed.BEFORE + count] = 1
     ids = torch.randint(3, SHAPE["vocab_size"], (1, length), generator=torch.Generator().manual_seed(number))
     batch = {"input_ids": ids, "attention_mask": torch.ones_like(ids), "mm_token_type_ids": types}
-    return Request.of(BatchFeature({**batch, **seen}), 1, dtype=torch.bfloat16)
+    return Request.about(seen, BatchFeature(batch), 1)
 
 
 @contextmanager

@@ -27,11 +27,10 @@ from statistics import median
 from typing import Any, NamedTuple
 
 import torch
-from transformers import BatchFeature
 
 from captiond import demo
 from captiond.demo import scenes
-from captiond.phi3v import Decoder, Phi3VForCausalLM, Request, build_prompt, load, speed, squeeze
+from captiond.phi3v import Decoder, Phi3VForCausalLM, Seen, build_prompt, load, speed, squeeze
 
 Said = list[list[int]]
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -40,7 +39,7 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 class Work(NamedTuple):
     """What is asked of every way."""
 
-    batches: list[BatchFeature]
+    prompts: list[speed.Prompt]
     stops: frozenset[int]
     limit: int
 
@@ -54,20 +53,22 @@ def network(size: str, dtype: torch.dtype = torch.float32) -> Phi3VForCausalLM:
 def work(size: str, count: int) -> Work:
     if size == "demo":
         _, processor = load(demo.checkpoint_path())
-        prompt, rng, batches = build_prompt("Describe what is shown in this image."), random.Random(0), []
+        prompt, rng = build_prompt("Describe what is shown in this image."), random.Random(0)
+        found: list[speed.Prompt] = []
         for _ in range(count):
             scene = scenes.random_scene(rng)
             picture = scenes.draw(scene, *scenes.random_size(rng, scene, longest=800))
-            batches.append(processor(picture, prompt, num_crops=4))
-        return Work(batches, processor.stop_ids, 40)
+            seen = Seen.of(processor.image_processor, [picture], num_crops=4)
+            found.append(speed.Prompt(processor(picture, prompt, num_crops=4), seen))
+        return Work(found, processor.stop_ids, 40)
     made = speed.prompts(network(size), 1)
     return Work([made[index % len(made)] for index in range(count)], frozenset(), 20)
 
 
 def by_generate(model: Phi3VForCausalLM, asked: Work, together: int) -> Said:
     said: Said = []
-    for start in range(0, len(asked.batches), together):
-        part = asked.batches[start : start + together]
+    for start in range(0, len(asked.prompts), together):
+        part = [prompt.batch for prompt in asked.prompts[start : start + together]]
         longest = max(one["input_ids"].shape[1] for one in part)
         inputs: dict[str, Any] = {}
         for name in ("input_ids", "attention_mask", "mm_token_type_ids"):
@@ -90,8 +91,8 @@ def by_generate(model: Phi3VForCausalLM, asked: Work, together: int) -> Said:
     return said
 
 
-def by_ours(decoder: Decoder, asked: Work, dtype: torch.dtype, together: int) -> Said:
-    requests = [Request.of(one, asked.limit, dtype=dtype) for one in asked.batches]
+def by_ours(decoder: Decoder, asked: Work, together: int) -> Said:
+    requests = [prompt.request(asked.limit) for prompt in asked.prompts]
     left = deque(requests)
     answers = decoder.run(lambda room: [left.popleft() for _ in range(min(room, len(left)))], together)
     found = {id(request): said.tokens for request, said in answers}
@@ -101,15 +102,14 @@ def by_ours(decoder: Decoder, asked: Work, dtype: torch.dtype, together: int) ->
 def all_ways(size: str, asked: Work, batch: int) -> dict[str, Callable[[], Said]]:
     whole, halved, eighths = network(size), network(size, torch.bfloat16), network(size)
     squeeze(eighths)
-    float32, bfloat16 = torch.float32, torch.bfloat16
     one, many, half, eight = (Decoder(model, asked.stops) for model in (whole, whole, halved, eighths))
     return {
         "generate, one by one": lambda: by_generate(whole, asked, 1),
-        "ours, one slot": lambda: by_ours(one, asked, float32, 1),
+        "ours, one slot": lambda: by_ours(one, asked, 1),
         f"generate, batches of {batch}": lambda: by_generate(whole, asked, batch),
-        f"ours, {batch} slots": lambda: by_ours(many, asked, float32, batch),
-        f"ours, {batch} slots, int8": lambda: by_ours(eight, asked, float32, batch),
-        f"ours, {batch} slots, bfloat16": lambda: by_ours(half, asked, bfloat16, batch),
+        f"ours, {batch} slots": lambda: by_ours(many, asked, batch),
+        f"ours, {batch} slots, int8": lambda: by_ours(eight, asked, batch),
+        f"ours, {batch} slots, bfloat16": lambda: by_ours(half, asked, batch),
     }
 
 
@@ -153,7 +153,8 @@ def _elsewhere(given: argparse.Namespace, root: Path) -> list[dict[str, Any]]:
         file = Path(folder, "found.json")
         options = {"--size": given.size, "--pictures": given.pictures, "--batch-size": given.batch_size,
                    "--threads": given.threads, "--rounds": 1, "--json": file}  # fmt: skip
-        command = [sys.executable, __file__, *(str(one) for pair in options.items() for one in pair)]
+        command = [sys.executable, str(root / "benchmarks" / "cpu_model.py")]
+        command += [str(one) for pair in options.items() for one in pair]
         env = {**os.environ, "PYTHONPATH": str(root.resolve() / "daemon")}
         subprocess.run(command, env=env, check=True, stdout=subprocess.DEVNULL)
         rows: list[dict[str, Any]] = json.loads(file.read_text())["rows"]

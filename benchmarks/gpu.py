@@ -110,9 +110,7 @@ class Ways:
         self.device = model.device
 
     def requests(self, new_tokens: int) -> list[Request]:
-        pin = self.device.type == "cuda"
-        made = speed.prompts(self.model, self.num_crops)
-        return [Request.of(one, new_tokens, dtype=self.model.dtype, pin=pin) for one in made]
+        return [one.request(new_tokens) for one in speed.prompts(self.model, self.num_crops)]
 
     def ours(self, batch_size: int, new_tokens: int, **options: Any) -> Row:
         """Our loop, its cache and graphs made in a round that is not counted."""
@@ -179,7 +177,7 @@ class Ways:
         }
 
     def _batch(self, batch_size: int, first: int = 0) -> dict[str, torch.Tensor]:
-        batches = speed.prompts(self.model, self.num_crops)
+        batches = [one.batch for one in speed.prompts(self.model, self.num_crops)]
         rows = [batches[(first + index) % len(batches)] for index in range(batch_size)]
         inputs = {name: torch.cat([row[name] for row in rows]) for name in rows[0]}
         inputs["pixel_values"] = inputs["pixel_values"].to(self.model.dtype)

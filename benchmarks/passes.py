@@ -28,7 +28,7 @@ import torch
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from captiond.phi3v import Decoder, Phi3VConfig, Phi3VForCausalLM, Request, memory, speed
+from captiond.phi3v import Decoder, Phi3VConfig, Phi3VForCausalLM, memory, speed
 from captiond.phi3v.generation import PREFILL_TOKENS
 from captiond.phi3v.rows import Row, groups
 
@@ -178,9 +178,7 @@ def network() -> Phi3VForCausalLM:
 def counted(model: Phi3VForCausalLM, rows: int, **options: Any) -> dict[str, Count]:
     """A prefill of as many pictures as pass together, and a step of that many rows at half their answers."""
     prompts = speed.prompts(model, 4)
-    requests = [
-        Request.of(prompts[at % len(prompts)], NEW_TOKENS, dtype=torch.bfloat16) for at in range(rows)
-    ]
+    requests = [prompts[at % len(prompts)].request(NEW_TOKENS) for at in range(rows)]
     asked = [Row.of(request, 4096) for request in requests]
     decoder = Decoder(model, (), **options)
     decoder._make_room(max(row.longest for row in asked), rows)

@@ -34,8 +34,8 @@ def questions(model: Phi3VForCausalLM) -> list[list[Request]]:
     """For each of some pictures, five questions that differ from their first word on."""
     found = []
     made = torch.Generator().manual_seed(0)
-    for batch in speed.prompts(model, CROPS):
-        first = Request.of(batch, NEW_TOKENS, dtype=model.dtype, pin=model.device.type == "cuda")
+    for prompt in speed.prompts(model, CROPS):
+        first = prompt.request(NEW_TOKENS)
         end = first.spans[-1][1]
         others = [
             torch.cat((first.input_ids[:end], torch.randint(3, 500, (WORDS,), generator=made)))

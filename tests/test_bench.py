@@ -16,7 +16,7 @@ from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from captiond.captioners.measuring import Bench, memory_table
-from captiond.phi3v import Decoder, Phi3VConfig, Phi3VForCausalLM, Request, memory, speed
+from captiond.phi3v import Decoder, Phi3VConfig, Phi3VForCausalLM, memory, speed
 from captiond.phi3v.generation import PREFILL_TOKENS
 from captiond.phi3v.rows import Row, groups
 from daemon_process import captiond
@@ -126,7 +126,7 @@ def test_squeezed_weights_are_counted_as_they_lie(full: Phi3VForCausalLM) -> Non
 def test_what_answers_take_is_foreseen(rows: int, num_crops: int, full: Phi3VForCausalLM) -> None:
     """Cache, prefill and step of the full-size network stay below what is set aside, and not by much."""
     prompts = speed.prompts(full, num_crops)
-    asked = [Row.of(Request.of(prompts[at % 4], 160, dtype=torch.bfloat16), 4096) for at in range(rows)]
+    asked = [Row.of(prompts[at % 4].request(160), 4096) for at in range(rows)]
     decoder = Decoder(full, ())
     decoder._make_room(max(row.longest for row in asked), rows)
     cache = decoder._cache
@@ -143,7 +143,7 @@ def test_what_answers_take_is_foreseen(rows: int, num_crops: int, full: Phi3VFor
 def test_questions_that_share_a_prefill_take_no_more(full: Phi3VForCausalLM) -> None:
     """Five questions about each of some pictures stay below what is set aside for as many pictures."""
     prompts, rows = speed.prompts(full, 4), 20
-    firsts = [Request.of(prompt, 160, dtype=torch.bfloat16) for prompt in prompts]
+    firsts = [prompt.request(160) for prompt in prompts]
     asked = [Row.of(replace(first), 4096) for first in firsts for _ in range(rows // len(firsts))]
     decoder = Decoder(full, ())
     decoder._make_room(max(row.longest for row in asked), rows)

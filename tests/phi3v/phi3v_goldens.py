@@ -16,7 +16,7 @@ from PIL import Image
 from safetensors.torch import load_file
 from transformers import BatchFeature
 
-from captiond.phi3v import Phi3VForCausalLM, Phi3VProcessor
+from captiond.phi3v import Phi3VForCausalLM, Phi3VProcessor, Request, Seen
 
 GOLDEN = Path(__file__).parent / "golden"
 CHECKPOINT = GOLDEN / "checkpoint"
@@ -58,6 +58,14 @@ class Case:
 
     def batch(self, processor: Phi3VProcessor) -> BatchFeature:
         return processor(self.pictures(), self.prompt, num_crops=self.num_crops)
+
+    def seen(self, processor: Phi3VProcessor, *, pin: bool = False) -> Seen | None:
+        pictures = self.pictures()
+        made = Seen.of(processor.image_processor, pictures, self.num_crops, pin=pin)
+        return made if pictures else None
+
+    def request(self, processor: Phi3VProcessor, new_tokens: int, *, pin: bool = False) -> Request:
+        return Request.about(self.seen(processor, pin=pin), self.batch(processor), new_tokens)
 
 
 def picture(name: str) -> Image.Image:

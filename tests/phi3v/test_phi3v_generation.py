@@ -14,14 +14,23 @@ from PIL import Image
 
 from captiond import demo
 from captiond.demo import scenes
-from captiond.phi3v import Decoder, Phi3VConfig, Phi3VForCausalLM, Phi3VProcessor, Request, build_prompt, load
+from captiond.phi3v import (
+    Decoder,
+    Phi3VConfig,
+    Phi3VForCausalLM,
+    Phi3VProcessor,
+    Request,
+    Seen,
+    build_prompt,
+    load,
+)
 
 SHORT = [case for case in CASES if case.record["input_len"] < 1200 or "crossing" in case.name]
 CASES_BY_LENGTH = sorted(CASES, key=lambda case: int(case.record["input_len"]))
 
 
 def _request(case: Case, processor: Phi3VProcessor, new_tokens: int = NEW_TOKENS) -> Request:
-    return Request.of(case.batch(processor), new_tokens, dtype=torch.float32)
+    return case.request(processor, new_tokens)
 
 
 def _feed(requests: Sequence[Request]) -> Callable[[int], list[Request]]:
@@ -119,20 +128,24 @@ def test_a_longer_prompt_gets_a_longer_cache(processor: Phi3VProcessor, sdpa: Ph
 
 
 def test_equal_crops_pass_the_tower_once(processor: Phi3VProcessor) -> None:
-    """A picture of one crop is its own global view; one colour all over is one crop, whatever its size."""
-    gray = processor(Image.new("RGB", (640, 480), "gray"), build_prompt("what"), num_crops=4)
-    request = Request.of(gray, 1, dtype=torch.float32)
-    assert request.seen is not None and request.seen.crops is not None and len(request.seen.crops) < 5
-    (order,) = request.seen.orders
-    restored = request.seen.crops[order]
-    assert torch.equal(restored, gray["pixel_values"][0])
+    """A picture of one crop is its own global view; the halves of a picture of one colour are alike."""
+    pictures = processor.image_processor
+    for size, num_crops, looked_at in (((640, 480), 4, 3), ((336, 336), 1, 1), ((300, 90), 1, 1)):
+        gray = Image.new("RGB", size, "gray")
+        seen = Seen.of(pictures, [gray], num_crops)
+        assert seen.pictures is not None
+        (fitted,) = seen.pictures
+        assert len(fitted.different) == looked_at
+        views = pictures.views(fitted.pixels)[fitted.different]
+        assert torch.equal(views[fitted.order], pictures(gray, num_crops)["pixel_values"][0])
 
 
 def test_the_demo_model_says_what_generate_says() -> None:
     """Sixteen drawn scenes: the answers of `generate`, asked one by one, to the letter."""
     model, processor = load(demo.checkpoint_path(), dtype=torch.float32, attn_implementation="sdpa")
     prompt = build_prompt("Describe what is shown in this image.")
-    batches = [processor(_scene(seed), prompt) for seed in range(16)]
+    pictures = [_scene(seed) for seed in range(16)]
+    batches = [processor(picture, prompt) for picture in pictures]
     generate: Any = model.generate  # type: ignore[misc]  # its `self` has a type of its own
     alone = [
         processor.answers(generate(**batch, max_new_tokens=40, do_sample=False), batch["input_ids"].shape[1])[
@@ -141,7 +154,10 @@ def test_the_demo_model_says_what_generate_says() -> None:
         for batch in batches
     ]
     decoder = Decoder(model, processor.stop_ids)
-    requests = [Request.of(batch, 40, dtype=torch.float32) for batch in batches]
+    requests = [
+        Request.about(Seen.of(processor.image_processor, [picture]), batch, 40)
+        for picture, batch in zip(pictures, batches, strict=True)
+    ]
     together = _answers(decoder, requests, 8)
     assert [processor.text(tokens) for tokens in together] == [answer.text for answer in alone]
     assert len({answer.text for answer in alone}) > 10

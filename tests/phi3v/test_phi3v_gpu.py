@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 import torch
-from phi3v_goldens import CASE, CHECKPOINT, batch_of, greedy, logits
+from phi3v_goldens import CASE, CHECKPOINT, Case, batch_of, greedy, logits
 
-from captiond.phi3v import Decoder, Phi3VForCausalLM, Phi3VProcessor, Request, load, quantization_config
+from captiond.phi3v import Decoder, Phi3VForCausalLM, Phi3VProcessor, load, quantization_config
 
 pytestmark = pytest.mark.gpu
 
@@ -45,6 +45,17 @@ def test_the_device_says_the_originals_tokens(
     assert greedy(whole, batch) == EXPECTED
 
 
+@pytest.mark.parametrize("case", CASES[:-1], ids=str)
+def test_the_device_makes_the_same_floats(case: Case, device: str, processor: Phi3VProcessor) -> None:
+    """Bytes are normalised there to the same bits; scaled, for the global view, to nearly the same ones."""
+    seen, expected = case.seen(processor), case.batch(processor)["pixel_values"]
+    assert seen is not None and seen.pictures is not None
+    for fitted, values in zip(seen.pictures, expected, strict=True):
+        views = processor.image_processor.views(fitted.pixels.to(device)).cpu()
+        assert torch.equal(views[1:], values[1 : len(views)])
+        assert torch.allclose(views[0], values[0], rtol=0, atol=1e-5)
+
+
 def test_a_compiled_static_cache_says_the_same(
     whole: Phi3VForCausalLM, device: str, processor: Phi3VProcessor
 ) -> None:
@@ -60,7 +71,7 @@ def test_recorded_steps_say_the_same(
     """Our loop, its steps recorded as CUDA graphs and replayed twice over, changes no token."""
     decoder = Decoder(whole, ())
     for _ in range(2):
-        requests = [Request.of(case.batch(processor), 24, dtype=torch.float32, pin=True) for case in CASES]
+        requests = [case.request(processor, 24, pin=True) for case in CASES]
         left = list(reversed(requests))
         answers = decoder.run(lambda room: [left.pop() for _ in range(min(room, len(left)))], slots)  # noqa: B023
         found = {id(request): said.tokens for request, said in answers}

@@ -11,7 +11,7 @@ from phi3v_goldens import CASE, CHECKPOINT, LOGIT_TOLERANCE, NEW_TOKENS, Case, l
 from torch import nn
 from transformers.models.phi3.modeling_phi3 import apply_rotary_pos_emb
 
-from captiond.phi3v import Decoder, Phi3VForCausalLM, Phi3VProcessor, Request, load, squeeze
+from captiond.phi3v import Decoder, Phi3VForCausalLM, Phi3VProcessor, load, squeeze
 from captiond.phi3v.layers import add, looked, normed, product, signed, turn
 from captiond.phi3v.rows import Row
 
@@ -20,7 +20,7 @@ EXPECTED = [case.greedy_tokens for case in CASES]
 
 
 def _said(decoder: Decoder, processor: Phi3VProcessor, slots: int) -> list[list[int]]:
-    requests = [Request.of(case.batch(processor), NEW_TOKENS, dtype=torch.float32) for case in CASES]
+    requests = [case.request(processor, NEW_TOKENS) for case in CASES]
     left = deque(requests)
     answers = decoder.run(lambda room: [left.popleft() for _ in range(min(room, len(left)))], slots)
     found = {id(request): said.tokens for request, said in answers}
@@ -30,7 +30,7 @@ def _said(decoder: Decoder, processor: Phi3VProcessor, slots: int) -> list[list[
 def _first_scores(model: Phi3VForCausalLM, case: Case, processor: Phi3VProcessor) -> torch.Tensor:
     """Those that the loop chooses the first token by."""
     decoder = Decoder(model, ())
-    row = Row.of(Request.of(case.batch(processor), 2, dtype=model.model.norm.weight.dtype), None)
+    row = Row.of(case.request(processor, 2), None)
     decoder._make_room(row.longest, 1)
     decoder._prefill([row], 0)
     return decoder._scores[0].clone()

@@ -13,7 +13,7 @@ import pytest
 import torch
 from phi3v_goldens import CASE, CASES_WITH_PICTURES, NEW_TOKENS, Case
 
-from captiond.phi3v import Decoder, Phi3VForCausalLM, Phi3VProcessor, Request, Seen
+from captiond.phi3v import Decoder, Phi3VForCausalLM, Phi3VProcessor, Request
 from captiond.phi3v.rows import Row
 from captiond.phi3v.speed import afresh
 
@@ -41,7 +41,8 @@ def prefilled(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 def _questions(case: Case, processor: Phi3VProcessor, words: Sequence[str] = WORDS) -> list[Request]:
     """The case's own question and others, with more words, about pictures that were made ready once."""
-    seen = Seen.of(processor.image_processor(case.pictures(), num_crops=case.num_crops), dtype=torch.float32)
+    seen = case.seen(processor)
+    assert seen is not None
     counts = seen.token_counts(processor.image_processor.merged_side)
     before, end, after = case.prompt.rpartition("<|end|>")
     prompts = [f"{before} {more}{end}{after}" if more else case.prompt for more in words]

@@ -13,7 +13,7 @@ from captiond import phi3v
 
 
 def digest_of(prepared: Any) -> bytes:
-    """Equal for equal pixels only.  Call it before the model has looked: the crops are freed then."""
+    """Equal for equal pixels only.  Call it before the model has looked: the pixels are freed then."""
     digest = hashlib.sha256()
     _feed(digest, prepared)
     return digest.digest()
@@ -28,7 +28,8 @@ def _feed(digest: Any, value: Any) -> None:
         digest.update(f"image {value.mode} {value.size};".encode())
         digest.update(value.tobytes())
     elif isinstance(value, phi3v.Seen):
-        _feed(digest, (value.crops, value.orders, value.layouts))
+        assert value.pictures is not None
+        _feed(digest, [one.pixels for one in value.pictures])
     elif isinstance(value, Mapping):
         _feed(digest, sorted(value.items()))
     elif isinstance(value, list | tuple):

@@ -3,12 +3,16 @@
 This room chooses how many crops a picture gets, resizes, pads, normalises and cuts, with PIL, numpy and torch
 only, and bit for bit as the original code does.  It opens no files, knows no prompts and touches no network.
 Lengths are pixels throughout; a layout is (rows, columns) of crops.
+
+It works in two steps.  `fitted` needs the picture, and is done ahead of the device, on any core: it leaves a
+byte for each number.  `views` makes floats of those, on the device that will look at them.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -124,15 +128,13 @@ class Phi3VImageProcessor(BaseImageProcessor):
         image_sizes = torch.zeros(len(pictures), 2, dtype=torch.int64)
         counts = torch.zeros(len(pictures), dtype=torch.int64)
         for index, (picture, budget) in enumerate(zip(pictures, budgets, strict=True)):
-            in_colour = picture if picture.mode == "RGB" else picture.convert("RGB")
-            pixels = self._normalised(self._fitted(in_colour, budget))
-            height, width = pixels.shape[-2:]
-            rows, columns = height // self.crop_size, width // self.crop_size
-            pixel_values[index, 0] = self._global_view(pixels)
-            self._cut(pixels, pixel_values[index, 1 : rows * columns + 1], columns)
-            pixel_values[index, rows * columns + 1 :] = 0
+            pixels = self.fitted(picture, budget)
+            height, width = pixels.shape[:2]
+            views = self.views(pixels)
+            pixel_values[index, : len(views)] = views
+            pixel_values[index, len(views) :] = 0
             image_sizes[index, 0], image_sizes[index, 1] = height, width
-            counts[index] = image_token_count(rows, columns, self.merged_side)
+            counts[index] = image_token_count(*self.layout_of(pixels), self.merged_side)
         return BatchFeature(
             {"pixel_values": pixel_values, "image_sizes": image_sizes, "num_img_tokens": counts}
         )
@@ -153,36 +155,70 @@ class Phi3VImageProcessor(BaseImageProcessor):
         new_width = self.crop_size * columns
         return new_width, max(1, int(new_width / ratio))
 
-    def _fitted(self, picture: Image.Image, budget: int) -> Image.Image:
-        """Resize, and pad with white to whole crops; a portrait does so mirrored on the diagonal."""
+    def fitted(self, picture: Image.Image, num_crops: int | None = None) -> torch.Tensor:
+        """Resize, and pad with white to whole crops: uint8 [height, width, 3].
+
+        A portrait is resized and padded mirrored on the diagonal.
+        """
+        picture = picture if picture.mode == "RGB" else picture.convert("RGB")
         is_portrait = picture.width < picture.height
         if is_portrait:
             picture = picture.transpose(Image.Transpose.TRANSPOSE)
-        picture = picture.resize(self._resized(*picture.size, budget), Image.Resampling.BILINEAR)
-        missing = -picture.height % self.crop_size
-        if missing:
-            canvas = Image.new("RGB", (picture.width, picture.height + missing), WHITE)
-            canvas.paste(picture, (0, missing // 2))
-            picture = canvas
-        return picture.transpose(Image.Transpose.TRANSPOSE) if is_portrait else picture
+        size = self._resized(*picture.size, self._budget(num_crops))
+        picture = picture.resize(size, Image.Resampling.BILINEAR)
+        if is_portrait:
+            picture = picture.transpose(Image.Transpose.TRANSPOSE)
+        return self._padded(picture)
 
-    def _normalised(self, picture: Image.Image) -> torch.Tensor:
+    def _padded(self, picture: Image.Image) -> torch.Tensor:
+        right, below = -picture.width % self.crop_size, -picture.height % self.crop_size
+        shape = picture.height + below, picture.width + right, len(WHITE)
+        pixels = torch.full(shape, WHITE[0], dtype=torch.uint8)
+        left, top = right // 2, below // 2
+        inner = pixels[top : top + picture.height, left : left + picture.width]
+        inner.numpy()[:] = np.asarray(picture)
+        return pixels
+
+    def layout_of(self, pixels: torch.Tensor) -> tuple[int, int]:
+        """(rows, columns) of crops in what `fitted` returned."""
+        return pixels.shape[0] // self.crop_size, pixels.shape[1] // self.crop_size
+
+    def views(self, pixels: torch.Tensor) -> torch.Tensor:
+        """What the tower looks at, of what `fitted` returned, on the same device.
+
+        Returns float32 [1 + rows * columns, 3, crop_size, crop_size] in the tower's units: the global view,
+        then the crops row by row.
+        """
+        values = self._normalised(pixels)
+        crops = self.crops(values.permute(1, 2, 0)).permute(0, 3, 1, 2)
+        return torch.cat((self._global_view(values)[None], crops))
+
+    def crops(self, pixels: torch.Tensor) -> torch.Tensor:
+        """[height, width, n] cut into [rows * columns, crop_size, crop_size, n], row by row."""
+        side, (rows, columns) = self.crop_size, self.layout_of(pixels)
+        grid = pixels.view(rows, side, columns, side, -1)
+        return grid.transpose(1, 2).flatten(0, 1)
+
+    def _normalised(self, pixels: torch.Tensor) -> torch.Tensor:
         """Float32 [3, height, width], in the tower's units."""
-        pixels = torch.from_numpy(np.array(picture)).permute(2, 0, 1).contiguous().float().div_(255)
-        mean = torch.tensor(self.image_mean).view(3, 1, 1)
-        std = torch.tensor(self.image_std).view(3, 1, 1)
-        return pixels.sub_(mean).div_(std)
+        values = pixels.permute(2, 0, 1).contiguous().float()
+        # Tensors, even for 255: CUDA multiplies by a plain number's reciprocal instead, and rounds otherwise.
+        levels, mean, std = (
+            _of_channels(tuple(numbers), pixels.device)
+            for numbers in ((255.0,), self.image_mean, self.image_std)
+        )
+        return values.div_(levels).sub_(mean).div_(std)
 
-    def _global_view(self, pixels: torch.Tensor) -> torch.Tensor:
+    def _global_view(self, values: torch.Tensor) -> torch.Tensor:
         """The whole padded picture squeezed into one crop; bicubic overshoots and is not clamped."""
         side = (self.crop_size, self.crop_size)
-        return torch.nn.functional.interpolate(pixels[None], size=side, mode="bicubic")[0]
+        return torch.nn.functional.interpolate(values[None], size=side, mode="bicubic")[0]
 
-    def _cut(self, pixels: torch.Tensor, crops: torch.Tensor, columns: int) -> None:
-        """Lay the picture into `crops` [rows * columns, 3, side, side], row by row."""
-        side = self.crop_size
-        grid = pixels.view(3, -1, side, columns, side).permute(1, 3, 0, 2, 4)
-        crops.view(grid.shape).copy_(grid)
+
+@cache
+def _of_channels(numbers: tuple[float, ...], device: torch.device) -> torch.Tensor:
+    """[n, 1, 1] on the device.  Kept, since a GPU would wait for each copy."""
+    return torch.tensor(numbers, device=device).view(-1, 1, 1)
 
 
 def checked_budget(num_crops: int) -> int:

@@ -1,48 +1,65 @@
 """The records of the decoding loop: pictures prepared once, questions about them, and the answers' tokens.
 
 They are made on the CPU, ahead of the device and on any thread.  It knows no words and runs no network.
+A picture waits as bytes, a quarter of the floats that the device makes of them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Self
 
 import torch
+from PIL import Image
 from transformers import BatchFeature
 
-from captiond.phi3v.image_processing import image_token_count
-from captiond.phi3v.tower import distinct_crops, layouts_of
+from captiond.phi3v.image_processing import Phi3VImageProcessor, image_token_count
+from captiond.phi3v.tower import different
+
+
+class Fitted(NamedTuple):
+    """A picture cut to whole crops, of which no float is made yet."""
+
+    pixels: torch.Tensor  # uint8 [height, width, 3]
+    different: list[int]  # which of its views differ from those before; view 0 is the global one
+    order: list[int]  # for each view, which of the different ones it is
+
+    @classmethod
+    def of(cls, processor: Phi3VImageProcessor, pixels: torch.Tensor, *, pin: bool) -> Self:
+        """A picture of one crop is its own global view (336 to 336 bicubic is the identity)."""
+        firsts, order = different(processor.crops(pixels))
+        if pin:
+            pixels = pinned(pixels)
+        if order == [0]:
+            return cls(pixels, [0], [0, 0])
+        return cls(pixels, [0, *(1 + first for first in firsts)], [0, *(1 + place for place in order)])
 
 
 @dataclass(slots=True, eq=False, weakref_slot=True)
 class Seen:
     """The pictures of one prompt, prepared for the tower; any number of questions may be about them.
 
-    The tower looks at them once; then its vectors take the crops' place.
+    The tower looks at them once; then its vectors take the pictures' place.
     """
 
-    crops: torch.Tensor | None  # [m, 3, crop, crop], each distinct one once
-    orders: list[list[int]]
+    processor: Phi3VImageProcessor
+    pictures: list[Fitted] | None
     layouts: list[tuple[int, int]]
     vectors: torch.Tensor | None = None  # [all positions, H], in the computer's memory
 
     @classmethod
-    def of(cls, pictures: BatchFeature, *, dtype: torch.dtype, pin: bool = False) -> Self:
-        """From the image processor's result; `pin`: in pinned memory, for asynchronous copies to a GPU."""
-        pixels = pictures["pixel_values"]
-        layouts = layouts_of(pictures["image_sizes"], pixels.shape[-1])
-        crops: list[torch.Tensor] = []
-        orders: list[list[int]] = []
-        for picture, (down, across) in zip(pixels, layouts, strict=True):
-            distinct, order = distinct_crops(picture[: down * across + 1])
-            orders.append([len(crops) + index for index in order])
-            crops += distinct
-        stacked = torch.empty(len(crops), *pixels.shape[2:], dtype=dtype)
-        for index, crop in enumerate(crops):  # one by one, so that no full-precision stack is made
-            stacked[index] = crop
-        return cls(pinned(stacked) if pin else stacked, orders, layouts)
+    def of(
+        cls,
+        processor: Phi3VImageProcessor,
+        pictures: Sequence[Image.Image],
+        num_crops: int | None = None,
+        *,
+        pin: bool = False,
+    ) -> Self:
+        """`pin`: in pinned memory, for asynchronous copies to a GPU."""
+        fitted = [Fitted.of(processor, processor.fitted(one, num_crops), pin=pin) for one in pictures]
+        return cls(processor, fitted, [processor.layout_of(one.pixels) for one in fitted])
 
     def token_counts(self, merged_side: int) -> list[int]:
         """Prompt positions that each picture takes."""
@@ -59,12 +76,6 @@ class Request:
     max_new_tokens: int
     temperature: float = 0.0  # 0: the best token each time; above 0: a sampled one
     seed: int | None = None  # of the sampling; None: another one each time
-
-    @classmethod
-    def of(cls, batch: BatchFeature, max_new_tokens: int, *, dtype: torch.dtype, pin: bool = False) -> Self:
-        """From the processor's batch of one prompt with its pictures, if it has any."""
-        seen = Seen.of(batch, dtype=dtype, pin=pin) if "pixel_values" in batch else None
-        return cls.about(seen, batch, max_new_tokens)
 
     @classmethod
     def about(

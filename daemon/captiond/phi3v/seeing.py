@@ -1,6 +1,6 @@
 """Pictures to prompt positions on the device.  The tower looks at each once, however many questions follow.
 
-Its vectors wait in the computer's memory, where they take a third more than the crops that they replace.
+Its vectors wait in the computer's memory.
 """
 
 from __future__ import annotations
@@ -31,20 +31,20 @@ def _looked_at(
 ) -> dict[Seen, torch.Tensor]:  # fmt: skip
     if not pictures:
         return {}
-    crops: list[torch.Tensor] = []
+    views: list[torch.Tensor] = []
     orders: list[list[int]] = []
-    count = 0
     for seen in pictures:
-        assert seen.crops is not None
-        orders += [[count + index for index in order] for order in seen.orders]
-        crops.append(seen.crops.to(device, non_blocking=True))
-        count += len(seen.crops)
+        assert seen.pictures is not None
+        for one in seen.pictures:
+            orders.append([len(views) + place for place in one.order])
+            made = seen.processor.views(one.pixels.to(device, non_blocking=True)).to(dtype)
+            views += [made[index] for index in one.different]
     layouts = [layout for seen in pictures for layout in seen.layouts]
-    vectors = tower.vectors(torch.cat(crops), orders, layouts, in_fewer_passes).to(dtype)
+    vectors = tower.vectors(torch.stack(views), orders, layouts, in_fewer_passes).to(dtype)
     lengths = [sum(seen.token_counts(tower.merged_side)) for seen in pictures]
     found = dict(zip(pictures, torch.split(vectors, lengths), strict=True))
     for seen, own in found.items():
-        seen.vectors, seen.crops = _kept(own), None
+        seen.vectors, seen.pictures = _kept(own), None
     return found
 
 

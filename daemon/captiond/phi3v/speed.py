@@ -26,7 +26,7 @@ from captiond.phi3v.configuration import Phi3VConfig
 from captiond.phi3v.generation import Decoder
 from captiond.phi3v.image_processing import Phi3VImageProcessor
 from captiond.phi3v.modeling import Phi3VForCausalLM
-from captiond.phi3v.requests import Request
+from captiond.phi3v.requests import Request, Seen
 
 # Tokens of the default prompt around its picture: before it, and after.
 BEFORE, AFTER = 4, 20
@@ -135,22 +135,33 @@ def random_model(size: str, device: torch.device, dtype: torch.dtype) -> Phi3VFo
     return model
 
 
-def prompts(model: Phi3VForCausalLM, num_crops: int) -> list[BatchFeature]:
-    """Some different pictures, with as many tokens around them as the default prompt has."""
+class Prompt(NamedTuple):
+    """A picture with as many tokens around it as the default prompt has."""
+
+    batch: BatchFeature  # for `generate`
+    seen: Seen
+
+    def request(self, new_tokens: int) -> Request:
+        return Request.about(replace(self.seen), self.batch, new_tokens)
+
+
+def prompts(model: Phi3VForCausalLM, num_crops: int) -> list[Prompt]:
     tower = model.config.vision_config
     processor = Phi3VImageProcessor(num_crops, tower.image_size, tower.patch_size)
     rng = np.random.default_rng(0)
     found = []
     for _ in range(DIFFERENT_PICTURES):
         noise = rng.integers(0, 256, (*reversed(PICTURE_SIZE), 3), dtype=np.uint8)
-        seen = processor(Image.fromarray(noise))
-        count = int(seen.pop("num_img_tokens"))
+        picture = Image.fromarray(noise)
+        prepared = processor(picture)
+        count = int(prepared.pop("num_img_tokens"))
         length = BEFORE + count + AFTER
         types = torch.zeros(1, length, dtype=torch.int64)
         types[:, BEFORE : BEFORE + count] = 1
         ids = torch.from_numpy(rng.integers(3, model.config.vocab_size, (1, length)))
         batch = {"input_ids": ids, "attention_mask": torch.ones_like(ids), "mm_token_type_ids": types}
-        found.append(BatchFeature({**batch, **seen}))
+        seen = Seen.of(processor, [picture], pin=model.device.type == "cuda")
+        found.append(Prompt(BatchFeature({**batch, **prepared}), seen))
     return found
 
 
@@ -219,9 +230,7 @@ def measure(
     """Our loop over that many pictures, after one round that is not counted (it records graphs)."""
     dtype = model.model.norm.weight.dtype
     device = model.device
-    batches = prompts(model, num_crops)
-    pin = device.type == "cuda"
-    made = [Request.of(batch, new_tokens, dtype=dtype, pin=pin) for batch in batches]
+    made = [prompt.request(new_tokens) for prompt in prompts(model, num_crops)]
     decoder = decoder or Decoder(model, ())
     answer_all(decoder, made, batch_size, batch_size)
     if device.type == "cuda":
@@ -231,11 +240,12 @@ def measure(
     answer_all(decoder, made, pictures, batch_size)
     waited(device)
     seconds = time.perf_counter() - start
-    assert made[0].seen is not None and made[0].seen.crops is not None
     prompt_tokens = len(made[0].input_ids)
+    assert made[0].seen is not None and made[0].seen.pictures is not None
+    (looked_at,) = made[0].seen.pictures
     floor = floor_seconds(
         model.config, dtype.itemsize, rate, batch_size=batch_size, prompt_tokens=prompt_tokens,
-        crops=len(made[0].seen.crops), new_tokens=new_tokens,
+        crops=len(looked_at.different), new_tokens=new_tokens,
     )  # fmt: skip
     return Measured(
         batch_size,

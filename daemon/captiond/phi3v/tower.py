@@ -49,9 +49,9 @@ class Phi3VImageEmbedding(nn.Module):
         crops: list[torch.Tensor] = []
         orders: list[list[int]] = []
         for picture, (rows, columns) in zip(pixel_values, layouts, strict=True):
-            distinct, order = distinct_crops(picture[: rows * columns + 1])
-            orders.append([len(crops) + index for index in order])
-            crops += distinct
+            firsts, order = different(picture[: rows * columns + 1])
+            orders.append([len(crops) + place for place in order])
+            crops += [picture[first] for first in firsts]
         return self.vectors(torch.stack(crops), orders, layouts)
 
     def vectors(
@@ -123,11 +123,10 @@ class Phi3VImageEmbedding(nn.Module):
         return torch.cat((grid, newlines), dim=1).flatten(0, 1)
 
 
-def distinct_crops(views: torch.Tensor) -> tuple[list[torch.Tensor], list[int]]:
-    """The different ones among a picture's views, and for each view which of them it is.
+def different(views: torch.Tensor) -> tuple[list[int], list[int]]:
+    """Which views [n, ...] differ from those before; and for each view, which of these it is.
 
-    A picture of one crop often is its own global view (336 to 336 bicubic is the identity), and flat parts
-    repeat; each passes the tower once.
+    Flat parts of a picture repeat; each passes the tower once.
     """
     samples = views.flatten(1)[:, ::SAMPLE_STRIDE].tolist()
     firsts: list[int] = []
@@ -142,7 +141,7 @@ def distinct_crops(views: torch.Tensor) -> tuple[list[torch.Tensor], list[int]]:
         if place == len(firsts):
             firsts.append(index)
         order.append(place)
-    return [views[first] for first in firsts], order
+    return firsts, order
 
 
 def layouts_of(image_sizes: torch.Tensor, crop_size: int) -> list[tuple[int, int]]:
