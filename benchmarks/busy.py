@@ -62,6 +62,14 @@ class OneAtATime:
         side: int | None = self._processor.image_processor.long_side(width, height)
         return side
 
+    def scaling(self, width: int, height: int) -> Any:
+        from captiond.scaling import Scaling
+
+        return Scaling(*self._processor.image_processor.scaling(width, height))
+
+    def prepare_scaled(self, image: Any) -> Any:
+        return self._phi3v.Seen.of_scaled(self._processor.image_processor, [image])
+
     def prepare(self, image: Any) -> Any:
         return self._phi3v.Seen.of(self._processor.image_processor, [image])
 

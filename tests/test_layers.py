@@ -13,7 +13,7 @@ PACKAGE = Path(captiond.__file__).parent
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
 # What travels, the verdicts and the names: these import each other and nothing else of ours.
-VOCABULARY = {"records", "encoded", "errors", "names", "status", "formats", "characters"}
+VOCABULARY = {"records", "encoded", "scaling", "errors", "names", "status", "formats", "characters"}
 STAGES = {"inbox", "pictures", "captioners", "metadata", "delivery"}
 
 # Each room may import the vocabulary, itself, and what stands here.

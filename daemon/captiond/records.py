@@ -218,6 +218,7 @@ class Picture:
 
     image: Image.Image
     facts: PictureFacts
+    is_scaled: bool = False  # as the model would do it first
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,6 +17,7 @@ from typing import Protocol, TypeVar, runtime_checkable
 from captiond.encoded import Encoded, JpegWish
 from captiond.errors import Rejected, TryLater
 from captiond.records import Answer, CaptionRequest, ModelIdentity, Picture
+from captiond.scaling import ScalingOf
 from captiond.status import Gauges
 
 PREPARING = 1  # raise it if the model is now shown or asked something else for the same picture and question
@@ -93,6 +94,15 @@ class SendsJpegs(Protocol[MadeReady]):
 
     def prepare_encoded(self, encoded: Encoded) -> MadeReady:
         """Like `prepare`, which makes the same JPEG from a decoded picture."""
+
+
+@runtime_checkable
+class Scales(Protocol):
+    """A captioner that can say how its model scales pictures: the process that decodes one can do that."""
+
+    @property
+    def scaling(self) -> ScalingOf | None:
+        """None: it does so as it pleases.  `prepare` takes pictures that are scaled so, and others."""
 
 
 @runtime_checkable

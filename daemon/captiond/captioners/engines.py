@@ -11,7 +11,7 @@ import json
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from PIL import Image
@@ -31,6 +31,7 @@ from captiond.captioners.batches import (
 )
 from captiond.captioners.placement import Placement
 from captiond.records import CaptionRequest
+from captiond.scaling import Scaling
 
 
 class Engine(Protocol):
@@ -56,6 +57,17 @@ class Engine(Protocol):
 
     def batch_size_that_fits(self, max_new_tokens: int) -> int:
         """What `model.batch_size: auto` means on this device, as far as can be predicted."""
+
+
+@runtime_checkable
+class TakesScaled(Protocol):
+    """An engine that knows how its model scales pictures, so that it can be done elsewhere."""
+
+    def scaling(self, width: int, height: int) -> Scaling:
+        """How an upright picture of this size is scaled."""
+
+    def prepare_scaled(self, image: Image.Image) -> Any:
+        """Like `prepare`, which scales a picture first."""
 
 
 def open_engine(folder: Path, place: Placement, num_crops: int) -> Engine:
@@ -98,9 +110,15 @@ class Phi3VEngine:
         side: int = self._processor.image_processor.long_side(width, height)
         return side
 
+    def scaling(self, width: int, height: int) -> Scaling:
+        return Scaling(*self._processor.image_processor.scaling(width, height))
+
     def prepare(self, image: Image.Image) -> phi3v.Seen:
-        on_gpu = self.model.device.type == "cuda"
-        return phi3v.Seen.of(self._processor.image_processor, [image], pin=on_gpu)
+        return self.prepare_scaled(self._processor.image_processor.scaled(image))
+
+    def prepare_scaled(self, image: Image.Image) -> phi3v.Seen:
+        pictures = self._processor.image_processor
+        return phi3v.Seen.of_scaled(pictures, [image], pin=self.model.device.type == "cuda")
 
     def question(self, prepared: phi3v.Seen, request: CaptionRequest) -> phi3v.Request:
         counts = prepared.token_counts(self._processor.image_processor.merged_side)

@@ -27,13 +27,14 @@ from captiond.captioners import fingerprint_of, unloadable
 from captiond.captioners.batches import Completion
 from captiond.captioners.digests import digest_of
 from captiond.captioners.downloads import Downloads
-from captiond.captioners.engines import Engine, open_engine, stored_dtype
+from captiond.captioners.engines import Engine, TakesScaled, open_engine, stored_dtype
 from captiond.captioners.placement import Placement, placement
 from captiond.captioners.text import clean
 from captiond.captioners.threads import use_all_cores, use_one_core
 from captiond.captioners.weights import locate
 from captiond.errors import CannotStart, ExitCode, Rejected, Surroundings, TryLater
 from captiond.records import Answer, CaptionRequest, ModelIdentity, Notice, Picture
+from captiond.scaling import ScalingOf
 from captiond.status import Gauges
 
 log = structlog.get_logger(__name__)
@@ -129,10 +130,17 @@ class LocalCaptioner:
         # None also while the model is unloaded: the picture is decoded in full, to the same result.
         return None if engine is None else engine.needed_side(width, height)
 
+    @property
+    def scaling(self) -> ScalingOf | None:
+        engine = self._engine
+        return engine.scaling if isinstance(engine, TakesScaled) else None
+
     def prepare(self, picture: Picture) -> Any:
-        """The crops, made on the caller's thread, so that many cores work ahead of one device."""
+        """On the caller's thread, so that many cores work ahead of one device."""
         use_one_core()
         with self._in_use() as engine:
+            if picture.is_scaled and isinstance(engine, TakesScaled):
+                return engine.prepare_scaled(picture.image)
             return engine.prepare(picture.image)
 
     def fingerprint(self, prepared: Any) -> bytes:

@@ -4,8 +4,8 @@ This room chooses how many crops a picture gets, resizes, pads, normalises and c
 only, and bit for bit as the original code does.  It opens no files, knows no prompts and touches no network.
 Lengths are pixels throughout; a layout is (rows, columns) of crops.
 
-It works in two steps.  `fitted` needs the picture, and is done ahead of the device, on any core: it leaves a
-byte for each number.  `views` makes floats of those, on the device that will look at them.
+`scaled` and `padded` need the picture, and are done ahead of the device, on any core: they leave a byte for
+each number.  `views` makes floats of those, on the device that will look at them.
 """
 
 from __future__ import annotations
@@ -128,7 +128,7 @@ class Phi3VImageProcessor(BaseImageProcessor):
         image_sizes = torch.zeros(len(pictures), 2, dtype=torch.int64)
         counts = torch.zeros(len(pictures), dtype=torch.int64)
         for index, (picture, budget) in enumerate(zip(pictures, budgets, strict=True)):
-            pixels = self.fitted(picture, budget)
+            pixels = self.padded(self.scaled(picture, budget))
             height, width = pixels.shape[:2]
             views = self.views(pixels)
             pixel_values[index, : len(views)] = views
@@ -155,22 +155,25 @@ class Phi3VImageProcessor(BaseImageProcessor):
         new_width = self.crop_size * columns
         return new_width, max(1, int(new_width / ratio))
 
-    def fitted(self, picture: Image.Image, num_crops: int | None = None) -> torch.Tensor:
-        """Resize, and pad with white to whole crops: uint8 [height, width, 3].
+    def scaling(self, width: int, height: int, num_crops: int | None = None) -> tuple[int, int, bool]:
+        """(width, height) to which a picture of this size is resized, and whether it is a portrait, which
+        happens mirrored on the diagonal."""
+        is_portrait = width < height
+        size = self._resized(max(width, height), min(width, height), self._budget(num_crops))
+        return (*(size[::-1] if is_portrait else size), is_portrait)
 
-        A portrait is resized and padded mirrored on the diagonal.
-        """
+    def scaled(self, picture: Image.Image, num_crops: int | None = None) -> Image.Image:
+        """In RGB, resized by Pillow's bilinear filter."""
         picture = picture if picture.mode == "RGB" else picture.convert("RGB")
-        is_portrait = picture.width < picture.height
-        if is_portrait:
-            picture = picture.transpose(Image.Transpose.TRANSPOSE)
-        size = self._resized(*picture.size, self._budget(num_crops))
-        picture = picture.resize(size, Image.Resampling.BILINEAR)
-        if is_portrait:
-            picture = picture.transpose(Image.Transpose.TRANSPOSE)
-        return self._padded(picture)
+        width, height, is_portrait = self.scaling(*picture.size, num_crops)
+        if not is_portrait:
+            return picture.resize((width, height), Image.Resampling.BILINEAR)
+        mirrored = picture.transpose(Image.Transpose.TRANSPOSE)
+        mirrored = mirrored.resize((height, width), Image.Resampling.BILINEAR)
+        return mirrored.transpose(Image.Transpose.TRANSPOSE)
 
-    def _padded(self, picture: Image.Image) -> torch.Tensor:
+    def padded(self, picture: Image.Image) -> torch.Tensor:
+        """What `scaled` returned, padded with white to whole crops: uint8 [height, width, 3]."""
         right, below = -picture.width % self.crop_size, -picture.height % self.crop_size
         shape = picture.height + below, picture.width + right, len(WHITE)
         pixels = torch.full(shape, WHITE[0], dtype=torch.uint8)
@@ -180,11 +183,11 @@ class Phi3VImageProcessor(BaseImageProcessor):
         return pixels
 
     def layout_of(self, pixels: torch.Tensor) -> tuple[int, int]:
-        """(rows, columns) of crops in what `fitted` returned."""
+        """(rows, columns) of crops in what `padded` returned."""
         return pixels.shape[0] // self.crop_size, pixels.shape[1] // self.crop_size
 
     def views(self, pixels: torch.Tensor) -> torch.Tensor:
-        """What the tower looks at, of what `fitted` returned, on the same device.
+        """What the tower looks at, of what `padded` returned, on the same device.
 
         Returns float32 [1 + rows * columns, 3, crop_size, crop_size] in the tower's units: the global view,
         then the crops row by row.

@@ -58,7 +58,14 @@ class Seen:
         pin: bool = False,
     ) -> Self:
         """`pin`: in pinned memory, for asynchronous copies to a GPU."""
-        fitted = [Fitted.of(processor, processor.fitted(one, num_crops), pin=pin) for one in pictures]
+        return cls.of_scaled(processor, [processor.scaled(one, num_crops) for one in pictures], pin=pin)
+
+    @classmethod
+    def of_scaled(
+        cls, processor: Phi3VImageProcessor, pictures: Sequence[Image.Image], *, pin: bool = False
+    ) -> Self:
+        """Of pictures that were scaled as the processor does it."""
+        fitted = [Fitted.of(processor, processor.padded(one), pin=pin) for one in pictures]
         return cls(processor, fitted, [processor.layout_of(one.pixels) for one in fitted])
 
     def token_counts(self, merged_side: int) -> list[int]:

@@ -13,6 +13,8 @@ from typing import cast
 import numpy as np
 from PIL import Image, ImageCms
 
+from captiond.scaling import Scaling
+
 WHITE = (255, 255, 255)
 # Some families of models take no picture longer than 200:1; 150 leaves room, since reducing a picture rounds
 # its short side.
@@ -72,6 +74,15 @@ def framed(parts: Iterator[Image.Image], size: tuple[int, int]) -> Iterator[Imag
             yield wide
     if below := full_height - height - above:
         yield Image.new("RGB", (full_width, below), WHITE)
+
+
+def scaled(image: Image.Image, wanted: Scaling) -> Image.Image:
+    """The whole upright picture, scaled as a model would do it."""
+    if not wanted.is_mirrored:
+        return image.resize((wanted.width, wanted.height), Image.Resampling.BILINEAR)
+    mirrored = image.transpose(Image.Transpose.TRANSPOSE)
+    mirrored = mirrored.resize((wanted.height, wanted.width), Image.Resampling.BILINEAR)
+    return mirrored.transpose(Image.Transpose.TRANSPOSE)
 
 
 def _stored_box(image: Image.Image, orientation: int, top: int, bottom: int) -> tuple[int, int, int, int]:

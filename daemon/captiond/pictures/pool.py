@@ -14,14 +14,14 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Generic, TypeVar
 
 import structlog
 
 from captiond.encoded import Encoded, JpegWish
 from captiond.errors import Rejected, TryLater
-from captiond.pictures import shared, wire
+from captiond.pictures import answers, shared, wire
 from captiond.pictures.header import (
     REDUCED_MARGIN,
     Header,
@@ -32,7 +32,8 @@ from captiond.pictures.header import (
     scale_of,
 )
 from captiond.pictures.nursery import Nursery
-from captiond.records import Notice, Picture, PictureFacts
+from captiond.records import Picture
+from captiond.scaling import ScalingOf
 from captiond.support.budget import ALONE, Budget
 
 log = structlog.get_logger(__name__)
@@ -65,6 +66,7 @@ class How:
     called_raw: bool = False  # the name says that it is a camera's RAW
     alone: bool = False  # while no other is decoded, with all the memory
     on_slow: Callable[[], None] = _go_on  # called, once or more, if it takes long: others may overtake it
+    scaling: ScalingOf | None = None  # how the pixels are scaled before they are handed over; None: not
 
 
 PLAINLY = How()
@@ -148,7 +150,8 @@ class Decoders:
     def decoded(
         self, data: bytes, needed_side: NeededSide = at_full_size, how: How = PLAINLY
     ) -> Iterator[Picture]:
-        """The picture in `data`: upright, in RGB, first frame, transparency laid on white.
+        """The picture in `data`: upright, in RGB, first frame, transparency laid on white; scaled, if `how`
+        says so.
 
         Its memory counts until this is left.  If `needed_side` needs far less, a JPEG is decoded at a half, a
         quarter or an eighth; `facts` describe the file.
@@ -157,8 +160,9 @@ class Decoders:
         `decoder_died`; TryLater, if the kernel ended the decoder; Surroundings, if none can be started.
         """
         with shared.lent(data) as file, ExitStack() as held:
-            order = _Order(file, len(data), how, needed_side, ("pixels",), _picture)
-            yield self._done(order, held)
+            words = ("pixels",) if how.scaling is None else ("scaled",)
+            picture = self._done(_Order(file, len(data), how, needed_side, words, answers.picture), held)
+            yield replace(picture, is_scaled=how.scaling is not None)
 
     def encoded(self, data: bytes, wish: JpegWish, how: How = PLAINLY) -> Encoded:
         """The picture as a JPEG, made in the decoder's process, so that no pixel of it comes here.
@@ -171,7 +175,7 @@ class Decoders:
 
         words = "jpeg", wish.longest_side, wish.least_side, wish.quality
         with shared.lent(data) as file, ExitStack() as held:
-            return self._done(_Order(file, len(data), how, needed_side, words, _encoded), held)
+            return self._done(_Order(file, len(data), how, needed_side, words, answers.encoded), held)
 
     def _done(self, order: _Order[Result], held: ExitStack) -> Result:
         """Carry out the order; `held` gets the memory that the result takes."""
@@ -185,23 +189,29 @@ class Decoders:
     def _attempt(self, order: _Order[Result], held: ExitStack, *, alone: bool) -> Result:
         with self._decoder(order.how, fresh=alone) as decoder:
             with self._memory.holding(ALONE if alone else HEADER_BYTES + 2 * order.size) as share:
-                words = "header", int(order.how.called_raw)
-                answer, _ = self._ask(decoder, share, *words, descriptors=(order.file,))
-            header = _header(answer, order.size)
+                called_raw = int(order.how.called_raw)
+                answer = self._told(decoder, share, "header", called_raw, descriptors=(order.file,))
+            header = answers.header(answer, order.size)
             refuse_too_many_pixels(header, order.how.max_pixels)
             scale = scale_of(header, order.needed_side(header.width, header.height))
             needed = ALONE if alone else bytes_for(header, scale)
             if needed > self._memory.limit / 2:
                 order.how.on_slow()
             share = held.enter_context(self._memory.holding(needed))
-            answer, memory = self._ask(decoder, share, *order.words, scale)
+            words: tuple[object, ...] = (*order.words, scale)
+            wanted = None
+            if order.how.scaling is not None:
+                answer = self._told(decoder, share, *words)
+                wanted = order.how.scaling(*answers.decoded_size(answer))
+                words = "to", wanted.width, wanted.height, int(wanted.is_mirrored)
+            answer, memory = self._ask(decoder, share, *words)
             try:
+                answers.check_scaled(answer, wanted)
                 result = order.taken(header, answer, memory)
             except (ValueError, OSError):
-                raise _nonsense() from None
+                raise answers.nonsense() from None
             finally:
-                for descriptor in memory:
-                    os.close(descriptor)
+                _close(memory)
             decoder.is_at_rest = True
             return result
 
@@ -249,6 +259,14 @@ class Decoders:
         process, decoder.process = decoder.process, None
         return self._nursery.end(process) if process is not None else None
 
+    def _told(
+        self, decoder: _Decoder, share: float, *words: object, descriptors: tuple[int, ...] = ()
+    ) -> list[str]:
+        """The decoder's answer in words.  One that was taken over may send descriptors as well."""
+        answer, memory = self._ask(decoder, share, *words, descriptors=descriptors)
+        _close(memory)
+        return answer
+
     def _ask(
         self, decoder: _Decoder, share: float, *words: object, descriptors: tuple[int, ...] = ()
     ) -> tuple[list[str], list[int]]:
@@ -265,8 +283,7 @@ class Decoders:
             raise self._verdict_on(decoder) from None
         decoder.seconds_left = left - (time.monotonic() - began)
         if failure := self._failure(decoder, answer):
-            for descriptor in memory:
-                os.close(descriptor)
+            _close(memory)
             raise failure
         return answer, memory
 
@@ -308,6 +325,11 @@ class Decoders:
         )
 
 
+def _close(descriptors: list[int]) -> None:
+    for descriptor in descriptors:
+        os.close(descriptor)
+
+
 def _awaited(decoder: _Decoder, seconds: float) -> tuple[list[str], list[int]]:
     """The decoder's answer.  Raises: what wire.receive raises."""
     if seconds > SLOW_SECONDS:
@@ -336,33 +358,3 @@ def _too_much_memory(memory_bytes: float) -> Rejected:
         stage="decode",
         advice="Make the picture smaller, or raise limits.decode_memory_bytes, and run `captiond retry`.",
     )
-
-
-def _nonsense() -> Rejected:
-    """The verdict if the answer makes no sense: a picture may have taken the decoder over."""
-    return Rejected("decoder_died", "its decoder says what no decoder says", stage="decode")
-
-
-def _header(answer: list[str], size: int) -> Header:
-    match answer:
-        case ["header", name, mode, width, height, progressive] if (width + height).isdecimal():
-            return Header(name, mode, int(width), int(height), progressive == "1", size)
-    raise _nonsense()
-
-
-def _picture(header: Header, answer: list[str], memory: list[int]) -> Picture:
-    (descriptor,) = memory
-    (width, height, profile_bytes), told = map(int, answer[1:4]), answer[4:]
-    return Picture(shared.image_of(descriptor, width, height, profile_bytes), _facts(header, told))
-
-
-def _encoded(header: Header, answer: list[str], memory: list[int]) -> Encoded:
-    (descriptor,) = memory
-    return Encoded(shared.contents(descriptor), _facts(header, answer[1:]))
-
-
-def _facts(header: Header, told: list[str]) -> PictureFacts:
-    mean, spread = map(float, told[:2])
-    words = told[2:]
-    notices = tuple(Notice(code, message) for code, message in zip(words[::2], words[1::2], strict=True))
-    return PictureFacts(header.format, header.width, header.height, notices, mean, spread)

@@ -21,17 +21,23 @@ import socket
 import sys
 import traceback
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
+
+from PIL import Image
 
 from captiond import jpeg
 from captiond.encoded import JpegWish
 from captiond.errors import Rejected
-from captiond.pictures import sandbox, shared, wire
+from captiond.pictures import converting, sandbox, shared, wire
 from captiond.pictures.decoding import Decoded, Reading
+from captiond.scaling import Scaling
 
 _LONGEST_STORY = 8000  # characters of a traceback
 _EVER = resource.RLIM_INFINITY
 _FIRST_TO_GO = 800  # of 1000: if memory runs out, the kernel kills a decoder before the daemon
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # glibc's <malloc.h>
+_KEPT_BYTES = 32 << 20  # the most that glibc takes for the second
 _SPARE_SECONDS = 5.0  # of processor time before the kernel ends a decoder that the daemon did not end
 
 
@@ -80,6 +86,7 @@ def serve_alone(channel: socket.socket, parent: int) -> None:
         for standard in (0, 1, 2):
             os.dup2(nowhere.fileno(), standard)
     _volunteer()
+    _keep_freed_memory()
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     bounds = Bounds()
     wire.send(channel, "confined", *sandbox.confine())
@@ -91,6 +98,18 @@ def _volunteer() -> None:
         Path("/proc/self/oom_score_adj").write_text(str(_FIRST_TO_GO))
     except OSError:
         pass  # some containers do not allow it
+
+
+def _keep_freed_memory() -> None:
+    """Let the next picture's pixels lie where the last one's were.
+
+    Else glibc gives freed memory back at once, and the kernel clears it anew: up to a third of a small
+    picture's time.  Less is kept than any picture's share, so that none finds its share taken.
+    """
+    libc = ctypes.CDLL(None)
+    if hasattr(libc, "mallopt"):  # musl has none
+        libc.mallopt(_M_TRIM_THRESHOLD, _KEPT_BYTES)
+        libc.mallopt(_M_MMAP_THRESHOLD, _KEPT_BYTES)
 
 
 class Bounds:
@@ -157,22 +176,39 @@ def _serve_one(channel: socket.socket, data: bytes | mmap.mmap, bounds: Bounds, 
     match wire.receive(channel)[0]:
         case ["pixels", scale, memory_bytes, seconds]:
             bounds.set(int(memory_bytes), float(seconds))
-            _hand_over_pixels(channel, reading.decode(int(scale)))
+            decoded = reading.decode(int(scale))
+            _hand_over_pixels(channel, decoded.strips(), decoded.size, decoded)
+        case ["scaled", scale, memory_bytes, seconds]:
+            bounds.set(int(memory_bytes), float(seconds))
+            _hand_over_scaled(channel, reading.decode(int(scale)), bounds)
         case ["jpeg", longest, least, quality, scale, memory_bytes, seconds]:
             bounds.set(int(memory_bytes), float(seconds))
             wish = JpegWish(int(longest), int(least), int(quality))
             _hand_over_jpeg(channel, reading.decode(int(scale)), wish)
 
 
-def _hand_over_pixels(channel: socket.socket, decoded: Decoded) -> None:
+def _hand_over_scaled(channel: socket.socket, decoded: Decoded, bounds: Bounds) -> None:
+    """Say how large the picture is; then it is scaled as the daemon asks."""
+    wire.send(channel, "decoded", *decoded.size)
+    match wire.receive(channel)[0]:
+        case ["to", width, height, mirrored, memory_bytes, seconds]:
+            bounds.set(int(memory_bytes), float(seconds))
+            wanted = Scaling(int(width), int(height), is_mirrored=mirrored == "1")
+            scaled = converting.scaled(decoded.whole(), wanted)
+            _hand_over_pixels(channel, iter((scaled,)), scaled.size, decoded)
+
+
+def _hand_over_pixels(
+    channel: socket.socket, strips: Iterator[Image.Image], size: tuple[int, int], decoded: Decoded
+) -> None:
     """Hand over four bytes a pixel, as Pillow keeps RGB, with the colour profile behind them."""
     with shared.made() as memory:
-        for strip in decoded.strips():
+        for strip in strips:
             memory.write(strip.tobytes("raw", "RGBX"))
         profile = decoded.profile or b""
         memory.write(profile)
         memory.flush()
-        words = "pixels", *decoded.size, len(profile), *_told(decoded)
+        words = "pixels", *size, len(profile), *_told(decoded)
         wire.send(channel, *words, descriptors=(memory.fileno(),))
 
 

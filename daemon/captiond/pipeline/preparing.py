@@ -15,7 +15,7 @@ from dataclasses import replace
 from typing import Generic, NamedTuple
 
 from captiond import formats
-from captiond.captioners import Captioner, Prepared, SendsJpegs
+from captiond.captioners import Captioner, Prepared, Scales, SendsJpegs
 from captiond.errors import Rejected
 from captiond.formats import raw
 from captiond.pictures import Decoders, How
@@ -91,6 +91,7 @@ class Preparing(Generic[Prepared]):
             if isinstance(captioner, SendsJpegs):
                 encoded = self._decoders.encoded(data, captioner.wish, how)
                 return Ready(captioner.prepare_encoded(encoded), encoded.facts, began)
+            how = replace(how, scaling=captioner.scaling if isinstance(captioner, Scales) else None)
             with self._decoders.decoded(data, captioner.needed_side, how) as picture:
                 return Ready(captioner.prepare(picture), picture.facts, began)
 
