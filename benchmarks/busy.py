@@ -18,7 +18,6 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 from shared import (
@@ -39,56 +38,41 @@ LIMIT = 0.95
 CROPS, CROP_SIDE = 4, 336  # the published model's default
 
 
-class OneAtATime:
-    """An engine for `LocalCaptioner` that prepares as the published model's does, and then sleeps."""
+class Times:
+    """When the model was asked, and when it answered, on the monotonic clock; and what loading it took."""
 
-    def __init__(self, folder: Path, seconds: float) -> None:
-        before = time.process_time()
-        import torch
+    def __init__(self) -> None:
+        self.asked: list[float] = []
+        self.answered: list[float] = []
+        self.loaded_in_cpu_seconds = 0.0
 
-        from captiond import phi3v
-        from captiond.phi3v.image_processing import Phi3VImageProcessor
 
-        _, processor = phi3v.load(folder)
-        images = Phi3VImageProcessor(num_crops=CROPS, crop_size=CROP_SIDE)
-        self._processor = phi3v.Phi3VProcessor(images, processor.tokenizer)
-        self._phi3v, self._torch, self._seconds = phi3v, torch, seconds
-        self.model: Any = SimpleNamespace(device=torch.device("cpu"))
-        self.asked_at: list[float] = []
-        self.answered_at: list[float] = []
-        self.loaded_in_cpu_seconds = time.process_time() - before
+def one_at_a_time(folder: Path, seconds: float, times: Times) -> Any:
+    """The daemon's own engine with the published model's crops, which sleeps in place of the network.
 
-    def needed_side(self, width: int, height: int) -> int | None:
-        side: int | None = self._processor.image_processor.long_side(width, height)
-        return side
+    What a card would do, it does not do: make floats of a picture's bytes, and look.
+    """
+    before = time.process_time()
+    from captiond import phi3v
+    from captiond.captioners.batches import Completion
+    from captiond.captioners.engines import Phi3VEngine
 
-    def scaling(self, width: int, height: int) -> Any:
-        from captiond.scaling import Scaling
+    class OneAtATime(Phi3VEngine):
+        def completions(self, more: Any, batch_size: int) -> Iterator[tuple[Any, Completion]]:
+            while questions := more(1):
+                times.asked.append(time.monotonic())
+                time.sleep(seconds)
+                times.answered.append(time.monotonic())
+                yield questions[0], Completion("A picture.", 790, 4, True)
 
-        return Scaling(*self._processor.image_processor.scaling(width, height))
+        def batch_size_that_fits(self, max_new_tokens: int) -> int:
+            return 1
 
-    def prepare_scaled(self, image: Any) -> Any:
-        return self._phi3v.Seen.of_scaled(self._processor.image_processor, [image])
-
-    def prepare(self, image: Any) -> Any:
-        return self._phi3v.Seen.of(self._processor.image_processor, [image])
-
-    def question(self, prepared: Any, request: Any) -> Any:
-        counts = prepared.token_counts(self._processor.image_processor.merged_side)
-        asked = self._processor.prompt(self._phi3v.build_prompt(request.prompt), counts)
-        return self._phi3v.Request.about(prepared, asked, request.max_new_tokens)
-
-    def completions(self, more: Any, batch_size: int) -> Iterator[tuple[Any, Any]]:
-        from captiond.captioners.batches import Completion
-
-        while questions := more(1):
-            self.asked_at.append(time.monotonic())
-            time.sleep(self._seconds)
-            self.answered_at.append(time.monotonic())
-            yield questions[0], Completion("A picture.", 790, 4, True)
-
-    def batch_size_that_fits(self, max_new_tokens: int) -> int:
-        return 1
+    model, processor = phi3v.load(folder)
+    images = phi3v.Phi3VImageProcessor(num_crops=CROPS, crop_size=CROP_SIDE)
+    engine = OneAtATime(model, phi3v.Phi3VProcessor(images, processor.tokenizer))
+    times.loaded_in_cpu_seconds = time.process_time() - before
+    return engine
 
 
 class Busy(NamedTuple):
@@ -115,11 +99,10 @@ def _run_with_a_local_model(settings_file: Path, seconds: float, answer: Any) ->
     from captiond.captioners.local import LocalCaptioner
     from captiond.service import build, daemon
 
-    engines: list[OneAtATime] = []
+    times = Times()
 
-    def open_engine(folder: Path, *_: Any) -> OneAtATime:
-        engines.append(OneAtATime(folder, seconds))
-        return engines[-1]
+    def open_engine(folder: Path, *_: Any) -> Any:
+        return one_at_a_time(folder, seconds, times)
 
     build.captioner_of = lambda settings: LocalCaptioner(
         model_id="demo", device="cpu", open_engine=open_engine
@@ -130,9 +113,9 @@ def _run_with_a_local_model(settings_file: Path, seconds: float, answer: Any) ->
     before = time.process_time()
     running.run(once=True)
     decoders = resource.getrusage(resource.RUSAGE_CHILDREN)
-    asked, answered = engines[0].asked_at[1:], engines[0].answered_at  # the first was asked while loading
+    asked, answered = times.asked[1:], times.answered  # the first was asked while loading
     spent = time.process_time() - before + decoders.ru_utime + decoders.ru_stime
-    spent -= engines[0].loaded_in_cpu_seconds
+    spent -= times.loaded_in_cpu_seconds
     answer.put((len(asked) * seconds / (answered[-1] - asked[0]), spent / len(asked)))
 
 

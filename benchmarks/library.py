@@ -28,7 +28,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 
 from captiond import logs
 from captiond.libraries import MARKER
-from captiond.pictures import Decoders
+from captiond.pictures.pool import Decoders
 from captiond.pipeline import Pipeline
 from captiond.pipeline.preparing import Preparing
 from captiond.service.build import Rooms

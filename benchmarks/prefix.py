@@ -22,7 +22,7 @@ from typing import Any
 import transformers as hf
 
 from captiond.captioners.remote import Prepared, RemoteCaptioner
-from captiond.pictures import Decoders
+from captiond.pictures.pool import Decoders
 from captiond.records import CaptionRequest
 from engines import servers
 from shared import Report, options, photo

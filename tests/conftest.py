@@ -8,7 +8,7 @@ from pathlib import Path
 import hypothesis
 import pytest
 
-from captiond.pictures import Decoders
+from captiond.pictures.pool import Decoders
 from daemon_process import Place
 from fake_chat_server import FakeChatServer
 

@@ -19,8 +19,9 @@ from PIL import Image, ImageCms
 from captiond import jpeg
 from captiond.encoded import JpegWish
 from captiond.errors import Rejected, TryLater
-from captiond.pictures import DecoderFault, Decoders, How, shared
+from captiond.pictures import shared
 from captiond.pictures.decoding import decode
+from captiond.pictures.pool import DecoderFault, Decoders, How
 from daemon_process import environment
 from hostile.making import rle_bitmap, vast_tile, vast_webp
 
@@ -199,7 +200,7 @@ def test_no_decoder_outlives_the_daemon(tmp_path: Path) -> None:
     """Killed without a word in the middle of a picture, it leaves no process behind."""
     (tmp_path / "slow.bmp").write_bytes(rle_bitmap())
     code = (
-        "import pathlib, sys; from captiond.pictures import Decoders\n"
+        "import pathlib, sys; from captiond.pictures.pool import Decoders\n"
         "with Decoders() as decoders:\n"
         "    with decoders.decoded(pathlib.Path(sys.argv[1]).read_bytes()): pass\n"
     )

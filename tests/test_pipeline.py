@@ -25,7 +25,7 @@ from captiond.delivery.attempts import Attempts
 from captiond.errors import CannotStart, ExitCode, Rejected, Surroundings, TryLater
 from captiond.inbox import Inbox
 from captiond.metadata.describing import Describing
-from captiond.pictures import Decoders
+from captiond.pictures.pool import Decoders
 from captiond.pipeline import Pipeline
 from captiond.pipeline.asking import FieldQuestion, Interviewing
 from captiond.pipeline.gate import Gate

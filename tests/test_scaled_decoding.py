@@ -16,7 +16,8 @@ from PIL import Image
 
 from captiond.errors import Rejected
 from captiond.phi3v import Phi3VImageProcessor, Seen
-from captiond.pictures import Decoders, How, shared, wire
+from captiond.pictures import shared, wire
+from captiond.pictures.pool import Decoders, How
 from captiond.scaling import Scaling
 
 ORIENTATION = 0x0112

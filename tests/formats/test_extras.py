@@ -18,7 +18,7 @@ from PIL import Image
 from captiond.errors import Rejected
 from captiond.exiftool import Exiftool, version
 from captiond.formats import extras
-from captiond.pictures import Decoders, How
+from captiond.pictures.pool import Decoders, How
 from captiond.service.build import build
 from captiond.settings import load
 from daemon_process import Place, captiond

@@ -32,7 +32,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 from captiond import logs, sidecar
 from captiond.delivery import moves
 from captiond.libraries import MARKER
-from captiond.pictures import Decoders
+from captiond.pictures.pool import Decoders
 from captiond.records import (
     Answer,
     CaptionRequest,

@@ -14,7 +14,7 @@ from typing import Any
 from PIL import Image
 
 from captiond.libraries import MARKER
-from captiond.pictures import Decoders
+from captiond.pictures.pool import Decoders
 from captiond.pipeline import Pipeline
 from captiond.pipeline.preparing import Preparing
 from captiond.records import Answer, CaptionRequest, ModelIdentity, Outcome, Picture

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from captiond.pictures import Decoders
+from captiond.pictures.pool import Decoders
 from libraries.crash_points import CHANGES, SCENES, WAYS, sweep
 
 

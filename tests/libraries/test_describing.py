@@ -13,7 +13,7 @@ import pytest
 from captiond.delivery import Delivery
 from captiond.libraries import MARKER, placing
 from captiond.libraries.index import forget_failure
-from captiond.pictures import Decoders
+from captiond.pictures.pool import Decoders
 from captiond.records import Delivered, Job, SettledFile
 from libraries.library_world import World, drawn, said
 

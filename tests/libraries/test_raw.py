@@ -11,7 +11,7 @@ import pytest
 
 from captiond.formats import extras
 from captiond.libraries import MARKER
-from captiond.pictures import Decoders
+from captiond.pictures.pool import Decoders
 from formats.making import jpeg
 from formats.test_extras import PLAIN
 from libraries.library_world import World, said

@@ -13,7 +13,7 @@ from jsonschema import Draft202012Validator
 from captiond.delivery import Changed, Held
 from captiond.errors import LibraryAway, NotThere, TryLater
 from captiond.libraries import MARKER
-from captiond.pictures import Decoders
+from captiond.pictures.pool import Decoders
 from captiond.records import Texts
 from captiond.sidecar import Record
 from captiond.sidecar.rewriting import edited, undone

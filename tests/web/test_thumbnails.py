@@ -11,7 +11,7 @@ from PIL import Image
 from captiond.checking import Question
 from captiond.errors import Rejected
 from captiond.metadata.describing import Describing
-from captiond.pictures import Decoders
+from captiond.pictures.pool import Decoders
 from captiond.pipeline.asking import FieldQuestion, Interviewing
 from captiond.records import Fingerprint, Rules
 from captiond.web import thumbnails

@@ -10,6 +10,8 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
@@ -98,6 +100,9 @@ def open_engine(folder: Path, place: Placement, num_crops: int) -> Engine:
     return Phi3VEngine(model, processor) if phi3v.can_decode(model) else SpreadPhi3VEngine(model, processor)
 
 
+PROMPTS_KEPT = 256  # of some KB each
+
+
 class Phi3VEngine:
     """Phi-3.5-vision by our own code and decoding loop, on one device."""
 
@@ -105,6 +110,8 @@ class Phi3VEngine:
         self.model, self._processor = model, processor
         self._decoder = phi3v.Decoder(model, processor.stop_ids)
         self._dtype = model.model.norm.weight.dtype  # of the computation, also if weights are quantized
+        # Most pictures are asked the same, in one of few shapes.
+        self._worded = lru_cache(maxsize=PROMPTS_KEPT)(self._request_without_picture)
 
     def needed_side(self, width: int, height: int) -> int | None:
         side: int = self._processor.image_processor.long_side(width, height)
@@ -122,10 +129,17 @@ class Phi3VEngine:
 
     def question(self, prepared: phi3v.Seen, request: CaptionRequest) -> phi3v.Request:
         counts = prepared.token_counts(self._processor.image_processor.merged_side)
-        asked = self._processor.prompt(phi3v.build_prompt(request.prompt), counts)
-        return phi3v.Request.about(
-            prepared, asked, request.max_new_tokens, temperature=request.temperature, seed=request.seed
+        return replace(
+            self._worded(request.prompt, tuple(counts)),
+            seen=prepared,
+            max_new_tokens=request.max_new_tokens,
+            temperature=request.temperature,
+            seed=request.seed,
         )
+
+    def _request_without_picture(self, prompt: str, counts: tuple[int, ...]) -> phi3v.Request:
+        asked = self._processor.prompt(phi3v.build_prompt(prompt), counts)
+        return phi3v.Request.about(None, asked, 0)
 
     def completions(self, more: More, batch_size: int) -> Iterator[tuple[phi3v.Request, Completion]]:
         for question, said in self._decoder.run(more, batch_size):

@@ -193,14 +193,13 @@ class Phi3VImageProcessor(BaseImageProcessor):
         then the crops row by row.
         """
         values = self._normalised(pixels)
-        crops = self.crops(values.permute(1, 2, 0)).permute(0, 3, 1, 2)
-        return torch.cat((self._global_view(values)[None], crops))
+        crops = self.crops(values.permute(1, 2, 0))
+        return torch.stack([self._global_view(values), *(crop.permute(2, 0, 1) for crop in crops)])
 
-    def crops(self, pixels: torch.Tensor) -> torch.Tensor:
-        """[height, width, n] cut into [rows * columns, crop_size, crop_size, n], row by row."""
-        side, (rows, columns) = self.crop_size, self.layout_of(pixels)
-        grid = pixels.view(rows, side, columns, side, -1)
-        return grid.transpose(1, 2).flatten(0, 1)
+    def crops(self, pixels: torch.Tensor) -> list[torch.Tensor]:
+        """The crops [crop_size, crop_size, n] of [height, width, n], row by row, none copied."""
+        side = self.crop_size
+        return [crop for row in torch.split(pixels, side) for crop in torch.split(row, side, dim=1)]
 
     def _normalised(self, pixels: torch.Tensor) -> torch.Tensor:
         """Float32 [3, height, width], in the tower's units."""

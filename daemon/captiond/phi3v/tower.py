@@ -9,6 +9,8 @@ Shapes: n pictures, m distinct crops, H the decoder's width, C the tower's, k gr
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import nn
 from transformers import CLIPVisionModel
@@ -18,8 +20,8 @@ from captiond.phi3v.layers import looked
 
 # Crops that pass the tower together: enough to keep a GPU busy, and half a GB of activations at full size.
 CROPS_TOGETHER = 32
-# A first comparison of two crops looks at every so many numbers only.
-SAMPLE_STRIDE = 4001
+# A first comparison of two crops looks at every so many numbers only, in each dimension.
+SAMPLE_STRIDE = 41
 
 
 class Phi3VImageEmbedding(nn.Module):
@@ -49,7 +51,7 @@ class Phi3VImageEmbedding(nn.Module):
         crops: list[torch.Tensor] = []
         orders: list[list[int]] = []
         for picture, (rows, columns) in zip(pixel_values, layouts, strict=True):
-            firsts, order = different(picture[: rows * columns + 1])
+            firsts, order = different(picture[: rows * columns + 1].unbind())
             orders.append([len(crops) + place for place in order])
             crops += [picture[first] for first in firsts]
         return self.vectors(torch.stack(crops), orders, layouts)
@@ -123,12 +125,12 @@ class Phi3VImageEmbedding(nn.Module):
         return torch.cat((grid, newlines), dim=1).flatten(0, 1)
 
 
-def different(views: torch.Tensor) -> tuple[list[int], list[int]]:
-    """Which views [n, ...] differ from those before; and for each view, which of these it is.
+def different(views: Sequence[torch.Tensor]) -> tuple[list[int], list[int]]:
+    """Which views differ from those before; and for each view, which of these it is.
 
     Flat parts of a picture repeat; each passes the tower once.
     """
-    samples = views.flatten(1)[:, ::SAMPLE_STRIDE].tolist()
+    samples = [view[(slice(None, None, SAMPLE_STRIDE),) * view.ndim].tolist() for view in views]
     firsts: list[int] = []
     order: list[int] = []
     for index, sample in enumerate(samples):

@@ -18,7 +18,7 @@ from captiond import formats
 from captiond.captioners import Captioner, Prepared, Scales, SendsJpegs
 from captiond.errors import Rejected
 from captiond.formats import raw
-from captiond.pictures import Decoders, How
+from captiond.pictures.pool import Decoders, How
 from captiond.records import PictureFacts
 from captiond.support.cores import cores
 

@@ -20,7 +20,7 @@ from captiond.exiftool import Exiftool
 from captiond.history import History
 from captiond.inbox import Inbox
 from captiond.libraries import Index, Libraries, Library, Place, Watching
-from captiond.pictures import Decoders
+from captiond.pictures.pool import Decoders
 from captiond.pipeline.gate import Gate
 from captiond.service.questions import longest_answer
 from captiond.service.resting import Resting, resting_of

@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 from captiond.encoded import JpegWish
 from captiond.errors import Rejected
-from captiond.pictures import Decoders, How
+from captiond.pictures.pool import Decoders, How
 from captiond.records import Fingerprint, RulesOf
 from captiond.support.cores import cores
 
