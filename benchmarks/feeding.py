@@ -1,9 +1,10 @@
 """How many pictures one core feeds to a local model: the whole daemon, with a model that answers at once.
 
-Workload: JPEGs of 1 and of 12 megapixels, no two alike, behind the published model's image processor (4 crops
-of 336 pixels) in the daemon's own process.  The figure is the CPU's time for a picture, of the daemon and of
-all it started, from the first look at the inbox to the last sidecar; loading is not counted.  What so many
-cores would give is computed from it, as if nothing else were in the way.
+Workload: JPEGs of 1 and of 12 megapixels, no two alike, through the daemon's own engine with the published
+model's crops (4 of 336 pixels).  The figure is the CPU's time for a picture, of the daemon and of all it
+started, from the first look at the inbox to the last sidecar; loading is not counted, and what a card does is
+not done.  The floor is Pillow alone: decoding, at a half where the daemon does, and scaling, as the model
+wants it.  What so many cores would give is computed, as if nothing else were in the way.
 
     python benchmarks/feeding.py                         # this checkout
     python benchmarks/feeding.py --beside CHECKOUT       # and another one, in turns
@@ -19,6 +20,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import time
 from importlib import import_module
 from pathlib import Path
 from queue import Queue
@@ -30,6 +32,8 @@ from PIL import Image
 from shared import REPOSITORY, Report, options, photo
 
 CORES = (1, 2, 16)
+SCALED = 672  # pixels on the long side of a picture of 4:3, in 4 crops
+HALF_FROM = 4 * SCALED
 OURS = ("shared", "daemon_process", "captiond")  # modules that another checkout has as well
 
 
@@ -51,6 +55,18 @@ def cost(checkout: Path, folder: Path) -> float:
         check=True, capture_output=True, text=True,
     )  # fmt: skip
     return float(json.loads(done.stdout.splitlines()[-1]))
+
+
+def floor(folder: Path) -> float:
+    """Milliseconds of the CPU for each picture of the folder, to decode and scale it and no more."""
+    pictures = sorted(folder.iterdir())
+    before = time.process_time()
+    for picture in pictures:
+        with Image.open(picture) as image:
+            if image.width > HALF_FROM:
+                image.draft(None, (image.width // 2, image.height // 2))
+            image.resize((SCALED, SCALED * image.height // image.width), Image.Resampling.BILINEAR)
+    return 1000 * (time.process_time() - before) / len(pictures)
 
 
 def feed(checkout: Path, folder: Path) -> float:
@@ -92,12 +108,13 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as folder:
             for number, data in enumerate(different(megapixels, pictures)):
                 Path(folder, f"{number:05}.jpg").write_bytes(data)
-            ours, theirs = [], []
+            ours, theirs, floors = [], [], []
             for _ in range(rounds):
+                floors.append(floor(Path(folder)))
                 if given.beside is not None:
                     theirs.append(cost(given.beside.resolve(), Path(folder)))
                 ours.append(cost(REPOSITORY, Path(folder)))
-        report.add(**_row(megapixels, pictures, ours, theirs))
+        report.add(**_row(megapixels, pictures, ours, theirs), floor_ms=statistics.median(floors))
     report.give(given.json)
 
 
