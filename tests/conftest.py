@@ -9,12 +9,15 @@ import hypothesis
 import pytest
 
 from captiond.pictures.pool import Decoders
-from daemon_process import Place
+from daemon_process import Place, fork
 from fake_chat_server import FakeChatServer
 
 # A busy machine breaks no promise.
 hypothesis.settings.register_profile("unhurried", deadline=None)
 hypothesis.settings.load_profile("unhurried")
+
+
+fork()
 
 
 @pytest.fixture(scope="session")

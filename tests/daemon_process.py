@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import signal
@@ -12,7 +13,10 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from tempfile import TemporaryFile
+from typing import IO, Any
+
+from preloaded import Forked, preloaded
 
 PATIENCE_SECONDS = 100.0  # within the 120 that a test gets
 
@@ -25,15 +29,37 @@ def environment(**more: str) -> dict[str, str]:
 
 def captiond(*arguments: str | Path, **more: str) -> subprocess.CompletedProcess[str]:
     """Run a command to its end."""
-    return subprocess.run(
-        [sys.executable, "-m", "captiond", *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        errors="surrogateescape",
-        env=environment(**more),
-        timeout=PATIENCE_SECONDS,
-        check=False,
-    )
+    with TemporaryFile() as stdout, TemporaryFile() as stderr:
+        process = started(list(map(str, arguments)), environment(**more), stdout, stderr)
+        try:
+            code = process.wait(PATIENCE_SECONDS)
+        finally:
+            process.kill()
+        return subprocess.CompletedProcess(arguments, code, _text(stdout), _text(stderr))
+
+
+def _text(file: IO[bytes]) -> str:
+    file.seek(0)
+    with io.TextIOWrapper(file, errors="surrogateescape") as text:
+        return text.read()
+
+
+def started(
+    arguments: list[str], env: dict[str, str], stdout: IO[bytes], stderr: IO[bytes]
+) -> subprocess.Popen[bytes] | Forked:
+    """`captiond` with these arguments; a fork, if `fork` was called and nothing speaks against it."""
+    if _FORKS and preloaded(_FORKS[0]).can_start(env):
+        return preloaded(_FORKS[0]).start(arguments, env, stdout.fileno(), stderr.fileno())
+    command = [sys.executable, "-m", "captiond", *arguments]
+    return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=stdout, stderr=stderr, env=env)
+
+
+_FORKS: list[tuple[tuple[str, str], ...]] = []
+
+
+def fork() -> None:
+    """Fork captiond from now on: for tests.  Benchmarks measure what a start takes."""
+    _FORKS[:] = [tuple(sorted(environment().items()))]
 
 
 def free_port() -> int:
@@ -108,13 +134,7 @@ class Running:
     def __init__(self, place: Place, more: dict[str, str]) -> None:
         self._log = place.root / "daemon.log"
         with self._log.open("ab") as log:
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", "captiond", "run", "-c", str(place.settings)],
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                env=environment(**more),
-            )
+            self.process = started(["run", "-c", str(place.settings)], environment(**more), log, log)
 
     def log(self) -> str:
         return self._log.read_text(encoding="utf-8", errors="replace")

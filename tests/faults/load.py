@@ -44,9 +44,12 @@ class Count(list[Seen]):
 
 
 class Process(Running):
-    """A daemon, started by way of another command."""
+    """A daemon, which may be started by way of another command."""
 
     def __init__(self, place: Place, prefix: tuple[str, ...], more: dict[str, str]) -> None:
+        if not prefix:
+            super().__init__(place, more)
+            return
         self._log = place.root / "daemon.log"
         command = [*prefix, sys.executable, "-m", "captiond", "run", "-c", str(place.settings)]
         with self._log.open("ab") as log:
