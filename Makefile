@@ -3,8 +3,8 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-# Two test processes by default: each one loads torch.
-JOBS ?= 2
+# Test processes: on two cores three, since a test that watches a daemon often waits.
+JOBS ?= 3
 
 # The daemons that tests start find their modules compiled, as users' do: a shell that forbids it costs each 0.4 s.
 export PYTHONDONTWRITEBYTECODE :=

@@ -202,7 +202,8 @@ if __name__ == "__main__":
     sys.path.pop(0)  # this folder, which `python -m captiond` does not see
     import_all()
     serve(int(sys.argv[1]))
-    sys.argv[0] = str(importlib.import_module("captiond").__path__[0] + "/__main__.py")
+    sys.argv[0] = importlib.import_module("captiond").__path__[0] + "/__main__.py"
+    __package__ = "captiond"  # what Click calls the program by
     from captiond.cli import main
 
     main()

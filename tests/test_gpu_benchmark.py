@@ -64,9 +64,7 @@ def test_kernels_and_bytes_are_counted() -> None:
         assert one.weights == other.weights >= layers
         assert one.cache == other.cache > 0
         assert one.kernels < 0.9 * other.kernels
-        assert (
-            one.elementwise < 0.8 * other.elementwise
-        )  # what makes pixels floats is the same
+        assert one.elementwise < 0.8 * other.elementwise  # what makes pixels floats is the same
 
 
 def test_a_count_is_what_a_kernel_reads_and_writes() -> None:
