@@ -3,12 +3,14 @@
 Workload: an inbox with 10,000 files that are ignored (no image by their names) in one folder, settings as
 they come, a chat-completions server that nobody asks.  CPU seconds of the process over a minute, from
 /proc, as a share of one core; the floor beside it is the same with an empty inbox.  Then `captiond --help`,
-from start to exit, ten times; the floor beside it is a Python that imports click and ends.
+from start to exit, ten times; the floor beside it is a Python that imports click and ends.  Then the CPU
+seconds of `captiond status` and `captiond health`, ten times each, asked of a daemon that runs.
 """
 
 from __future__ import annotations
 
 import os
+import resource
 import statistics
 import subprocess
 import sys
@@ -29,7 +31,7 @@ from shared import (
     until,
 )
 
-SHARE_OF_A_CORE, HELP_SECONDS = 0.01, 0.3
+SHARE_OF_A_CORE, HELP_SECONDS, ASKING_CPU_SECONDS = 0.01, 0.3, 0.15
 
 
 def idling(url: str, ignored: int, seconds: float) -> tuple[float, int]:
@@ -61,6 +63,23 @@ def answering(commands: dict[str, list[str]], times: int) -> dict[str, float]:
     return {name: statistics.median(found) for name, found in seconds.items()}
 
 
+def asking(url: str, times: int) -> dict[str, float]:
+    """Median CPU seconds of each command."""
+    environment = {**os.environ, **THIS_CHECKOUT}
+    spent: dict[str, list[float]] = {"status": [], "health": []}
+    with tempfile.TemporaryDirectory() as folder:
+        place = place_for(Path(folder), url)
+        with place.running(**THIS_CHECKOUT):
+            for _ in range(times):
+                for command, found in spent.items():
+                    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+                    asked = [sys.executable, "-m", "captiond", command, "-c", str(place.settings)]
+                    subprocess.run(asked, check=True, capture_output=True, env=environment)
+                    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+                    found.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
+    return {command: statistics.median(found) for command, found in spent.items()}
+
+
 def main() -> None:
     parser = options(__doc__)
     parser.add_argument("--ignored", type=int, default=10_000)
@@ -71,11 +90,15 @@ def main() -> None:
     with model_server() as server:
         floor, floor_bytes = idling(server.url, 0, seconds)
         share, resident = idling(server.url, given.ignored, seconds)
+        asked = asking(server.url, 10)
     report.add(what="share of a core", figure=share, floor=floor)
     report.add(what="resident MiB", figure=resident / MIB, floor=floor_bytes / MIB)
     found = answering({"help": ["-m", "captiond", "--help"], "floor": ["-c", "import click"]}, 10)
     report.add(what="captiond --help, s", figure=found["help"], floor=found["floor"])
     report.targets.append(Target("share of a core while idle", share, SHARE_OF_A_CORE))
+    for command, spent in asked.items():
+        report.add(what=f"captiond {command}, CPU s", figure=spent)
+        report.targets.append(Target(f"CPU seconds of captiond {command}", spent, ASKING_CPU_SECONDS))
     report.targets.append(Target("seconds until --help has answered", found["help"], HELP_SECONDS))
     report.give(given.json)
 

@@ -119,7 +119,7 @@ class Place:
         """`captiond run` while this lasts; it must end by SIGTERM with exit code 0."""
         running = Running(self, more)
         try:
-            running.until(lambda: "watching" in running.log())
+            running.until(lambda: "watching" in running.said())
             yield running
             running.process.send_signal(signal.SIGTERM)
             assert running.process.wait(PATIENCE_SECONDS) == 0, running.log()
@@ -134,10 +134,15 @@ class Running:
     def __init__(self, place: Place, more: dict[str, str]) -> None:
         self._log = place.root / "daemon.log"
         with self._log.open("ab") as log:
+            self._begins = log.tell()
             self.process = started(["run", "-c", str(place.settings)], environment(**more), log, log)
 
     def log(self) -> str:
+        """With what the daemons before it said."""
         return self._log.read_text(encoding="utf-8", errors="replace")
+
+    def said(self) -> str:
+        return self._log.read_bytes()[self._begins :].decode(errors="replace")
 
     def until(self, condition: Callable[[], object]) -> None:
         """Wait for something to become true; fails with the log after a minute or when the daemon ends."""

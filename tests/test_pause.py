@@ -35,7 +35,9 @@ def jpeg() -> bytes:
 
 
 def _status(place: Place) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads(captiond("status", "--json", "-c", place.settings).stdout)
+    said = captiond("status", "--json", "-c", place.settings)
+    assert said.returncode == 0, said
+    found: dict[str, Any] = json.loads(said.stdout)
     return found
 
 

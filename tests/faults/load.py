@@ -53,6 +53,7 @@ class Process(Running):
         self._log = place.root / "daemon.log"
         command = [*prefix, sys.executable, "-m", "captiond", "run", "-c", str(place.settings)]
         with self._log.open("ab") as log:
+            self._begins = log.tell()
             self.process = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment(**more)
             )
