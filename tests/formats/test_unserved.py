@@ -228,3 +228,23 @@ def test_strangers_are_looked_at_when_they_are_at_rest_and_forgotten_when_they_g
             now = file.stat().st_mtime + later
             strangers.round(folder, names, Ignore(), lambda _: False)
             assert sum(one.files for one in strangers.counts()) == expected
+
+
+@without["raw"]
+def test_a_round_that_can_find_nothing_is_left_out(tmp_path: Path) -> None:
+    """With thousands of ignored files it costs; it is due if one came, went or is new, and now and then."""
+    file = tmp_path / "one.nef"
+    file.write_bytes(RAWS["NEF"])
+    now = file.stat().st_mtime
+    strangers = Strangers(lambda: now)
+    assert strangers.is_due(0)
+    with root.opened(tmp_path) as folder:
+        strangers.round(folder, ["one.nef", "two.txt"], Ignore(), lambda _: False)
+        assert strangers.is_due(2)  # it may still be being written
+        now += 9.0
+        strangers.round(folder, ["one.nef", "two.txt"], Ignore(), lambda _: False)
+    assert not strangers.is_due(2) and strangers.is_due(1) and strangers.is_due(3)
+    now += 11.0
+    assert strangers.is_due(2)
+    now -= 3600.0  # the clock was set back
+    assert strangers.is_due(2)

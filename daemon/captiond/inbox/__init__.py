@@ -228,6 +228,8 @@ class Inbox:
     def look_for_unserved(self, takes_text: Callable[[str], bool], *, is_last: bool = False) -> None:
         """Look at what is ignored: to be called now and then by one thread, and once more at the end."""
         with self._lock:
+            if not (is_last or self._strangers.is_due(self._survey.ignored)):
+                return
             ignored = self._survey.ignored_paths(None)
         try:
             with root_folder.opened(self._path) as descriptor:
