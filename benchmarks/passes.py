@@ -9,7 +9,7 @@ What is copied to the device is counted like the rest.  No time is measured: a k
 microseconds to start, and bytes take what the card's memory needs for them.
 
     python benchmarks/passes.py                          # a table
-    python benchmarks/passes.py --beside CHECKOUT        # the same for another checkout, before ours
+    python benchmarks/passes.py --beside CHECKOUT        # and of another that prepares pictures so
 """
 
 from __future__ import annotations

@@ -5,12 +5,21 @@ from __future__ import annotations
 import io
 import signal
 import socket
+import time
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
 from PIL import Image
 
-from captiond.service.heartbeat import LOOK_SECONDS, WORK_SECONDS, Signs, interval_seconds, standstill
+from captiond.service.heartbeat import (
+    LOOK_SECONDS,
+    WORK_SECONDS,
+    Signs,
+    Watchdog,
+    interval_seconds,
+    standstill,
+)
 from daemon_process import PATIENCE_SECONDS, Place
 from fake_chat_server import FakeChatServer
 
@@ -39,6 +48,23 @@ def test_the_watchdog_is_answered_by_whom_it_was_set_for() -> None:
     assert interval_seconds({"WATCHDOG_USEC": "60000000"}, 7) == 60
     assert interval_seconds({"WATCHDOG_USEC": "60000000", "WATCHDOG_PID": "8"}, 7) is None
     assert interval_seconds({}, 7) is None and interval_seconds({"WATCHDOG_USEC": "0"}, 7) is None
+
+
+def test_nothing_is_answered_before_systemd_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many rounds come before the first look at the inbox, READY is the first word."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(str(tmp_path / "notify"))
+        manager.setblocking(False)
+        monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
+        now = time.monotonic()
+        watchdog = Watchdog(lambda: WELL, {"WATCHDOG_USEC": "400000"})
+        starting = Signs(now, now - 1.0, now, in_work=0, is_paused=False, is_draining=False)
+        for later in (0.1, 1.0, 2.0):
+            watchdog.round(now + later, starting)
+        with pytest.raises(BlockingIOError):
+            manager.recv(65536)
+        watchdog.round(now + 3.0, replace(starting, looked_at=now + 2.5))
+        assert [manager.recv(65536)[:7], manager.recv(65536)] == [b"READY=1", b"WATCHDOG=1"]
 
 
 def test_a_real_life_as_systemd_hears_it(tmp_path: Path) -> None:

@@ -16,14 +16,17 @@ from PIL import Image
 
 from captiond.errors import Rejected
 from captiond.phi3v import Phi3VImageProcessor, Seen
-from captiond.pictures import shared, wire
-from captiond.pictures.pool import Decoders, How
+from captiond.pictures import pool, shared, wire
+from captiond.pictures.pool import Decoders
 from captiond.scaling import Scaling
 
 ORIENTATION = 0x0112
 SIZES = [(640, 480), (480, 640), (333, 500), (500, 333), (100, 100), (2000, 9), (3, 1500), (1, 1), (448, 309)]
 PROCESSOR = Phi3VImageProcessor(num_crops=4, crop_size=84)
-BY_THE_MODEL = How(scaling=lambda width, height: Scaling(*PROCESSOR.scaling(width, height)))
+
+
+def by_the_model(width: int, height: int) -> Scaling:
+    return Scaling(*PROCESSOR.scaling(width, height))
 
 
 def _noise(width: int, height: int, mode: str = "RGB", orientation: int = 1, format: str = "PNG") -> bytes:
@@ -45,7 +48,7 @@ def _is_the_same(decoders: Decoders, data: bytes) -> bool:
     with decoders.decoded(data, PROCESSOR.long_side) as whole:
         here, facts = _shown(Seen.of(PROCESSOR, [whole.image])), whole.facts
         assert not whole.is_scaled
-    with decoders.decoded(data, PROCESSOR.long_side, BY_THE_MODEL) as scaled:
+    with decoders.decoded(data, PROCESSOR.long_side, scaling=by_the_model) as scaled:
         assert scaled.is_scaled and scaled.facts == facts and max(scaled.image.size) <= 4 * 84
         there = _shown(Seen.of_scaled(PROCESSOR, [scaled.image]))
     return all(torch.equal(one, other) for one, other in zip(here, there, strict=True))
@@ -70,29 +73,39 @@ def test_a_jpeg_that_is_decoded_at_a_quarter(decoders: Decoders) -> None:
     assert _is_the_same(decoders, _noise(1600, 1200, "RGB", 6, "JPEG"))
 
 
+HEADER = ["header", "PNG", "RGB", "640", "480", "0"]
 LIES = {
-    "another size": [["decoded", "640", "480"], ["pixels", "10", "10", "0", "1", "1"]],
-    "no size": [["decoded", "", "480"]],
-    "a negative one": [["decoded", "-3", "480"]],
-    "nothing": [["decoded", "0", "0"]],
-    "a thousand digits": [["decoded", "9" * 5000, "480"]],
-    "another script's digits": [["decoded", "\u0663", "480"]],
-    "something else": [["pixels", "640", "480", "0", "1", "1"]],
-}  # fmt: skip
+    "another size": [HEADER, ["decoded", "640", "480"], ["pixels", "10", "10", "0", "1", "1"]],
+    "no size": [HEADER, ["decoded", "", "480"]],
+    "a negative one": [HEADER, ["decoded", "-3", "480"]],
+    "nothing": [HEADER, ["decoded", "0", "0"]],
+    "a thousand digits": [HEADER, ["decoded", "9" * 5000, "480"]],
+    "another script's digits": [HEADER, ["decoded", "\u0663", "480"]],
+    "something else": [HEADER, ["pixels", "640", "480", "0", "1", "1"]],
+    "a header without a size": [["header", "PNG", "RGB", "", "480", "0"]],
+    "a header of a thousand digits": [["header", "PNG", "RGB", "9" * 5000, "480", "0"]],
+    "no header": [["pixels", "640", "480", "0", "1", "1"]],
+}
 
 
 @contextmanager
 def _liar(lies: list[list[str]]) -> Iterator[Decoders]:
-    """Decoders that read a header rightly, and then say what they are told to, each time with memory."""
-    decoders, threads = Decoders(), []
+    """Decoders that say what they are told to, each time with memory."""
+    threads: list[threading.Thread] = []
 
-    def fork() -> tuple[None, socket.socket]:
-        ours, theirs = wire.pair()
-        threads.append(threading.Thread(target=_lie, args=(theirs, lies)))
-        threads[-1].start()
-        return None, ours
+    class Liars:
+        def fork(self) -> tuple[None, socket.socket]:
+            ours, theirs = wire.pair()
+            threads.append(threading.Thread(target=_lie, args=(theirs, lies)))
+            threads[-1].start()
+            return None, ours
 
-    decoders._nursery.fork = fork  # type: ignore[method-assign,assignment]
+        def close(self) -> None:
+            pass
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(pool, "Nursery", Liars)
+        decoders = Decoders()
     yield decoders
     decoders.close()
     for thread in threads:
@@ -102,7 +115,7 @@ def _liar(lies: list[list[str]]) -> Iterator[Decoders]:
 def _lie(channel: socket.socket, lies: list[list[str]]) -> None:
     with channel, suppress(EOFError):
         wire.send(channel, "confined")
-        for words in (["header", "PNG", "RGB", "640", "480", "0"], *lies):
+        for words in lies:
             for descriptor in wire.receive(channel)[1]:
                 os.close(descriptor)
             with shared.made() as memory:
@@ -116,5 +129,5 @@ def test_what_a_decoder_says_of_a_size_is_checked(lies: list[list[str]]) -> None
     """One that a picture has taken over costs that picture alone, whatever it says, and no descriptor."""
     before = os.listdir("/proc/self/fd")
     with _liar(lies) as decoders, pytest.raises(Rejected, match="what no decoder says"):
-        decoders.decoded(_noise(4, 4), how=BY_THE_MODEL).__enter__()
+        decoders.decoded(_noise(4, 4), scaling=by_the_model).__enter__()
     assert len(os.listdir("/proc/self/fd")) == len(before)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import struct
 from pathlib import Path
 
@@ -248,3 +249,20 @@ def test_a_round_that_can_find_nothing_is_left_out(tmp_path: Path) -> None:
     assert strangers.is_due(2)
     now -= 3600.0  # the clock was set back
     assert strangers.is_due(2)
+
+
+def test_a_file_that_stays_empty_keeps_nobody_looking(tmp_path: Path) -> None:
+    """It is looked at again now and then, for what may come into it, and not every second."""
+    file = tmp_path / "empty"
+    file.write_bytes(b"")
+    now = file.stat().st_mtime + 9.0
+    strangers = Strangers(lambda: now)
+    with root.opened(tmp_path) as folder:
+        strangers.round(folder, ["empty"], Ignore(), lambda _: False)
+        assert not strangers.is_due(1)
+        now += 20.0
+        assert strangers.is_due(1)
+        Image.new("RGB", (9, 9)).save(file, "PNG")
+        os.utime(file, (now - 9.0, now - 9.0))
+        strangers.round(folder, ["empty"], Ignore(), lambda _: False)
+    assert [one.files for one in strangers.counts()] == [1]

@@ -139,9 +139,12 @@ class LocalCaptioner:
         """On the caller's thread, so that many cores work ahead of one device."""
         use_one_core()
         with self._in_use() as engine:
-            if picture.is_scaled and isinstance(engine, TakesScaled):
+            if not picture.is_scaled:
+                return engine.prepare(picture.image)
+            if isinstance(engine, TakesScaled):
                 return engine.prepare_scaled(picture.image)
-            return engine.prepare(picture.image)
+        # It was let go since, and has come back spread over several devices, by another way of preparing.
+        raise TryLater("the model was loaded again in another way", after_seconds=1.0)
 
     def fingerprint(self, prepared: Any) -> bytes:
         return fingerprint_of(self._identity, self._weights, digest_of(prepared))

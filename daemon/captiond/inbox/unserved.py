@@ -159,8 +159,10 @@ def _found(
             there = os.stat(name, dir_fd=folder, follow_symlinks=False)
             if not stat.S_ISREG(there.st_mode):
                 return _AGAIN_SECONDS, None
-            if 0 <= now - there.st_mtime < _FRESH_SECONDS or not there.st_size:
+            if 0 <= now - there.st_mtime < _FRESH_SECONDS:
                 return None
+            if not there.st_size:  # something may come yet; it may also stay empty for ever
+                return _ROUND_SECONDS, None
             if travels(folder, path, ignore, text=text):
                 return _TRAVELS_SECONDS, None
         return _AGAIN_SECONDS, look(root, path)

@@ -77,7 +77,10 @@ def framed(parts: Iterator[Image.Image], size: tuple[int, int]) -> Iterator[Imag
 
 
 def scaled(image: Image.Image, wanted: Scaling) -> Image.Image:
-    """The whole upright picture, scaled as a model would do it."""
+    """The whole upright picture, scaled as a model would do it.
+
+    phi3v does the same by itself, since it runs without this; tests compare the two.
+    """
     if not wanted.is_mirrored:
         return image.resize((wanted.width, wanted.height), Image.Resampling.BILINEAR)
     mirrored = image.transpose(Image.Transpose.TRANSPOSE)

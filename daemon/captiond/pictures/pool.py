@@ -66,7 +66,6 @@ class How:
     called_raw: bool = False  # the name says that it is a camera's RAW
     alone: bool = False  # while no other is decoded, with all the memory
     on_slow: Callable[[], None] = _go_on  # called, once or more, if it takes long: others may overtake it
-    scaling: ScalingOf | None = None  # how the pixels are scaled before they are handed over; None: not
 
 
 PLAINLY = How()
@@ -80,6 +79,7 @@ class _Order(Generic[Result]):
     size: int  # how many
     how: How
     needed_side: NeededSide
+    scaling: ScalingOf | None  # the decoder then says first how large the decoded picture is
     words: tuple[object, ...]  # that a decoder is told once its header is known
     taken: Callable[[Header, list[str], list[int]], Result]  # makes the result of the answer and descriptors
 
@@ -148,10 +148,13 @@ class Decoders:
 
     @contextmanager
     def decoded(
-        self, data: bytes, needed_side: NeededSide = at_full_size, how: How = PLAINLY
+        self,
+        data: bytes,
+        needed_side: NeededSide = at_full_size,
+        how: How = PLAINLY,
+        scaling: ScalingOf | None = None,
     ) -> Iterator[Picture]:
-        """The picture in `data`: upright, in RGB, first frame, transparency laid on white; scaled, if `how`
-        says so.
+        """The picture in `data`: upright, in RGB, first frame, transparency laid on white; then scaled.
 
         Its memory counts until this is left.  If `needed_side` needs far less, a JPEG is decoded at a half, a
         quarter or an eighth; `facts` describe the file.
@@ -160,9 +163,9 @@ class Decoders:
         `decoder_died`; TryLater, if the kernel ended the decoder; Surroundings, if none can be started.
         """
         with shared.lent(data) as file, ExitStack() as held:
-            words = ("pixels",) if how.scaling is None else ("scaled",)
-            picture = self._done(_Order(file, len(data), how, needed_side, words, answers.picture), held)
-            yield replace(picture, is_scaled=how.scaling is not None)
+            words = ("pixels",) if scaling is None else ("scaled",)
+            order = _Order(file, len(data), how, needed_side, scaling, words, answers.picture)
+            yield replace(self._done(order, held), is_scaled=scaling is not None)
 
     def encoded(self, data: bytes, wish: JpegWish, how: How = PLAINLY) -> Encoded:
         """The picture as a JPEG, made in the decoder's process, so that no pixel of it comes here.
@@ -175,7 +178,7 @@ class Decoders:
 
         words = "jpeg", wish.longest_side, wish.least_side, wish.quality
         with shared.lent(data) as file, ExitStack() as held:
-            return self._done(_Order(file, len(data), how, needed_side, words, answers.encoded), held)
+            return self._done(_Order(file, len(data), how, needed_side, None, words, answers.encoded), held)
 
     def _done(self, order: _Order[Result], held: ExitStack) -> Result:
         """Carry out the order; `held` gets the memory that the result takes."""
@@ -200,9 +203,9 @@ class Decoders:
             share = held.enter_context(self._memory.holding(needed))
             words: tuple[object, ...] = (*order.words, scale)
             wanted = None
-            if order.how.scaling is not None:
+            if order.scaling is not None:
                 answer = self._told(decoder, share, *words)
-                wanted = order.how.scaling(*answers.decoded_size(answer))
+                wanted = order.scaling(*answers.decoded_size(answer))
                 words = "to", wanted.width, wanted.height, int(wanted.is_mirrored)
             answer, memory = self._ask(decoder, share, *words)
             try:

@@ -91,8 +91,8 @@ class Preparing(Generic[Prepared]):
             if isinstance(captioner, SendsJpegs):
                 encoded = self._decoders.encoded(data, captioner.wish, how)
                 return Ready(captioner.prepare_encoded(encoded), encoded.facts, began)
-            how = replace(how, scaling=captioner.scaling if isinstance(captioner, Scales) else None)
-            with self._decoders.decoded(data, captioner.needed_side, how) as picture:
+            scaling = captioner.scaling if isinstance(captioner, Scales) else None
+            with self._decoders.decoded(data, captioner.needed_side, how, scaling) as picture:
                 return Ready(captioner.prepare(picture), picture.facts, began)
 
     @contextmanager

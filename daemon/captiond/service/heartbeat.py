@@ -101,9 +101,9 @@ class Watchdog:
             self._answer(now)
 
     def _answer(self, now: float) -> None:
-        # systemd begins to count when it is told READY, which a first look at the inbox comes before.
-        is_counting = self._every_seconds is not None and self.is_ready
-        if is_counting and now >= self._answered_at + (self._every_seconds or 0):
+        every = self._every_seconds
+        # systemd counts from READY on; on a busy machine many rounds come before that.
+        if every is not None and self.is_ready and now >= self._answered_at + every:
             self._answered_at = now
             systemd.notify("WATCHDOG=1")
         since = self._draining_since
