@@ -38,6 +38,10 @@ import httpx
 import torch
 from transformers import BatchFeature
 
+from shared import REPOSITORY, TICKS, Report, options
+
+# isort: split
+# `shared` shows the way to the tests' engines.
 import cpu_vllm
 from captiond.phi3v import (
     Decoder,
@@ -51,7 +55,6 @@ from captiond.phi3v import (
     squeeze,
 )
 from engines import servers
-from shared import REPOSITORY, TICKS, Report, options
 
 TEXT_LAYERS = TOWER_LAYERS = 2
 SHAPE = {**memory.PUBLISHED, "num_hidden_layers": TEXT_LAYERS}

@@ -21,11 +21,14 @@ from typing import Any
 
 import transformers as hf
 
+from shared import Report, options, photo
+
+# isort: split
+# `shared` shows the way to the tests' engines.
 from captiond.captioners.remote import Prepared, RemoteCaptioner
 from captiond.pictures.pool import Decoders
 from captiond.records import CaptionRequest
 from engines import servers
-from shared import Report, options, photo
 from tiny_families import FAMILIES
 
 FLAGS = {"on": "--enable-prefix-caching", "off": "--no-enable-prefix-caching"}
